@@ -1,0 +1,44 @@
+# make demo: the main job on a small real dataset.   make test: every test.   Both set up .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test fast lint install clean
+
+demo: $(STAMP)
+	$(BIN)/refluence compare --data digits --ipc 10 --methods random herding dc dc+influence --seeds 5 --out runs/demo --resume
+
+test: $(STAMP) browser
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/python -m pytest
+
+fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check src tests benchmarks examples && $(BIN)/ruff format --check src tests benchmarks examples
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml src/refluence/__init__.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Refluence needs Python 3.10 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
+	@echo "Installing into $(VENV) (several minutes the first time) ..."
+	@# torch first and alone: the resolver then has nothing to weigh it against
+	$(BIN)/python -m pip install -q torch torchvision
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+# The browser test wants a Chromium or Chrome; without one it is skipped and says so.
+.PHONY: browser
+browser:
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
+	       && { echo "Installing Chromium for the browser test ..."; apt-get install -y -qq chromium >/dev/null 2>&1 \
+	            || { apt-get update -qq >/dev/null 2>&1 && apt-get install -y -qq chromium >/dev/null 2>&1; }; }; } \
+	  || echo "No Chromium or Chrome found: the browser test will be skipped."
+
+clean:
+	rm -rf runs build dist .pytest_cache .ruff_cache .hypothesis

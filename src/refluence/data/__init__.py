@@ -1,0 +1,1 @@
+"""Sources of real data, and the distilled set on disk."""

@@ -1,0 +1,56 @@
+"""What every algorithm sees of a dataset: three splits of uint8 images, keyed by the row of the stored split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images `(N, C, H, W)` uint8 (possibly memory-mapped), labels `(N,)` int64, rows `(N,)` int64.
+
+    `rows` are the positions in the *stored* split (train for `train` and for a validation split cut from it), so that a
+    score stays with its instance whatever is left out or shuffled.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    paths: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def members(self, label: int) -> Tensor:
+        """Positions `(n_c,)` inside this split of the instances of one class, in order."""
+        return (self.labels == label).nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data source, decoded and split. `mean` and `std` are per channel on [0, 1] pixels of `train`."""
+
+    source: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)` of every image."""
+        c, h, w = self.train.images.shape[1:]
+        return c, h, w
+
+    def pixels(self, split: Split, positions: Tensor | slice = slice(None), device: str | torch.device = "cpu") -> Tensor:
+        """Normalised float32 images `(B, C, H, W)`: (x/255 - mean)/std."""
+        x = split.images[positions].to(device).float().div_(255)
+        mean = torch.tensor(self.mean, device=device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=device).view(-1, 1, 1)
+        return x.sub_(mean).div_(std)

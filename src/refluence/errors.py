@@ -1,0 +1,9 @@
+"""The two ways in which a run can end early, each with one clear line: what, where, what would be right."""
+
+
+class InputError(ValueError):
+    """The user's input cannot be used (exit code 2). The message names the value and what would be right."""
+
+
+class RunError(RuntimeError):
+    """A run that started well had to stop (exit code 1). The message names the iteration and what to do next."""

@@ -1,0 +1,1 @@
+"""Named protocols: what a network trained on a small set is worth."""

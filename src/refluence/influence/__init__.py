@@ -1,0 +1,1 @@
+"""Which instances matter: directional derivatives, distillation influence, weights."""

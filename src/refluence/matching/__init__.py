@@ -1,0 +1,1 @@
+"""What 'alike' means: statistics, discrepancies, Siamese augmentation."""

@@ -1,0 +1,1 @@
+"""Seeds, devices, checkpoints, progress: what only a run on a machine needs."""

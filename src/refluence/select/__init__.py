@@ -1,0 +1,1 @@
+"""Real set to a real subset; one file a method."""
