@@ -1,1 +1,29 @@
 """Which instances matter: directional derivatives, distillation influence, weights."""
+
+from refluence.influence.capture import Capture, Unsupported, capture
+from refluence.influence.weighting import (
+    KINDS,
+    Weighting,
+    effective_sample_size,
+    parse_weighting,
+    shuffle,
+    softmax_weights,
+    standardise,
+    tau_for_share,
+    weights,
+)
+
+__all__ = [
+    "KINDS",
+    "Capture",
+    "Unsupported",
+    "Weighting",
+    "capture",
+    "effective_sample_size",
+    "parse_weighting",
+    "shuffle",
+    "softmax_weights",
+    "standardise",
+    "tau_for_share",
+    "weights",
+]
