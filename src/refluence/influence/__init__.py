@@ -1,6 +1,7 @@
 """Which instances matter: directional derivatives, distillation influence, weights."""
 
 from refluence.influence.capture import Capture, Unsupported, capture
+from refluence.influence.directional import directional, scores
 from refluence.influence.weighting import (
     KINDS,
     Weighting,
@@ -19,8 +20,10 @@ __all__ = [
     "Unsupported",
     "Weighting",
     "capture",
+    "directional",
     "effective_sample_size",
     "parse_weighting",
+    "scores",
     "shuffle",
     "softmax_weights",
     "standardise",

@@ -69,12 +69,7 @@ class Capture:
 
     def scores(self, v: dict[str, Tensor]) -> Tensor:
         """<v, g_j> for every j, `(B,)`. Names missing in v count as zero and cost nothing."""
-        for name, tensor in v.items():
-            if name not in self._parameters:
-                raise InputError(f"no gradient was captured for '{name}': captured are {', '.join(self._parameters)}")
-            if tensor.shape != self._parameters[name].shape:
-                want = tuple(self._parameters[name].shape)
-                raise InputError(f"v['{name}'] must have the shape {want}, got {tuple(tensor.shape)}")
+        check_direction(v, self._parameters)
         parts = []
         for pieces, size in zip(self._chunks, self._sizes, strict=True):
             part = torch.zeros(size, dtype=self.losses.dtype, device=self.losses.device)
@@ -153,6 +148,8 @@ class _Call:
 def _layers(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Tensor], dict[nn.Module, _Wanted]]:
     every = {name: p for name, p in model.named_parameters()}
     chosen = list(every) if names is None else list(names)
+    if not chosen:
+        raise InputError("no parameter to capture: names is empty")
     for name in chosen:
         if name not in every:
             raise InputError(f"the model has no parameter '{name}': it has {', '.join(every)}")
@@ -170,6 +167,18 @@ def _layers(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Te
             raise Unsupported(f"layer {what} has parameters that the ghost method does not cover: use engine 'forward'")
         wanted[module] = _Wanted(label, own)
     return parameters, wanted
+
+
+def check_direction(v: dict[str, Tensor], parameters: dict[str, Tensor]) -> None:
+    """Raise `InputError` unless v names parameters, at least one, and has their shapes."""
+    if not v:
+        raise InputError(f"the direction v is empty: name at least one of {', '.join(parameters)}")
+    for name, tensor in v.items():
+        if name not in parameters:
+            raise InputError(f"the direction v has '{name}', which is not among {', '.join(parameters)}")
+        if tensor.shape != parameters[name].shape:
+            want = tuple(parameters[name].shape)
+            raise InputError(f"v['{name}'] must have the shape {want}, got {tuple(tensor.shape)}")
 
 
 def check_frozen(label: str, module: nn.Module) -> None:
