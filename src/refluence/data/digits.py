@@ -1,0 +1,36 @@
+"""scikit-learn's handwritten digits: 1,797 grey images of 8 x 8 pixels, ten classes, always at hand."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from refluence.data.options import SourceOptions
+from refluence.data.stored import Splits, Stored
+from refluence.errors import InputError
+
+
+def splits(options: SourceOptions) -> Splits:
+    """One stored split; the test split is cut from it."""
+    for flag, value in (
+        ("--image-column", options.image_column),
+        ("--label-column", options.label_column),
+        ("--group-column", options.group_column),
+    ):
+        if value is not None:
+            raise InputError(f"{flag} {value}: digits has no columns")
+    return {"train": _read}
+
+
+def _read() -> Stored:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.rint(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # 17 grey levels 0 … 16
+    return Stored(
+        where="digits",
+        labels=labels.tolist(),
+        names=tuple("0123456789"),
+        encoded=functools.partial(iter, pixels),
+    )

@@ -1,0 +1,56 @@
+"""`--drop scores.parquet:share`: leave out the most harmful training instances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from datasets import Features
+
+from refluence.data import columns, parquet
+from refluence.data.options import split_pair
+from refluence.errors import InputError
+
+
+def harmful(pair: str, rows: np.ndarray, stored: int) -> tuple[np.ndarray, str]:
+    """Which of the training `rows (N,)` to leave out, as a mask `(N,)`, and a note.
+
+    The file has the columns `index` (row of the stored train split, of `stored` rows) and `score` (positive is
+    harmful). Of the rows that are in train and have a score, the round(share n) highest are left out; ties go by row.
+    """
+    file, text = split_pair(pair, "--drop", "scores.parquet:share, for example scores.parquet:0.05")
+    try:
+        share = float(text)
+    except ValueError:
+        share = float("nan")
+    if not 0 < share < 1:
+        raise InputError(f"--drop {pair}: the share '{text}' must be a number between 0 and 1, such as 0.05")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise InputError(f"--drop {pair}: there is no file {path}")
+    features = Features.from_arrow_schema(parquet.schema(path))
+    for name in ("index", "score"):
+        columns.require(features, name, f"--drop {pair}", str(path))
+    try:
+        index = np.array(parquet.column([path], "index"), np.int64)
+        score = np.array(parquet.column([path], "score"), np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"--drop {pair}: index must hold whole numbers and score numbers, none missing") from None
+    if np.isnan(score).any():
+        rows_without = index[np.isnan(score)]
+        raise InputError(f"--drop {pair}: {len(rows_without)} scores are not numbers (first: index {rows_without[0]})")
+    if len(index) and not (index.min() >= 0 and index.max() < stored):
+        raise InputError(
+            f"--drop {pair}: index runs from {index.min()} to {index.max()}, but the stored train split has rows 0 … "
+            f"{stored - 1}; were the scores made from this source?"
+        )
+    if len(np.unique(index)) != len(index):
+        raise InputError(f"--drop {pair}: some rows have more than one score; expected one line a row")
+    here = np.isin(index, rows)
+    index, score = index[here], score[here]
+    count = round(share * len(index))
+    worst = index[np.lexsort((index, -score))[:count]]
+    note = f"--drop left out {count} of {len(rows)} training images: the {share:.3g} with the highest score in {path}"
+    if len(index) < len(rows):
+        note += f" ({len(rows) - len(index)} have no score and stay)"
+    return np.isin(rows, worst), note

@@ -1,0 +1,103 @@
+"""A distilled set for other tools: PNG class folders, Parquet for Hugging Face `datasets`, or the tensors alone."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import urllib.parse
+from pathlib import Path
+
+import datasets
+from PIL import Image
+
+from refluence.data.distilled import CARD, IMAGES, README, DistilledSet, load_distilled, locate, pixel_values, to_uint8
+from refluence.errors import InputError
+
+FORMATS = ("imagefolder", "parquet", "tensors")
+
+
+def export(folder: Path, format: str, out: Path) -> str:
+    """Write the distilled set of `folder` to `out` (new or empty) and say in one paragraph what lies where.
+
+    `imagefolder` writes `out/train/<class>/NNNNN.png`, `parquet` writes `out/train.parquet` with Image and ClassLabel
+    features. The tensors, card and README always lie beside them, because 8 bits a pixel lose accuracy. `out` appears
+    in one step. `InputError` for an unknown format, an `out` that holds something, or a folder without a distilled set.
+    """
+    out = Path(out)
+    if format not in FORMATS:
+        raise InputError(f"--format {format}: choose one of {', '.join(FORMATS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not empty: choose a new folder to export to")
+    place = locate(folder)
+    distilled = load_distilled(place)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        written = {"imagefolder": _folders, "parquet": _parquet, "tensors": _nothing}[format](distilled, part)
+        for name in (IMAGES, CARD, README):
+            if (place / name).exists():
+                shutil.copyfile(place / name, part / name)
+        os.replace(part, out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror or error}; choose a folder you may write to") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    tensors = f"The tensors (float32, normalised), {CARD} and {README} lie in {out}: {out / IMAGES}."
+    if format == "tensors":
+        return f"Wrote {len(distilled)} images of {len(distilled.classes)} classes. {tensors} Nothing was rounded."
+    return f"Wrote {len(distilled)} images of {len(distilled.classes)} classes {written}. {_loss(distilled)} {tensors}"
+
+
+def _nothing(distilled: DistilledSet, out: Path) -> str:
+    return ""
+
+
+def _folders(distilled: DistilledSet, out: Path) -> str:
+    folders = folder_names(distilled.classes)
+    for index, (png, label) in enumerate(zip(_pngs(distilled), distilled.labels.tolist(), strict=True)):
+        path = out / "train" / folders[label] / f"{index:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png)
+    return "as train/<class>/NNNNN.png (readers of such folders number the classes by their sorted names)"
+
+
+def _parquet(distilled: DistilledSet, out: Path) -> str:
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(distilled.classes))}
+    )
+    columns = {
+        "image": [{"bytes": png, "path": None} for png in _pngs(distilled)],
+        "label": distilled.labels.tolist(),
+    }
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(out / "train.parquet")
+    return "as train.parquet (datasets.Dataset.from_parquet gives Image and ClassLabel columns)"
+
+
+def folder_names(classes: tuple[str, ...]) -> list[str]:
+    """Class names as folder names: what a file system would trip over (/, :, a leading dot, …) is percent-encoded."""
+    names = [urllib.parse.quote(name, safe=" ,'()[]+=&!#@~") for name in classes]
+    return [f"%2E{name[1:]}" if name.startswith(".") else name for name in names]
+
+
+def _pngs(distilled: DistilledSet) -> list[bytes]:
+    channels = distilled.images.shape[1]
+    if channels not in (1, 3):
+        raise InputError(f"images of {channels} channels cannot become PNG: export with --format tensors")
+    files = []
+    for pixels in to_uint8(distilled).numpy():
+        stream = io.BytesIO()
+        Image.fromarray(pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)).save(stream, "PNG")
+        files.append(stream.getvalue())
+    return files
+
+
+def _loss(distilled: DistilledSet) -> str:
+    """How much rounding and clamping to 8 bits changes this very set."""
+    exact = pixel_values(distilled)
+    outside = ((exact < -0.5) | (exact > 255.5)).float().mean().item()
+    furthest = (exact - to_uint8(distilled).float()).abs().max().item()
+    return (
+        f"PNG holds 256 levels, so accuracy is lost: {outside:.1%} of the values lay outside and were clamped, the "
+        f"rest was rounded; the largest change is {furthest:.1f} levels. Train on the tensors."
+    )

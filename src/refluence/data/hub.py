@@ -1,0 +1,96 @@
+"""A dataset of the Hugging Face Hub (`owner/name`, `name`, `owner/name:CONFIG`), through `datasets.load_dataset`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import datasets
+import huggingface_hub
+
+from refluence.data import columns
+from refluence.data.options import SourceOptions
+from refluence.data.parquet import BATCH, image_value
+from refluence.data.stored import TEST_NAMES, Encoded, Splits, Stored
+from refluence.errors import InputError
+
+PROBE_SECONDS = 5
+
+
+class NotOnHubError(Exception):
+    """No such dataset, or the Hub cannot be reached and holds no local copy; the message is one line."""
+
+
+def splits(name: str, config: str | None, options: SourceOptions) -> Splits:
+    """What each split of a Hub dataset is read by. `NotOnHubError` where it cannot be found."""
+    loaded = _load(name, config)
+    if not isinstance(loaded, datasets.DatasetDict) or "train" not in loaded:
+        held = ", ".join(loaded) if isinstance(loaded, datasets.DatasetDict) else "no named splits"
+        raise InputError(f"the Hub dataset {name} has no train split; it has {held}")
+    return {
+        split: functools.partial(_read, loaded[split], f"{name}/{split}", options)
+        for split in ("train", *TEST_NAMES)
+        if split in loaded
+    }
+
+
+def _load(name: str, config: str | None):
+    with _offline_if_unreachable(name):
+        try:
+            return datasets.load_dataset(name, config)
+        except ValueError as error:  # a wrong or missing configuration; the library's message lists them
+            raise InputError(f"the Hub dataset {name} cannot be loaded: {_line(error)}") from error
+        except (OSError, RuntimeError) as error:
+            raise NotOnHubError(_line(error)) from error
+
+
+@contextlib.contextmanager
+def _offline_if_unreachable(name: str) -> Iterator[None]:
+    """One short request decides: without it, `load_dataset` retries for some 20 s before it looks at its local copy."""
+    switches = (datasets.config, huggingface_hub.constants)
+    before = [switch.HF_HUB_OFFLINE for switch in switches]
+    try:
+        if not any(before):
+            huggingface_hub.HfApi().dataset_info(name, timeout=PROBE_SECONDS)
+    except huggingface_hub.errors.RepositoryNotFoundError as error:
+        raise NotOnHubError(f"the Hub has no dataset '{name}' (or it is private)") from error
+    except huggingface_hub.errors.HFValidationError:
+        pass  # a local path that `load_dataset` understands
+    except Exception:
+        for switch in switches:
+            switch.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.HF_HUB_OFFLINE = value
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _read(split: datasets.Dataset, where: str, options: SourceOptions) -> Stored:
+    image = columns.image_column(split.features, options.image_column, where)
+    label = columns.label_column(split.features, options.label_column, where)
+    groups = None
+    if options.group_column is not None:
+        groups = list(split[columns.require(split.features, options.group_column, "--group-column", where)])
+    raw = split.select_columns([image])
+    if isinstance(split.features[image], datasets.Image):
+        raw = raw.cast_column(image, datasets.Image(decode=False))
+    return Stored(
+        where=where,
+        labels=list(split[label]),
+        names=columns.class_names(split.features, label),
+        encoded=functools.partial(_images, raw, image),
+        identity=["hub", split._fingerprint, image],
+        groups=groups,
+    )
+
+
+def _images(raw: datasets.Dataset, image: str) -> Iterator[Encoded]:
+    for start in range(0, len(raw), BATCH):
+        for value in raw[start : start + BATCH][image]:
+            yield image_value(value, None)

@@ -1,0 +1,139 @@
+"""Which stored row goes where: test, validation and train, small classes, dropped rows. No pixel is read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refluence.data import splits
+from refluence.data.drop import harmful
+from refluence.data.labels import Labels
+from refluence.data.options import SourceOptions
+from refluence.data.stored import Stored
+from refluence.errors import InputError
+
+TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of ours: stored row numbers `(N,)`, ascending, and class indices `(N,)`."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+    def where(self, mask: np.ndarray) -> Part:
+        """The rows that a mask `(N,)` keeps."""
+        return Part(self.rows[mask], self.labels[mask])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The three splits, the classes they are numbered by, and what a reader has to know."""
+
+    classes: tuple[str, ...]
+    train: Part
+    val: Part
+    test: Part
+    notes: tuple[str, ...]
+
+
+def plan(
+    train: Stored,
+    test: Stored | None,
+    labels: Labels,
+    options: SourceOptions,
+    per_class: int,
+    skipped: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Plan:
+    """Cut the splits. `skipped` holds the stored rows of train and of test that cannot be decoded."""
+    notes: list[str] = []
+    skip_train, skip_test = skipped if skipped else (np.empty(0, np.int64),) * 2
+    ours = _part(labels.train, skip_train)
+    if test is None:
+        stored = _part(labels.stored, skip_train)
+        mask = splits.cut(stored.labels, stored.rows, TEST_FRACTION, "test", _groups(train, stored))
+        ours, theirs = ours.where(~mask), stored.where(mask)
+        kept = ", with the labels of the source" if options.labels else ""
+        notes.append(
+            f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}"
+        )
+    else:
+        assert labels.test is not None
+        theirs = _part(labels.test, skip_test)
+        ours = _without_test_groups(train, test, ours, theirs, notes)
+    mask = splits.cut(ours.labels, ours.rows, options.val_fraction, "val", _groups(train, ours))
+    ours, val = ours.where(~mask), ours.where(mask)
+    if options.drop:
+        mask, note = harmful(options.drop, ours.rows, len(train))
+        ours = ours.where(~mask)
+        notes.append(note)
+    kept = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
+    ours, val, theirs = (_renumbered(part, kept) for part in (ours, val, theirs))
+    classes = tuple(labels.classes[k] for k in kept)
+    for name, part in (("validation", val), ("test", theirs)):
+        absent = [classes[k] for k in range(len(classes)) if not (part.labels == k).any()]
+        if len(absent) == len(classes):
+            raise InputError(f"{train.where} is too small to cut a {name} split: every class needs 3 images or more")
+        if absent:
+            notes.append(f"no {name} image of {len(absent)} classes: {', '.join(absent[:10])}")
+    return Plan(classes, ours, val, theirs, tuple(notes))
+
+
+def _part(labels: np.ndarray, skipped: np.ndarray) -> Part:
+    rows = np.setdiff1d(np.arange(len(labels)), skipped, assume_unique=True)
+    return Part(rows, labels[rows])
+
+
+def _groups(stored: Stored, part: Part) -> list | None:
+    return None if stored.groups is None else [stored.groups[row] for row in part.rows]
+
+
+def _without_test_groups(train: Stored, test: Stored, ours: Part, theirs: Part, notes: list[str]) -> Part:
+    """Training rows whose group also is in the stored test split are left out: a group must not be on both sides."""
+    if train.groups is None or test.groups is None:
+        return ours
+    seen = {test.groups[row] for row in theirs.rows} - {None}
+    both = np.array([train.groups[row] in seen for row in ours.rows], bool)
+    if both.all():
+        raise InputError(f"every group of {train.where} is in {test.where} too: nothing is left to train on")
+    if both.any():
+        notes.append(f"{both.sum()} training images are left out: their group is in the test split too")
+    return ours.where(~both)
+
+
+def _kept_classes(
+    part: Part, classes: tuple[str, ...], policy: str, per_class: int, where: str, notes: list[str]
+) -> np.ndarray:
+    """Indices of the classes that stay. A class is small with fewer than `per_class` training images."""
+    counts = np.bincount(part.labels, minlength=len(classes))
+    small = np.flatnonzero(counts < max(per_class, 1))
+    if not len(small):
+        return np.arange(len(classes))
+    named = ", ".join(f"'{classes[k]}' ({counts[k]})" for k in small[:10]) + (", …" if len(small) > 10 else "")
+    need = f"{per_class} {'is' if per_class == 1 else 'are'} asked for"
+    empty = [classes[k] for k in small if counts[k] == 0]
+    if policy == "refuse":
+        raise InputError(
+            f"{where}: too few training images after the validation cut in {named}; {need}. Use --small-classes cap "
+            "(fewer images of such a class) or drop (leave it out), or a smaller --ipc"
+        )
+    if policy == "cap":
+        if empty:
+            raise InputError(
+                f"{where}: no training image at all of {', '.join(map(repr, empty[:10]))}: --small-classes cap cannot "
+                "help, use --small-classes drop"
+            )
+        notes.append(f"--small-classes cap: fewer training images than {per_class} in {named}")
+        return np.arange(len(classes))
+    kept = np.flatnonzero(counts >= max(per_class, 1))
+    if len(kept) < 2:
+        raise InputError(f"{where}: --small-classes drop leaves {len(kept)} classes; at least 2 are needed ({need})")
+    notes.append(f"--small-classes drop: left out, with their validation and test images: {named}; {need}")
+    return kept
+
+
+def _renumbered(part: Part, kept: np.ndarray) -> Part:
+    part = part.where(np.isin(part.labels, kept))
+    return Part(part.rows, np.searchsorted(kept, part.labels))
