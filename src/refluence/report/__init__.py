@@ -1,1 +1,10 @@
-"""The self-contained HTML page."""
+"""The self-contained HTML page: `write` for a run or a comparison, `write_scores` for the scores of a dataset.
+
+`picture_rows` names the instances whose pictures the page can show, so that a run stores those alone.
+"""
+
+from refluence.report.gallery import picture_rows
+from refluence.report.page import write
+from refluence.report.scores import write_scores
+
+__all__ = ["picture_rows", "write", "write_scores"]

@@ -1,0 +1,145 @@
+"""The charts, as static SVG: drawn by Altair and vl-convert, coloured from a few fixed inks.
+
+Every chart comes twice, wide and narrow, and the style sheet shows the one that fits: text that is scaled down to a
+phone cannot be read. The inks are exact hexadecimal values so that the style sheet can replace them in dark mode.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup, escape
+
+INK, QUIET, GRID = "#23262d", "#6b6f78", "#e3e0d9"
+RAISES, LOWERS = "#c2571a", "#2b78b0"
+PALETTE = ["#7b828d", "#a9743a", "#2b78b0", "#c2571a", "#2f8f6b", "#8a62c4", "#c04a7d", "#7d8a1f", "#1f93a3", "#9c5555"]
+WIDE, NARROW = 520, 326
+
+Row = dict[str, Any]
+
+
+def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: str, zero: bool, title: str) -> Markup:
+    """Every seed as a dot, the mean as a stroke, the interval as a line; one line of the chart per name.
+
+    `rows`: {"name", "value", "colour"}; `spans`: {"name", "mean", "low", "high", "colour"}, low and high may be None.
+    """
+    every = [r["value"] for r in rows] + [s[k] for s in spans for k in ("mean", "low", "high") if s[k] is not None]
+    low, high = min(every + [0.0] * zero), max(every + [0.0] * zero)
+    room = 0.06 * (high - low) or 1.0
+    scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
+
+    def draw(narrow: bool) -> alt.LayerChart:
+        # the names stand above their rows: beside them, a font wider than the one measured would be cut off
+        y = alt.Y("name:N", sort=list(names), axis=None)
+        x = alt.X("value:Q", title=axis, scale=scale)
+        colour = alt.Color("colour:N", scale=None)
+        lines = alt.Data(values=[s for s in spans if s["low"] is not None])
+        text = alt.Chart(alt.Data(values=[{"name": n} for n in names])).mark_text(
+            align="left", dy=-12, limit=(NARROW if narrow else WIDE) - 8, color=INK, fontSize=12
+        )
+        layers = [_zero()] * zero + [
+            alt.Chart(alt.Data(values=list(rows)))
+            .mark_circle(size=46, opacity=0.55, yOffset=13)
+            .encode(x=x, y=y, color=colour),
+            alt.Chart(lines)
+            .mark_rule(strokeWidth=2.5, yOffset=3)
+            .encode(x=alt.X("low:Q"), y=y, x2="high:Q", color=colour),
+            alt.Chart(alt.Data(values=list(spans)))
+            .mark_tick(thickness=3, size=13, orient="vertical", yOffset=3)
+            .encode(x=alt.X("mean:Q"), y=y, color=colour),
+            text.encode(x=alt.value(0), y=y, text="name:N"),
+        ]
+        return alt.layer(*layers).properties(height=52 * len(names) + 4)
+
+    return both(draw, title)
+
+
+def lines(series: dict[str, list[tuple[float, float]]], colours: dict[str, str], x: str, y: str, title: str) -> Markup:
+    """One line per series, of (x, y) points."""
+    values = [{"x": a, "y": b, "name": name} for name, points in series.items() for a, b in points]
+    names = list(series)
+    dashes = [[1, 0] if i < len(PALETTE) else [5, 3] for i in range(len(names))]
+    single = max(len(points) for points in series.values()) == 1
+
+    def draw(narrow: bool) -> alt.Chart:
+        chart = alt.Chart(alt.Data(values=values))
+        chart = chart.mark_circle(size=40) if single else chart.mark_line(strokeWidth=1.8, strokeJoin="round")
+        scale = alt.Scale(domain=names, range=[colours[n] for n in names])
+        chart = chart.encode(
+            x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
+            y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
+            color=alt.Color("name:N", scale=scale, legend=None, sort=names),
+        )
+        if not single and len(names) > len(PALETTE):
+            dash = alt.Scale(domain=names, range=dashes)
+            chart = chart.encode(strokeDash=alt.StrokeDash("name:N", scale=dash, legend=None))
+        return chart.properties(height=210 if narrow else 230)
+
+    return legend({name: colours[name] for name in names}) + both(draw, title)
+
+
+def histogram(bins: Sequence[tuple[float, float, int]], axis: str, title: str) -> Markup:
+    """Counted bins (from, to, count); what raises the discrepancy and what lowers it have a colour each."""
+    values = [{"a": a, "b": b, "n": n, "colour": RAISES if a + b > 0 else LOWERS} for a, b, n in bins]
+
+    def draw(narrow: bool) -> alt.LayerChart:
+        bars = alt.Chart(alt.Data(values=values)).mark_bar(binSpacing=1)
+        bars = bars.encode(
+            x=alt.X("a:Q", title=axis, scale=alt.Scale(nice=False, zero=False)),
+            x2="b:Q",
+            y=alt.Y("n:Q", title="instances"),
+            y2=alt.datum(0),
+            color=alt.Color("colour:N", scale=None),
+        )
+        return alt.layer(bars, _zero()).properties(height=190 if narrow else 230)
+
+    return both(draw, title)
+
+
+def legend(colours: dict[str, str]) -> Markup:
+    """Names with their colours, as text of the page: it wraps and is measured in the reader's own font."""
+    items = Markup("").join(Markup("<li>{}{}</li>").format(swatch(c), name) for name, c in colours.items())
+    return Markup('<ul class="legend">{}</ul>').format(items)
+
+
+def swatch(colour: str) -> Markup:
+    """A dot of that colour; as SVG, so that dark mode replaces its ink too."""
+    dot = '<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true"><circle cx="5" cy="5" r="5" fill="{}"/></svg>'
+    return Markup(dot).format(colour)
+
+
+def both(draw: Callable[[bool], Any], title: str) -> Markup:
+    """The wide and the narrow drawing of one chart, ready for the page."""
+    drawings = ((WIDE, "wide", False), (NARROW, "narrow", True))
+    return Markup("").join(_svg(draw(narrow), width, kind, title) for width, kind, narrow in drawings)
+
+
+def _zero() -> alt.Chart:
+    return alt.Chart(alt.Data(values=[{"v": 0}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
+
+
+def _svg(chart: Any, width: int, kind: str, title: str) -> Markup:
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    chart = chart.properties(width=width, autosize=fit, padding=3).configure(aria=False, background="transparent")
+    chart = chart.configure_view(stroke=None).configure_axis(
+        labelColor=QUIET, titleColor=QUIET, gridColor=GRID, domainColor=QUIET, tickColor=GRID,
+        labelFontSize=11.5, titleFontSize=11.5, titleFontWeight="normal", titlePadding=8, labelOverlap=True,
+        tickCount=5 if kind == "narrow" else 7,
+    ).configure_axisX(grid=True).configure_axisY(domain=False, ticks=False, labelPadding=6)  # fmt: skip
+    head, body = vl_convert.vegalite_to_svg(chart.to_dict()).split(">", 1)
+    size = re.search(r'width="[\d.]+" height="[\d.]+" viewBox="[^"]+"', head)
+    if size is None:
+        raise ValueError(f"vl-convert wrote an SVG whose size cannot be found: {head}")
+    # ids are unique in a page, so those of the clip paths get the chart's own; the nested labels would be read aloud
+    own = f"{kind}{zlib.crc32((title + body).encode()):x}"
+    body = re.sub(r'(id="|url\(#)', rf"\g<1>{own}-", body)
+    body = re.sub(r' (?:role|aria-[a-z]+|pointer-events|font-family)="[^"]*"', "", body)
+    body = re.sub(r'<path class="(?:background|foreground)"[^>]*?d=(?:""|"M0,0h0v0h0Z")[^>]*/>', "", body)
+    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)
+    label = escape(title)
+    return Markup(f'<svg class="{kind}" role="img" aria-label="{label}" {size[0]}><title>{label}</title>{body}')

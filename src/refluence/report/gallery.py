@@ -1,0 +1,162 @@
+"""Which pictures the page shows, in which order, and in words what it leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refluence.report.pictures import EXACT, data_uri, visible
+from refluence.report.reading import Scores, Unit
+from refluence.report.words import common_unit, compact, counted, signed
+
+PER_CLASS = 10
+CLASSES = 20
+EXTREMES = 5
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture; without `uri` its number stands in."""
+
+    uri: str | None
+    caption: str
+    words: str
+    number: str = ""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The pictures of one class; `lowest` is used for real instances alone."""
+
+    name: str
+    tiles: list[Tile]
+    lowest: list[Tile]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of one arm, and what was left out."""
+
+    title: str
+    rows: list[ClassRow]
+    notes: list[str]
+    few: bool
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is any picture at all."""
+        return any(tile.uri for row in self.rows for tile in [*row.tiles, *row.lowest])
+
+    @property
+    def short(self) -> bool:
+        """Whether the names of the classes fit beside their pictures on a phone."""
+        return all(len(row.name) <= 3 for row in self.rows)
+
+    @property
+    def widest(self) -> int:
+        """The most pictures in a row."""
+        return max(len(row.tiles) for row in self.rows)
+
+
+def distilled_gallery(unit: Unit) -> Gallery | None:
+    """The learned images of an arm per class, highest influence first; None if the folder holds none."""
+    distilled = unit.distilled()
+    if distilled is None or not len(distilled.labels):
+        return None
+    card = unit.card
+    pixels = visible(distilled.images, _listed(card.get("mean")), _listed(card.get("std")))
+    influence = distilled.influence
+    labels = np.unique(distilled.labels)
+    rows, most = [], 0
+    for label in labels[:CLASSES]:
+        members = np.flatnonzero(distilled.labels == label)
+        most = max(most, len(members))
+        if influence is not None:
+            members = members[np.argsort(-np.nan_to_num(influence[members], nan=-np.inf), kind="stable")]
+        name = class_name(unit.classes, int(label))
+        tiles = []
+        for rank, member in enumerate(members[:PER_CLASS], start=1):
+            caption = compact(influence[member], sign=True) if influence is not None else ""
+            words = f"{name}, image {rank} of {len(members)}" + (f", influence {caption}" if caption else "")
+            tiles.append(Tile(data_uri(pixels[member]), caption, words))
+        rows.append(ClassRow(name, tiles, []))
+    side = max(pixels.shape[2:])
+    size = [f"Stored at {side} px; compressed for this page."] if side > EXACT else []
+    order = (
+        "Highest influence first." if influence is not None else "In stored order: no influence was measured for them."
+    )
+    return Gallery(unit.arm, rows, [order, *size, *_left_out(len(labels), most)], few=most <= 3)
+
+
+def real_gallery(scores: Scores, classes: list[str], title: str) -> Gallery | None:
+    """The real instances of highest and lowest influence per class; None if nothing was scored."""
+    if not len(scores.score):
+        return None
+    labels = np.unique(scores.label)
+    scale = common_unit(scores.spread)
+    rows = []
+    for label in labels[:CLASSES]:
+        high, low = _ends(scores.score, np.flatnonzero(scores.label == label), EXTREMES)
+        name = class_name(classes, int(label))
+        rows.append(
+            ClassRow(name, [_real(scores, i, name, scale) for i in high], [_real(scores, i, name, scale) for i in low])
+        )
+    notes = _left_out(len(labels), 0)
+    gallery = Gallery(title, rows, notes, few=False)
+    if not gallery.pictured:
+        notes.append("Their pictures were not stored with the scores, so the rows of the dataset are named instead.")
+    return gallery
+
+
+def picture_rows(index: Any, label: Any, score: Any) -> list[int]:
+    """The rows of the dataset whose pictures the page can show, of the scored instances given as (N,) arrays.
+
+    The `EXTREMES` highest and lowest of each of the first `CLASSES` classes; scores that are not finite are skipped.
+    """
+    index, label, score = (np.asarray(values) for values in (index, label, score))
+    rows: list[int] = []
+    known = np.isfinite(score)
+    for name in np.unique(label[known])[:CLASSES]:
+        high, low = _ends(score, np.flatnonzero(known & (label == name)), EXTREMES)
+        rows += [int(index[i]) for i in [*high, *low]]
+    return rows
+
+
+def class_name(classes: list[str], label: int) -> str:
+    """The name of a class, or its number."""
+    return classes[label] if 0 <= label < len(classes) and classes[label] else f"class {label}"
+
+
+def _ends(score: np.ndarray, members: np.ndarray, count: int) -> tuple[list[int], list[int]]:
+    """The highest and the lowest members, the most extreme first; nobody is in both."""
+    ordered = members[np.argsort(-score[members], kind="stable")]
+    high = min(count, (len(ordered) + 1) // 2)
+    low = min(count, len(ordered) - high)
+    return [int(i) for i in ordered[:high]], [int(i) for i in ordered[::-1][:low]]
+
+
+def _real(scores: Scores, position: int, name: str, scale: tuple[float, str, int]) -> Tile:
+    row = int(scores.index[position])
+    picture = scores.pictures.get(row)
+    score = scores.score[position]
+    where = f" ({scores.path[position]})" if scores.path[position] else ""
+    words = f"{name}, row {row}{where}, influence {compact(score, sign=True)}"
+    uri = None if picture is None else data_uri(np.asarray(picture, np.uint8))
+    return Tile(uri, signed(score / scale[0], scale[2]), words, f"row {row}")
+
+
+def _left_out(classes: int, most: int) -> list[str]:
+    notes = []
+    if most > PER_CLASS:
+        notes.append(f"Shown are {PER_CLASS} of up to {most} images per class.")
+    if classes > CLASSES:
+        notes.append(f"Shown are the first {CLASSES} of {counted(classes, 'class', 'classes')}.")
+    return notes
+
+
+def _listed(value: Any) -> list[float] | None:
+    if value is None:
+        return None
+    return [float(v) for v in value] if isinstance(value, (list, tuple)) else [float(value)]

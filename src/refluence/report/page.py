@@ -1,0 +1,174 @@
+"""`report.html`: everything about a run or a comparison on one page that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from refluence.errors import InputError
+from refluence.files import write_text
+from refluence.report import charts, curves, scores, verdict
+from refluence.report.gallery import Gallery, distilled_gallery
+from refluence.report.reading import Unit, read_results, read_unit, read_units
+from refluence.report.template import render
+from refluence.report.words import DASH, amount, compact, counted, finite, pretty
+
+METHODS = {
+    "random": "real images drawn at random",
+    "herding": "real images chosen so that their mean stays close to the mean of their class",
+    "full": "training on the whole real set: the ceiling",
+    "dc": "learned images whose training gradients match those of the real images (gradient matching)",
+    "dm": "learned images whose mean features match those of the real images (distribution matching)",
+}
+WEIGHTS = {
+    "influence": "the real instances are weighted by their influence",
+    "shuffled": "a control: the same weights, dealt out to other instances at random",
+    "flipped": "a control: the influence with its sign turned round",
+    "loss": "a control: the real instances are weighted by their loss",
+}
+
+
+def write(folder: Path) -> Path:
+    """Write `report.html` into the folder of a run or of a comparison, and return its path.
+
+    A comparison is a folder with `results.json`. Whatever else is missing is left out of the page, which says so.
+    Errors: `InputError` if the folder does not exist, holds no run, or holds a file that cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder that a run or a comparison wrote")
+    results = read_results(folder)
+    known = ("config.json", "metrics.jsonl", "evaluation.json", "scores.parquet", "distilled", "units")
+    if results is None and not any((folder / name).exists() for name in known):
+        raise InputError(f"{folder} holds no run; expected results.json, or one of {', '.join(known)}")
+    top = read_unit(folder)
+    compare = results is not None or (folder / "units").is_dir()
+    units = read_units(folder) if compare else [top]
+    order = {arm: place for place, arm in enumerate(verdict.arms_of(results or {}))}
+    units = sorted(units, key=lambda unit: order.get(unit.arm, len(order)))
+    content = _comparison(results or {}, units) if compare else _single(top)
+    paint = verdict.colours(list(dict.fromkeys([*order, *(unit.arm for unit in units)])))
+    firsts = list({unit.arm: unit for unit in reversed(units)}.values())[::-1]
+    if not compare:
+        paint = {top.arm: charts.PALETTE[2]}
+    galleries = [gallery for gallery in map(distilled_gallery, firsts) if gallery]
+    target = folder / "report.html"
+    values = dict(
+        content,
+        facts=_facts(top, units, results),
+        galleries=galleries,
+        without=_without(firsts, galleries),
+        scores=_scores(folder, top, units, results),
+        curves=_curves(units, paint, compare),
+        meanings=_meanings(list(paint)),
+        shuffled=any("+shuffled" in arm for arm in paint),
+        notes=[str(note) for note in (results or top.card).get("notes") or []],
+        config=pretty(top.config) if top.config is not None else None,
+    )
+    write_text(target, render("page.html.j2", **values))
+    return target
+
+
+def _comparison(results: dict[str, Any], units: list[Unit]) -> dict[str, Any]:
+    return {
+        "kind": "Comparison",
+        "title": "Comparison of " + ", ".join(verdict.arms_of(results) or sorted({u.arm for u in units})),
+        "verdict": str(results.get("verdict") or "No verdict yet: this comparison is not finished."),
+        "tables": verdict.comparison(results),
+        "seeds": verdict.seed_table(results),
+        "level": compact(100 * (finite(results.get("level")) or 0.95)),
+    }
+
+
+def _single(unit: Unit) -> dict[str, Any]:
+    sentence, table = verdict.single(unit)
+    return {
+        "kind": "Run",
+        "title": f"Run of {unit.arm}" + (f", seed {unit.seed}" if unit.seed else ""),
+        "verdict": sentence,
+        "tables": [table] if table else [],
+        "seeds": [],
+        "level": None,
+    }
+
+
+def _facts(top: Unit, units: list[Unit], results: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What was done, in a few words each: only what the folder really says."""
+    card = next((unit.card for unit in units if unit.card.get("classes")), top.card)
+    rows = (results or {}).get("rows") or []
+    seeds = sorted({str(r.get("seed")) for r in rows} or {u.seed for u in units if u.seed})
+    facts = [
+        ("Data", _look(top.config, "data", "source") or _look(card, "data", "source")),
+        ("Images per class", _look(top.config, "ipc") or _look(card, "ipc")),
+        ("Classes", len(card["classes"]) if card.get("classes") else None),
+        (
+            "Seeds" if len(seeds) > 1 else "Seed",
+            f"{len(seeds)} ({', '.join(seeds[:8])})" if len(seeds) > 1 else "".join(seeds),
+        ),
+        ("Size", _look(top.config, "size")),
+        ("Stored", amount(card["stored_bytes"]) if results is None and finite(card.get("stored_bytes")) else None),
+        (
+            "Test split used",
+            counted(int(card["test_uses"]), "time") if results is None and finite(card.get("test_uses")) else None,
+        ),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "", DASH)]
+
+
+def _look(values: dict[str, Any] | None, *names: str) -> Any:
+    """The first plain value of that name, at the top or one level down."""
+    levels = [values or {}, *(v for v in (values or {}).values() if isinstance(v, dict))]
+    for name in names:
+        for level in levels:
+            if isinstance(level.get(name), (str, int, float)) and not isinstance(level.get(name), bool):
+                return level[name]
+    return None
+
+
+def _without(units: list[Unit], galleries: list[Gallery]) -> str | None:
+    missing = [unit.arm for unit in units if unit.arm not in {gallery.title for gallery in galleries}]
+    if not galleries:
+        return "No distilled images are stored in this folder."
+    return f"No distilled images are stored for {', '.join(missing)}." if missing else None
+
+
+def _scores(folder: Path, top: Unit, units: list[Unit], results: dict[str, Any] | None) -> scores.ScoreSection | None:
+    """The scores of the folder itself, else of the primary arm, else of the first arm that has any."""
+    primary = {str(r.get("arm")) for r in (results or {}).get("summary") or [] if r.get("primary")}
+    for unit in [top, *sorted(units, key=lambda u: u.arm not in primary)]:
+        source = "" if unit.folder == folder else f"{unit.arm}, seed {unit.seed}"
+        names = unit.classes or next((u.classes for u in units if u.classes), [])
+        found = scores.section(unit.scores(), names, source)
+        if found:
+            return found
+    return None
+
+
+def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tuple[str, str, Any]]:
+    """(heading, what it says or why it is absent, chart or None) of each curve."""
+    mean = " Mean of the seeds." if compare else ""
+    loss = curves.per_arm(units, "loss", "matching loss", paint, "Matching loss per image step")
+    ess = curves.per_arm(units, "ess", "effective sample size", paint, "Effective sample size per image step")
+    still = "No image steps were recorded: the arms of this folder choose real images and learn none."
+    alike = "No arm of this folder recorded influence weights, so every real instance counts alike."
+    if loss is not None:
+        still = f"How far the distilled set still is from the real one; lower is closer.{mean}"
+    if ess is not None:
+        alike = f"How many instances the weights really use; uniform weights use all of them.{mean}"
+    found = [("Matching loss", still, loss), ("Effective sample size", alike, ess)]
+    if not compare:
+        for heading, words, chart in (
+            ("Matching loss per class", "Which classes are matched late; at most ten, those that end highest.",
+             curves.per_class(units[0])),
+            ("Training on the distilled set", "Loss of the evaluation networks while they train.",
+             curves.evaluation_nets(units[0])),
+        ):  # fmt: skip
+            found += [(heading, words, chart)] if chart else []
+    return found
+
+
+def _meanings(arms: list[str]) -> list[tuple[str, str]]:
+    """The words of which the arms on this page are made, explained."""
+    parts = {part for arm in arms for part in arm.split(":")[0].split("+")}
+    known = {**METHODS, **{f"+{name}": words for name, words in WEIGHTS.items()}}
+    return [(name, words) for name, words in known.items() if name.lstrip("+") in parts]

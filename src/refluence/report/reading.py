@@ -1,0 +1,178 @@
+"""What a run left in its folder, read tolerantly: a file that is missing is None, a broken one is an `InputError`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file
+
+from refluence.errors import InputError
+from refluence.files import read_json
+from refluence.report.words import finite
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The learned images (M, C, H, W), normalised; `influence` (M,) if it was measured."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    influence: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Influence of the scored real instances, all (N,); `pictures` maps a row of the dataset to uint8 (C, H, W)."""
+
+    index: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    path: list[str | None]
+    pictures: dict[int, np.ndarray]
+
+    @property
+    def spread(self) -> float:
+        """The size of a large score: 99.9 % are not further from zero."""
+        return float(np.quantile(np.abs(self.score), 0.999))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One arm with one seed."""
+
+    folder: Path
+    arm: str
+    seed: str
+    config: dict[str, Any] | None
+    card: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    evaluations: list[dict[str, Any]]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, if the card has them."""
+        return [str(name) for name in self.card.get("classes") or []]
+
+    def distilled(self) -> Distilled | None:
+        """The learned images."""
+        tensors = _tensors(self.folder / "distilled" / "images.safetensors", ("images", "labels"))
+        if tensors is None:
+            return None
+        return Distilled(tensors["images"].astype(np.float32), tensors["labels"], tensors.get("influence"))
+
+    def scores(self) -> Scores | None:
+        """The influence of the real instances."""
+        return read_scores(self.folder / "scores.parquet")
+
+
+def read_unit(folder: Path, arm: str | None = None, seed: str | None = None) -> Unit:
+    """Read the small files of a unit folder; the tensors are read when asked for."""
+    config = _json(folder / "config.json")
+    card = _json(folder / "distilled" / "card.json") or {}
+    evaluation = _json(folder / "evaluation.json") or []
+    if isinstance(evaluation, dict):
+        evaluation = evaluation.get("evaluations", [evaluation])
+    name = card.get("arm") or (config or {}).get("arm") or arm or card.get("method") or folder.name
+    number = seed if seed is not None else card.get("seed", (config or {}).get("seed", ""))
+    return Unit(
+        folder,
+        str(name),
+        str(number),
+        config,
+        card,
+        _lines(folder / "metrics.jsonl"),
+        [_percent(e) for e in evaluation],
+    )
+
+
+def read_units(folder: Path) -> list[Unit]:
+    """Every finished or half-finished unit below `folder/units/ARM/SEED/`, seeds in numerical order."""
+    seeds = [seed for arm in sorted(_folders(folder / "units")) for seed in sorted(_folders(arm), key=_number)]
+    return [read_unit(seed, seed.parent.name, seed.name) for seed in seeds]
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """The table of a comparison, or None for a unit folder."""
+    return _json(folder / "results.json")
+
+
+def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) -> Scores | None:
+    """Scores with the pictures beside them (`scores_images.safetensors`) or the given ones; None if there are none."""
+    if not parquet.is_file():
+        return None
+    try:
+        table = pq.read_table(parquet)
+        columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in ("index", "label", "score")}
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{parquet} cannot be read as scores (columns index, label, score): {error}") from error
+    paths = table.column("path").to_pylist() if "path" in table.column_names else [None] * table.num_rows
+    score = columns["score"].astype(np.float64)
+    known = np.flatnonzero(np.isfinite(score))
+    if pictures is None:
+        stored = _tensors(parquet.with_name("scores_images.safetensors"), ("images", "rows")) or {
+            "rows": [],
+            "images": [],
+        }
+        pictures = {int(row): image for row, image in zip(stored["rows"], stored["images"], strict=True)}
+    return Scores(
+        columns["index"][known].astype(np.int64),
+        columns["label"][known].astype(np.int64),
+        score[known],
+        [paths[i] for i in known],
+        pictures,
+    )
+
+
+def _percent(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation in percent points: shares (all of them at most 1) are multiplied by 100."""
+    names = ("accuracy", "balanced_accuracy", "macro_f1")
+    nets = [finite(v) for v in evaluation.get("accuracies") or []]
+    numbers = [v for v in [*nets, *(finite(evaluation.get(k)) for k in names)] if v is not None]
+    factor = 100.0 if numbers and max(numbers) <= 1 else 1.0
+    scaled = {k: None if finite(evaluation.get(k)) is None else factor * float(evaluation[k]) for k in names}
+    return {**evaluation, **scaled, "accuracies": [factor * v for v in nets if v is not None]}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")] if folder.is_dir() else []
+
+
+def _number(folder: Path) -> tuple[int, str]:
+    return (int(folder.name), "") if folder.name.isdigit() else (10**9, folder.name)
+
+
+def _json(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """One JSON object a line; an unfinished last line (a run that was killed) is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(json.loads(line)) if line.strip() else None
+        except ValueError as error:
+            if number < len(lines):
+                raise InputError(f"{path}, line {number}, cannot be read as JSON: {error}") from error
+    return [entry for entry in found if isinstance(entry, dict)]
+
+
+def _tensors(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray] | None:
+    if not path.is_file():
+        return None
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # safetensors raises its own class, derived from Exception alone
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise InputError(f"{path} has no tensor named {missing[0]!r}; it holds {sorted(tensors)}")
+    return tensors

@@ -1,0 +1,160 @@
+"""The verdict: its sentence, its table and its plots, from `results.json` or from one run's `evaluation.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from refluence.report import charts, plots
+from refluence.report.reading import Unit
+from refluence.report.words import amount, compact, counted, deviation, duration, finite, fixed, mean, signed
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm against another one, in words."""
+
+    value: str
+    interval: str
+    against: str
+    remarks: list[str]
+    primary: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the verdict table: cells by column, every one already in words."""
+
+    arm: str
+    colour: str
+    cells: dict[str, str]
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def swatch(self) -> Markup:
+        """The colour of the arm in the charts."""
+        return charts.swatch(self.colour)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured under one protocol."""
+
+    title: str
+    lines: list[Line]
+    plots: list[tuple[str, str, Markup]]
+
+
+def colours(arms: list[str]) -> dict[str, str]:
+    """A colour for every arm, the same in all charts of a page."""
+    return {arm: charts.PALETTE[i % len(charts.PALETTE)] for i, arm in enumerate(arms)}
+
+
+def arms_of(results: Entry) -> list[str]:
+    """The arms in the order of the summary, then those that only have rows."""
+    return list(dict.fromkeys(str(r.get("arm")) for r in [*results.get("summary", []), *results.get("rows", [])]))
+
+
+def comparison(results: Entry) -> list[Table]:
+    """One table per protocol."""
+    summary, rows = results.get("summary") or [], results.get("rows") or []
+    protocols = list(dict.fromkeys(str(r.get("protocol") or "") for r in [*summary, *rows]))
+    paint = colours(arms_of(results))
+    tables = []
+    for protocol in protocols:
+        mine = [r for r in summary if str(r.get("protocol") or "") == protocol]
+        seeds = [r for r in rows if str(r.get("protocol") or "") == protocol]
+        named = {arm: [r for r in seeds if str(r.get("arm")) == arm] for arm in paint}
+        arms = [a for a in paint if named[a] or any(str(r.get("arm")) == a for r in mine)]
+        lines = [_line(arm, paint[arm], [r for r in mine if str(r.get("arm")) == arm], named[arm]) for arm in arms]
+        drawn = [plots.accuracies(arms, named, paint, protocol), plots.differences(mine, named, paint, protocol)]
+        tables.append(Table(protocol, lines, [plot for plot in drawn if plot]))
+    return tables
+
+
+def seed_table(results: Entry) -> list[dict[str, str]]:
+    """Every seed of every arm, one row each."""
+    return [
+        {
+            "Arm": str(r.get("arm")),
+            "Seed": str(r.get("seed", "–")),
+            "Protocol": str(r.get("protocol") or "–"),
+            "Accuracy, %": fixed(r.get("accuracy"), 2),
+            "Nets": compact(r.get("nets")),
+            "ESS": compact(r.get("ess")),
+            "Time": duration(r.get("seconds")),
+            "Peak memory": amount(r.get("peak_bytes")),
+            "Stored": amount(r.get("stored_bytes")),
+        }
+        for r in results.get("rows") or []
+    ]
+
+
+def single(unit: Unit) -> tuple[str, Table | None]:
+    """The sentence and the table of one run; the table is None if it was not evaluated."""
+    if not unit.evaluations:
+        return f"{unit.arm}: not evaluated yet.", None
+    lines, names, dots, spans = [], [], [], []
+    for evaluation in unit.evaluations:
+        nets = evaluation["accuracies"]
+        centre = evaluation["accuracy"] if evaluation["accuracy"] is not None else mean(nets)
+        split, spread = str(evaluation.get("split") or "–"), deviation(nets)
+        name = f"{evaluation.get('protocol') or 'evaluation'}, {split}"
+        names.append(name)
+        cells = {
+            "Split": split,
+            "Accuracy, %": fixed(centre) + (f" ± {fixed(spread)}" if spread is not None else ""),
+            "Nets": f"{len(nets)}: " + ", ".join(fixed(v) for v in nets) if nets else "–",
+            "Balanced accuracy, %": fixed(evaluation["balanced_accuracy"]),
+            "Macro-F1, %": fixed(evaluation["macro_f1"]),
+            "Stored": amount(unit.card.get("stored_bytes")),
+        }
+        lines.append(Line(str(evaluation.get("protocol") or "–"), charts.PALETTE[2], cells))
+        dots += [{"name": name, "value": v, "colour": charts.PALETTE[2]} for v in nets]
+        spans += plots.span(name, centre, spread, charts.PALETTE[2])
+    first = unit.evaluations[0]
+    centre = first["accuracy"] if first["accuracy"] is not None else mean(first["accuracies"])
+    many = counted(len(first["accuracies"]), "network")
+    where = f"on the {first.get('split') or 'evaluated'} split"
+    sentence = f"{unit.arm}: {fixed(centre)} % {where} (protocol {first.get('protocol') or '–'}, {many})."
+    title = "Accuracy of every network (dots), their mean (stroke) and one standard deviation (line), in percent"
+    plot = (
+        [("Every network", plots.DOTS.format("networks"), charts.dots(dots, spans, names, "accuracy, %", False, title))]
+        if spans
+        else []
+    )
+    return sentence, Table("", lines, plot)
+
+
+def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry]) -> Line:
+    first = summary[0] if summary else {}
+    values = [v for v in (finite(r.get("accuracy")) for r in seeds) if v is not None]
+    centre = finite(first.get("mean")) if summary else mean(list(values))
+    spread = finite(first.get("sd")) if summary else deviation(values)
+    cells = {
+        "Accuracy, %": fixed(centre) + (f" ± {fixed(spread)}" if spread is not None else ""),
+        "n": compact(first.get("n", len(values))),
+    }
+    for name, key, words in (
+        ("ESS", "ess", compact), ("Time", "seconds", duration), ("Peak memory", "peak_bytes", amount),
+        ("Stored", "stored_bytes", amount),
+    ):  # fmt: skip
+        cells[name] = words(mean([finite(r.get(key)) for r in seeds]))
+    return Line(arm, colour, cells, [_difference(r) for r in summary if r.get("against")])
+
+
+def _difference(row: Entry) -> Difference:
+    low, high = finite(row.get("low")), finite(row.get("high"))
+    known = low is not None and high is not None
+    interval = f"[{fixed(low)}, {fixed(high)}]" if known else f"no interval (n = {compact(row.get('n'))})"
+    remarks = (
+        [f"n = {compact(row.get('n'))} could show {fixed(row['smallest_shown'])}"]
+        if plots.has(row, "smallest_shown")
+        else []
+    )
+    remarks += [f"Holm p = {compact(row['p_holm'])}"] if plots.has(row, "p_holm") else []
+    return Difference(signed(row.get("difference")), interval, str(row["against"]), remarks, bool(row.get("primary")))
