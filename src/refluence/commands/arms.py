@@ -1,0 +1,101 @@
+"""Arms: METHOD[+WEIGHTS][:key=value,…], and the controls that an arm with influence weights brings along."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import refluence.condense
+import refluence.select
+from refluence.condense.base import Method, Settings
+from refluence.errors import InputError
+from refluence.influence.weighting import KINDS, Weighting, parse_weighting
+from refluence.select.base import Selection
+
+
+@lru_cache
+def methods() -> dict[str, Method | Selection]:
+    """Every method of the package by name: each module of `condense` and `select` that declares a `METHOD`."""
+    found = {}
+    for package in (refluence.select, refluence.condense):
+        for info in pkgutil.iter_modules(package.__path__):
+            method = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), "METHOD", None)
+            if method is not None:
+                found[method.name] = method
+    return found
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a comparison. `options` are `key=value` pairs as written."""
+
+    method: str
+    kind: str = "uniform"
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The arm as the user writes it, in one canonical form."""
+        weights = "" if self.kind == "uniform" else f"+{self.kind}"
+        options = ",".join(f"{k}={v}" for k, v in self.options)
+        return self.method + weights + (f":{options}" if options else "")
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder that every file system takes."""
+        return self.name.replace(":", "@")
+
+    def weighting(self) -> Weighting:
+        """How real instances are weighted."""
+        return parse_weighting(self.kind, {k: v for k, v in self.options if k not in _setting_types()})
+
+    def settings(self, settings: Settings) -> Settings:
+        """The run's settings with this arm's own, such as `dc:image_lr=1`."""
+        types = _setting_types()
+        changes = {}
+        for key, value in self.options:
+            if key in types:
+                try:
+                    changes[key] = types[key](value)
+                except ValueError:
+                    raise InputError(f"arm '{self.name}': {key}={value} is not a {types[key].__name__}") from None
+        return settings.with_(**changes)
+
+
+def _setting_types() -> dict[str, type]:
+    names = {"int": int, "float": float, "str": str}
+    return {f.name: names[str(f.type)] for f in fields(Settings) if f.name != "ipc"}
+
+
+def parse_arm(text: str) -> Arm:
+    """Read one arm; unknown methods, weights and options are one-line errors that list what there is."""
+    head, _, tail = text.partition(":")
+    method, plus, kind = head.partition("+")
+    if method not in methods():
+        raise InputError(f"unknown method '{method}' in arm '{text}': choose one of {', '.join(sorted(methods()))}")
+    kind = kind if plus else "uniform"
+    if kind not in KINDS:
+        raise InputError(f"unknown weights '{kind}' in arm '{text}': choose one of {', '.join(KINDS)}")
+    if kind != "uniform" and isinstance(methods()[method], Selection):
+        raise InputError(f"arm '{text}': {method} selects real images and takes no weights; write '{method}'")
+    pairs = [p.partition("=") for p in tail.split(",") if p]
+    if any(not equals or not value for _, equals, value in pairs):
+        raise InputError(f"arm '{text}': options are key=value, separated by commas, like dc+influence:tau=.1,sign=-1")
+    arm = Arm(method, kind, tuple((k.strip(), v.strip()) for k, _, v in pairs))
+    arm.weighting()  # refuses unknown keys and impossible values now, not after an hour
+    return arm
+
+
+def with_controls(texts: Sequence[str], controls: bool) -> list[Arm]:
+    """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it."""
+    arms: list[Arm] = []
+    for arm in map(parse_arm, texts):
+        own = [arm]
+        if controls and arm.kind == "influence":
+            settings = tuple((k, v) for k, v in arm.options if k in _setting_types())
+            own = [Arm(arm.method, "uniform", settings), arm, Arm(arm.method, "shuffled", arm.options)]
+        arms += [a for a in own if a not in arms]
+    return arms

@@ -1,0 +1,125 @@
+"""`refluence compare`: arms x seeds, paired, with controls, intervals and one sentence at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from refluence import report
+from refluence.commands.arms import Arm, with_controls
+from refluence.commands.session import about, arguments, open_session, relative
+from refluence.commands.unit import Unit, resolve, run_unit
+from refluence.errors import InputError
+from refluence.evaluate.statistics import summarise, verdict
+from refluence.files import read_json, write_json
+from refluence.run.folder import claim
+
+EQUAL_SECONDS = "equal_seconds"
+WORTH = 1.05  # an arm that costs less than this much more time needs no such control
+
+
+def run(flags: Any) -> None:
+    """Run every unit that is not finished, seeds in order, and write results.json and report.html."""
+    if flags.seeds < 1:
+        raise InputError(f"--seeds is {flags.seeds}: it must be at least 1")
+    arms = with_controls(flags.methods, flags.controls)
+    session = open_session(flags)
+    units = [resolve(flags, arm, session.dataset, flags.seed + i) for i in range(flags.seeds) for arm in arms]
+    resolved = {
+        "arms": {unit.arm.name: unit.describe() for unit in units[: len(arms)]},
+        "seeds": [flags.seed + i for i in range(flags.seeds)],
+        "equal_seconds": flags.equal_seconds,
+        **about(session.dataset, flags),
+    }
+    claim(flags.out, "compare", arguments(flags), resolved, flags.resume)
+    if flags.resume and (flags.out / "report.html").exists():
+        show(read_json(flags.out / "results.json"), flags.out)
+        print(f"{relative(flags.out)} is finished: nothing to do")
+        return
+
+    rows: list[dict[str, Any]] = []
+    by_unit: dict[tuple[str, int], dict[str, Any]] = {}
+    for number, unit in enumerate(units, 1):
+        own = run_unit(unit, session.dataset, unit_folder(flags.out, unit), session.reporter, session.device)
+        rows += own
+        by_unit[unit.arm.name, unit.seed] = own[0]
+        session.reporter.say(f"[{number}/{len(units)}] {unit.arm.name}, seed {unit.seed}: {own[0]['accuracy']:.1f} %")
+    if flags.equal_seconds:
+        for unit in equal_seconds_units(units, by_unit):
+            rows += run_unit(unit, session.dataset, unit_folder(flags.out, unit), session.reporter, session.device)
+            session.reporter.say(f"{unit.arm.name}, seed {unit.seed}: {rows[-1]['accuracy']:.1f} %")
+
+    summary = summarise(rows, primary(arms))
+    results = {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": list(session.dataset.notes)}
+    write_json(flags.out / "results.json", results)
+    report.write(flags.out)
+    show(results, flags.out)
+
+
+def unit_folder(out: Path, unit: Unit) -> Path:
+    """Where a unit lives: units/ARM/SEED."""
+    return out / "units" / unit.arm.folder / str(unit.seed)
+
+
+def primary(arms: list[Arm]) -> str | None:
+    """The one comparison declared in advance: the first arm with influence weights against its uniform base."""
+    return next((arm.name for arm in arms if arm.kind == "influence"), None)
+
+
+def equal_seconds_units(units: list[Unit], by_unit: dict[tuple[str, int], dict[str, Any]]) -> list[Unit]:
+    """For each influence unit that took longer than its uniform base: the base with as many steps as fit its seconds.
+
+    The iterations come from measured seconds, so this control alone is not repeated bit for bit on another machine.
+    """
+    extra = []
+    for unit in units:
+        base = by_unit.get((unit.arm.method, unit.seed))
+        if unit.arm.kind != "influence" or unit.settings is None or base is None:
+            continue
+        ratio = by_unit[unit.arm.name, unit.seed]["seconds"] / max(base["seconds"], 1e-9)
+        if ratio > WORTH:
+            arm = Arm(unit.arm.method, "uniform", ((EQUAL_SECONDS, unit.arm.kind),))
+            settings = unit.settings.with_(iterations=round(unit.settings.iterations * ratio))
+            plain = dataclasses.replace(unit.weighting, kind="uniform")
+            extra.append(dataclasses.replace(unit, arm=arm, settings=settings, weighting=plain))
+    return extra
+
+
+def show(results: dict[str, Any], out: Path) -> None:
+    """The verdict table on the terminal, the sentence last."""
+    table = Table(title=None, header_style="bold")
+    for name, side in (("arm", "left"), ("protocol", "left"), ("accuracy %", "right"), ("n", "right")):
+        table.add_column(name, justify=side)
+    for name in ("difference [95 %]", "against", "ess", "seconds"):
+        table.add_column(name, justify="left" if name == "against" else "right")
+    shown: set[tuple[str, str]] = set()
+    for line in results["summary"]:
+        key = line["arm"], line["protocol"]
+        own = [r for r in results["rows"] if (r["arm"], r["protocol"]) == key]
+        ess = [r["ess"] for r in own if r["ess"] is not None]
+        first = key not in shown
+        shown.add(key)
+        table.add_row(
+            line["arm"] if first else "",
+            line["protocol"] if first else "",
+            f"{line['mean']:.1f} ± {line['sd']:.1f}" if first and line["sd"] is not None else f"{line['mean']:.1f}" if first else "",
+            str(line["n"]) if first else "",
+            _difference(line),
+            line["against"] or "",
+            f"{sum(ess) / len(ess):.2f}" if first and ess else "",
+            f"{sum(r['seconds'] for r in own) / len(own):.1f}" if first else "",
+        )
+    Console().print(table)
+    print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
+    print(results["verdict"])
+
+
+def _difference(line: dict[str, Any]) -> str:
+    if line["difference"] is None:
+        return ""
+    interval = f" [{line['low']:+.1f}, {line['high']:+.1f}]" if line["low"] is not None else " (no interval)"
+    return f"{line['difference']:+.1f}{interval}"

@@ -1,0 +1,28 @@
+"""`refluence ls`: what this installation has, found by looking at the package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refluence.commands.arms import methods
+from refluence.condense.base import Method
+from refluence.evaluate.protocols import protocols
+from refluence.influence.weighting import KINDS
+from refluence.models.convnet import NORMS
+
+
+def run(flags: Any) -> None:
+    """Print the lists."""
+    _list("methods", {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()})
+    _list("weights (METHOD+WEIGHTS)", KINDS)
+    _list("protocols", {p.name: p.summary for p in protocols().values()})
+    _list("models", {"convnet": "ConvNet, depth by image size", "convnet1 … convnet6": f"named depth; norms: {', '.join(NORMS)}"})
+    print("recipes\n  none yet")
+
+
+def _list(title: str, entries: dict[str, str]) -> None:
+    width = max(map(len, entries))
+    print(title)
+    for name, summary in entries.items():
+        print(f"  {name:<{width}}  {summary}")
+    print()

@@ -1,0 +1,69 @@
+"""What every command that works on data begins with: the machine prepared, the source loaded, its notes said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refluence.data import Dataset, SourceOptions, load
+from refluence.run import device as machine
+from refluence.run.progress import Reporter
+
+HOW = ("quiet", "resume", "out")  # flags that say how a run is watched, not what it computes
+
+
+@dataclass(frozen=True)
+class Session:
+    """A prepared machine and a loaded source."""
+
+    dataset: Dataset
+    device: torch.device
+    reporter: Reporter
+
+
+def open_session(flags: Any) -> Session:
+    """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell."""
+    reporter = Reporter(flags.quiet)
+    machine.prepare(flags.threads)
+    device = machine.choose(flags.device)
+    names = {f.name for f in fields(SourceOptions)}
+    options = SourceOptions(**{k: v for k, v in asdict(flags).items() if k in names})
+    dataset = load(flags.data, options, per_class=getattr(flags, "ipc", 1))
+    for note in dataset.notes:
+        reporter.say(f"{flags.data}: {note}")
+    return Session(dataset, device, reporter)
+
+
+def arguments(flags: Any) -> dict[str, Any]:
+    """The flags as plain values, as config.json keeps them."""
+    return json.loads(json.dumps(asdict(flags), default=str))
+
+
+def about(dataset: Dataset, flags: Any) -> dict[str, Any]:
+    """What decides a result beside the units: the data as it was read, and the machine's part in bit-identity."""
+    return {
+        "data": {
+            "source": dataset.source,
+            "classes": list(dataset.classes),
+            "shape": list(dataset.shape),
+            "train": len(dataset.train),
+            "val": len(dataset.val),
+            "test": len(dataset.test),
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            "options": {f.name: getattr(flags, f.name, None) for f in fields(SourceOptions) if hasattr(flags, f.name)},
+        },
+        "machine": {**machine.describe(), "precision": flags.precision, "compile": flags.compile},
+    }
+
+
+def relative(path: Path) -> str:
+    """A path as people say it: relative where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,204 @@
+"""One unit: an arm and a seed. Makes its small set (or resumes making it), judges it, and writes the unit's folder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refluence.commands.arms import Arm, methods
+from refluence.condense.base import Method, Settings
+from refluence.condense.loop import Distillation
+from refluence.data import Dataset
+from refluence.data.distilled import DistilledSet, count_test_use, load_distilled, read_card, save_distilled
+from refluence.errors import InputError, RunError
+from refluence.evaluate.measure import evaluate
+from refluence.evaluate.protocols import Protocol, protocols
+from refluence.files import read_json, write_json
+from refluence.influence.weighting import Weighting
+from refluence.models import ModelSpec
+from refluence.run import checkpoint, device as machine
+from refluence.run.folder import Metrics
+from refluence.run.progress import Reporter
+from refluence.run.seeds import streams
+
+CHECKPOINT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Everything that decides a unit's result, resolved: no default is left open."""
+
+    arm: Arm
+    seed: int
+    ipc: int
+    settings: Settings | None  # None: the arm selects real images
+    weighting: Weighting
+    model: ModelSpec
+    protocols: tuple[Protocol, ...]
+    nets: int
+    split: str
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for config.json."""
+        return {**asdict(self), "arm": self.arm.name}
+
+
+def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
+    """Turn flags (a mixture of size, evaluation and data flags) into a unit; refuses what cannot run."""
+    if flags.ipc < 1:
+        raise InputError(f"--ipc is {flags.ipc}: it must be at least 1 image per class")
+    method, paper = methods()[arm.method], flags.size == "paper"
+    width = flags.width if flags.width is not None else (128 if paper else 32)
+    if width < 1:
+        raise InputError(f"--width is {width}: it must be at least 1")
+    model = ModelSpec(flags.model, dataset.shape, len(dataset.classes), width=width, norm=flags.norm)
+    settings = None
+    if isinstance(method, Method):
+        asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
+        settings = method.settings(flags.ipc, flags.size).with_(**{k: v for k, v in asked.items() if v is not None})
+        settings = arm.settings(settings)
+    nets = flags.nets if flags.nets is not None else (5 if paper else 3)
+    if nets < 1:
+        raise InputError(f"--nets is {nets}: it must be at least 1")
+    return Unit(
+        arm, seed, flags.ipc, settings, arm.weighting(), model, choose_protocols(flags), nets, flags.split
+    )
+
+
+def choose_protocols(flags: Any) -> tuple[Protocol, ...]:
+    """The named protocols with the flags' own epochs and batch; default: `dc` at the run's size."""
+    names = flags.protocol or (("dc",) if getattr(flags, "size", "cpu") == "paper" else ("dc-cpu",))
+    known = protocols()
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown protocol '{name}': choose one of {', '.join(sorted(known))}")
+    changes = {k: v for k in ("epochs", "batch") if (v := getattr(flags, k)) is not None}
+    for name, value in changes.items():
+        if value < 1:
+            raise InputError(f"--{name} is {value}: it must be at least 1")
+    return tuple(known[name].with_(**changes) for name in names)
+
+
+def run_unit(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> list[dict[str, Any]]:
+    """Rows of this unit, one per protocol. What is finished is read, not made again."""
+    if not (folder / "distilled" / "card.json").exists():
+        (make_selection if unit.settings is None else make_distillation)(unit, dataset, folder, reporter, device)
+    if not (folder / "evaluation.json").exists():
+        judge(unit, dataset, folder, reporter, device)
+    card = read_card(folder / "distilled")
+    return [
+        {
+            "arm": unit.arm.name,
+            "seed": unit.seed,
+            "protocol": e["protocol"],
+            "split": e["split"],
+            "accuracy": e["accuracy"],
+            "nets": e["accuracies"],
+            "balanced_accuracy": e["balanced_accuracy"],
+            "macro_f1": e["macro_f1"],
+            **{k: card[k] for k in ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")},
+        }
+        for e in read_json(folder / "evaluation.json")["evaluations"]
+    ]
+
+
+def make_distillation(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> None:
+    """Run Algorithm 1 from the start or the last checkpoint, and write `distilled/`."""
+    assert unit.settings is not None, "a selection has no settings"
+    method = methods()[unit.arm.method]
+    rng = streams(unit.seed)
+    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, rng, device)
+    seconds, ess_sum, memory = 0.0, 0.0, machine.PeakMemory(device)
+    peak = 0
+    if saved := checkpoint.load(folder):
+        tensors, header = saved
+        work.restore(tensors)
+        seconds, ess_sum, peak = header["seconds"], header["ess_sum"], header["peak"]
+    metrics = Metrics(folder / "metrics.jsonl", work.step)
+    before, last, begin = seconds, time.monotonic(), time.monotonic()
+    what = f"{unit.arm.name} seed {unit.seed}"
+
+    def save() -> None:
+        state = {"seconds": seconds, "ess_sum": ess_sum, "peak": max(peak, memory.bytes())}
+        checkpoint.save(folder, work.state(), state)
+
+    try:
+        for event in reporter.track(work.steps(), what, unit.settings.iterations, work.step):
+            seconds, ess_sum = before + time.monotonic() - begin, ess_sum + event.ess
+            metrics.write({**asdict(event), "seconds": round(seconds, 3)})
+            if time.monotonic() - last > CHECKPOINT_SECONDS:
+                save()
+                last = time.monotonic()
+    except RunError as error:
+        good = f"the last good checkpoint is {folder / checkpoint.NAME}" if checkpoint.load(folder) else "no checkpoint yet"
+        raise RunError(f"{what}: {error}; {good}; a smaller image_lr, or --precision fp32, may help") from None
+    finally:
+        metrics.close()
+    save()
+    card = {
+        **_card(unit, dataset),
+        "iterations": unit.settings.iterations,
+        "seconds": round(seconds, 3),
+        "peak_bytes": max(peak, memory.bytes()),
+        "ess": ess_sum / unit.settings.iterations,
+    }
+    work.finish(folder) if hasattr(work, "finish") else None
+    _save(folder, DistilledSet(work.images.cpu(), work.labels.cpu(), dataset.classes, dataset.mean, dataset.std), card)
+
+
+def make_selection(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> None:
+    """Choose real images and write them as a distilled set."""
+    memory, begin = machine.PeakMemory(device), time.monotonic()
+    selection = methods()[unit.arm.method]
+    positions = selection.select(dataset, unit.ipc, unit.model, streams(unit.seed), device)
+    images = dataset.pixels(dataset.train, positions)
+    card = {
+        **_card(unit, dataset),
+        "iterations": 0,
+        "seconds": round(time.monotonic() - begin, 3),
+        "peak_bytes": memory.bytes(),
+        "ess": None,
+        "rows": dataset.train.rows[positions].tolist() if selection.name != "full" else None,
+    }
+    labels = dataset.train.labels[positions]
+    _save(folder, DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std), card)
+
+
+def judge(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> None:
+    """Train fresh networks on the unit's set under every protocol and write evaluation.json."""
+    small = load_distilled(folder / "distilled")
+    split = dataset.test if unit.split == "test" else dataset.val
+    found = []
+    for protocol in unit.protocols:
+        what = f"{unit.arm.name} seed {unit.seed}: {protocol.name}"
+
+        def progress(steps, what=what):
+            return reporter.track(steps, what, len(steps))
+
+        result = evaluate(
+            small.images, small.labels, unit.model, protocol, split, small.mean, small.std,
+            streams(unit.seed), unit.nets, device, progress,
+        )  # fmt: skip
+        found.append({**result.to_dict(), "split": unit.split})
+        if unit.split == "test":
+            count_test_use(folder / "distilled")
+    write_json(folder / "evaluation.json", {"evaluations": found})
+
+
+def _card(unit: Unit, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "arm": unit.arm.name,
+        "method": unit.arm.method,
+        "seed": unit.seed,
+        "ipc": unit.ipc,
+        "source": dataset.source,
+        "model": asdict(unit.model),
+    }
+
+
+def _save(folder: Path, small: DistilledSet, card: dict[str, Any]) -> None:
+    save_distilled(folder / "distilled", small, {**card, "images": len(small.labels)})

@@ -1,0 +1,130 @@
+"""The real side of Algorithm 1 (IWD): which weight each real instance of the batch gets, and the statistic under it.
+
+    I_j = <grad_2 D(a, b), g_j>          b the uniform class mean                     lines 5-6, eq. 24
+    omega = n softmax(sign I / tau)      in its bag, standardised                      line 7
+    inside:   D(a, (1/n) sum_j omega_j g_j)                                            eq. 8 (our default)
+    outside:  (1/n) sum_j omega_j D(a, g_j)                                            line 9
+
+omega has mean 1 in its bag, so omega = 1 is the base method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from refluence.condense.base import Method
+from refluence.influence.capture import Capture, capture
+from refluence.influence.distillation import RunningInfluence, explicit
+from refluence.influence.weighting import Weighting, standardise, weights
+from refluence.matching.discrepancies import first_derivative, second_derivative
+from refluence.matching.statistics import per_sample_gradients, real_gradient
+
+
+@dataclass
+class ClassBatch:
+    """One class at one image step: its synthetic images, their statistic `a`, and the real batch it is held against."""
+
+    images: Tensor  # (M_c, C, H, W), a leaf
+    a: dict[str, Tensor]  # with the graph that leads back to `images`
+    x: Tensor  # (n, C, H, W) normalised, augmented like the synthetic side
+    y: Tensor  # (n,)
+    positions: Tensor  # (n,) in the training split
+
+
+@dataclass
+class Match:
+    """D of one class, its derivative with respect to `batch.a`, and the weights `(n,)` used (None: the plain mean)."""
+
+    batch: ClassBatch
+    distance: Tensor
+    cotangent: dict[str, Tensor]
+    omega: Tensor | None
+
+    def image_gradient(self) -> Tensor:
+        """dD/dS_c `(M_c, C, H, W)`: the cotangent carried back through the synthetic statistic."""
+        outputs = list(self.batch.a.values())
+        return torch.autograd.grad(outputs, self.batch.images, [self.cotangent[n] for n in self.batch.a])[0]
+
+
+class RealSide:
+    """Weights and statistics of real batches; its state is the table of running influence."""
+
+    def __init__(self, method: Method, weighting: Weighting, table: RunningInfluence):
+        self.method, self.weighting, self.table = method, weighting, table
+
+    def match(
+        self, net: nn.Module, batches: Iterable[ClassBatch], step: int, generator: torch.Generator
+    ) -> Iterator[Match]:
+        """Each class's match, in order. With `bag="class"` one class at a time is held in memory."""
+        if self.weighting.bag == "class":
+            for batch in batches:
+                kept, scores = self._measure(net, batch, step)
+                yield self._distance(net, batch, self._class_weights(batch, scores, generator), kept)
+            return
+        held = list(batches)
+        scored = [self._measure(net, batch, step)[1] for batch in held]
+        for batch, omega in zip(held, self._joint_weights(held, scored, generator), strict=True):
+            yield self._distance(net, batch, omega, None)
+
+    def _measure(self, net: nn.Module, batch: ClassBatch, step: int) -> tuple[Capture | None, Tensor | None]:
+        """Scores `(n,)` of this step's real batch, where this step measures any; entered in the running means."""
+        if self.weighting.kind == "uniform" or step % self.weighting.refresh:
+            return None, None
+        kept = capture(net, batch.x, batch.y, names=set(batch.a))
+        if self.weighting.kind == "loss":
+            scores = kept.losses
+        else:
+            _, direction = second_derivative(self.method.discrepancy, batch.a, kept.gradient(None))
+            scores = explicit(kept, direction)
+        self.table.add(batch.positions, scores, standardise(scores, self.weighting.standardise))
+        return kept, scores
+
+    def _class_weights(self, batch: ClassBatch, scores: Tensor | None, generator: torch.Generator) -> Tensor | None:
+        if self.weighting.kind == "uniform":
+            return None
+        if scores is None or self.weighting.memory:
+            scores = self.table.standardised[batch.positions].to(batch.x.device)
+        return weights(scores, self.weighting, generator)
+
+    def _joint_weights(
+        self, batches: list[ClassBatch], scored: list[Tensor | None], generator: torch.Generator
+    ) -> list[Tensor | None]:
+        """Weights over all classes of the batch (`batch`) or over every instance scored so far (`all`)."""
+        if self.weighting.kind == "uniform":
+            return [None] * len(batches)
+        sizes = [len(b.positions) for b in batches]
+        positions = torch.cat([b.positions for b in batches])
+        if self.weighting.bag == "all":
+            seen = self.table.visits > 0
+            omega = torch.ones(len(seen), dtype=torch.float64)
+            omega[seen] = weights(self.table.raw[seen], self.weighting, generator)
+            return list(omega[positions].to(batches[0].x).split(sizes))
+        fresh = [s for s in scored if s is not None]
+        use_table = self.weighting.memory or not fresh
+        scores = self.table.standardised[positions].to(batches[0].x.device) if use_table else torch.cat(fresh)
+        return list(weights(scores, self.weighting, generator).split(sizes))
+
+    def _distance(self, net: nn.Module, batch: ClassBatch, omega: Tensor | None, kept: Capture | None) -> Match:
+        names = list(batch.a)
+        if omega is not None:
+            omega = omega.to(batch.x)
+            if self.weighting.where == "outside":
+                return Match(batch, *self._outside(net, batch, omega, names), omega)
+        b = kept.gradient(omega) if kept is not None else real_gradient(net, batch.x, batch.y, names, omega)
+        return Match(batch, *first_derivative(self.method.discrepancy, batch.a, b), omega)
+
+    def _outside(self, net: nn.Module, batch: ClassBatch, omega: Tensor, names: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """(1/n) sum_j omega_j D(a, g_j) and its derivative with respect to a, chunk by chunk (Algorithm 1, line 9)."""
+        a = {name: tensor.detach().requires_grad_() for name, tensor in batch.a.items()}
+        total, cotangent = torch.zeros((), device=omega.device), {name: torch.zeros_like(t) for name, t in a.items()}
+        for part, gradients in per_sample_gradients(net, batch.x, batch.y, names):
+            each = torch.vmap(lambda g: self.method.discrepancy.value(a, g))(gradients)
+            share = (omega[part] * each).sum() / len(omega)
+            for name, gradient in zip(a, torch.autograd.grad(share, list(a.values())), strict=True):
+                cotangent[name] += gradient
+            total = total + share.detach()
+        return total, cotangent

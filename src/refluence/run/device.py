@@ -1,0 +1,83 @@
+"""The machine: which device, how many threads, how much memory a piece of work took at its peak."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from refluence.errors import InputError
+
+
+def choose(name: str) -> torch.device:
+    """`auto` takes CUDA (or ROCm), then MPS, then the CPU; a device that is not there is an error."""
+    available = [d for d, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there]
+    if name == "auto":
+        return torch.device(available[0] if available else "cpu")
+    if name.split(":")[0] not in [*available, "cpu"]:
+        raise InputError(f"--device {name} is not available here: choose auto, {', '.join([*available, 'cpu'])}")
+    return torch.device(name)
+
+
+def prepare(threads: int) -> None:
+    """Set the number of threads (0: PyTorch's choice), and keep freed memory in the process (glibc only).
+
+    Activations of some hundred MB are otherwise returned to the system and faulted in again at every pass.
+    """
+    if threads < 0:
+        raise InputError(f"--threads is {threads}: it must be 0 (automatic) or more")
+    if threads:
+        torch.set_num_threads(threads)
+    if sys.platform == "linux":
+        try:
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+        except (OSError, AttributeError):
+            return
+        m_trim_threshold, m_mmap_max = -1, -4
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 1 << 30)
+
+
+class PeakMemory:
+    """Peak bytes of the work since it was made: of the device on an accelerator, of the process on the CPU.
+
+    On Linux the kernel's high-water mark is reset first, so that units of one process do not inherit each other's peak.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            try:
+                Path("/proc/self/clear_refs").write_text("5")
+            except OSError:
+                pass
+
+    def bytes(self) -> int:
+        """The peak so far."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        try:
+            match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+            if match:
+                return int(match[1]) * 1024
+        except OSError:
+            pass
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe() -> dict[str, str | int]:
+    """What a reader needs to judge seconds and bit-identity: versions, processor threads, platform."""
+    return {
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count() or 0,
+        "platform": sys.platform,
+    }
