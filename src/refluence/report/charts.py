@@ -46,11 +46,9 @@ def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: 
             alt.Chart(alt.Data(values=list(rows)))
             .mark_circle(size=46, opacity=0.55, yOffset=13)
             .encode(x=x, y=y, color=colour),
-            alt.Chart(lines)
-            .mark_rule(strokeWidth=2.5, yOffset=3)
-            .encode(x=alt.X("low:Q"), y=y, x2="high:Q", color=colour),
+            alt.Chart(lines).mark_rule(strokeWidth=2.5, yOffset=3).encode(x=alt.X("low:Q"), y=y, x2="high:Q", color=colour),
             alt.Chart(alt.Data(values=list(spans)))
-            .mark_tick(thickness=3, size=13, orient="vertical", yOffset=3)
+            .mark_tick(thickness=3, size=13, opacity=1, orient="vertical", yOffset=3)
             .encode(x=alt.X("mean:Q"), y=y, color=colour),
             text.encode(x=alt.value(0), y=y, text="name:N"),
         ]

@@ -32,9 +32,7 @@ def per_class(unit: Unit) -> Markup | None:
     count = max((len(entry.get("loss_by_class") or []) for entry in unit.metrics), default=0)
     series: Series = {}
     for label in range(count):
-        points = _points(
-            unit.metrics, lambda entry, label=label: dict(enumerate(entry.get("loss_by_class") or [])).get(label)
-        )
+        points = _points(unit.metrics, lambda entry, label=label: dict(enumerate(entry.get("loss_by_class") or [])).get(label))
         if points:
             series[class_name(unit.classes, label)] = smooth(points, 30)
     if not series:
@@ -65,9 +63,7 @@ def smooth(points: list[tuple[float, float]], most: int = POINTS) -> list[tuple[
     if len(places) > most:
         inverse = inverse * most // len(places)
     counts = np.bincount(inverse)
-    return list(
-        zip((np.bincount(inverse, x) / counts).tolist(), (np.bincount(inverse, y) / counts).tolist(), strict=True)
-    )
+    return list(zip((np.bincount(inverse, x) / counts).tolist(), (np.bincount(inverse, y) / counts).tolist(), strict=True))
 
 
 def _points(entries: list[dict[str, Any]], value: Callable[..., Any], place: str = "step") -> list[tuple[float, float]]:

@@ -84,9 +84,7 @@ def distilled_gallery(unit: Unit) -> Gallery | None:
         rows.append(ClassRow(name, tiles, []))
     side = max(pixels.shape[2:])
     size = [f"Stored at {side} px; compressed for this page."] if side > EXACT else []
-    order = (
-        "Highest influence first." if influence is not None else "In stored order: no influence was measured for them."
-    )
+    order = "Highest influence first." if influence is not None else "In stored order: no influence was measured for them."
     return Gallery(unit.arm, rows, [order, *size, *_left_out(len(labels), most)], few=most <= 3)
 
 
@@ -100,9 +98,7 @@ def real_gallery(scores: Scores, classes: list[str], title: str) -> Gallery | No
     for label in labels[:CLASSES]:
         high, low = _ends(scores.score, np.flatnonzero(scores.label == label), EXTREMES)
         name = class_name(classes, int(label))
-        rows.append(
-            ClassRow(name, [_real(scores, i, name, scale) for i in high], [_real(scores, i, name, scale) for i in low])
-        )
+        rows.append(ClassRow(name, [_real(scores, i, name, scale) for i in high], [_real(scores, i, name, scale) for i in low]))
     notes = _left_out(len(labels), 0)
     gallery = Gallery(title, rows, notes, few=False)
     if not gallery.pictured:

@@ -32,9 +32,7 @@ def accuracies(arms: list[str], named: dict[str, list[Entry]], paint: dict[str, 
     return "Accuracy", DOTS.format("seeds"), charts.dots(dots, spans, names, "accuracy, %", False, title)
 
 
-def differences(
-    summary: list[Entry], named: dict[str, list[Entry]], paint: dict[str, str], protocol: str
-) -> Plot | None:
+def differences(summary: list[Entry], named: dict[str, list[Entry]], paint: dict[str, str], protocol: str) -> Plot | None:
     """The same of every paired difference in the summary; None if there is none."""
     dots, spans = [], []
     for row in summary:

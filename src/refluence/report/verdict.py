@@ -152,9 +152,7 @@ def _difference(row: Entry) -> Difference:
     known = low is not None and high is not None
     interval = f"[{fixed(low)}, {fixed(high)}]" if known else f"no interval (n = {compact(row.get('n'))})"
     remarks = (
-        [f"n = {compact(row.get('n'))} could show {fixed(row['smallest_shown'])}"]
-        if plots.has(row, "smallest_shown")
-        else []
+        [f"n = {compact(row.get('n'))} could show {fixed(row['smallest_shown'])}"] if plots.has(row, "smallest_shown") else []
     )
     remarks += [f"Holm p = {compact(row['p_holm'])}"] if plots.has(row, "p_holm") else []
     return Difference(signed(row.get("difference")), interval, str(row["against"]), remarks, bool(row.get("primary")))

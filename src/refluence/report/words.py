@@ -67,7 +67,7 @@ def compact(value: Any, sign: bool = False) -> str:
 
 
 def common_unit(largest: float) -> tuple[float, str, int]:
-    """A power of ten that makes numbers up to `largest` short, its name, the decimals: (1e-4, "10⁻⁴", 2), (1, "", 3)."""
+    """A power of ten that makes numbers up to `largest` short, its name, the decimals to print: (1e-4, "10⁻⁴", 2)."""
     exponent = math.floor(math.log10(largest)) if largest > 0 else 0
     if -2 <= exponent <= 3:
         return 1.0, "", min(4, max(0, 2 - exponent))

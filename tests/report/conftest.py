@@ -1,0 +1,26 @@
+"""Folders as runs leave them, made once: the pages are only read."""
+
+import fabricate
+import pytest
+
+from refluence import report
+
+TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+HOSTILE = ['<img src="https://evil.example/x.png" onerror="alert(1)">', "a class with a very long name, " + "x" * 120]
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Folder per kind of run, each with its `report.html`."""
+    root = tmp_path_factory.mktemp("reports")
+    made = {
+        "compare": fabricate.compare(root / "compare", classes=[str(i) for i in range(10)], channels=1, size=8),
+        "one seed": fabricate.compare(root / "one", seeds=1, ipc=1),
+        "unit": fabricate.unit(root / "unit", classes=TEN, size=32),
+        "hundred": fabricate.unit(root / "hundred", classes=[f"class name {i}" for i in range(100)], ipc=1, real=12),
+        "hostile": fabricate.unit(root / "hostile", classes=HOSTILE, ipc=12, size=48),
+        "bare": fabricate.unit(root / "bare", arm="random", without=("metrics", "influence", "config", "evaluation")),
+    }
+    for folder in made.values():
+        report.write(folder)
+    return made
