@@ -1,0 +1,65 @@
+"""How well a network classifies a split: accuracy, balanced accuracy (mean recall), macro-F1 (mean F1), in percent.
+
+With n_ij the number of instances of class i that are called j: accuracy = sum_i n_ii / n; recall_i = n_ii / n_i. ;
+F1_i = 2 n_ii / (n_i. + n_.i). As in scikit-learn, recall is averaged over the classes that the split has, and F1 over
+those that it has or that the network names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from refluence.data.dataset import Split
+from refluence.errors import InputError
+
+CHUNK_PIXELS = 2**18  # images at once x height x width: 256 images of 32 x 32
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Percent of a split, 0 to 100."""
+
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+
+@torch.inference_mode()
+def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu") -> Tensor:
+    """Class `(N,)` with the largest logit, in evaluation mode, for every image of the split; the mode is put back.
+
+    `mean` and `std` are per channel on [0, 1] pixels, as in `Dataset.pixels`.
+    """
+    mean, std = (torch.as_tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std))
+    chunk = max(1, CHUNK_PIXELS // (split.images.shape[-2] * split.images.shape[-1]))
+    was_training = net.training
+    net.eval()
+    found = []
+    for start in range(0, len(split), chunk):
+        x = split.images[start : start + chunk].to(device).float().div_(255).sub_(mean).div_(std)
+        found.append(net(x).argmax(1))
+    net.train(was_training)
+    return torch.cat(found)
+
+
+def score(net: nn.Module, split: Split, mean, std, device: str = "cpu") -> Scores:
+    """Scores of a network on a split. Raises `InputError` for an empty split."""
+    if not len(split):
+        raise InputError("there is nothing to evaluate on: the split is empty")
+    return from_predictions(split.labels, predict(net, split, mean, std, device).cpu())
+
+
+def from_predictions(labels: Tensor, predicted: Tensor) -> Scores:
+    """Scores from true and predicted classes, both `(N,)`."""
+    classes = int(max(labels.max(), predicted.max())) + 1
+    counts = torch.bincount(labels * classes + predicted, minlength=classes * classes).view(classes, classes).double()
+    right, of_class, called = counts.diagonal(), counts.sum(1), counts.sum(0)
+    present, seen = of_class > 0, of_class + called > 0
+    return Scores(
+        accuracy=100 * float(right.sum() / counts.sum()),
+        balanced_accuracy=100 * float((right[present] / of_class[present]).mean()),
+        macro_f1=100 * float((2 * right[seen] / (of_class + called)[seen]).mean()),
+    )

@@ -1,0 +1,18 @@
+"""Everything: the upper bound that every small set is held against."""
+
+from __future__ import annotations
+
+import torch
+from torch import LongTensor
+
+from refluence.data.dataset import Dataset
+from refluence.models import ModelSpec
+from refluence.select.base import Selection
+
+
+def select(dataset: Dataset, ipc: int, spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None) -> LongTensor:
+    """Every position `(N,)` of the training split, in order, whatever `ipc` says."""
+    return torch.arange(len(dataset.train))
+
+
+METHOD = Selection("full", "every real image: the upper bound", select)

@@ -1,0 +1,22 @@
+"""Random: IPC real images of each class, drawn uniformly without replacement. The row that every method has to beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import LongTensor
+
+from refluence.data.dataset import Dataset
+from refluence.models import ModelSpec
+from refluence.select.base import Selection
+
+
+def select(dataset: Dataset, ipc: int, spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None) -> LongTensor:
+    """Positions in `dataset.train`; see `Selection`. Each class has its own generator, `rng("select-random", class)`."""
+    chosen = []
+    for label in range(len(dataset.classes)):
+        members = dataset.train.members(label)
+        chosen.append(members[torch.randperm(len(members), generator=rng("select-random", label))[:ipc]])
+    return torch.cat(chosen)
+
+
+METHOD = Selection("random", "real images, drawn uniformly from each class", select)
