@@ -193,7 +193,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("stopped; the same command with --resume continues", 130)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error):
-            return _fail("out of memory: a smaller --real-batch, --batch or --width, or --precision bf16, needs less", 1)
+            return _fail(
+                "out of memory: a smaller --real-batch, --batch or --width, or --precision bf16, needs less", 1
+            )
         raise
     return 0
 
@@ -222,8 +224,16 @@ def parse_flags(name: str, words: list[str]) -> Any:
         if not stop.code:
             raise
     lines = [line.strip(" │╭╮╰╯─\t") for line in box.getvalue().splitlines()]
-    useful = [line for line in lines if line and not set(line) <= {"-"} and "full helptext" not in line and "--help" not in line]
-    if missing := [line.split()[0] for line in useful if line.startswith("--")] if useful[0].startswith("Required") else []:
+    useful = [
+        line
+        for line in lines
+        if line and not set(line) <= {"-"} and "full helptext" not in line and "--help" not in line
+    ]
+    if (
+        missing := [line.split()[0] for line in useful if line.startswith("--")]
+        if useful[0].startswith("Required")
+        else []
+    ):
         raise InputError(f"{name} needs {', '.join(missing)}; refluence {name} --help explains every flag")
     raise InputError(f"{name}: {' '.join(useful)}; refluence {name} --help explains every flag")
 

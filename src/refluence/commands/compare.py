@@ -54,7 +54,12 @@ def run(flags: Any) -> None:
             session.reporter.say(f"{unit.arm.name}, seed {unit.seed}: {rows[-1]['accuracy']:.1f} %")
 
     summary = summarise(rows, primary(arms))
-    results = {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": list(session.dataset.notes)}
+    results = {
+        "rows": rows,
+        "summary": summary,
+        "verdict": verdict(summary, rows),
+        "notes": list(session.dataset.notes),
+    }
     write_json(flags.out / "results.json", results)
     report.write(flags.out)
     show(results, flags.out)
@@ -106,7 +111,11 @@ def show(results: dict[str, Any], out: Path) -> None:
         table.add_row(
             line["arm"] if first else "",
             line["protocol"] if first else "",
-            f"{line['mean']:.1f} ± {line['sd']:.1f}" if first and line["sd"] is not None else f"{line['mean']:.1f}" if first else "",
+            f"{line['mean']:.1f} ± {line['sd']:.1f}"
+            if first and line["sd"] is not None
+            else f"{line['mean']:.1f}"
+            if first
+            else "",
             str(line["n"]) if first else "",
             _difference(line),
             line["against"] or "",

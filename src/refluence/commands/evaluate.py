@@ -23,7 +23,9 @@ def run(flags: Any) -> None:
     """Train fresh networks under each protocol and append what they reach to evaluation.json."""
     config = configuration(flags.folder)
     if not (flags.folder / "distilled").exists():
-        raise InputError(f"{flags.folder} holds no distilled set; a comparison's sets are in its units/ARM/SEED folders")
+        raise InputError(
+            f"{flags.folder} holds no distilled set; a comparison's sets are in its units/ARM/SEED folders"
+        )
     small, card = load_distilled(flags.folder / "distilled"), read_card(flags.folder / "distilled")
     data = config["resolved"]["data"] if "data" in config["resolved"] else {"source": card["source"], "options": {}}
     known = {f.name for f in dataclasses.fields(SourceOptions)}
@@ -38,9 +40,13 @@ def run(flags: Any) -> None:
             f"{', '.join(small.classes[:5])}…: they must be the same"
         )
     if session.dataset.shape != tuple(small.images.shape[1:]):
-        raise InputError(f"{source.data} has images {session.dataset.shape}, the distilled set {tuple(small.images.shape[1:])}")
+        raise InputError(
+            f"{source.data} has images {session.dataset.shape}, the distilled set {tuple(small.images.shape[1:])}"
+        )
     fields = {**card["model"], "shape": tuple(card["model"]["shape"])}
-    changes = {k: getattr(flags, n) for k, n in (("name", "model"), ("width", "width"), ("norm", "norm")) if getattr(flags, n)}
+    changes = {
+        k: getattr(flags, n) for k, n in (("name", "model"), ("width", "width"), ("norm", "norm")) if getattr(flags, n)
+    }
     model = ModelSpec(**{**fields, **changes})
     split = session.dataset.test if flags.split == "test" else session.dataset.val
 
@@ -56,12 +62,18 @@ def run(flags: Any) -> None:
         found.append(entry)
         if flags.split == "test":
             count_test_use(flags.folder / "distilled")
-        spread = f", {min(entry['accuracies']):.1f} to {max(entry['accuracies']):.1f}" if len(entry["accuracies"]) > 1 else ""
+        spread = (
+            f", {min(entry['accuracies']):.1f} to {max(entry['accuracies']):.1f}"
+            if len(entry["accuracies"]) > 1
+            else ""
+        )
         print(f"{protocol.name}, {model.name} width {model.width} {model.norm} norm: {entry['accuracy']:.1f} % {flags.split} "
               f"accuracy ({flags.nets} networks{spread})")  # fmt: skip
     write_json(path, {"evaluations": found})
     if flags.save_model:
-        net, _ = train(small.images, small.labels, model, choose_protocols(flags)[0], streams(flags.seed), 0, session.device)
+        net, _ = train(
+            small.images, small.labels, model, choose_protocols(flags)[0], streams(flags.seed), 0, session.device
+        )
         write_tensors(flags.folder / "model.safetensors", net.state_dict())
         print(f"model: {relative(Path(flags.folder) / 'model.safetensors')}")
 

@@ -13,10 +13,16 @@ from refluence.models.convnet import NORMS
 
 def run(flags: Any) -> None:
     """Print the lists."""
-    _list("methods", {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()})
+    _list(
+        "methods",
+        {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()},
+    )
     _list("weights (METHOD+WEIGHTS)", KINDS)
     _list("protocols", {p.name: p.summary for p in protocols().values()})
-    _list("models", {"convnet": "ConvNet, depth by image size", "convnet1 … convnet6": f"named depth; norms: {', '.join(NORMS)}"})
+    _list(
+        "models",
+        {"convnet": "ConvNet, depth by image size", "convnet1 … convnet6": f"named depth; norms: {', '.join(NORMS)}"},
+    )
     print("recipes\n  none yet")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,22 +11,27 @@ from typing import Any
 import torch
 
 from refluence.commands.arms import Arm, methods
+from refluence.commands.score_files import extremes, write_scores
 from refluence.condense.base import Method, Settings
 from refluence.condense.loop import Distillation
+from refluence.condense.scoring import influence
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled, read_card, save_distilled
 from refluence.errors import InputError, RunError
 from refluence.evaluate.measure import evaluate
 from refluence.evaluate.protocols import Protocol, protocols
-from refluence.files import read_json, write_json
-from refluence.influence.weighting import Weighting
+from refluence.files import read_json, write_json, write_tensors
+from refluence.influence.distillation import RunningInfluence
+from refluence.influence.weighting import Weighting, weights
 from refluence.models import ModelSpec
-from refluence.run import checkpoint, device as machine
+from refluence.run import checkpoint
+from refluence.run import device as machine
 from refluence.run.folder import Metrics
 from refluence.run.progress import Reporter
 from refluence.run.seeds import streams
 
 CHECKPOINT_SECONDS = 10.0
+PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,7 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     if nets < 1:
         raise InputError(f"--nets is {nets}: it must be at least 1")
-    return Unit(
-        arm, seed, flags.ipc, settings, arm.weighting(), model, choose_protocols(flags), nets, flags.split
-    )
+    return Unit(arm, seed, flags.ipc, settings, arm.weighting(), model, choose_protocols(flags), nets, flags.split)
 
 
 def choose_protocols(flags: Any) -> tuple[Protocol, ...]:
@@ -83,7 +87,9 @@ def choose_protocols(flags: Any) -> tuple[Protocol, ...]:
     return tuple(known[name].with_(**changes) for name in names)
 
 
-def run_unit(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> list[dict[str, Any]]:
+def run_unit(
+    unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device
+) -> list[dict[str, Any]]:
     """Rows of this unit, one per protocol. What is finished is read, not made again."""
     if not (folder / "distilled" / "card.json").exists():
         (make_selection if unit.settings is None else make_distillation)(unit, dataset, folder, reporter, device)
@@ -134,7 +140,11 @@ def make_distillation(unit: Unit, dataset: Dataset, folder: Path, reporter: Repo
                 save()
                 last = time.monotonic()
     except RunError as error:
-        good = f"the last good checkpoint is {folder / checkpoint.NAME}" if checkpoint.load(folder) else "no checkpoint yet"
+        good = (
+            f"the last good checkpoint is {folder / checkpoint.NAME}"
+            if checkpoint.load(folder)
+            else "no checkpoint yet"
+        )
         raise RunError(f"{what}: {error}; {good}; a smaller image_lr, or --precision fp32, may help") from None
     finally:
         metrics.close()
@@ -146,8 +156,29 @@ def make_distillation(unit: Unit, dataset: Dataset, folder: Path, reporter: Repo
         "peak_bytes": max(peak, memory.bytes()),
         "ess": ess_sum / unit.settings.iterations,
     }
-    work.finish(folder) if hasattr(work, "finish") else None
-    _save(folder, DistilledSet(work.images.cpu(), work.labels.cpu(), dataset.classes, dataset.mean, dataset.std), card)
+    if unit.weighting.kind in ("influence", "shuffled", "flipped"):
+        write_influence(unit, dataset, work.table, folder)
+    pictures, _, _ = influence(
+        work.images, work.labels, method, unit.settings, dataset, unit.model, rng, nets=PICTURE_NETS, device=device
+    )
+    facts = (dataset.classes, dataset.mean, dataset.std)
+    _save(folder, DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, influence=pictures), card)
+
+
+def write_influence(unit: Unit, dataset: Dataset, table: RunningInfluence, folder: Path) -> None:
+    """scores.parquet of the run's own running means (weights as of the last visit's table), and the report's pictures."""
+    weight = torch.ones(len(dataset.train), dtype=torch.float64)
+    for c in range(len(dataset.classes)):
+        members = dataset.train.members(c)
+        members = members[table.visits[members] > 0]
+        bag = dataclasses.replace(unit.weighting, kind="influence")
+        weight[members] = weights(table.raw[members], bag)
+    write_scores(
+        folder / "scores.parquet", dataset, table.raw, table.visits, weight, torch.full_like(weight, torch.nan)
+    )
+    chosen = extremes(dataset, table.raw, table.visits)
+    tensors = {"images": dataset.train.images[chosen], "rows": dataset.train.rows[chosen]}
+    write_tensors(folder / "scores_images.safetensors", tensors)
 
 
 def make_selection(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> None:

@@ -117,7 +117,9 @@ class RealSide:
         b = kept.gradient(omega) if kept is not None else real_gradient(net, batch.x, batch.y, names, omega)
         return Match(batch, *first_derivative(self.method.discrepancy, batch.a, b), omega)
 
-    def _outside(self, net: nn.Module, batch: ClassBatch, omega: Tensor, names: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _outside(
+        self, net: nn.Module, batch: ClassBatch, omega: Tensor, names: list[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """(1/n) sum_j omega_j D(a, g_j) and its derivative with respect to a, chunk by chunk (Algorithm 1, line 9)."""
         a = {name: tensor.detach().requires_grad_() for name, tensor in batch.a.items()}
         total, cotangent = torch.zeros((), device=omega.device), {name: torch.zeros_like(t) for name, t in a.items()}

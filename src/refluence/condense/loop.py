@@ -61,7 +61,9 @@ class Distillation:
         self.spec = spec
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
         counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
-        self.images, self.labels = initial_images(dataset, self.members, counts, settings.initial, rng("initial-images", 0))
+        self.images, self.labels = initial_images(
+            dataset, self.members, counts, settings.initial, rng("initial-images", 0)
+        )
         self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
         self.velocity = torch.zeros_like(self.images)
         self.table = RunningInfluence(len(dataset.train))

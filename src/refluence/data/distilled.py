@@ -25,7 +25,8 @@ FORMAT = 1
 class DistilledSet:
     """`images (M, C, H, W)` float32, normalised by `mean` and `std`; `labels (M,)` int64, indices into `classes`.
 
-    `mean` and `std` are per channel on [0, 1] pixels: pixel = image * std + mean.
+    `mean` and `std` are per channel on [0, 1] pixels: pixel = image * std + mean. `influence (M,)`, where it was measured,
+    is that of each synthetic image on the objective: it orders the pictures and is no part of what is learned.
     """
 
     images: Tensor
@@ -33,6 +34,7 @@ class DistilledSet:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    influence: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,7 +48,8 @@ def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, Any
     folder = Path(folder)
     tensors = {"images": distilled.images.detach().float(), "labels": distilled.labels.detach().long()}
     _check(folder, tensors, len(distilled.classes), distilled.mean, distilled.std)
-    write_tensors(folder / IMAGES, tensors, {"format": "pt"})
+    extra = {} if distilled.influence is None else {"influence": distilled.influence.detach().float()}
+    write_tensors(folder / IMAGES, {**tensors, **extra}, {"format": "pt"})
     complete = {
         **card,
         "classes": list(distilled.classes),
@@ -76,9 +79,8 @@ def load_distilled(folder: Path) -> DistilledSet:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{folder / IMAGES} cannot be read as safetensors: {error}") from error
     _check(folder, tensors, len(card["classes"]), card["mean"], card["std"])
-    return DistilledSet(
-        tensors["images"], tensors["labels"], tuple(card["classes"]), tuple(card["mean"]), tuple(card["std"])
-    )
+    facts = (tuple(card["classes"]), tuple(card["mean"]), tuple(card["std"]))
+    return DistilledSet(tensors["images"], tensors["labels"], *facts, tensors.get("influence"))
 
 
 def locate(folder: Path) -> Path:

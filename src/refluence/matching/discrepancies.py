@@ -54,5 +54,5 @@ def _derivative(value, at: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
     leaf = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
         total = value(leaf)
-    gradients = torch.autograd.grad(total, list(leaf.values()))
+    gradients = torch.autograd.grad(total, list(leaf.values()), materialize_grads=True)
     return total.detach(), dict(zip(leaf, gradients, strict=True))

@@ -1,0 +1,82 @@
+"""`refluence estimate compare|distill …`: a few steps measured, the whole run's time, memory and bytes said."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from refluence.commands.arms import methods, parse_arm, with_controls
+from refluence.commands.session import open_session
+from refluence.commands.unit import Unit, resolve
+from refluence.condense.base import Method
+from refluence.condense.loop import Distillation
+from refluence.data import Dataset
+from refluence.evaluate.measure import evaluate
+from refluence.run import device as machine
+from refluence.run.seeds import streams
+
+STEPS = 3
+EPOCHS = 5
+
+
+def run(flags: Any) -> None:
+    """Measure each arm briefly and print a line each, then the total."""
+    if hasattr(flags, "methods"):
+        arms, seeds = with_controls(flags.methods, flags.controls), flags.seeds
+    else:
+        kind, colon, options = flags.weights.partition(":")
+        arms, seeds = [parse_arm(f"{flags.method}{'' if kind == 'uniform' else f'+{kind}'}{colon}{options}")], 1
+    session = open_session(flags)
+    memory = machine.PeakMemory(session.device)
+    total, stored = 0.0, 0
+    for arm in arms:
+        unit = resolve(flags, arm, session.dataset, flags.seed)
+        making, images = making_seconds(unit, session.dataset, session.device)
+        judging = judging_seconds(unit, session.dataset, session.device)
+        pixels = images * (4 * session.dataset.train.images[0].numel() + 8)
+        total, stored = total + seeds * (making + judging), stored + seeds * pixels
+        print(f"{arm.name}: {clock(making)} to make, {clock(judging)} to judge, {pixels / 1e6:.2f} MB stored, per seed")
+    print(f"in all: {clock(total)} for {len(arms)} arms x {seeds} seeds, peak memory {memory.bytes() / 1e9:.1f} GB, "
+          f"{stored / 1e6:.1f} MB stored (measured on {STEPS} steps; a machine that is busy later will take longer)")  # fmt: skip
+
+
+def making_seconds(unit: Unit, dataset: Dataset, device) -> tuple[float, int]:
+    """Seconds to make the unit's set, and its number of images."""
+    method = methods()[unit.arm.method]
+    if not isinstance(method, Method) or unit.settings is None:
+        begin = time.perf_counter()
+        chosen = method.select(dataset, unit.ipc, unit.model, streams(unit.seed), device)
+        return time.perf_counter() - begin, len(chosen)
+    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, streams(unit.seed), device)
+    steps = work.steps()
+    next(steps)  # the first step warms up
+    begin = time.perf_counter()
+    done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
+    return unit.settings.iterations * (time.perf_counter() - begin) / max(done, 1), len(work.labels)
+
+
+def judging_seconds(unit: Unit, dataset: Dataset, device) -> float:
+    """Seconds of the unit's evaluation: a short one on validation data, scaled. The test split is not read."""
+    counts = [min(unit.ipc, len(dataset.train.members(c))) for c in range(len(dataset.classes))]
+    chosen = [p for c, n in enumerate(counts) for p in dataset.train.members(c)[:n].tolist()]
+    images, labels = dataset.pixels(dataset.train, chosen), dataset.train.labels[chosen]
+    total = 0.0
+    for protocol in unit.protocols:
+        short = [min(EPOCHS, protocol.epochs), min(2 * EPOCHS, protocol.epochs)]
+        spent = []
+        for epochs in short:
+            begin = time.perf_counter()
+            evaluate(images, labels, unit.model, protocol.with_(epochs=epochs), dataset.val, dataset.mean, dataset.std,
+                     streams(unit.seed), 1, device)  # fmt: skip
+            spent.append(time.perf_counter() - begin)
+        slope = max(spent[1] - spent[0], 0) / max(short[1] - short[0], 1)
+        scale = len(dataset.test) / max(len(dataset.val), 1)
+        total += unit.nets * (slope * protocol.epochs + max(spent[0] - slope * short[0], 0) * scale)
+    return total
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,63 @@
+"""Row cosine: the published distance, and its derivatives against the closed form and central differences."""
+
+import torch
+from literal_dc import distance
+
+from refluence.matching.discrepancies import RowCosine, first_derivative, second_derivative
+
+SHAPES = {"conv": (4, 3, 3, 3), "bias": (4,), "tokens": (3, 2, 5), "linear": (2, 8)}
+
+
+def statistic(seed: int) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return {k: torch.randn(s, generator=g, dtype=torch.float64) for k, s in SHAPES.items()}
+
+
+def test_value_is_the_published_distance_and_ignores_vectors():
+    a, b = statistic(0), statistic(1)
+    torch.testing.assert_close(RowCosine().value(a, b), distance(list(a.values()), list(b.values())), rtol=1e-14, atol=0)
+    changed = {**b, "bias": b["bias"] + 100}
+    assert RowCosine().value(a, changed) == RowCosine().value(a, b)
+
+
+def test_equal_statistics_are_at_distance_zero_and_opposite_ones_at_two_a_row():
+    a = statistic(0)
+    rows = 4 + 3 + 2
+    assert abs(float(RowCosine().value(a, a))) < 1e-5
+    assert abs(float(RowCosine().value(a, {k: -t for k, t in a.items()})) - 2 * rows) < 1e-5
+
+
+def test_second_derivative_is_the_closed_form_with_its_epsilon():
+    """Row r: -a/q + <a,b> |a| b_hat / q^2 with q = |a||b| + eps."""
+    a, b = statistic(0), statistic(1)
+    _, found = second_derivative(RowCosine(), a, b)
+    for name in a:
+        if a[name].dim() == 1:
+            assert not found[name].any()
+            continue
+        ra, rb = a[name].flatten(1), b[name].flatten(1)
+        na, nb = ra.norm(dim=1, keepdim=True), rb.norm(dim=1, keepdim=True)
+        q, dot = na * nb + 1e-6, (ra * rb).sum(1, keepdim=True)
+        expected = -ra / q + dot * na * (rb / nb) / q**2
+        torch.testing.assert_close(found[name].flatten(1), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_derivatives_equal_central_differences():
+    a, b, h = statistic(0), statistic(1), 1e-6
+    for which, derivative in ((0, first_derivative), (1, second_derivative)):
+        _, gradient = derivative(RowCosine(), a, b)
+        for name, index in (("conv", (2, 1, 0, 2)), ("linear", (1, 3)), ("tokens", (0, 1, 4))):
+            values = []
+            for sign in (1, -1):
+                moved = [{k: t.clone() for k, t in s.items()} for s in (a, b)]
+                moved[which][name][index] += sign * h
+                values.append(RowCosine().value(*moved))
+            torch.testing.assert_close(gradient[name][index], (values[0] - values[1]) / (2 * h), rtol=1e-6, atol=1e-9)
+
+
+def test_scale_of_the_real_statistic_does_not_matter():
+    a, b = statistic(0), statistic(1)
+    scaled = {k: 7 * t for k, t in b.items()}
+    torch.testing.assert_close(RowCosine(eps=0).value(a, scaled), RowCosine(eps=0).value(a, b), rtol=1e-12, atol=0)
+    _, v = second_derivative(RowCosine(eps=0), a, b)
+    assert abs(sum(float((v[k] * b[k]).sum()) for k in b)) < 1e-12  # Euler: influence needs no renormalisation
