@@ -1,9 +1,9 @@
 """Folders as runs leave them, made once: the pages are only read."""
 
-import fabricate
 import pytest
 
 from refluence import report
+from report import fabricate
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 HOSTILE = ['<img src="https://evil.example/x.png" onerror="alert(1)">', "a class with a very long name, " + "x" * 120]

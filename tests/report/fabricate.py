@@ -61,8 +61,8 @@ def unit(
         nets = [accuracy + float(rng.normal(0, 0.7)) for _ in range(3)]
         report = {"protocol": "dc-cpu", "split": "test", "accuracies": nets, "accuracy": float(np.mean(nets))}
         report |= {"balanced_accuracy": float(np.mean(nets)) - 0.21, "macro_f1": float(np.mean(nets)) - 0.43}
-        report["curve"] = [{"epoch": e, "loss": 2.2 * 0.97**e} for e in range(100)]
-        (folder / "evaluation.json").write_text(json.dumps(report))
+        report["curve"] = [[e, 2.2 * 0.97**e] for e in range(100)]
+        (folder / "evaluation.json").write_text(json.dumps({"evaluations": [report]}))
     if "scores" not in without and weighted:
         _scores(folder, classes, real, size, channels, rng, "pictures" not in without)
     return folder
@@ -80,9 +80,15 @@ def compare(folder: Path, seeds: int = 5, arms: dict[str, float] | None = None, 
             left_out = () if learned else ("metrics", "influence")
             unit(folder / "units" / arm / str(seed), arm, seed, accuracy=table[arm][seed], without=left_out, **options)
             rows.append(
-                {"arm": arm, "seed": seed, "protocol": protocol, "accuracy": float(table[arm][seed]), "nets": 3}
+                {
+                    "arm": arm,
+                    "seed": seed,
+                    "protocol": protocol,
+                    "accuracy": float(table[arm][seed]),
+                    "nets": [float(table[arm][seed])] * 3,
+                }
                 | {"seconds": 31.4 + 9 * learned + seed, "peak_bytes": 412_300_000, "stored_bytes": 25_600}
-                | {"ess": 37.5 + seed if "+" in arm else None}
+                | {"ess": 0.525 + seed / 100 if "+" in arm else 1.0 if learned else None}
             )
     results = {
         "rows": rows,
@@ -123,7 +129,9 @@ def _metrics(folder: Path, steps: int, classes: int, weighted: bool, rng: np.ran
     for step in range(steps):
         by_class = 3 * np.exp(-step / 70) + 0.8 + 0.1 * np.arange(classes) + rng.normal(0, 0.12, classes)
         entry = {"step": step, "loss": float(by_class.sum()), "seconds": 0.05, "loss_by_class": by_class.tolist()}
-        lines.append(json.dumps(entry | {"ess": float(38 + 10 * np.exp(-step / 50) + rng.normal()) if weighted else None}))
+        lines.append(
+            json.dumps(entry | {"ess": float(0.5 + 0.2 * np.exp(-step / 50) + rng.normal(0, 0.02)) if weighted else 1.0})
+        )
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
 

@@ -5,7 +5,6 @@ import math
 import re
 from html.parser import HTMLParser
 
-import fabricate
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from refluence import report
 from refluence.errors import InputError
 from refluence.report import page as page_module
 from refluence.report.words import amount, duration, fixed, signed
+from report import fabricate
 
 KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "bare"]
 VOID = {"meta", "link", "img", "br", "path", "line", "circle", "rect"}
@@ -106,7 +106,7 @@ def test_table_rows(outlines, folders):
 
 
 def test_numbers_of_a_unit(outlines, folders):
-    evaluation = json.loads((folders["unit"] / "evaluation.json").read_text())
+    evaluation = json.loads((folders["unit"] / "evaluation.json").read_text())["evaluations"][0]
     text = outlines["unit"].text
     for value in [*evaluation["accuracies"], *(evaluation[k] for k in ("accuracy", "balanced_accuracy", "macro_f1"))]:
         assert fixed(value) in text

@@ -3,7 +3,6 @@
 import base64
 import io
 
-import fabricate
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +10,7 @@ from PIL import Image
 from refluence.report.gallery import distilled_gallery, picture_rows, real_gallery
 from refluence.report.pictures import LARGEST, data_uri, visible
 from refluence.report.reading import Scores, read_unit
+from report import fabricate
 
 
 def decode(uri: str) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_distilled_images_come_in_order_of_influence(tmp_path):
     unit = read_unit(fabricate.unit(tmp_path, ipc=4))
     distilled = unit.distilled()
     order = np.argsort(-distilled.influence[:4])
-    pixels = visible(distilled.images, unit.card["mean"], unit.card["std"])
+    pixels = visible(distilled.images([0, 1, 2, 3]), unit.card["mean"], unit.card["std"])
     gallery = distilled_gallery(unit)
     assert [tile.uri for tile in gallery.rows[0].tiles] == [data_uri(pixels[i]) for i in order]
     assert gallery.rows[0].name == "circle"

@@ -47,7 +47,10 @@ def evaluation_nets(unit: Unit) -> Markup | None:
     """Training loss of the evaluation networks per epoch, one line per protocol."""
     series: Series = {}
     for number, evaluation in enumerate(unit.evaluations, start=1):
-        points = _points(evaluation.get("curve") or [], lambda entry: entry.get("loss"), "epoch")
+        curve = [
+            e if isinstance(e, dict) else dict(zip(("epoch", "loss"), e, strict=True)) for e in evaluation.get("curve") or []
+        ]
+        points = _points(curve, lambda entry: entry.get("loss"), "epoch")
         if points:
             name = str(evaluation.get("protocol") or "evaluation")
             series[name if name not in series else f"{name} ({number})"] = smooth(points)

@@ -66,26 +66,28 @@ def distilled_gallery(unit: Unit) -> Gallery | None:
     if distilled is None or not len(distilled.labels):
         return None
     card = unit.card
-    pixels = visible(distilled.images, _listed(card.get("mean")), _listed(card.get("std")))
     influence = distilled.influence
     labels = np.unique(distilled.labels)
-    rows, most = [], 0
+    rows, most, side = [], 0, 0
     for label in labels[:CLASSES]:
         members = np.flatnonzero(distilled.labels == label)
         most = max(most, len(members))
         if influence is not None:
             members = members[np.argsort(-np.nan_to_num(influence[members], nan=-np.inf), kind="stable")]
         name = class_name(unit.classes, int(label))
+        shown = members[:PER_CLASS].tolist()
+        pixels = visible(distilled.images(shown), _listed(card.get("mean")), _listed(card.get("std")))
+        side = max(side, *pixels.shape[2:])
         tiles = []
-        for rank, member in enumerate(members[:PER_CLASS], start=1):
+        for rank, (member, picture) in enumerate(zip(shown, pixels, strict=True), start=1):
             caption = compact(influence[member], sign=True) if influence is not None else ""
             words = f"{name}, image {rank} of {len(members)}" + (f", influence {caption}" if caption else "")
-            tiles.append(Tile(data_uri(pixels[member]), caption, words))
+            tiles.append(Tile(data_uri(picture), caption, words))
         rows.append(ClassRow(name, tiles, []))
-    side = max(pixels.shape[2:])
     size = [f"Stored at {side} px; compressed for this page."] if side > EXACT else []
-    order = "Highest influence first." if influence is not None else "In stored order: no influence was measured for them."
-    return Gallery(unit.arm, rows, [order, *size, *_left_out(len(labels), most)], few=most <= 3)
+    order = "Highest influence first." if influence is not None else "In stored order: their influence was not measured."
+    kind = ["Real images, chosen and not changed."] if card.get("iterations") == 0 else []
+    return Gallery(unit.arm, rows, [*kind, order, *size, *_left_out(len(labels), most)], few=most <= 3)
 
 
 def real_gallery(scores: Scores, classes: list[str], title: str) -> Gallery | None:

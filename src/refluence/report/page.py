@@ -26,6 +26,7 @@ WEIGHTS = {
     "flipped": "a control: the influence with its sign turned round",
     "loss": "a control: the real instances are weighted by their loss",
 }
+EQUAL_SECONDS = "a control: without weights, but with as many more steps as fit into the time that the weights took"
 
 
 def write(folder: Path) -> Path:
@@ -51,7 +52,8 @@ def write(folder: Path) -> Path:
     firsts = list({unit.arm: unit for unit in reversed(units)}.values())[::-1]
     if not compare:
         paint = {top.arm: charts.PALETTE[2]}
-    galleries = [gallery for gallery in map(distilled_gallery, firsts) if gallery]
+    small = [unit for unit in firsts if unit.card.get("method", unit.arm) != "full"]
+    galleries = [gallery for gallery in map(distilled_gallery, small) if gallery]
     target = folder / "report.html"
     values = dict(
         content,
@@ -129,7 +131,7 @@ def _without(units: list[Unit], galleries: list[Gallery]) -> str | None:
     missing = [unit.arm for unit in units if unit.arm not in {gallery.title for gallery in galleries}]
     if not galleries:
         return "No distilled images are stored in this folder."
-    return f"No distilled images are stored for {', '.join(missing)}." if missing else None
+    return f"No distilled images to show for {', '.join(missing)}." if missing else None
 
 
 def _scores(folder: Path, top: Unit, units: list[Unit], results: dict[str, Any] | None) -> scores.ScoreSection | None:
@@ -154,7 +156,7 @@ def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tup
     if loss is not None:
         still = f"How far the distilled set still is from the real one; lower is closer.{mean}"
     if ess is not None:
-        alike = f"How many instances the weights really use; uniform weights use all of them.{mean}"
+        alike = f"The share of the instances that the weights really use: 1 where all of them count alike.{mean}"
     found = [("Matching loss", still, loss), ("Effective sample size", alike, ess)]
     if not compare:
         for heading, words, chart in (
@@ -171,4 +173,5 @@ def _meanings(arms: list[str]) -> list[tuple[str, str]]:
     """The words of which the arms on this page are made, explained."""
     parts = {part for arm in arms for part in arm.split(":")[0].split("+")}
     known = {**METHODS, **{f"+{name}": words for name, words in WEIGHTS.items()}}
-    return [(name, words) for name, words in known.items() if name.lstrip("+") in parts]
+    found = [(name, words) for name, words in known.items() if name.lstrip("+") in parts]
+    return found + [("equal_seconds", EQUAL_SECONDS)] * any("equal_seconds" in arm for arm in arms)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from refluence.errors import InputError
 from refluence.files import read_json
@@ -18,11 +18,17 @@ from refluence.report.words import finite
 
 @dataclass(frozen=True)
 class Distilled:
-    """The learned images (M, C, H, W), normalised; `influence` (M,) if it was measured."""
+    """Labels (M,) and, if it was measured, `influence` (M,) of the images in a file; the images are read when asked for."""
 
-    images: np.ndarray
+    path: Path
     labels: np.ndarray
     influence: np.ndarray | None
+
+    def images(self, rows: list[int]) -> np.ndarray:
+        """These images as float32 (len(rows), C, H, W), normalised. A whole real set may be stored: a few are read."""
+        with safe_open(self.path, "np") as stored:
+            part = stored.get_slice("images")
+            return np.concatenate([part[row : row + 1] for row in rows]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,9 @@ class Unit:
 
     def distilled(self) -> Distilled | None:
         """The learned images."""
-        tensors = _tensors(self.folder / "distilled" / "images.safetensors", ("images", "labels"))
-        if tensors is None:
-            return None
-        return Distilled(tensors["images"].astype(np.float32), tensors["labels"], tensors.get("influence"))
+        path = self.folder / "distilled" / "images.safetensors"
+        tensors = _tensors(path, ("images", "labels"), lazy="images")
+        return None if tensors is None else Distilled(path, tensors["labels"], tensors.get("influence"))
 
     def scores(self) -> Scores | None:
         """The influence of the real instances."""
@@ -165,14 +170,17 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)]
 
 
-def _tensors(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray] | None:
+def _tensors(path: Path, needed: tuple[str, ...], lazy: str | None = None) -> dict[str, np.ndarray] | None:
+    """The tensors of a file but the one named `lazy`."""
     if not path.is_file():
         return None
     try:
-        tensors = load_file(path)
+        with safe_open(path, "np") as stored:
+            names = list(stored.keys())
+            tensors = {name: stored.get_tensor(name) for name in names if name != lazy}
     except Exception as error:  # safetensors raises its own class, derived from Exception alone
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error
-    missing = [name for name in needed if name not in tensors]
+    missing = [name for name in needed if name not in names]
     if missing:
-        raise InputError(f"{path} has no tensor named {missing[0]!r}; it holds {sorted(tensors)}")
+        raise InputError(f"{path} has no tensor named {missing[0]!r}; it holds {sorted(names)}")
     return tensors

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from refluence.report import charts, plots
 from refluence.report.reading import Unit
-from refluence.report.words import amount, compact, counted, deviation, duration, finite, fixed, mean, signed
+from refluence.report.words import DASH, amount, compact, counted, deviation, duration, finite, fixed, mean, signed
 
 Entry = dict[str, Any]
 
@@ -84,7 +84,7 @@ def seed_table(results: Entry) -> list[dict[str, str]]:
             "Seed": str(r.get("seed", "–")),
             "Protocol": str(r.get("protocol") or "–"),
             "Accuracy, %": fixed(r.get("accuracy"), 2),
-            "Nets": compact(r.get("nets")),
+            "Nets": _nets(r.get("nets")),
             "ESS": compact(r.get("ess")),
             "Time": duration(r.get("seconds")),
             "Peak memory": amount(r.get("peak_bytes")),
@@ -108,7 +108,7 @@ def single(unit: Unit) -> tuple[str, Table | None]:
         cells = {
             "Split": split,
             "Accuracy, %": fixed(centre) + (f" ± {fixed(spread)}" if spread is not None else ""),
-            "Nets": f"{len(nets)}: " + ", ".join(fixed(v) for v in nets) if nets else "–",
+            "Nets": _nets(nets),
             "Balanced accuracy, %": fixed(evaluation["balanced_accuracy"]),
             "Macro-F1, %": fixed(evaluation["macro_f1"]),
             "Stored": amount(unit.card.get("stored_bytes")),
@@ -147,12 +147,18 @@ def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry]) -> Li
     return Line(arm, colour, cells, [_difference(r) for r in summary if r.get("against")])
 
 
+def _nets(nets: Any) -> str:
+    """The number of networks, and the accuracy of each if they are listed."""
+    if isinstance(nets, (list, tuple)):
+        return f"{len(nets)}: " + ", ".join(fixed(v) for v in nets) if nets else DASH
+    return compact(nets)
+
+
 def _difference(row: Entry) -> Difference:
     low, high = finite(row.get("low")), finite(row.get("high"))
+    pairs = compact(row.get("pairs", row.get("n")))
     known = low is not None and high is not None
-    interval = f"[{fixed(low)}, {fixed(high)}]" if known else f"no interval (n = {compact(row.get('n'))})"
-    remarks = (
-        [f"n = {compact(row.get('n'))} could show {fixed(row['smallest_shown'])}"] if plots.has(row, "smallest_shown") else []
-    )
+    interval = f"[{fixed(low)}, {fixed(high)}]" if known else f"no interval (n = {pairs})"
+    remarks = [f"n = {pairs} could show {fixed(row['smallest_shown'])}"] if plots.has(row, "smallest_shown") else []
     remarks += [f"Holm p = {compact(row['p_holm'])}"] if plots.has(row, "p_holm") else []
     return Difference(signed(row.get("difference")), interval, str(row["against"]), remarks, bool(row.get("primary")))
