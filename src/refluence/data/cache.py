@@ -6,6 +6,7 @@ in memory and decoded again next time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -143,8 +144,12 @@ class Sink:
             self.stream.seek(0)
             memory = io.BytesIO(self.stream.read() if length is None else self.stream.read(length))
             memory.seek(0, io.SEEK_END)
-            self.stream.close()
+            with contextlib.suppress(OSError):  # what is still buffered may not fit either
+                self.stream.close()
             self.stream = memory
+        if self.place:
+            shutil.rmtree(self.place, ignore_errors=True)
+            self.place = None
 
     def _widen(self) -> None:
         """What was grey so far becomes three equal channels."""

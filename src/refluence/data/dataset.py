@@ -48,9 +48,7 @@ class Dataset:
         c, h, w = self.train.images.shape[1:]
         return c, h, w
 
-    def pixels(
-        self, split: Split, positions: Tensor | slice = slice(None), device: str | torch.device = "cpu"
-    ) -> Tensor:
+    def pixels(self, split: Split, positions: Tensor | slice = slice(None), device: str | torch.device = "cpu") -> Tensor:
         """Normalised float32 images `(B, C, H, W)`: (x/255 - mean)/std."""
         x = split.images[positions].to(device).float().div_(255)
         mean = torch.tensor(self.mean, device=device).view(-1, 1, 1)

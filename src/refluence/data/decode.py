@@ -23,7 +23,7 @@ def decode(encoded: Encoded, size: int | None) -> np.ndarray:
     """
     try:
         with _open(encoded) as opened:
-            image = _eight_bit(ImageOps.exif_transpose(opened))
+            image = _eight_bit(_upright(opened))
     except ValueError:
         raise
     except Exception as error:  # Pillow raises nearly anything for a broken file
@@ -56,6 +56,15 @@ def _open(encoded: Encoded) -> Image.Image:
     if isinstance(encoded, (bytes, Path)):
         return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
     raise ValueError(f"expected the bytes of an image, got {type(encoded).__name__}")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF tag says. A broken tag is no reason to refuse a picture whose pixels can be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        image.load()
+        return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -90,9 +90,7 @@ def locate(folder: Path) -> Path:
         if (place / CARD).is_file():
             return place
     if folder.is_dir():
-        raise InputError(
-            f"{folder} holds no distilled set: expected {IMAGES} and {CARD} in it or in {folder}/distilled"
-        )
+        raise InputError(f"{folder} holds no distilled set: expected {IMAGES} and {CARD} in it or in {folder}/distilled")
     raise InputError(f"{folder} does not exist: expected the folder of a distilled set")
 
 

@@ -63,9 +63,7 @@ def _folders(distilled: DistilledSet, out: Path) -> str:
 
 
 def _parquet(distilled: DistilledSet, out: Path) -> str:
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(distilled.classes))}
-    )
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(distilled.classes))})
     columns = {
         "image": [{"bytes": png, "path": None} for png in _pngs(distilled)],
         "label": distilled.labels.tolist(),

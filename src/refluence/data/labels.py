@@ -58,15 +58,11 @@ def resolve(train: Stored, test: Stored | None, replacement: str | None = None) 
         raise InputError(f"{train.where} has {len(keys)} class ({', '.join(map(str, keys))}): at least 2 are needed")
     if unused := [name for name in order if name not in used]:
         notes.append(f"classes without any image are left out: {_list(unused)}")
-    a, b, c = (
-        np.fromiter((index.get(key, -1) for key in side), np.int64, len(side)) for side in (ours, stored, theirs)
-    )
+    a, b, c = (np.fromiter((index.get(key, -1) for key in side), np.int64, len(side)) for side in (ours, stored, theirs))
     return Labels(tuple(map(str, keys)), a, b, c if test else None, tuple(notes))
 
 
-def _keys(
-    values: Sequence[Any], where: str, names: tuple[str, ...] | None, missing_ok: bool = False
-) -> list[Key | None]:
+def _keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None, missing_ok: bool = False) -> list[Key | None]:
     """Each raw value as a class name (where integers have names) or as the integer or string it is."""
     keys: list[Key | None] = []
     memory: dict[Any, Key | None] = {}
@@ -96,9 +92,7 @@ def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key
         value = int(value)
     if isinstance(value, (float, np.floating)):
         if not float(value).is_integer():
-            raise InputError(
-                f"row {row} of {where}: label {value} is not a whole number; classes are integers or names"
-            )
+            raise InputError(f"row {row} of {where}: label {value} is not a whole number; classes are integers or names")
         value = int(value)
     if isinstance(value, (int, np.integer)):
         value = int(value)
@@ -120,9 +114,7 @@ def _replaced(
     """The labels of `FILE:COLUMN`, checked against the rows and the classes of the source; and a note."""
     values, own_names = read_column(pair)
     if len(values) != len(train):
-        raise InputError(
-            f"--labels {pair} has {len(values)} rows, {train.where} has {len(train)}: row i must belong to row i"
-        )
+        raise InputError(f"--labels {pair} has {len(values)} rows, {train.where} has {len(train)}: row i must belong to row i")
     if names is None and own_names is None and all(isinstance(key, int) for key in known):
         values = [int(v) if isinstance(v, str) and v.strip().lstrip("-").isdigit() else v for v in values]
     elif names is not None:  # a text file writes the numbers of named classes as text

@@ -38,9 +38,7 @@ def splits(folder: Path, task: str | None, options: SourceOptions) -> Splits:
     if task not in tasks:
         named = sorted(name for name in tasks if name)
         if task is None and named:
-            raise InputError(
-                f"{folder} holds one set per task: write {folder}:TASK with TASK one of {', '.join(named)}"
-            )
+            raise InputError(f"{folder} holds one set per task: write {folder}:TASK with TASK one of {', '.join(named)}")
         held = ", ".join(named) or "no TASK-SPLIT.parquet files"
         raise InputError(f"{folder}:{task}: the folder has no task '{task}'; it holds {held}")
     found = tasks[task]

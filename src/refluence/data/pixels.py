@@ -45,9 +45,7 @@ class Pixels:
         """The same with three channels (a view: nothing is copied)."""
         if self.images.shape[1] == 3:
             return self
-        return Pixels(
-            self.images.expand(-1, 3, -1, -1), self.digests, self.sums.expand(-1, 3, -1), self.corrupt, self.key
-        )
+        return Pixels(self.images.expand(-1, 3, -1, -1), self.digests, self.sums.expand(-1, 3, -1), self.corrupt, self.key)
 
     def positions(self, rows: np.ndarray) -> Tensor:
         """Where stored rows `(N,)` lie in `images`. Only readable rows may be asked for."""
@@ -133,9 +131,7 @@ def _decode(
         if row != len(stored):
             raise InputError(f"{stored.where} has {len(stored)} labels but {row} images")
         if not digests:
-            raise InputError(
-                f"{stored.where}: none of its {row} images can be read ({next(iter(corrupt.values()), '')})"
-            )
+            raise InputError(f"{stored.where}: none of its {row} images can be read ({next(iter(corrupt.values()), '')})")
         channels = sink.shape[0]
         tables = {
             "digests": torch.from_numpy(np.frombuffer(b"".join(digests), "<i8").astype(np.int64)),

@@ -56,9 +56,7 @@ def plan(
         mask = splits.cut(stored.labels, stored.rows, TEST_FRACTION, "test", _groups(train, stored))
         ours, theirs = ours.where(~mask), stored.where(mask)
         kept = ", with the labels of the source" if options.labels else ""
-        notes.append(
-            f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}"
-        )
+        notes.append(f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}")
     else:
         assert labels.test is not None
         theirs = _part(labels.test, skip_test)
@@ -72,10 +70,13 @@ def plan(
     kept = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
     ours, val, theirs = (_renumbered(part, kept) for part in (ours, val, theirs))
     classes = tuple(labels.classes[k] for k in kept)
-    for name, part in (("validation", val), ("test", theirs)):
+    for name, part in (("test", theirs), ("validation", val)):
         absent = [classes[k] for k in range(len(classes)) if not (part.labels == k).any()]
         if len(absent) == len(classes):
-            raise InputError(f"{train.where} is too small to cut a {name} split: every class needs 3 images or more")
+            raise InputError(
+                f"{train.where} is too small to cut a {name} split: a class needs at least 3 images (2 where a test "
+                "split is stored)"
+            )
         if absent:
             notes.append(f"no {name} image of {len(absent)} classes: {', '.join(absent[:10])}")
     return Plan(classes, ours, val, theirs, tuple(notes))

@@ -24,9 +24,7 @@ def _mix(values: np.ndarray, purpose: str) -> np.ndarray:
         return x ^ (x >> np.uint64(31))
 
 
-def cut(
-    labels: np.ndarray, rows: np.ndarray, fraction: float, purpose: str, groups: Sequence[Any] | None = None
-) -> np.ndarray:
+def cut(labels: np.ndarray, rows: np.ndarray, fraction: float, purpose: str, groups: Sequence[Any] | None = None) -> np.ndarray:
     """A mask `(N,)`: True where the row goes to the new split ('val' or 'test').
 
     `labels (N,)` and `rows (N,)` (stored row numbers) belong together, `groups` (N values) too. Of a class with n >= 2

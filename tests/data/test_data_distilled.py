@@ -1,0 +1,117 @@
+"""The distilled set: what is written is what comes back, and what a broken folder says."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from refluence.data import DistilledSet, count_test_use, load_distilled, read_card, save_distilled, to_uint8
+from refluence.errors import InputError
+
+
+def make(channels=3, count=6, spread=1.0):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, channels, 8, 8, generator=generator) * spread
+    return DistilledSet(
+        images, torch.arange(count) % 3, ("a", "b", "c"), (0.5, 0.4, 0.3)[:channels], (0.2, 0.25, 0.3)[:channels]
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_distilled(tmp_path / "run" / "distilled", make(), {"method": "dc", "ipc": 2, "seed": 0, "data": "digits"})
+    return tmp_path / "run" / "distilled"
+
+
+def test_round_trip(folder):
+    for place in (folder, folder.parent, str(folder)):
+        back = load_distilled(place)
+        assert torch.equal(back.images, make().images)
+        assert torch.equal(back.labels, make().labels)
+        assert (back.classes, back.mean, back.std) == (make().classes, make().mean, make().std)
+
+
+def test_card(folder):
+    card = read_card(folder)
+    assert card["method"] == "dc"
+    assert card["classes"] == ["a", "b", "c"]
+    assert card["shape"] == [6, 3, 8, 8]
+    assert card["stored_bytes"] == 6 * 3 * 8 * 8 * 4 + 6 * 8
+    assert card["test_uses"] == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "card.json", "images.safetensors"]
+
+
+def test_test_uses_are_counted(folder):
+    assert [count_test_use(folder), count_test_use(folder.parent)] == [1, 2]
+    assert read_card(folder)["test_uses"] == 2
+    assert read_card(folder)["method"] == "dc"
+
+
+def test_the_readme_really_loads(folder, monkeypatch):
+    text = (folder / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len(code.strip().splitlines()) <= 5
+    monkeypatch.chdir(folder)
+    names = {}
+    exec(code, names)
+    assert torch.equal(names["dataset"][1][0], make().images[1])
+    assert "PNG" in text
+
+
+def test_uint8_undoes_the_normalisation():
+    pixels = torch.randint(0, 256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(1))
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    normal = (pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    back = to_uint8(DistilledSet(normal, torch.tensor([0, 1]), ("a", "b"), mean, std))
+    assert back.dtype == torch.uint8
+    assert torch.equal(back.long(), pixels)
+    wild = to_uint8(make(spread=100.0))
+    assert (int(wild.min()), int(wild.max())) == (0, 255)
+
+
+def test_gradients_and_halves_are_stored_as_plain_floats(tmp_path):
+    one = make()
+    learned = DistilledSet(one.images.bfloat16().requires_grad_(), one.labels.int(), one.classes, one.mean, one.std)
+    save_distilled(tmp_path, learned, {})
+    assert load_distilled(tmp_path).images.dtype == torch.float32
+    assert load_file(tmp_path / "images.safetensors")["labels"].dtype == torch.int64
+
+
+def test_what_cannot_be_saved(tmp_path):
+    one = make()
+    for wrong, message in (
+        (DistilledSet(one.images, one.labels[:3], one.classes, one.mean, one.std), "do not fit"),
+        (DistilledSet(one.images, one.labels + 1, one.classes, one.mean, one.std), "labels run from 1 to 3"),
+        (DistilledSet(one.images, one.labels, one.classes, (0.5,), (0.2,)), "3 channels, but 1 means"),
+        (DistilledSet(one.images / 0, one.labels, one.classes, one.mean, one.std), "not finite"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_distilled(tmp_path / "x", wrong, {})
+
+
+def test_folders_that_cannot_be_loaded(folder, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere does not exist"):
+        load_distilled(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"holds no distilled set: expected images.safetensors and card.json"):
+        load_distilled(tmp_path)
+    tensors = load_file(folder / "images.safetensors")
+    save_file({"images": tensors["images"]}, folder / "images.safetensors")
+    with pytest.raises(InputError, match=r"expected images and labels"):
+        load_distilled(folder)
+    (folder / "images.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"cannot be read as safetensors"):
+        load_distilled(folder)
+    (folder / "images.safetensors").unlink()
+    with pytest.raises(InputError, match=r"not whole"):
+        load_distilled(folder)
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "version": 99}))
+    with pytest.raises(InputError, match=r"version 99"):
+        read_card(folder)
+    (folder / "card.json").write_text('{"mean": 1}')
+    with pytest.raises(InputError, match=r"lacks classes, std, version"):
+        read_card(folder)
+    (folder / "card.json").write_text("{")
+    with pytest.raises(InputError, match=r"cannot be read as JSON"):
+        read_card(folder)

@@ -1,0 +1,80 @@
+"""Exports, read back by the tools they are for."""
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+from refluence.data import DistilledSet, export, load, load_distilled, save_distilled, to_uint8
+from refluence.errors import InputError
+
+
+@pytest.fixture(params=[1, 3], ids=["grey", "rgb"])
+def distilled(request):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(15, request.param, 8, 8, generator=generator) * 2
+    names = ("plain", "with/slash", ".hidden")
+    return DistilledSet(images, torch.arange(15) % 3, names, (0.5,) * request.param, (0.25,) * request.param)
+
+
+@pytest.fixture
+def folder(tmp_path, distilled):
+    save_distilled(tmp_path / "run" / "distilled", distilled, {"method": "dc"})
+    return tmp_path / "run"
+
+
+def test_image_folder_is_loaded_again(folder, distilled, tmp_path):
+    summary = export(folder, "imagefolder", tmp_path / "out")
+    assert "accuracy is lost" in summary
+    assert str(tmp_path / "out" / "images.safetensors") in summary
+    data = load(str(tmp_path / "out"))
+    assert data.classes == ("%2Ehidden", "plain", "with%2Fslash")
+    pixels = to_uint8(distilled)
+    for split in (data.train, data.val, data.test):
+        for image, label, path in zip(split.images, split.labels.tolist(), split.paths, strict=True):
+            index = int(path.split("/")[1].removesuffix(".png"))
+            assert torch.equal(image, pixels[index])
+            assert label == {0: 1, 1: 2, 2: 0}[index % 3]
+    assert len(data.train) + len(data.val) + len(data.test) == 15
+
+
+def test_parquet_gives_image_and_class_label(folder, distilled, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    export(folder, "parquet", tmp_path / "out")
+    back = datasets.Dataset.from_parquet(str(tmp_path / "out" / "train.parquet"), cache_dir=str(tmp_path / "hf"))
+    assert isinstance(back.features["image"], datasets.Image)
+    assert back.features["label"].names == list(distilled.classes)
+    assert list(back["label"]) == distilled.labels.tolist()
+    for row, pixels in zip(back, to_uint8(distilled).numpy(), strict=True):
+        image = np.asarray(row["image"])
+        assert np.array_equal(image[None] if image.ndim == 2 else image.transpose(2, 0, 1), pixels)
+    assert load(str(tmp_path / "out")).classes == distilled.classes
+
+
+@pytest.mark.parametrize("format", ["imagefolder", "parquet", "tensors"])
+def test_the_tensors_always_lie_beside_it(folder, distilled, tmp_path, format):
+    (tmp_path / "out").mkdir()  # an empty folder may be given
+    summary = export(folder, format, tmp_path / "out")
+    assert torch.equal(load_distilled(tmp_path / "out").images, distilled.images)
+    assert "\n" not in summary
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+
+
+def test_refusals(folder, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match=r"full exists and is not empty"):
+        export(folder, "tensors", tmp_path / "full")
+    with pytest.raises(InputError, match=r"--format zip: choose one of imagefolder, parquet, tensors"):
+        export(folder, "zip", tmp_path / "out")
+    with pytest.raises(InputError, match=r"holds no distilled set"):
+        export(tmp_path / "full", "tensors", tmp_path / "out")
+    with pytest.raises(InputError, match=r"cannot write"):
+        export(folder, "tensors", tmp_path / "full" / "thesis.txt" / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_summary_tells_how_much_is_lost(folder, tmp_path, distilled):
+    values = distilled.images * 0.25 * 255 + 0.5 * 255
+    outside = ((values < -0.5) | (values > 255.5)).float().mean().item()
+    assert f"{outside:.1%} of the values" in export(folder, "imagefolder", tmp_path / "out")
