@@ -1,0 +1,183 @@
+"""The statistics against scipy and against values worked out by hand; the verdict against every case that it can meet."""
+
+import json
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from refluence.errors import InputError
+from refluence.evaluate import summarise, verdict
+from refluence.evaluate.statistics import compare, holm, references
+
+
+def rows_of(**arms) -> list[dict]:
+    """Rows from arm=[accuracy of seed 0, 1, ...]; `__` stands for `+`; None for a seed that is missing."""
+    return [
+        {"arm": arm.replace("__", "+"), "seed": seed, "protocol": "dc", "accuracy": accuracy}
+        for arm, accuracies in arms.items()
+        for seed, accuracy in enumerate(accuracies)
+        if accuracy is not None
+    ]
+
+
+def noisy(mean: float, n: int, spread: float, seed: int) -> list[float]:
+    return (mean + spread * torch.randn(n, generator=torch.Generator().manual_seed(seed))).tolist()
+
+
+def one(summary, arm, against):
+    (row,) = [r for r in summary if r["arm"] == arm and r["against"] == against]
+    return row
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_paired_test_equals_scipy(n):
+    a, b = noisy(60.0, n, 1.0, 1), noisy(59.5, n, 1.0, 2)
+    test = stats.ttest_rel(a, b)
+    interval = test.confidence_interval(0.95)
+    found = compare([x - y for x, y in zip(a, b, strict=True)])
+    assert found["p"] == pytest.approx(test.pvalue)
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
+    assert found["smallest_shown"] == pytest.approx((interval.high - interval.low) / 2)
+
+
+def test_the_smallest_difference_is_where_the_interval_meets_zero():
+    differences = [0.5, 1.5, 0.9, 1.1]
+    centred = [d - sum(differences) / 4 for d in differences]
+    smallest = compare(differences)["smallest_shown"]
+    assert compare([d + smallest * 1.001 for d in centred])["low"] > 0
+    assert compare([d + smallest * 0.999 for d in centred])["low"] < 0
+
+
+def test_one_two_and_equal_pairs():
+    single = compare([2.0])
+    assert single["difference"] == 2.0
+    assert [single[k] for k in ("low", "high", "smallest_shown", "p", "p_holm")] == [None] * 5
+    assert compare([1.0, 3.0])["high"] == pytest.approx(2 + 12.7062047 * 1.0, rel=1e-6)
+    assert (compare([1.0, 1.0])["low"], compare([1.0, 1.0])["p"]) == (1.0, 0.0)
+    assert compare([0.0, 0.0])["p"] == 1.0
+    assert compare([])["difference"] is None
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_summary_pairs_common_seeds_and_corrects_all_but_the_primary():
+    rows = rows_of(
+        random=[50.0, 51.0, 52.5, 50.5],
+        dc=[60.0, 61.0, 63.0, 61.5],
+        dc__influence=[60.5, 62.0, None, 61.8],
+        dc__shuffled=[60.2, 60.9, 63.3, 61.2],
+    )
+    summary = summarise(rows)
+    primary = one(summary, "dc+influence", "dc")
+    assert [row["primary"] for row in summary].count(True) == 1
+    assert primary["primary"]
+    assert (primary["n"], primary["pairs"]) == (3, 3)
+    expected = stats.ttest_rel([60.5, 62.0, 61.8], [60.0, 61.0, 61.5])
+    assert primary["p"] == primary["p_holm"] == pytest.approx(expected.pvalue)
+    assert primary["difference"] == pytest.approx(0.6)
+    method = one(summary, "dc", "random")
+    assert method["sd"] == pytest.approx(stats.tstd([60.0, 61.0, 63.0, 61.5]))
+    others = [r for r in summary if not r["primary"] and r["p"] is not None]
+    assert {(r["arm"], r["against"]) for r in others} == {
+        ("dc", "random"),
+        ("dc+influence", "dc+shuffled"),
+        ("dc+shuffled", "dc"),
+    }
+    assert [r["p_holm"] for r in others] == pytest.approx(holm([r["p"] for r in others]))
+    assert method["p_holm"] == pytest.approx(3 * method["p"])
+    assert one(summary, "random", None)["difference"] is None
+    json.dumps(summary, allow_nan=False)
+
+
+def test_another_primary_can_be_declared():
+    rows = rows_of(random=[1.0, 2.0], dc=[3.0, 5.0], dc__influence=[4.0, 4.5])
+    assert one(summarise(rows, primary="dc"), "dc", "random")["primary"]
+    assert not one(summarise(rows, primary="dc"), "dc+influence", "dc")["primary"]
+    with pytest.raises(InputError, match=r"'idc'.*random, dc"):
+        summarise(rows, primary="idc")
+
+
+def test_references_follow_the_options():
+    arms = ["random", "full", "dc", "dc:lr=1", "dm", "dc+shuffled", "dc+shuffled:tau=1", "dc+shuffled:lr=1,tau=1"]
+    assert references("dc", arms) == ["random"]
+    assert references("random", arms) == references("full", arms) == []
+    assert references("dc+influence", arms) == ["dc", "dc+shuffled"]
+    assert references("dc+influence:tau=1", arms) == ["dc", "dc+shuffled:tau=1"]
+    assert references("dc+loss:tau=1,lr=1", arms) == ["dc:lr=1", "dc+shuffled:lr=1,tau=1"]
+    assert references("dc+shuffled:tau=1", arms) == ["dc"]
+    assert references("dm+influence:tau=2", arms) == ["dm"]
+
+
+def test_protocols_are_kept_apart_and_bad_rows_are_met():
+    rows = rows_of(random=[1.0, 2.0], dc=[3.0, 5.0])
+    rows += [dict(row, protocol="dsa", accuracy=row["accuracy"] + 10) for row in rows]
+    rows += [{"arm": "dc", "seed": 7, "protocol": "dc", "accuracy": None}]
+    rows += [{"arm": "dc", "seed": 8, "protocol": "dc", "accuracy": math.nan}]
+    summary = summarise(rows)
+    assert {r["protocol"]: r["mean"] for r in summary if r["arm"] == "dc"} == {"dc": 4.0, "dsa": 14.0}
+    with pytest.raises(InputError, match=r"'dc'.*seed 0 twice"):
+        summarise([*rows, rows[2]])
+
+
+def say(**arms) -> str:
+    rows = rows_of(**arms)
+    return verdict(summarise(rows), rows)
+
+
+BASE = [50.0, 51.0, 52.0, 50.5, 51.5]
+
+
+def shifted(*by: float) -> list[float]:
+    return [b + d for b, d in zip(BASE, by, strict=True)]
+
+
+UP, DOWN, FLAT = (2.0, 2.1, 1.9, 2.2, 1.8), (-2.0, -2.1, -1.9, -2.2, -1.8), (0.4, -1.0, 1.3, 0.6, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("shuffled", "influence", "ending"),
+    [
+        ((0.0, 0.1, 0.0, -0.1, 0.1), UP, "n = 5: helped"),
+        (UP[::-1], UP, "better than uniform, but not shown to be better than shuffled"),
+        ((0.0,) * 5, DOWN, "n = 5: hurt"),
+        ((0.0, 0.1, 0.0, -0.1, 0.1), FLAT, "n = 5: no difference shown; n = 5 could show 1.1"),
+    ],
+)
+def test_verdict_on_influence(shuffled, influence, ending):
+    line = say(dc=BASE, dc__shuffled=shifted(*shuffled), dc__influence=shifted(*influence))
+    assert line.endswith(ending), line
+    assert line.startswith("influence weights: ")
+    assert ("helped" in line) == (ending == "n = 5: helped")
+
+
+def test_verdict_wording_in_full():
+    line = say(dc=BASE, dc__shuffled=shifted(0.1, 0.2, 0.1, 0.2, 0.4), dc__influence=shifted(*FLAT))
+    assert line == (
+        "influence weights: +0.4 points over uniform [-0.7, 1.5], over shuffled +0.2 [-0.9, 1.3], n = 5: "
+        "no difference shown; n = 5 could show 1.1"
+    )
+
+
+def test_verdict_without_an_interval_or_a_control():
+    assert say(dc=[50.0], dc__shuffled=[50.2], dc__influence=[50.4]) == (
+        "influence weights: +0.4 points over uniform, over shuffled +0.2, n = 1: no interval"
+    )
+    assert say(dc=BASE, dc__influence=shifted(*UP)).endswith("better than uniform, but not compared with shuffled weights")
+    assert say(dc__shuffled=BASE, dc__influence=shifted(*UP)).endswith("not compared with uniform weights")
+    assert say(dc=[50.04], dc__influence=[50.0]).startswith("influence weights: +0.0 points")
+
+
+def test_verdict_without_influence():
+    line = say(random=BASE, dc=shifted(*UP), dm=shifted(*FLAT))
+    assert line.startswith("best method: dc, 53.0 %, +2.0 points over random [1.8, 2.2], n = 5: better")
+    assert say(random=BASE, dm=shifted(*FLAT)).endswith("no difference shown; n = 5 could show 1.1")
+    assert say(random=BASE, dm=shifted(*DOWN)).endswith("worse")
+    assert say(random=[50.0], dm=[51.0]).endswith("+1.0 points over random, n = 1: no interval")
+    assert say(dc=BASE, full=shifted(*UP)) == "best method: full, 53.0 %, n = 5: not compared with random"
+    assert verdict([], []).startswith("nothing to compare")
