@@ -35,6 +35,14 @@ def test_groups_never_straddle(pairs, fraction):
     assert set(labels[~taken].tolist()) == set(labels.tolist())  # every class still can be trained on
 
 
+def test_a_group_that_is_all_of_a_class_stays():
+    labels = np.array([0] * 2 + [1] * 100)
+    groups = ["few"] * 12 + ["many"] * 45 + ["more"] * 45  # "few" would fit best, but is all of class 0
+    taken = splits.cut(labels, np.arange(102), 0.1, "val", groups)
+    assert not taken[:12].any()
+    assert taken.sum() == 45
+
+
 def test_group_cut_comes_near_its_share():
     labels = np.repeat(np.arange(5), 200)
     groups = [f"g{i // 4}" for i in range(1000)]

@@ -58,7 +58,8 @@ def read(key: str) -> Entry | None:
         if (place / "pixels.u8").stat().st_size != int(np.prod(shape)):
             return None
         pixels = _tensor(place / "pixels.u8", shape)
-        return Entry(pixels, load_file(place / "tables.safetensors"), facts, key)
+        tables = load_file(place / "tables.safetensors") if facts["tables"] else {}
+        return Entry(pixels, tables, facts, key)
     except (InputError, OSError, KeyError, TypeError, SafetensorError):
         return None
 
@@ -112,11 +113,12 @@ class Sink:
         """The entry, put in its place in one step where the disk allows it."""
         assert self.shape is not None
         shape = (self.count, *self.shape)
-        facts = {**facts, "shape": list(shape)}
+        facts = {**facts, "shape": list(shape), "tables": sorted(tables)}
         if self.place and self.key:
             try:
                 self.stream.flush()
-                write_tensors(self.place / "tables.safetensors", tables)
+                if tables:  # an empty safetensors file cannot be read back
+                    write_tensors(self.place / "tables.safetensors", tables)
                 write_json(self.place / "entry.json", facts)
                 target = folder() / self.key
                 shutil.rmtree(target, ignore_errors=True)  # an entry that could not be read
