@@ -1,4 +1,5 @@
 import copy
+import sys
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.func import functional_call, grad, vmap
 from cases import NAMES, generator, make
 from refluence.errors import InputError
 from refluence.influence import Unsupported, capture
+from refluence.influence.capture import _unfolded_rows
 
 
 def close(got, want, tolerance):
@@ -239,3 +241,13 @@ def test_channels_last_gives_the_same():
     got = capture(model, case.x.to(memory_format=torch.channels_last), case.y)
     torch.testing.assert_close(got.scores(v), want.scores(v), rtol=1e-11, atol=1e-11)
     close(got.gradient(), want.gradient(), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["instance", "rare"])
+def test_both_ways_to_per_sample_gradients_agree(name, monkeypatch):
+    case = make(name)
+    v = case.direction()
+    want = capture(case.model, case.x, case.y).scores(v)
+    monkeypatch.setattr(sys.modules[capture.__module__], "_conv_rows", _unfolded_rows)  # what an accelerator takes
+    got = capture(case.model, case.x, case.y).scores(v)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)

