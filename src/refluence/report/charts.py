@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 INK, QUIET, GRID = "#23262d", "#6b6f78", "#e3e0d9"
 RAISES, LOWERS = "#c2571a", "#2b78b0"
-PALETTE = ["#7b828d", "#a9743a", "#2b78b0", "#c2571a", "#2f8f6b", "#8a62c4", "#c04a7d", "#7d8a1f", "#1f93a3", "#9c5555"]
+PALETTE = ["#7b828d", "#2f8f6b", "#2b78b0", "#c2571a", "#8a62c4", "#c04a7d", "#7d8a1f", "#1f93a3", "#a9743a", "#9c5555"]
 WIDE, NARROW = 520, 326
 
 Row = dict[str, Any]

@@ -150,14 +150,15 @@ def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tup
     """(heading, what it says or why it is absent, chart or None) of each curve."""
     mean = " Mean of the seeds." if compare else ""
     loss = curves.per_arm(units, "loss", "matching loss", paint, "Matching loss per image step")
-    ess = curves.per_arm(units, "ess", "effective sample size", paint, "Effective sample size per image step")
+    weighted = any((finite(entry.get("ess")) or 1.0) < 1.0 for unit in units for entry in unit.metrics)
+    ess = weighted and curves.per_arm(units, "ess", "effective sample size", paint, "Effective sample size per image step")
     still = "No image steps were recorded: the arms of this folder choose real images and learn none."
-    alike = "No arm of this folder recorded influence weights, so every real instance counts alike."
+    alike = "No arm of this folder recorded unequal weights: every real instance counts alike."
     if loss is not None:
         still = f"How far the distilled set still is from the real one; lower is closer.{mean}"
-    if ess is not None:
+    if ess:
         alike = f"The share of the instances that the weights really use: 1 where all of them count alike.{mean}"
-    found = [("Matching loss", still, loss), ("Effective sample size", alike, ess)]
+    found = [("Matching loss", still, loss), ("Effective sample size", alike, ess or None)]
     if not compare:
         for heading, words, chart in (
             ("Matching loss per class", "Which classes are matched late; at most ten, those that end highest.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -85,7 +86,7 @@ def seed_table(results: Entry) -> list[dict[str, str]]:
             "Protocol": str(r.get("protocol") or "–"),
             "Accuracy, %": fixed(r.get("accuracy"), 2),
             "Nets": _nets(r.get("nets")),
-            "ESS": compact(r.get("ess")),
+            "ESS": fixed(r.get("ess"), 2),
             "Time": duration(r.get("seconds")),
             "Peak memory": amount(r.get("peak_bytes")),
             "Stored": amount(r.get("stored_bytes")),
@@ -140,7 +141,7 @@ def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry]) -> Li
         "n": compact(first.get("n", len(values))),
     }
     for name, key, words in (
-        ("ESS", "ess", compact), ("Time", "seconds", duration), ("Peak memory", "peak_bytes", amount),
+        ("ESS", "ess", partial(fixed, digits=2)), ("Time", "seconds", duration), ("Peak memory", "peak_bytes", amount),
         ("Stored", "stored_bytes", amount),
     ):  # fmt: skip
         cells[name] = words(mean([finite(r.get(key)) for r in seeds]))
@@ -160,5 +161,8 @@ def _difference(row: Entry) -> Difference:
     known = low is not None and high is not None
     interval = f"[{fixed(low)}, {fixed(high)}]" if known else f"no interval (n = {pairs})"
     remarks = [f"n = {pairs} could show {fixed(row['smallest_shown'])}"] if plots.has(row, "smallest_shown") else []
-    remarks += [f"Holm p = {compact(row['p_holm'])}"] if plots.has(row, "p_holm") else []
-    return Difference(signed(row.get("difference")), interval, str(row["against"]), remarks, bool(row.get("primary")))
+    primary = bool(row.get("primary"))
+    # the primary comparison was declared beforehand and is not corrected for the others
+    name, key = ("p", "p") if primary else ("Holm p", "p_holm")
+    remarks += [f"{name} = {compact(row[key])}"] if plots.has(row, key) else []
+    return Difference(signed(row.get("difference")), interval, str(row["against"]), remarks, primary)

@@ -91,6 +91,8 @@ def duration(value: Any) -> str:
     seconds = finite(value)
     if seconds is None:
         return DASH
+    if 0 < seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
