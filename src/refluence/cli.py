@@ -38,6 +38,8 @@ class Compare(RunFlags, EvaluationFlags, SizeFlags, DataFlags, OutFlags):
     """Images per class: the same for each, or by class size."""
     controls: bool = True
     """X+influence brings X and X+shuffled along."""
+    workers: int = 0
+    """Units side by side, a process each (0: automatic; more than one only for tiny networks on the CPU)."""
     equal_seconds: bool = False
     """Also run the base method for as many seconds as its influence arm took."""
 
@@ -193,9 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("stopped; the same command with --resume continues", 130)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error):
-            return _fail(
-                "out of memory: a smaller --real-batch, --batch or --width, or --precision bf16, needs less", 1
-            )
+            return _fail("out of memory: a smaller --real-batch, --batch or --width, or --precision bf16, needs less", 1)
         raise
     return 0
 
@@ -225,15 +225,9 @@ def parse_flags(name: str, words: list[str]) -> Any:
             raise
     lines = [line.strip(" │╭╮╰╯─\t") for line in box.getvalue().splitlines()]
     useful = [
-        line
-        for line in lines
-        if line and not set(line) <= {"-"} and "full helptext" not in line and "--help" not in line
+        line for line in lines if line and not set(line) <= {"-"} and "full helptext" not in line and "--help" not in line
     ]
-    if (
-        missing := [line.split()[0] for line in useful if line.startswith("--")]
-        if useful[0].startswith("Required")
-        else []
-    ):
+    if missing := [line.split()[0] for line in useful if line.startswith("--")] if useful[0].startswith("Required") else []:
         raise InputError(f"{name} needs {', '.join(missing)}; refluence {name} --help explains every flag")
     raise InputError(f"{name}: {' '.join(useful)}; refluence {name} --help explains every flag")
 

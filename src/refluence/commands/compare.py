@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ from rich.table import Table
 
 from refluence import report
 from refluence.commands.arms import Arm, with_controls
-from refluence.commands.session import about, arguments, open_session, relative
+from refluence.commands.session import Session, about, arguments, open_session, relative
 from refluence.commands.unit import Unit, resolve, run_unit
 from refluence.errors import InputError
 from refluence.evaluate.statistics import summarise, verdict
 from refluence.files import read_json, write_json
 from refluence.run.folder import claim
+from refluence.run.workers import automatic, side_by_side
 
 EQUAL_SECONDS = "equal_seconds"
 WORTH = 1.05  # an arm that costs less than this much more time needs no such control
@@ -43,15 +46,15 @@ def run(flags: Any) -> None:
 
     rows: list[dict[str, Any]] = []
     by_unit: dict[tuple[str, int], dict[str, Any]] = {}
-    for number, unit in enumerate(units, 1):
-        own = run_unit(unit, session.dataset, unit_folder(flags.out, unit), session.reporter, session.device)
+    for number, (unit, own) in enumerate(zip(units, run_all(units, session, flags), strict=True), 1):
         rows += own
         by_unit[unit.arm.name, unit.seed] = own[0]
         session.reporter.say(f"[{number}/{len(units)}] {unit.arm.name}, seed {unit.seed}: {own[0]['accuracy']:.1f} %")
     if flags.equal_seconds:
-        for unit in equal_seconds_units(units, by_unit):
-            rows += run_unit(unit, session.dataset, unit_folder(flags.out, unit), session.reporter, session.device)
-            session.reporter.say(f"{unit.arm.name}, seed {unit.seed}: {rows[-1]['accuracy']:.1f} %")
+        extra = equal_seconds_units(units, by_unit)
+        for unit, own in zip(extra, run_all(extra, session, flags), strict=True):
+            rows += own
+            session.reporter.say(f"{unit.arm.name}, seed {unit.seed}: {own[0]['accuracy']:.1f} %")
 
     summary = summarise(rows, primary(arms))
     results = {
@@ -63,6 +66,33 @@ def run(flags: Any) -> None:
     write_json(flags.out / "results.json", results)
     report.write(flags.out)
     show(results, flags.out)
+
+
+def run_all(units: list[Unit], session: Session, flags: Any) -> Iterator[list[dict[str, Any]]]:
+    """Rows of each unit, in order; several processes where that is faster."""
+    pixels, width = math.prod(session.dataset.shape[1:]), max((u.model.width for u in units), default=0)
+    workers = flags.workers or automatic(pixels, width, len(units), session.compute.device.type)
+    if workers == 1:
+        for unit in units:
+            yield run_unit(unit, session, unit_folder(flags.out, unit))
+        return
+    alone = dataclasses.replace(flags, quiet=True, threads=flags.threads or 1)
+    with session.reporter.bar("units", len(units)) as advance:
+        for own in side_by_side(_run_here, [(unit, flags.out) for unit in units], workers, _open_here, (alone,)):
+            advance()
+            yield own
+
+
+_here: list[Session] = []  # the session of a worker process
+
+
+def _open_here(flags: Any) -> None:
+    _here.append(open_session(flags))
+
+
+def _run_here(task: tuple[Unit, Path]) -> list[dict[str, Any]]:
+    unit, out = task
+    return run_unit(unit, _here[0], unit_folder(out, unit))
 
 
 def unit_folder(out: Path, unit: Unit) -> Path:

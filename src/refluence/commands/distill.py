@@ -21,7 +21,7 @@ def run(flags: Any) -> None:
     resolved = {"unit": unit.describe(), **about(session.dataset, flags)}
     claim(flags.out, "distill", arguments(flags), resolved, flags.resume)
     finished = (flags.out / "report.html").exists()
-    rows = run_unit(unit, session.dataset, flags.out, session.reporter, session.device)
+    rows = run_unit(unit, session, flags.out)
     if finished:
         print(f"{relative(flags.out)} is finished: nothing to do")
         return

@@ -6,12 +6,11 @@ import time
 from typing import Any
 
 from refluence.commands.arms import methods, parse_arm, with_controls
-from refluence.commands.session import open_session
+from refluence.commands.session import Session, open_session
 from refluence.commands.unit import Unit, resolve
 from refluence.condense.base import Method
 from refluence.condense.loop import Distillation
-from refluence.data import Dataset
-from refluence.evaluate.measure import evaluate
+from refluence.evaluate.evaluation import evaluate
 from refluence.run import device as machine
 from refluence.run.seeds import streams
 
@@ -27,27 +26,29 @@ def run(flags: Any) -> None:
         kind, colon, options = flags.weights.partition(":")
         arms, seeds = [parse_arm(f"{flags.method}{'' if kind == 'uniform' else f'+{kind}'}{colon}{options}")], 1
     session = open_session(flags)
-    memory = machine.PeakMemory(session.device)
+    memory = machine.PeakMemory(session.compute.device)
     total, stored = 0.0, 0
     for arm in arms:
         unit = resolve(flags, arm, session.dataset, flags.seed)
-        making, images = making_seconds(unit, session.dataset, session.device)
-        judging = judging_seconds(unit, session.dataset, session.device)
+        making, images = making_seconds(unit, session)
+        judging = judging_seconds(unit, session)
         pixels = images * (4 * session.dataset.train.images[0].numel() + 8)
         total, stored = total + seeds * (making + judging), stored + seeds * pixels
         print(f"{arm.name}: {clock(making)} to make, {clock(judging)} to judge, {pixels / 1e6:.2f} MB stored, per seed")
-    print(f"in all: {clock(total)} for {len(arms)} arms x {seeds} seeds, peak memory {memory.bytes() / 1e9:.1f} GB, "
-          f"{stored / 1e6:.1f} MB stored (measured on {STEPS} steps; a machine that is busy later will take longer)")  # fmt: skip
+    print(
+        f"in all: {clock(total)} for {len(arms)} arms x {seeds} seeds, peak memory {memory.bytes() / 1e9:.1f} GB, "
+        f"{stored / 1e6:.1f} MB stored (measured on {STEPS} steps; a machine that is busy later takes longer)"
+    )
 
 
-def making_seconds(unit: Unit, dataset: Dataset, device) -> tuple[float, int]:
+def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
     """Seconds to make the unit's set, and its number of images."""
-    method = methods()[unit.arm.method]
+    dataset, method = session.dataset, methods()[unit.arm.method]
     if not isinstance(method, Method) or unit.settings is None:
         begin = time.perf_counter()
-        chosen = method.select(dataset, unit.ipc, unit.model, streams(unit.seed), device)
+        chosen = method.select(dataset, unit.ipc, unit.model, streams(unit.seed), session.compute.device)
         return time.perf_counter() - begin, len(chosen)
-    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, streams(unit.seed), device)
+    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, streams(unit.seed), session.compute)
     steps = work.steps()
     next(steps)  # the first step warms up
     begin = time.perf_counter()
@@ -55,8 +56,9 @@ def making_seconds(unit: Unit, dataset: Dataset, device) -> tuple[float, int]:
     return unit.settings.iterations * (time.perf_counter() - begin) / max(done, 1), len(work.labels)
 
 
-def judging_seconds(unit: Unit, dataset: Dataset, device) -> float:
+def judging_seconds(unit: Unit, session: Session) -> float:
     """Seconds of the unit's evaluation: a short one on validation data, scaled. The test split is not read."""
+    dataset, device = session.dataset, session.compute.device
     counts = [min(unit.ipc, len(dataset.train.members(c))) for c in range(len(dataset.classes))]
     chosen = [p for c, n in enumerate(counts) for p in dataset.train.members(c)[:n].tolist()]
     images, labels = dataset.pixels(dataset.train, chosen), dataset.train.labels[chosen]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
+
 from refluence.commands.session import open_session, relative
-from refluence.commands.unit import choose_protocols
+from refluence.commands.unit import choose_protocols, judge_once
 from refluence.data import SourceOptions, count_test_use, load_distilled, read_card
 from refluence.errors import InputError
-from refluence.evaluate.measure import evaluate
-from refluence.evaluate.train import train
 from refluence.files import read_json, write_json, write_tensors
 from refluence.models import ModelSpec
 from refluence.run.folder import configuration
@@ -23,9 +22,7 @@ def run(flags: Any) -> None:
     """Train fresh networks under each protocol and append what they reach to evaluation.json."""
     config = configuration(flags.folder)
     if not (flags.folder / "distilled").exists():
-        raise InputError(
-            f"{flags.folder} holds no distilled set; a comparison's sets are in its units/ARM/SEED folders"
-        )
+        raise InputError(f"{flags.folder} holds no distilled set; a comparison's sets are in its units/ARM/SEED folders")
     small, card = load_distilled(flags.folder / "distilled"), read_card(flags.folder / "distilled")
     data = config["resolved"]["data"] if "data" in config["resolved"] else {"source": card["source"], "options": {}}
     known = {f.name for f in dataclasses.fields(SourceOptions)}
@@ -40,42 +37,32 @@ def run(flags: Any) -> None:
             f"{', '.join(small.classes[:5])}…: they must be the same"
         )
     if session.dataset.shape != tuple(small.images.shape[1:]):
-        raise InputError(
-            f"{source.data} has images {session.dataset.shape}, the distilled set {tuple(small.images.shape[1:])}"
-        )
+        raise InputError(f"{source.data} has images {session.dataset.shape}, the distilled set {tuple(small.images.shape[1:])}")
     fields = {**card["model"], "shape": tuple(card["model"]["shape"])}
-    changes = {
-        k: getattr(flags, n) for k, n in (("name", "model"), ("width", "width"), ("norm", "norm")) if getattr(flags, n)
-    }
+    changes = {k: getattr(flags, n) for k, n in (("name", "model"), ("width", "width"), ("norm", "norm")) if getattr(flags, n)}
     model = ModelSpec(**{**fields, **changes})
-    split = session.dataset.test if flags.split == "test" else session.dataset.val
+
+    def keep(index: int, net: torch.nn.Module) -> None:
+        if flags.save_model and index == 0:
+            write_tensors(flags.folder / "model.safetensors", net.state_dict())
 
     path = flags.folder / "evaluation.json"
     found = read_json(path)["evaluations"] if path.exists() else []
     for protocol in choose_protocols(flags):
-        result = evaluate(
-            small.images, small.labels, model, protocol, split, small.mean, small.std,
-            streams(flags.seed), flags.nets, session.device,
-            lambda steps, name=protocol.name: session.reporter.track(steps, name, len(steps)),
+        entry = judge_once(
+            small, model, protocol, flags.split, streams(flags.seed), flags.nets, session, protocol.name, keep
         )  # fmt: skip
-        entry = {**result.to_dict(), "split": flags.split, "model": dataclasses.asdict(model), "source": source.data}
-        found.append(entry)
+        found.append({**entry, "source": source.data})
         if flags.split == "test":
             count_test_use(flags.folder / "distilled")
-        spread = (
-            f", {min(entry['accuracies']):.1f} to {max(entry['accuracies']):.1f}"
-            if len(entry["accuracies"]) > 1
-            else ""
+        each = ", ".join(f"{a:.1f}" for a in entry["accuracies"])
+        print(
+            f"{protocol.name}, {model.name} width {model.width} {model.norm} norm: {entry['accuracy']:.1f} % {flags.split} "
+            f"accuracy (networks: {each})"
         )
-        print(f"{protocol.name}, {model.name} width {model.width} {model.norm} norm: {entry['accuracy']:.1f} % {flags.split} "
-              f"accuracy ({flags.nets} networks{spread})")  # fmt: skip
     write_json(path, {"evaluations": found})
     if flags.save_model:
-        net, _ = train(
-            small.images, small.labels, model, choose_protocols(flags)[0], streams(flags.seed), 0, session.device
-        )
-        write_tensors(flags.folder / "model.safetensors", net.state_dict())
-        print(f"model: {relative(Path(flags.folder) / 'model.safetensors')}")
+        print(f"model: {relative(flags.folder / 'model.safetensors')}")
 
 
 def _plain(flags: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def run(flags: Any) -> None:
         {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()},
     )
     _list("weights (METHOD+WEIGHTS)", KINDS)
-    _list("protocols", {p.name: p.summary for p in protocols().values()})
+    _list("protocols", {p.name: p.note for p in protocols().values()})
     _list(
         "models",
         {"convnet": "ConvNet, depth by image size", "convnet1 … convnet6": f"named depth; norms: {', '.join(NORMS)}"},

@@ -85,6 +85,8 @@ class RunFlags:
     """bf16: real gradients and network training in bfloat16."""
     compile: bool = False
     """Compile the networks: about a minute first, then faster; pays on long runs."""
+    checkpoint_seconds: float = 10.0
+    """Seconds between two checkpoints."""
     quiet: bool = False
     """No progress bars."""
 

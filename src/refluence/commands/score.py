@@ -39,7 +39,7 @@ def run(flags: Any) -> None:
     settings = Settings(**unit["settings"])
     _, table, losses = influence(
         small.images, small.labels, method, settings, session.dataset, model, streams(flags.seed),
-        nets=flags.nets, whole=True, device=session.device,
+        nets=flags.nets, whole=True, device=session.compute.device,
         track=lambda points: session.reporter.track(points, "scoring", len(points)),
     )  # fmt: skip
     weight = torch.ones(len(session.dataset.train), dtype=torch.float64)
@@ -50,7 +50,5 @@ def run(flags: Any) -> None:
     write_scores(flags.out, session.dataset, table.raw, table.visits, weight, losses)
     chosen = extremes(session.dataset, table.raw, table.visits)
     images = {int(session.dataset.train.rows[p]): session.dataset.train.images[p] for p in chosen.tolist()}
-    page = report.write_scores(
-        flags.out, images, session.dataset.classes, f"{flags.data} against {relative(flags.distilled)}"
-    )
+    page = report.write_scores(flags.out, images, session.dataset.classes, f"{flags.data} against {relative(flags.distilled)}")
     print(f"{len(session.dataset.train)} instances scored: {relative(flags.out)}   page: {relative(page)}")

@@ -7,13 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from refluence.condense.compute import Compute
 from refluence.data import Dataset, SourceOptions, load
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
-
-HOW = ("quiet", "resume", "out")  # flags that say how a run is watched, not what it computes
 
 
 @dataclass(frozen=True)
@@ -21,8 +18,9 @@ class Session:
     """A prepared machine and a loaded source."""
 
     dataset: Dataset
-    device: torch.device
+    compute: Compute
     reporter: Reporter
+    checkpoint_seconds: float = 10.0
 
 
 def open_session(flags: Any) -> Session:
@@ -35,7 +33,8 @@ def open_session(flags: Any) -> Session:
     dataset = load(flags.data, options, per_class=getattr(flags, "ipc", 1))
     for note in dataset.notes:
         reporter.say(f"{flags.data}: {note}")
-    return Session(dataset, device, reporter)
+    compute = Compute(device, flags.precision, flags.compile)
+    return Session(dataset, compute, reporter, getattr(flags, "checkpoint_seconds", 10.0))
 
 
 def arguments(flags: Any) -> dict[str, Any]:

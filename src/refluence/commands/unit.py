@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import torch
 
 from refluence.commands.arms import Arm, methods
 from refluence.commands.score_files import extremes, write_scores
+from refluence.commands.session import Session
 from refluence.condense.base import Method, Settings
 from refluence.condense.loop import Distillation
 from refluence.condense.scoring import influence
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled, read_card, save_distilled
 from refluence.errors import InputError, RunError
-from refluence.evaluate.measure import evaluate
+from refluence.evaluate.evaluation import evaluate
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import read_json, write_json, write_tensors
 from refluence.influence.distillation import RunningInfluence
@@ -27,10 +29,8 @@ from refluence.models import ModelSpec
 from refluence.run import checkpoint
 from refluence.run import device as machine
 from refluence.run.folder import Metrics
-from refluence.run.progress import Reporter
 from refluence.run.seeds import streams
 
-CHECKPOINT_SECONDS = 10.0
 PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
 
 
@@ -87,14 +87,12 @@ def choose_protocols(flags: Any) -> tuple[Protocol, ...]:
     return tuple(known[name].with_(**changes) for name in names)
 
 
-def run_unit(
-    unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device
-) -> list[dict[str, Any]]:
+def run_unit(unit: Unit, session: Session, folder: Path) -> list[dict[str, Any]]:
     """Rows of this unit, one per protocol. What is finished is read, not made again."""
     if not (folder / "distilled" / "card.json").exists():
-        (make_selection if unit.settings is None else make_distillation)(unit, dataset, folder, reporter, device)
+        (make_selection if unit.settings is None else make_distillation)(unit, session, folder)
     if not (folder / "evaluation.json").exists():
-        judge(unit, dataset, folder, reporter, device)
+        judge(unit, session, folder)
     card = read_card(folder / "distilled")
     return [
         {
@@ -112,52 +110,34 @@ def run_unit(
     ]
 
 
-def make_distillation(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> None:
+def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     """Run Algorithm 1 from the start or the last checkpoint, and write `distilled/`."""
     assert unit.settings is not None, "a selection has no settings"
-    method = methods()[unit.arm.method]
-    rng = streams(unit.seed)
-    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, rng, device)
-    seconds, ess_sum, memory = 0.0, 0.0, machine.PeakMemory(device)
-    peak = 0
+    method, dataset, rng = methods()[unit.arm.method], session.dataset, streams(unit.seed)
+    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, rng, session.compute)
+    spent = _Spent(session.compute.device)
     if saved := checkpoint.load(folder):
-        tensors, header = saved
-        work.restore(tensors)
-        seconds, ess_sum, peak = header["seconds"], header["ess_sum"], header["peak"]
+        work.restore(saved[0])
+        spent.restore(saved[1])
     metrics = Metrics(folder / "metrics.jsonl", work.step)
-    before, last, begin = seconds, time.monotonic(), time.monotonic()
-    what = f"{unit.arm.name} seed {unit.seed}"
-
-    def save() -> None:
-        state = {"seconds": seconds, "ess_sum": ess_sum, "peak": max(peak, memory.bytes())}
-        checkpoint.save(folder, work.state(), state)
-
+    what, last = f"{unit.arm.name} seed {unit.seed}", time.monotonic()
     try:
-        for event in reporter.track(work.steps(), what, unit.settings.iterations, work.step):
-            seconds, ess_sum = before + time.monotonic() - begin, ess_sum + event.ess
-            metrics.write({**asdict(event), "seconds": round(seconds, 3)})
-            if time.monotonic() - last > CHECKPOINT_SECONDS:
-                save()
+        for event in session.reporter.track(work.steps(), what, unit.settings.iterations, work.step):
+            spent.step(event.ess)
+            metrics.write({**asdict(event), "seconds": round(spent.seconds, 3)})
+            if time.monotonic() - last >= session.checkpoint_seconds:
+                checkpoint.save(folder, work.state(), spent.state())
                 last = time.monotonic()
     except RunError as error:
-        good = (
-            f"the last good checkpoint is {folder / checkpoint.NAME}"
-            if checkpoint.load(folder)
-            else "no checkpoint yet"
-        )
+        good = f"the last good checkpoint is {folder / checkpoint.NAME}" if checkpoint.load(folder) else "no checkpoint yet"
         raise RunError(f"{what}: {error}; {good}; a smaller image_lr, or --precision fp32, may help") from None
     finally:
         metrics.close()
-    save()
-    card = {
-        **_card(unit, dataset),
-        "iterations": unit.settings.iterations,
-        "seconds": round(seconds, 3),
-        "peak_bytes": max(peak, memory.bytes()),
-        "ess": ess_sum / unit.settings.iterations,
-    }
+    checkpoint.save(folder, work.state(), spent.state())
+    card = {**_card(unit, dataset), "iterations": unit.settings.iterations, **spent.summary(unit.settings.iterations)}
     if unit.weighting.kind in ("influence", "shuffled", "flipped"):
         write_influence(unit, dataset, work.table, folder)
+    device = session.compute.device
     pictures, _, _ = influence(
         work.images, work.labels, method, unit.settings, dataset, unit.model, rng, nets=PICTURE_NETS, device=device
     )
@@ -165,28 +145,50 @@ def make_distillation(unit: Unit, dataset: Dataset, folder: Path, reporter: Repo
     _save(folder, DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, influence=pictures), card)
 
 
+class _Spent:
+    """Seconds, peak memory and effective sample size of a run, over all of its sessions."""
+
+    def __init__(self, device: torch.device):
+        self.memory, self.begin = machine.PeakMemory(device), time.monotonic()
+        self.before, self.seconds, self.ess, self.peak = 0.0, 0.0, 0.0, 0
+
+    def step(self, ess: float) -> None:
+        self.seconds, self.ess = self.before + time.monotonic() - self.begin, self.ess + ess
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "ess": self.ess, "peak": max(self.peak, self.memory.bytes())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.before = self.seconds = state["seconds"]
+        self.ess, self.peak = state["ess"], state["peak"]
+
+    def summary(self, steps: int) -> dict[str, Any]:
+        state = self.state()
+        return {"seconds": round(state["seconds"], 3), "peak_bytes": state["peak"], "ess": self.ess / steps}
+
+
 def write_influence(unit: Unit, dataset: Dataset, table: RunningInfluence, folder: Path) -> None:
-    """scores.parquet of the run's own running means (weights as of the last visit's table), and the report's pictures."""
+    """scores.parquet of the run's running means, with the weights that they come to, and the report's pictures."""
     weight = torch.ones(len(dataset.train), dtype=torch.float64)
     for c in range(len(dataset.classes)):
         members = dataset.train.members(c)
         members = members[table.visits[members] > 0]
         bag = dataclasses.replace(unit.weighting, kind="influence")
         weight[members] = weights(table.raw[members], bag)
-    write_scores(
-        folder / "scores.parquet", dataset, table.raw, table.visits, weight, torch.full_like(weight, torch.nan)
-    )
+    losses = torch.full_like(weight, torch.nan)  # a run that weights by influence keeps no losses
+    write_scores(folder / "scores.parquet", dataset, table.raw, table.visits, weight, losses)
     chosen = extremes(dataset, table.raw, table.visits)
     tensors = {"images": dataset.train.images[chosen], "rows": dataset.train.rows[chosen]}
     write_tensors(folder / "scores_images.safetensors", tensors)
 
 
-def make_selection(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> None:
+def make_selection(unit: Unit, session: Session, folder: Path) -> None:
     """Choose real images and write them as a distilled set."""
+    dataset, device = session.dataset, session.compute.device
     memory, begin = machine.PeakMemory(device), time.monotonic()
     selection = methods()[unit.arm.method]
     positions = selection.select(dataset, unit.ipc, unit.model, streams(unit.seed), device)
-    images = dataset.pixels(dataset.train, positions)
+    images, labels = dataset.pixels(dataset.train, positions), dataset.train.labels[positions]
     card = {
         **_card(unit, dataset),
         "iterations": 0,
@@ -195,29 +197,44 @@ def make_selection(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporte
         "ess": None,
         "rows": dataset.train.rows[positions].tolist() if selection.name != "full" else None,
     }
-    labels = dataset.train.labels[positions]
     _save(folder, DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std), card)
 
 
-def judge(unit: Unit, dataset: Dataset, folder: Path, reporter: Reporter, device: torch.device) -> None:
+def judge(unit: Unit, session: Session, folder: Path) -> None:
     """Train fresh networks on the unit's set under every protocol and write evaluation.json."""
-    small = load_distilled(folder / "distilled")
-    split = dataset.test if unit.split == "test" else dataset.val
-    found = []
-    for protocol in unit.protocols:
-        what = f"{unit.arm.name} seed {unit.seed}: {protocol.name}"
-
-        def progress(steps, what=what):
-            return reporter.track(steps, what, len(steps))
-
-        result = evaluate(
-            small.images, small.labels, unit.model, protocol, split, small.mean, small.std,
-            streams(unit.seed), unit.nets, device, progress,
-        )  # fmt: skip
-        found.append({**result.to_dict(), "split": unit.split})
-        if unit.split == "test":
-            count_test_use(folder / "distilled")
+    small, rng = load_distilled(folder / "distilled"), streams(unit.seed)
+    what = f"{unit.arm.name} seed {unit.seed}"
+    found = [
+        judge_once(small, unit.model, protocol, unit.split, rng, unit.nets, session, f"{what}: {protocol.name}")
+        for protocol in unit.protocols
+    ]
+    if unit.split == "test":
+        count_test_use(folder / "distilled")
     write_json(folder / "evaluation.json", {"evaluations": found})
+
+
+def judge_once(
+    small: DistilledSet,
+    model: ModelSpec,
+    protocol: Protocol,
+    split: str,
+    rng,
+    nets: int,
+    session: Session,
+    what: str,
+    keep: Callable[[int, torch.nn.Module], None] = lambda index, net: None,
+) -> dict[str, Any]:
+    """One evaluation as plain values, under a progress bar. `keep(index, network)` sees each network when it is trained."""
+    held_out = session.dataset.test if split == "test" else session.dataset.val
+    with session.reporter.bar(what, nets) as advance:
+
+        def progress(index, scores, net):
+            keep(index, net)
+            advance()
+
+        facts, device = (small.mean, small.std), session.compute.device
+        result = evaluate(small.images, small.labels, model, protocol, held_out, *facts, rng, nets, device, progress)
+    return {**result.to_dict(), "split": split}
 
 
 def _card(unit: Unit, dataset: Dataset) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from refluence.condense.base import Method
+from refluence.condense.compute import Compute
 from refluence.influence.capture import Capture, capture
 from refluence.influence.distillation import RunningInfluence, explicit
 from refluence.influence.weighting import Weighting, standardise, weights
@@ -53,28 +54,38 @@ class Match:
 class RealSide:
     """Weights and statistics of real batches; its state is the table of running influence."""
 
-    def __init__(self, method: Method, weighting: Weighting, table: RunningInfluence):
-        self.method, self.weighting, self.table = method, weighting, table
+    def __init__(self, method: Method, weighting: Weighting, table: RunningInfluence, compute: Compute | None = None):
+        self.method, self.weighting, self.table, self.compute = method, weighting, table, compute or Compute()
 
     def match(
-        self, net: nn.Module, batches: Iterable[ClassBatch], step: int, generator: torch.Generator
+        self,
+        net: nn.Module,
+        batches: Iterable[ClassBatch],
+        step: int,
+        generator: torch.Generator,
+        plain: nn.Module | None = None,
     ) -> Iterator[Match]:
-        """Each class's match, in order. With `bag="class"` one class at a time is held in memory."""
+        """Each class's match, in order. With `bag="class"` one class at a time is held in memory.
+
+        `plain` is `net` as plain passes call it (compiled, perhaps).
+        """
+        plain = net if plain is None else plain
         if self.weighting.bag == "class":
             for batch in batches:
                 kept, scores = self._measure(net, batch, step)
-                yield self._distance(net, batch, self._class_weights(batch, scores, generator), kept)
+                yield self._distance(plain, batch, self._class_weights(batch, scores, generator), kept)
             return
         held = list(batches)
         scored = [self._measure(net, batch, step)[1] for batch in held]
         for batch, omega in zip(held, self._joint_weights(held, scored, generator), strict=True):
-            yield self._distance(net, batch, omega, None)
+            yield self._distance(plain, batch, omega, None)
 
     def _measure(self, net: nn.Module, batch: ClassBatch, step: int) -> tuple[Capture | None, Tensor | None]:
         """Scores `(n,)` of this step's real batch, where this step measures any; entered in the running means."""
         if self.weighting.kind == "uniform" or step % self.weighting.refresh:
             return None, None
-        kept = capture(net, batch.x, batch.y, names=set(batch.a))
+        with self.compute.autocast():
+            kept = capture(net, batch.x, batch.y, names=set(batch.a))
         if self.weighting.kind == "loss":
             scores = kept.losses
         else:
@@ -114,12 +125,14 @@ class RealSide:
             omega = omega.to(batch.x)
             if self.weighting.where == "outside":
                 return Match(batch, *self._outside(net, batch, omega, names), omega)
-        b = kept.gradient(omega) if kept is not None else real_gradient(net, batch.x, batch.y, names, omega)
+        if kept is not None:
+            b = kept.gradient(omega)
+        else:
+            with self.compute.autocast():
+                b = real_gradient(net, batch.x, batch.y, names, omega)
         return Match(batch, *first_derivative(self.method.discrepancy, batch.a, b), omega)
 
-    def _outside(
-        self, net: nn.Module, batch: ClassBatch, omega: Tensor, names: list[str]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _outside(self, net: nn.Module, batch: ClassBatch, omega: Tensor, names: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """(1/n) sum_j omega_j D(a, g_j) and its derivative with respect to a, chunk by chunk (Algorithm 1, line 9)."""
         a = {name: tensor.detach().requires_grad_() for name, tensor in batch.a.items()}
         total, cotangent = torch.zeros((), device=omega.device), {name: torch.zeros_like(t) for name, t in a.items()}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from refluence.condense.base import Method, Settings
+from refluence.condense.compute import Compute
 from refluence.condense.instances import ClassBatch, RealSide
 from refluence.condense.synthetic import initial_images
 from refluence.data.allocation import allocate
@@ -54,22 +55,21 @@ class Distillation:
         dataset: Dataset,
         spec: ModelSpec,
         rng: Rng,
-        device: torch.device | str = "cpu",
+        compute: Compute | None = None,
     ):
-        self.method, self.settings, self.dataset, self.rng = method, settings, dataset, rng
-        self.device = torch.device(device)
-        self.spec = spec
+        self.method, self.settings, self.dataset, self.rng, self.spec = method, settings, dataset, rng, spec
+        self.compute = compute or Compute()
+        self.device = self.compute.device
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
         counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
-        self.images, self.labels = initial_images(
-            dataset, self.members, counts, settings.initial, rng("initial-images", 0)
-        )
+        self.images, self.labels = initial_images(dataset, self.members, counts, settings.initial, rng("initial-images", 0))
         self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
         self.velocity = torch.zeros_like(self.images)
         self.table = RunningInfluence(len(dataset.train))
-        self.real = RealSide(method, weighting, self.table)
+        self.real = RealSide(method, weighting, self.table, self.compute)
         self.augmentation = augment.parse(settings.augmentation) if settings.augmentation else None
-        self.net = self._network(0)
+        self.net = build(spec, rng("network", 0), self.device)
+        self.plain = self.compute.compiled(self.net)
         self.step = 0
 
     def steps(self) -> Iterator[Step]:
@@ -77,8 +77,8 @@ class Distillation:
         s = self.settings
         while self.step < s.iterations:
             initialisation, t = divmod(self.step, s.outer)
-            if t == 0:
-                self.net = self._network(initialisation)
+            if t == 0:  # into the same modules, which may be compiled
+                self.net.load_state_dict(build(self.spec, self.rng("network", initialisation), self.device).state_dict())
             event = self._image_step()
             last_of_net = t == s.outer - 1 or self.step == s.iterations - 1
             if not last_of_net:
@@ -103,18 +103,16 @@ class Distillation:
         self.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
         self.table.restore({k[6:]: v for k, v in state.items() if k.startswith("table.")})
 
-    def _network(self, initialisation: int) -> nn.Module:
-        return build(self.spec, self.rng("network", initialisation), self.device)
-
     def _train(self) -> None:
         generator = self.rng("inner", self.step)
-        train_on_synthetic(self.net, self.images, self.labels, self.settings, generator, self.augmentation)
+        with self.compute.autocast():
+            train_on_synthetic(self.plain, self.images, self.labels, self.settings, generator, self.augmentation)
 
     def _image_step(self) -> Step:
         """Lines 5 to 10: one SGD step (momentum) on all images from the sum of the classes' discrepancies."""
         self._freeze_norm_statistics()
         gradient, losses, shares = torch.empty_like(self.images), [], []
-        matches = self.real.match(self.net, self._class_batches(), self.step, self.rng("shuffle", self.step))
+        matches = self.real.match(self.net, self._class_batches(), self.step, self.rng("shuffle", self.step), self.plain)
         for c, match in enumerate(matches):
             gradient[self.labels == c] = match.image_gradient()
             losses.append(float(match.distance))

@@ -46,7 +46,7 @@ def real_gradient(
 def per_sample_gradients(
     net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], chunk: int = CHUNK
 ) -> Iterator[tuple[slice, dict[str, Tensor]]]:
-    """Chunks of (positions, k of them, gradients `(k, *shape)`): for weights *outside* the distance, where nothing less will do."""
+    """Chunks of (positions, k of them; gradients `(k, *shape)`): for weights *outside* the distance, which need no less."""
     parameters = {n: p.detach() for n, p in net.named_parameters()}
     fixed = {**parameters, **dict(net.named_buffers())}
     wanted = {n: parameters[n] for n in names}

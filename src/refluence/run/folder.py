@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refluence.errors import InputError
-from refluence.files import read_json, write_json
+from refluence.files import read_json, write_json, write_text
 
 VERSION = 1
 
@@ -75,7 +75,7 @@ class Metrics:
                     break
                 if record["step"] < steps:
                     kept.append(line)
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, record: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -27,31 +28,43 @@ class Reporter:
         self.quiet = quiet
         self.console = Console(stderr=True, quiet=quiet)
 
-    def track(self, items: Iterable[T], what: str, total: int | None = None, done: int = 0) -> Iterator[T]:
-        """Yield the items; `done` of `total` were finished by an earlier session."""
+    @contextmanager
+    def bar(self, what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+        """Yield a function that counts one more; `done` of `total` were finished by an earlier session."""
         if self.quiet:
-            yield from items
+            yield lambda: None
         elif self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TextColumn("left"))
             with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as progress:
                 task = progress.add_task(what, total=total, completed=done)
-                for item in items:
-                    yield item
-                    progress.advance(task)
+                yield lambda: progress.advance(task)
         else:
-            yield from self._lines(items, what, total, done)
+            yield _Lines(self, what, total, done).advance
 
-    def _lines(self, items: Iterable[T], what: str, total: int | None, done: int) -> Iterator[T]:
-        start = last = time.monotonic()
-        for count, item in enumerate(items, 1):
-            yield item
-            now = time.monotonic()
-            if now - last >= LINE_EVERY:
-                rate, last = count / (now - start), now
-                left = f", {(total - done - count) / rate:.0f} s left" if total else ""
-                self.say(f"{what}: {done + count}{f'/{total}' if total else ''}, {rate:.3g}/s{left}")
+    def track(self, items: Iterable[T], what: str, total: int, done: int = 0) -> Iterator[T]:
+        """Yield the items under a bar."""
+        with self.bar(what, total, done) as advance:
+            for item in items:
+                yield item
+                advance()
 
     def say(self, line: str) -> None:
         """One plain line."""
         if not self.quiet:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Lines:
+    """A plain line now and then, for logs."""
+
+    def __init__(self, reporter: Reporter, what: str, total: int, done: int):
+        self.reporter, self.what, self.total, self.done = reporter, what, total, done
+        self.start, self.last, self.count = time.monotonic(), time.monotonic(), 0
+
+    def advance(self) -> None:
+        self.count += 1
+        now = time.monotonic()
+        if now - self.last >= LINE_EVERY:
+            self.last, rate, at = now, self.count / (now - self.start), self.done + self.count
+            left = f"{(self.total - at) / rate:.0f} s left"
+            self.reporter.say(f"{self.what}: {at}/{self.total}, {rate:.3g}/s, {left}")
