@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 from literal_dc import matching_loss, outer_step
-from condense_fixtures import tiny_dataset
 
+from condense_fixtures import tiny_dataset
 from refluence.condense.dc import METHOD, loops
 from refluence.condense.instances import ClassBatch, RealSide
 from refluence.condense.loop import Distillation
@@ -18,7 +18,7 @@ from refluence.models import ModelSpec, build
 from refluence.run.seeds import streams
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 3, width=6)
-SETTINGS = METHOD.settings(3, "cpu").with_(iterations=6, real_batch=64, inner=2)
+SETTINGS = METHOD.settings(3, "cpu").with_(iterations=6, real_batch=64, inner=2, initial="noise")
 
 
 def run(weighting: Weighting, dataset: Dataset | None = None, spec: ModelSpec = SPEC, **changes) -> Distillation:
@@ -34,9 +34,15 @@ class Float64:
         g = torch.Generator().manual_seed(3)
         self.net = build(dataclasses.replace(SPEC, norm=norm), g).double().eval()
         sizes = (7, 5, 6)
-        self.real = [(torch.randn(n, 3, 8, 8, generator=g, dtype=torch.float64), torch.full((n,), c)) for c, n in enumerate(sizes)]
+        self.real = [
+            (torch.randn(n, 3, 8, 8, generator=g, dtype=torch.float64), torch.full((n,), c)) for c, n in enumerate(sizes)
+        ]
         self.synthetic = [(torch.randn(2, 3, 8, 8, generator=g, dtype=torch.float64), torch.full((2,), c)) for c in range(3)]
         self.names = [n for n, p in self.net.named_parameters() if p.dim() > 1]
+
+    @staticmethod
+    def draw(n: int, g: torch.Generator) -> torch.Tensor:
+        return torch.randn(n, 3, 8, 8, generator=g, dtype=torch.float64)
 
     def batches(self) -> list[ClassBatch]:
         found, start = [], 0

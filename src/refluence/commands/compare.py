@@ -126,33 +126,33 @@ def equal_seconds_units(units: list[Unit], by_unit: dict[tuple[str, int], dict[s
 
 def show(results: dict[str, Any], out: Path) -> None:
     """The verdict table on the terminal, the sentence last."""
-    table = Table(title=None, header_style="bold")
-    for name, side in (("arm", "left"), ("protocol", "left"), ("accuracy %", "right"), ("n", "right")):
-        table.add_column(name, justify=side)
-    for name in ("difference [95 %]", "against", "ess", "seconds"):
-        table.add_column(name, justify="left" if name == "against" else "right")
+    protocols = {line["protocol"] for line in results["summary"]}
+    table = Table(header_style="bold")
+    for name in ("arm", *(["protocol"] if len(protocols) > 1 else []), "accuracy %", "n", "difference [95 %]", "against"):
+        table.add_column(name, no_wrap=name != "arm", overflow="fold")
+    for name in ("ess", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
     shown: set[tuple[str, str]] = set()
     for line in results["summary"]:
         key = line["arm"], line["protocol"]
         own = [r for r in results["rows"] if (r["arm"], r["protocol"]) == key]
         ess = [r["ess"] for r in own if r["ess"] is not None]
-        first = key not in shown
+        spread = "" if line["sd"] is None else f" ± {line['sd']:.1f}"
+        cells = [
+            line["arm"],
+            *([line["protocol"]] if len(protocols) > 1 else []),
+            f"{line['mean']:.1f}{spread}",
+            str(line["n"]),
+        ]
+        ends = [f"{sum(ess) / len(ess):.2f}" if ess else "", f"{sum(r['seconds'] for r in own) / len(own):.1f}"]
+        if key in shown:  # a further comparison of the same arm
+            cells, ends = [""] * len(cells), ["", ""]
         shown.add(key)
-        table.add_row(
-            line["arm"] if first else "",
-            line["protocol"] if first else "",
-            f"{line['mean']:.1f} ± {line['sd']:.1f}"
-            if first and line["sd"] is not None
-            else f"{line['mean']:.1f}"
-            if first
-            else "",
-            str(line["n"]) if first else "",
-            _difference(line),
-            line["against"] or "",
-            f"{sum(ess) / len(ess):.2f}" if first and ess else "",
-            f"{sum(r['seconds'] for r in own) / len(own):.1f}" if first else "",
-        )
-    Console().print(table)
+        table.add_row(*cells, _difference(line), line["against"] or "", *ends)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 110)
+    console.print(table)
     print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
     print(results["verdict"])
 

@@ -26,7 +26,9 @@ class ModelSpec:
     def __post_init__(self):
         match = re.fullmatch(r"convnet(\d*)", self.name)
         if not match:
-            raise InputError(f"unknown model '{self.name}': choose convnet (depth by image size) or convnet1 … convnet6")
+            raise InputError(
+                f"unknown model '{self.name}': choose convnet (depth by image size) or convnet1 … convnet6"
+            )
         if self.norm not in NORMS:
             raise InputError(f"unknown norm '{self.norm}': choose one of {', '.join(NORMS)}")
         if not match[1]:

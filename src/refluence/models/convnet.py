@@ -27,7 +27,14 @@ class ConvNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, size: tuple[int, int], classes: int, *, width: int = 128, depth: int = 3, norm: str = "instance"
+        self,
+        channels: int,
+        size: tuple[int, int],
+        classes: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        norm: str = "instance",
     ):
         super().__init__()
         if norm not in NORMS:
