@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from refluence.condense.compute import Compute
 from refluence.data import Dataset, SourceOptions, load
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
+
+SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings (measured at 8 x 8)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ def open_session(flags: Any) -> Session:
     names = {f.name for f in fields(SourceOptions)}
     options = SourceOptions(**{k: v for k, v in asdict(flags).items() if k in names})
     dataset = load(flags.data, options, per_class=getattr(flags, "ipc", 1))
+    if not flags.threads and device.type == "cpu" and math.prod(dataset.shape[1:]) <= SMALL:
+        torch.set_num_threads(1)
     for note in dataset.notes:
         reporter.say(f"{flags.data}: {note}")
     compute = Compute(device, flags.precision, flags.compile)
