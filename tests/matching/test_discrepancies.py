@@ -61,3 +61,23 @@ def test_scale_of_the_real_statistic_does_not_matter():
     torch.testing.assert_close(RowCosine(eps=0).value(a, scaled), RowCosine(eps=0).value(a, b), rtol=1e-12, atol=0)
     _, v = second_derivative(RowCosine(eps=0), a, b)
     assert abs(sum(float((v[k] * b[k]).sum()) for k in b)) < 1e-12  # Euler: influence needs no renormalisation
+
+
+def test_any_function_of_two_statistics_is_a_distance():
+    """One's own squared distance: 2 (a - b) and 2 (b - a), and the graph behind `a` can still be walked."""
+    a, b = statistic(0), statistic(1)
+    x = torch.ones((), dtype=torch.float64, requires_grad=True)
+    grown = {k: x * t for k, t in a.items()}
+    value, first = first_derivative(lambda p, q: sum((p[k] - q[k]).square().sum() for k in p), a, b)
+    same, second = second_derivative(lambda p, q: sum((p[k] - q[k]).square().sum() for k in p), grown, b)
+    assert value == same
+    for name in a:
+        torch.testing.assert_close(first[name], 2 * (a[name] - b[name]))
+        torch.testing.assert_close(second[name], 2 * (b[name] - a[name]))
+    assert torch.autograd.grad(sum(t.sum() for t in grown.values()), x)[0].isfinite()
+
+
+def test_a_bound_value_is_the_same_as_its_discrepancy():
+    a, b = statistic(0), statistic(1)
+    by_object, by_function = (second_derivative(d, a, b)[1] for d in (RowCosine(), RowCosine().value))
+    assert all(torch.equal(by_object[name], by_function[name]) for name in a)

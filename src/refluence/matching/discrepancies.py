@@ -9,13 +9,14 @@ A statistic is a dict from parameter name to tensor; `a` is synthetic, `b` is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Statistic = Mapping[str, Tensor]
+Distance = Callable[[Statistic, Statistic], Tensor]  # any differentiable function of two statistics, a scalar
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,23 @@ class RowCosine:
         return torch.as_tensor(total)
 
 
-def first_derivative(discrepancy: RowCosine, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
-    """D(a, b) and its gradient with respect to `a` (IWD eq. 9), both detached."""
-    return _derivative(lambda leaf: discrepancy.value(leaf, b), a)
+def first_derivative(discrepancy: RowCosine | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
+    """D(a, b) and its gradient with respect to `a` (IWD eq. 9), both detached. D may be any function of (a, b)."""
+    value = _function(discrepancy)
+    return _derivative(lambda leaf: value(leaf, b), a)
 
 
-def second_derivative(discrepancy: RowCosine, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
-    """D(a, b) and its gradient with respect to `b`: the direction v of the explicit influence (IWD eq. 24)."""
-    return _derivative(lambda leaf: discrepancy.value(a, leaf), b)
+def second_derivative(discrepancy: RowCosine | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
+    """D(a, b) and its gradient with respect to `b`, both detached: the direction v of the explicit influence (IWD eq. 24).
+
+    D may be any function of (a, b). A graph that leads from `a` to the synthetic images stays intact.
+    """
+    value = _function(discrepancy)
+    return _derivative(lambda leaf: value(a, leaf), b)
+
+
+def _function(discrepancy: RowCosine | Distance) -> Distance:
+    return discrepancy.value if isinstance(discrepancy, RowCosine) else discrepancy
 
 
 def _derivative(value, at: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
