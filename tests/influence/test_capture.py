@@ -1,5 +1,4 @@
 import copy
-import sys
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from torch.func import functional_call, grad, vmap
 from cases import NAMES, generator, make
 from refluence.errors import InputError
 from refluence.influence import Unsupported, capture
-from refluence.influence.capture import _unfolded_rows
+from refluence.influence.layers import _unfolded_rows
 
 
 def close(got, want, tolerance):
@@ -248,6 +247,20 @@ def test_both_ways_to_per_sample_gradients_agree(name, monkeypatch):
     case = make(name)
     v = case.direction()
     want = capture(case.model, case.x, case.y).scores(v)
-    monkeypatch.setattr(sys.modules[capture.__module__], "_conv_rows", _unfolded_rows)  # what an accelerator takes
+    monkeypatch.setattr("refluence.influence.layers._conv_rows", _unfolded_rows)  # what an accelerator takes
     got = capture(case.model, case.x, case.y).scores(v)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("room", [0, 2**29])
+def test_autocast_keeps_the_direction_of_gradients_and_the_order_of_scores(room):
+    case = make("instance").to(torch.float32)
+    v = case.direction()
+    exact = capture(case.model, case.x, case.y, room=room)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = capture(case.model, case.x, case.y, room=room)
+    assert all(g.dtype == torch.float32 for g in rough.gradient().values())
+    a, b = (torch.cat([g.flatten() for g in c.gradient().values()]) for c in (exact, rough))
+    assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.99
+    v = {k: t.float() for k, t in v.items()}
+    assert torch.corrcoef(torch.stack([exact.scores(v), rough.scores(v).float()]))[0, 1] > 0.98

@@ -79,10 +79,10 @@ class Distillation:
             initialisation, t = divmod(self.step, s.outer)
             if t == 0:  # into the same modules, which may be compiled
                 self.net.load_state_dict(build(self.spec, self.rng("network", initialisation), self.device).state_dict())
-            event = self._image_step()
+            event = self.image_step()
             last_of_net = t == s.outer - 1 or self.step == s.iterations - 1
             if not last_of_net:
-                self._train()
+                self.train_network()
             self.step += 1
             yield event
 
@@ -103,12 +103,13 @@ class Distillation:
         self.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
         self.table.restore({k[6:]: v for k, v in state.items() if k.startswith("table.")})
 
-    def _train(self) -> None:
+    def train_network(self) -> None:
+        """Line 4 for the run's own network."""
         generator = self.rng("inner", self.step)
         with self.compute.autocast():
             train_on_synthetic(self.plain, self.images, self.labels, self.settings, generator, self.augmentation)
 
-    def _image_step(self) -> Step:
+    def image_step(self) -> Step:
         """Lines 5 to 10: one SGD step (momentum) on all images from the sum of the classes' discrepancies."""
         self._freeze_norm_statistics()
         gradient, losses, shares = torch.empty_like(self.images), [], []

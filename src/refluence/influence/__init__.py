@@ -1,7 +1,8 @@
 """Which instances matter: directional derivatives, distillation influence, weights."""
 
-from refluence.influence.capture import Capture, Unsupported, capture
+from refluence.influence.capture import Capture, capture
 from refluence.influence.directional import directional, scores
+from refluence.influence.layers import Unsupported
 from refluence.influence.weighting import (
     KINDS,
     Weighting,

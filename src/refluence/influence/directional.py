@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from refluence.errors import InputError
-from refluence.influence.capture import Unsupported, capture, check_direction, check_frozen, cross_entropy
+from refluence.influence.capture import capture, check_direction, check_frozen, cross_entropy
+from refluence.influence.layers import Unsupported
 
 ENGINES = ("auto", "ghost", "forward", "double_backward")
 CHUNK = 64
