@@ -11,6 +11,7 @@ from refluence.condense.dc import METHOD, loops
 from refluence.condense.instances import ClassBatch, RealSide
 from refluence.condense.loop import Distillation
 from refluence.data.dataset import Dataset
+from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting
 from refluence.matching.statistics import synthetic_gradient
@@ -201,6 +202,25 @@ def test_refresh_reads_the_running_means_between_measurements():
         torch.testing.assert_close(a.omega, b.omega, rtol=1e-6, atol=1e-8)
     case.match(weighting, 3, table)
     assert table.visits.tolist() == [2] * 18
+
+
+def test_memory_blends_the_running_means_into_the_scores():
+    case, table = Float64(), RunningInfluence(18)
+    plain = case.match(Weighting("influence"), table=table)
+    same = case.match(Weighting("influence", memory=0.9), table=table)  # the mean of two equal scores is the score
+    for a, b in zip(plain, same, strict=True):
+        torch.testing.assert_close(a.omega, b.omega, rtol=1e-6, atol=1e-8)
+    table.standardised[:7] = torch.linspace(-1, 1, 7)
+    table.visits.fill_(10**9)
+    remembered = case.match(Weighting("influence", memory=0.999), table=table)[0].omega
+    assert remembered.argsort().tolist() == list(range(7))
+
+
+def test_the_implicit_term_is_zero_for_dc_and_asking_for_it_alone_says_so():
+    with pytest.raises(InputError, match="zero for dc"):
+        run(Weighting("influence", terms="implicit"))
+    for a, b in zip(*(Float64().match(Weighting("influence", terms=t)) for t in ("explicit", "both")), strict=True):
+        assert torch.equal(a.omega, b.omega)
 
 
 def test_loops_of_the_published_table_and_between_its_entries():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from refluence.condense.base import Method
 from refluence.condense.compute import Compute
+from refluence.errors import InputError
 from refluence.influence.capture import Capture, capture
 from refluence.influence.distillation import RunningInfluence, explicit
 from refluence.influence.weighting import Weighting, standardise, weights
@@ -55,6 +56,8 @@ class RealSide:
     """Weights and statistics of real batches; its state is the table of running influence."""
 
     def __init__(self, method: Method, weighting: Weighting, table: RunningInfluence, compute: Compute | None = None):
+        if weighting.terms == "implicit":
+            raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks train on the synthetic set")
         self.method, self.weighting, self.table, self.compute = method, weighting, table, compute or Compute()
 
     def match(
@@ -97,9 +100,14 @@ class RealSide:
     def _class_weights(self, batch: ClassBatch, scores: Tensor | None, generator: torch.Generator) -> Tensor | None:
         if self.weighting.kind == "uniform":
             return None
-        if scores is None or self.weighting.memory:
-            scores = self.table.standardised[batch.positions].to(batch.x.device)
-        return weights(scores, self.weighting, generator)
+        return weights(self._remembered(batch.positions, scores), self.weighting, generator)
+
+    def _remembered(self, positions: Tensor, fresh: Tensor | None) -> Tensor:
+        """Scores `(n,)`: fresh ones, blended with the running means by `memory`; between measurements the running means."""
+        running, memory = self.table.standardised[positions], self.weighting.memory
+        if fresh is None:
+            return running
+        return memory * running.to(fresh) + (1 - memory) * standardise(fresh) if memory else fresh
 
     def _joint_weights(
         self, batches: list[ClassBatch], scored: list[Tensor | None], generator: torch.Generator
@@ -114,10 +122,8 @@ class RealSide:
             omega = torch.ones(len(seen), dtype=torch.float64)
             omega[seen] = weights(self.table.raw[seen], self.weighting, generator)
             return list(omega[positions].to(batches[0].x).split(sizes))
-        fresh = [s for s in scored if s is not None]
-        use_table = self.weighting.memory or not fresh
-        scores = self.table.standardised[positions].to(batches[0].x.device) if use_table else torch.cat(fresh)
-        return list(weights(scores, self.weighting, generator).split(sizes))
+        fresh = None if scored[0] is None else torch.cat([s for s in scored if s is not None])
+        return list(weights(self._remembered(positions, fresh), self.weighting, generator).split(sizes))
 
     def _distance(self, net: nn.Module, batch: ClassBatch, omega: Tensor | None, kept: Capture | None) -> Match:
         names = list(batch.a)

@@ -36,7 +36,8 @@ class Weighting:
     sample size is the share `ess` of the bag. `sign`: +1 stresses what raises the objective (IWD), -1 what lowers it.
     `bag`: the instances that compete: of one "class" in the batch, the "batch", or "all". `where`: weights "inside" the
     distance (IWD eq. 8) or "outside" (Algorithm 1, line 9). `standardise`: "std", "robust" (median, MAD) or "none".
-    `refresh`: new scores every so many steps. `memory`: share of the old scores kept at a refresh, in [0, 1).
+    `refresh`: new scores every so many steps, running means between. `memory`: share of an instance's running mean in its
+    score, in [0, 1). `terms`: "explicit", "implicit" or "both" (IWD eq. 22); where S_inner = S both are the explicit one.
     """
 
     kind: str = "uniform"
@@ -48,12 +49,14 @@ class Weighting:
     standardise: str = "std"
     refresh: int = 1
     memory: float = 0.0
+    terms: str = "explicit"
 
     def __post_init__(self):
         _one_of("weights", self.kind, KINDS)
         _one_of("bag", self.bag, ("class", "batch", "all"))
         _one_of("where", self.where, ("inside", "outside"))
         _one_of("standardise", self.standardise, _HOW)
+        _one_of("terms", self.terms, ("explicit", "implicit", "both"))
         if self.tau != "auto":
             _check_tau(self.tau)
         if not _number(self.ess) or not 0 < self.ess <= 1:

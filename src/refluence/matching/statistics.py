@@ -30,7 +30,7 @@ def real_gradient(
     net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], omega: Tensor | None = None, chunk: int = CHUNK
 ) -> dict[str, Tensor]:
     """Gradient of (1/n) sum_j omega_j l_j over `x (n, C, H, W)`; `omega (n,)` of mean 1, None for ones. Detached."""
-    parameters = dict(net.named_parameters())
+    parameters = dict(getattr(net, "_orig_mod", net).named_parameters())  # a compiled network prefixes its names
     wanted = [parameters[n] for n in names]
     total: list[Tensor] | None = None
     for start in range(0, len(x), chunk):
