@@ -181,3 +181,25 @@ def test_verdict_without_influence():
     assert say(random=[50.0], dm=[51.0]).endswith("+1.0 points over random, n = 1: no interval")
     assert say(dc=BASE, full=shifted(*UP)) == "best method: full, 53.0 %, n = 5: not compared with random"
     assert verdict([], []).startswith("nothing to compare")
+
+
+def test_weights_are_also_held_against_their_base_at_equal_seconds():
+    arms = ["random", "dc", "dc+influence:tau=.1", "dc+shuffled:tau=.1", "dc:equal_seconds=influence,tau=.1"]
+    other = "dc:equal_seconds=influence"  # of another arm
+    assert references("dc+influence:tau=.1", [*arms, other]) == ["dc", arms[3], arms[4]]
+    assert references(arms[4], arms) == ["random"]
+    assert references("dc+shuffled:tau=.1", arms) == ["dc"]
+
+
+def test_the_verdict_takes_the_base_of_equal_steps_for_uniform_and_names_equal_seconds():
+    arms = {
+        "dc": [50, 51, 50],
+        "dc+influence": [60, 61, 61],
+        "dc+shuffled": [50, 50, 51],
+        "dc:equal_seconds=influence": [59, 61, 60],
+    }
+    rows = [{"arm": arm, "seed": s, "accuracy": a} for arm, values in arms.items() for s, a in enumerate(values)]
+    line = verdict(summarise(rows), rows)
+    assert "+10.3 points over uniform [" in line
+    assert "over uniform at equal seconds +0.7 [" in line
+    assert line.endswith("helped")

@@ -8,7 +8,8 @@ d_s = accuracy(A, s) - accuracy(R, s) over the n seeds that both have, mean d an
     p               paired t-test, two-sided; p_holm by Holm (1979) over every comparison but the primary one
 
 References: an arm with weights (`dc+influence:tau=1`) is compared with its method without weights (`dc`) and with the
-shuffled weights (`dc+shuffled:tau=1`); a method without weights with `random`. `full` is an upper bound, not a competitor.
+shuffled weights (`dc+shuffled:tau=1`), and with `dc:equal_seconds=influence,tau=1` where there is such an arm: no weights,
+but as many seconds; a method without weights with `random`. `full` is an upper bound, not a competitor.
 Ours: the smallest difference is the one that this sample could show, not a power calculation; if all d_s are equal, the
 interval is that point.
 
@@ -26,7 +27,7 @@ from scipy import stats
 
 from refluence.errors import InputError
 
-UNIFORM, SHUFFLED = "uniform", "shuffled"
+UNIFORM, SHUFFLED, EQUAL_SECONDS = "uniform", "shuffled", "equal_seconds"
 
 
 def parse_arm(arm: str) -> tuple[str, str, frozenset[str]]:
@@ -37,7 +38,7 @@ def parse_arm(arm: str) -> tuple[str, str, frozenset[str]]:
 
 
 def references(arm: str, arms: Iterable[str]) -> list[str]:
-    """Those of `arms` that `arm` is compared with, uniform before shuffled; see the top of this file.
+    """Those of `arms` that `arm` is compared with: uniform, shuffled, equal seconds; see the top of this file.
 
     The shuffled reference has the same options. The uniform one has no options beyond those of the arm (an option of the
     weights means nothing to it) and the most of them.
@@ -50,6 +51,8 @@ def references(arm: str, arms: Iterable[str]) -> list[str]:
     found = [max(uniform, key=lambda pair: len(pair[1]))[0]] if uniform else []
     if weights != SHUFFLED:
         found += [o for o, m, w, opts in others if (m, w, opts) == (method, SHUFFLED, options)]
+        equal = options | {f"{EQUAL_SECONDS}={weights}"}
+        found += [o for o, m, w, opts in others if (m, w, opts) == (method, UNIFORM, equal)]
     return found
 
 
@@ -142,9 +145,10 @@ def verdict(summary: list[dict], rows: list[dict]) -> str:
 def _on_weights(chosen: dict, summary: list[dict]) -> str:
     """What weighting did to the arm of `chosen`."""
     own = [r for r in summary if (r["arm"], r["protocol"]) == (chosen["arm"], chosen["protocol"]) and r["against"]]
-    by_kind = {parse_arm(row["against"])[1]: row for row in own}
+    by_kind = {_kind(row["against"]): row for row in own}
     uniform, shuffled = by_kind.get(UNIFORM), by_kind.get(SHUFFLED)
-    parts = [text for text in (_over("uniform", uniform, "points "), _over("shuffled", shuffled)) if text]
+    equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
+    parts = [text for text in (_over("uniform", uniform, "points "), _over("shuffled", shuffled), equal) if text]
     n = min(row["pairs"] for row in own)
     line = f"{parse_arm(chosen['arm'])[1]} weights: {', '.join(parts)}, n = {n}"
     if any(row["low"] is None for row in own):
@@ -160,6 +164,12 @@ def _on_weights(chosen: dict, summary: list[dict]) -> str:
     if shuffled["low"] <= 0:
         return f"{line}: better than uniform, but not shown to be better than shuffled"
     return f"{line}: helped"
+
+
+def _kind(reference: str) -> str:
+    """`uniform`, `shuffled`, or `equal_seconds`, which has uniform weights too."""
+    _, weights, options = parse_arm(reference)
+    return EQUAL_SECONDS if any(option.startswith(f"{EQUAL_SECONDS}=") for option in options) else weights
 
 
 def _on_methods(summary: list[dict]) -> str:
