@@ -29,6 +29,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True) if temporary.parent.exists() else None
 
 
+def check_writable(path: Path) -> None:
+    """`InputError` where a file could not be written at `path`, found out before the work. Makes nothing."""
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        reason = "may not be written to" if parent.is_dir() else "is a file"
+        raise InputError(f"cannot write {path}: {parent} {reason}; choose a folder you may write to")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with replacing(path) as temporary:
@@ -47,7 +55,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}): it is not whole, or was changed by hand") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

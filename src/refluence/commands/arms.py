@@ -44,6 +44,12 @@ class Arm:
         return self.method + weights + (f":{options}" if options else "")
 
     @property
+    def weights(self) -> str:
+        """The arm but for its method, as `distill --weights` takes it."""
+        options = ",".join(f"{k}={v}" for k, v in self.options)
+        return self.kind + (f":{options}" if options else "")
+
+    @property
     def folder(self) -> str:
         """The name as a folder that every file system takes."""
         return self.name.replace(":", "@")
@@ -89,13 +95,23 @@ def parse_arm(text: str) -> Arm:
     return arm
 
 
+def arm_of(method: str, weights: str) -> Arm:
+    """The arm of `distill --method dc --weights influence:tau=.1`."""
+    kind, colon, options = weights.partition(":")
+    return parse_arm(f"{method}{'' if kind == 'uniform' else f'+{kind}'}{colon}{options}")
+
+
+def base_of(arm: Arm) -> Arm:
+    """The same method with the same settings, without weights."""
+    return Arm(arm.method, "uniform", tuple((k, v) for k, v in arm.options if k in _setting_types()))
+
+
 def with_controls(texts: Sequence[str], controls: bool) -> list[Arm]:
     """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it."""
     arms: list[Arm] = []
     for arm in map(parse_arm, texts):
         own = [arm]
         if controls and arm.kind == "influence":
-            settings = tuple((k, v) for k, v in arm.options if k in _setting_types())
-            own = [Arm(arm.method, "uniform", settings), arm, Arm(arm.method, "shuffled", arm.options)]
+            own = [base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
         arms += [a for a in own if a not in arms]
     return arms

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from refluence.commands.arms import methods, parse_arm, with_controls
-from refluence.commands.session import Session, open_session
+from refluence.commands.arms import arm_of, methods, with_controls
+from refluence.commands.session import Session, check_numbers, open_session
 from refluence.commands.unit import Unit, resolve
 from refluence.condense.base import Method
 from refluence.condense.loop import Distillation
 from refluence.evaluate.evaluation import evaluate
+from refluence.report.words import counted
 from refluence.run import device as machine
 from refluence.run.seeds import streams
 
@@ -20,11 +21,11 @@ EPOCHS = 5
 
 def run(flags: Any) -> None:
     """Measure each arm briefly and print a line each, then the total."""
+    check_numbers(flags)
     if hasattr(flags, "methods"):
         arms, seeds = with_controls(flags.methods, flags.controls), flags.seeds
     else:
-        kind, colon, options = flags.weights.partition(":")
-        arms, seeds = [parse_arm(f"{flags.method}{'' if kind == 'uniform' else f'+{kind}'}{colon}{options}")], 1
+        arms, seeds = [arm_of(flags.method, flags.weights)], 1
     session = open_session(flags)
     memory = machine.PeakMemory(session.compute.device)
     total, stored = 0.0, 0
@@ -34,10 +35,10 @@ def run(flags: Any) -> None:
         judging = judging_seconds(unit, session)
         pixels = images * (4 * session.dataset.train.images[0].numel() + 8)
         total, stored = total + seeds * (making + judging), stored + seeds * pixels
-        print(f"{arm.name}: {clock(making)} to make, {clock(judging)} to judge, {pixels / 1e6:.2f} MB stored, per seed")
+        print(f"{arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(pixels)} stored, per seed")
     print(
-        f"in all: {clock(total)} for {len(arms)} arms x {seeds} seeds, peak memory {memory.bytes() / 1e9:.1f} GB, "
-        f"{stored / 1e6:.1f} MB stored (measured on {STEPS} steps; a machine that is busy later takes longer)"
+        f"in all: {clock(total)} for {counted(len(arms), 'arm')} x {counted(seeds, 'seed')}, peak memory "
+        f"{size(memory.bytes())}, {size(stored)} stored (measured on {STEPS} steps; a busier machine takes longer)"
     )
 
 
@@ -82,3 +83,11 @@ def clock(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"

@@ -1,56 +1,64 @@
-"""The flags that commands share. Plain values only: what was asked is stored in config.json and can be repeated."""
+"""The flags that commands share, in groups as `--help` shows them.
+
+Plain values only: what was asked is stored in config.json and can be repeated.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import FlagCreatePairsOff, arg
+
+# An optional value's help says what its absence means, so no "(default: None)" is printed behind it.
+Number = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Switch = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
+Names = Annotated[tuple[str, ...], arg(metavar="[NAME …]", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataFlags:
-    """Where the real data comes from."""
+class SourceFlags:
+    """How the source is read. Most sources need none of these."""
 
-    data: Annotated[str, arg(metavar="SRC")]
-    """digits | a folder with train.parquet | FOLDER:TASK | an image folder (train/<class>/…) | a Hugging Face Hub id."""
-    image_column: str | None = None
+    image_size: Number = None
+    """Resize and crop every image to N x N pixels; needed when sizes differ."""
+    image_column: Name = None
     """Column of the images (default: found by its type)."""
-    label_column: str | None = None
+    label_column: Name = None
     """Column of the labels (default: label, labels, class, …)."""
-    labels: Annotated[str | None, arg(metavar="FILE:COLUMN")] = None
+    labels: Annotated[str | None, arg(metavar="FILE:COLUMN", help_behavior_hint="")] = None
     """Other training labels, row by row, for example human annotations."""
-    group_column: str | None = None
+    group_column: Name = None
     """Rows of one group (a patient, a scene) never straddle a split."""
-    image_size: int | None = None
-    """Resize and crop every image to this many pixels; needed when sizes differ."""
     small_classes: Literal["refuse", "cap", "drop"] = "refuse"
-    """What to do with a class that has fewer images than --ipc."""
-    skip_corrupt: bool = False
+    """What to do with a class that has fewer training images than --ipc."""
+    skip_corrupt: Switch = False
     """Leave out images that cannot be decoded, counted and listed, instead of stopping."""
-    drop: Annotated[str | None, arg(metavar="SCORES:SHARE")] = None
+    drop: Annotated[str | None, arg(metavar="SCORES:SHARE", help_behavior_hint="")] = None
     """Leave out the most harmful training instances: scores.parquet:0.1 drops a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeFlags:
-    """How much work: one word sets every default, single flags override."""
+    """How much work: --size sets all of these at once, single flags override it."""
 
     size: Literal["cpu", "paper"] = "cpu"
     """cpu: short and small, named as such. paper: the published numbers."""
-    iterations: int | None = None
-    """Image-optimiser steps."""
-    real_batch: int | None = None
-    """Real images per class and step."""
-    inner: int | None = None
-    """Epochs of network training on the synthetic set between two image steps."""
-    initial: Literal["noise", "real"] | None = None
-    """Where the synthetic images start (default: the method's)."""
-    model: str = "convnet"
+    iterations: Number = None
+    """Steps of the image optimiser (default: 200 at size cpu)."""
+    real_batch: Number = None
+    """Real images per class and step (default: 64 at size cpu, 256 at size paper)."""
+    inner: Number = None
+    """Epochs of network training on the synthetic set between two image steps (default: by --ipc)."""
+    initial: Annotated[Literal["noise", "real"] | None, arg(metavar="{noise,real}", help_behavior_hint="")] = None
+    """Where the synthetic images start (default: real at size cpu, the published start at size paper)."""
+    allocation: Literal["equal", "proportional"] = "equal"
+    """Images per class: the same for each, or by class size."""
+    model: Annotated[str, arg(metavar="NAME")] = "convnet"
     """convnet (depth by image size) or convnet1 … convnet6."""
-    width: int | None = None
-    """Channels per layer: 32 at size cpu, 128 at size paper."""
+    width: Number = None
+    """Channels per layer (default: 32 at size cpu, 128 at size paper)."""
     norm: Literal["instance", "group", "batch", "none"] = "instance"
     """Normalisation layer. It moves accuracy by points, so it is always named."""
 
@@ -59,43 +67,37 @@ class SizeFlags:
 class EvaluationFlags:
     """How a small set is judged: networks trained on it from scratch."""
 
-    protocol: tuple[str, ...] = ()
-    """Named protocols (see `refluence ls`); the first is the primary one. Default: the method's, at the run's size."""
-    nets: int | None = None
-    """Networks per set: 3 at size cpu, 5 at size paper."""
-    epochs: int | None = None
+    protocol: Names = ()
+    """Named protocols (see `refluence ls`), the first is the primary one (default: dc-cpu, or dc at size paper)."""
+    nets: Number = None
+    """Networks per set (default: 3 at size cpu, 5 at size paper)."""
+    epochs: Number = None
     """Epochs of each network, instead of the protocol's."""
-    batch: int | None = None
+    batch: Number = None
     """Batch size, instead of the protocol's."""
     split: Literal["test", "val"] = "test"
     """test for the final number; val (cut from train) for every choice you make on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFlags:
+class MachineFlags:
     """How the machine is used."""
 
-    seed: int = 0
-    """First seed; everything random follows from it."""
-    device: str = "auto"
-    """auto | cpu | cuda | mps."""
-    threads: int = 0
+    device: Annotated[str, arg(metavar="NAME")] = "auto"
+    """auto | cpu | cuda | cuda:1 | mps."""
+    threads: Annotated[int, arg(metavar="N")] = 0
     """Processor threads (0: automatic). Bit-identical results need the same number."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: real gradients and network training in bfloat16."""
+    """bf16: distil with real gradients and networks in bfloat16; evaluation and scores stay in float32."""
     compile: bool = False
-    """Compile the networks: about a minute first, then faster; pays on long runs."""
-    checkpoint_seconds: float = 10.0
-    """Seconds between two checkpoints."""
-    quiet: bool = False
-    """No progress bars."""
+    """Compile the networks of a distillation: about a minute first, then faster; pays on long runs."""
+    quiet: Switch = False
+    """No progress bars and no notes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutFlags:
-    """Where the results go."""
+class LongFlags(MachineFlags):
+    """How the machine is used."""
 
-    out: Annotated[Path, arg(metavar="DIR")]
-    """Folder of this run; it is made. One folder holds one run."""
-    resume: bool = False
-    """Continue the run in DIR. Nothing there yet: start. Finished: do nothing."""
+    checkpoint_seconds: Annotated[float, arg(metavar="SECONDS")] = 10.0
+    """Time between two checkpoints: what a kill can cost at most."""

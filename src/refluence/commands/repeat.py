@@ -8,29 +8,43 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from refluence.commands.finished import require_finished
+from refluence.commands.flags import COMMANDS
 from refluence.commands.session import relative
 from refluence.errors import InputError
-from refluence.run.folder import configuration
+from refluence.run.folder import CONFIG, configuration
 
 
 def run(flags: Any) -> None:
     """Run DIR/config.json into another folder and compare the distilled sets byte by byte."""
-    from refluence.cli import COMMANDS
-
     config = configuration(flags.folder)
+    require_finished(flags.folder, config)
     kind = COMMANDS.get(config["command"])
     if kind is None:
         raise InputError(f"{flags.folder} was made by '{config['command']}', which cannot be repeated")
-    out = flags.out if flags.out is not None else flags.folder.with_name(f"{flags.folder.absolute().name}-repeat")
+    here = flags.folder.absolute()
+    out = flags.out if flags.out is not None else flags.folder.parent / f"{here.name}-repeat"
+    if out.absolute() == here:
+        raise InputError(f"--out {out} is the run itself: choose a new folder")
     known = {f.name for f in fields(kind)}
     stored = {k: tuple(v) if isinstance(v, list) else v for k, v in config["arguments"].items() if k in known}
-    again = kind(**{**stored, "out": Path(out), "resume": flags.resume})
+    try:
+        again = kind(**{**stored, "out": out, "resume": flags.resume})
+    except TypeError as error:
+        raise InputError(f"{flags.folder / CONFIG} lacks arguments of {config['command']}: {error}") from None
     import_module(f"refluence.commands.{config['command']}").run(again)
-    before, after = _digests(flags.folder), _digests(Path(out))
-    same = sum(before[name] == after.get(name) for name in before)
-    print(f"{same} of {len(before)} distilled sets are the same bit for bit as in {relative(flags.folder)}")
+    before, after = _digests(flags.folder), _digests(out)
+    other = [name for name in before if before[name] != after.get(name)]
+    what, where = f"{len(before)} distilled set{'s' * (len(before) > 1)}", relative(flags.folder)
+    if not other:
+        print(f"{what}: the same bit for bit as in {where}")
+    else:
+        listed = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
+        print(f"{what}, {len(other)} not the same bit for bit as in {where}: {listed}")
 
 
 def _digests(folder: Path) -> dict[str, str]:
+    """A digest of every distilled set, by the folder that holds it."""
     found = sorted(folder.glob("**/distilled/images.safetensors"))
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+    names = [str(path.parent.parent.relative_to(folder)) for path in found]
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in zip(names, found, strict=True)}

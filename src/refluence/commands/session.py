@@ -12,10 +12,13 @@ import torch
 
 from refluence.condense.compute import Compute
 from refluence.data import Dataset, SourceOptions, load
+from refluence.errors import InputError
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings (measured at 8 x 8)
+AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch")
+AT_LEAST_ZERO = ("threads", "workers", "inner", "checkpoint_seconds")
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,21 @@ class Session:
     checkpoint_seconds: float = 10.0
 
 
+def check_numbers(flags: Any) -> None:
+    """Refuse numbers that nothing can be done with, before any data is read."""
+    for names, least in ((AT_LEAST_ONE, 1), (AT_LEAST_ZERO, 0)):
+        for name in names:
+            value = getattr(flags, name, None)
+            if value is not None and not value >= least:
+                raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
+
+
 def open_session(flags: Any) -> Session:
     """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell."""
     reporter = Reporter(flags.quiet)
     machine.prepare(flags.threads)
     device = machine.choose(flags.device)
-    names = {f.name for f in fields(SourceOptions)}
-    options = SourceOptions(**{k: v for k, v in asdict(flags).items() if k in names})
-    dataset = load(flags.data, options, per_class=getattr(flags, "ipc", 1))
+    dataset = load(flags.data, source_options(flags), per_class=getattr(flags, "ipc", 1))
     if not flags.threads and device.type == "cpu" and math.prod(dataset.shape[1:]) <= SMALL:
         torch.set_num_threads(1)
     for note in dataset.notes:
@@ -44,13 +54,19 @@ def open_session(flags: Any) -> Session:
     return Session(dataset, compute, reporter, getattr(flags, "checkpoint_seconds", 10.0))
 
 
+def source_options(flags: Any) -> SourceOptions:
+    """The data flags among `flags`."""
+    return SourceOptions(**{f.name: getattr(flags, f.name) for f in fields(SourceOptions) if hasattr(flags, f.name)})
+
+
 def arguments(flags: Any) -> dict[str, Any]:
     """The flags as plain values, as config.json keeps them."""
     return json.loads(json.dumps(asdict(flags), default=str))
 
 
-def about(dataset: Dataset, flags: Any) -> dict[str, Any]:
+def about(session: Session, flags: Any) -> dict[str, Any]:
     """What decides a result beside the units: the data as it was read, and the machine's part in bit-identity."""
+    dataset, compute = session.dataset, session.compute
     return {
         "data": {
             "source": dataset.source,
@@ -63,7 +79,12 @@ def about(dataset: Dataset, flags: Any) -> dict[str, Any]:
             "std": list(dataset.std),
             "options": {f.name: getattr(flags, f.name, None) for f in fields(SourceOptions) if hasattr(flags, f.name)},
         },
-        "machine": {**machine.describe(), "precision": flags.precision, "compile": flags.compile},
+        "machine": {
+            **machine.describe(),
+            "device": compute.device.type,
+            "precision": compute.precision,
+            "compile": compute.compile,
+        },
     }
 
 

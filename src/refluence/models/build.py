@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from refluence.errors import InputError
-from refluence.models.convnet import NORMS, ConvNet, default_depth
+from refluence.models.convnet import NORMS, ConvNet, check_depth, default_depth
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,14 @@ class ModelSpec:
     def __post_init__(self):
         match = re.fullmatch(r"convnet(\d*)", self.name)
         if not match:
-            raise InputError(
-                f"unknown model '{self.name}': choose convnet (depth by image size) or convnet1 … convnet6"
-            )
+            raise InputError(f"unknown model '{self.name}': choose convnet (depth by image size) or convnet1 … convnet6")
         if self.norm not in NORMS:
             raise InputError(f"unknown norm '{self.norm}': choose one of {', '.join(NORMS)}")
+        if self.width < 1:
+            raise InputError(f"the network's width is {self.width}: it must be at least 1")
         if not match[1]:
             object.__setattr__(self, "name", f"convnet{default_depth(min(self.shape[1:]))}")
+        check_depth(int(self.name[7:]), self.shape[0], self.shape[1:])
 
     def with_(self, **changes) -> ModelSpec:
         """A copy with some fields changed."""
@@ -42,9 +43,7 @@ class ModelSpec:
 def build(spec: ModelSpec, generator: torch.Generator, device: str | torch.device = "cpu") -> nn.Module:
     """A freshly initialised network, in training mode. Same generator state, same weights on every device."""
     with torch.device("meta"):
-        net = ConvNet(
-            spec.shape[0], spec.shape[1:], spec.classes, width=spec.width, depth=int(spec.name[7:]), norm=spec.norm
-        )
+        net = ConvNet(spec.shape[0], spec.shape[1:], spec.classes, width=spec.width, depth=int(spec.name[7:]), norm=spec.norm)
     return initialise(net.to_empty(device="cpu"), generator).to(device)
 
 

@@ -20,6 +20,20 @@ def default_depth(size: int) -> int:
     return max(1, min(6, int(math.log2(max(size, 4) / 4))))
 
 
+def check_depth(depth: int, channels: int, size: tuple[int, int]) -> None:
+    """`InputError` where so many poolings leave no pixel of an image."""
+    fits = int(math.log2(min(size) + 2 * (_first_padding(channels, size) - 1)))
+    if not 1 <= depth <= fits:
+        raise InputError(
+            f"ConvNet depth {depth} does not fit a {size[0]}x{size[1]} image: 1 to {fits} would, "
+            f"{default_depth(min(size))} is the default"
+        )
+
+
+def _first_padding(channels: int, size: tuple[int, int]) -> int:
+    return 3 if channels == 1 and tuple(size) == (28, 28) else 1
+
+
 class ConvNet(nn.Module):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the flattened embedding `(B, F)`.
 
@@ -39,15 +53,9 @@ class ConvNet(nn.Module):
         super().__init__()
         if norm not in NORMS:
             raise InputError(f"unknown norm '{norm}': choose one of {', '.join(NORMS)}")
-        h, w = size
-        first_padding = 3 if channels == 1 and size == (28, 28) else 1
-        h, w = h + 2 * (first_padding - 1), w + 2 * (first_padding - 1)
-        fits = int(math.log2(min(h, w)))
-        if not 1 <= depth <= fits:
-            raise InputError(
-                f"ConvNet depth {depth} does not fit a {size[0]}x{size[1]} image: 1 to {fits} would, "
-                f"{default_depth(min(size))} is the default"
-            )
+        check_depth(depth, channels, size)
+        first_padding = _first_padding(channels, size)
+        h, w = (side + 2 * (first_padding - 1) for side in size)
         layers: list[nn.Module] = []
         for d in range(depth):
             padding = first_padding if d == 0 else 1

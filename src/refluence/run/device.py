@@ -22,7 +22,13 @@ def choose(name: str) -> torch.device:
         return torch.device(available[0] if available else "cpu")
     if name.split(":")[0] not in [*available, "cpu"]:
         raise InputError(f"--device {name} is not available here: choose auto, {', '.join([*available, 'cpu'])}")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device {name} is not a device: choose auto, cpu, cuda, cuda:1, mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name} is not available here: cuda:0 to cuda:{torch.cuda.device_count() - 1} are")
+    return device
 
 
 def prepare(threads: int) -> None:

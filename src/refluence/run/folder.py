@@ -3,63 +3,87 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from refluence.errors import InputError
-from refluence.files import read_json, write_json, write_text
+from refluence import __version__
+from refluence.errors import InputError, RunError
+from refluence.files import check_writable, read_json, write_json, write_text
 
 VERSION = 1
+CONFIG = "config.json"
+KEYS = ("version", "command", "arguments", "resolved")
+MACHINE = "machine"
+INFORMATIVE = ("cpus",)  # of the machine: said, but without a part in the result
+
+
+def check_free(folder: Path, command: str, resume: bool) -> None:
+    """Refuse a folder that cannot become (or, with `resume`, is not) a run of this command. Nothing is written."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: --out takes a folder")
+    if (folder / CONFIG).exists():
+        if not resume:
+            raise InputError(f"{folder} already holds a run: add --resume to continue it, or choose another --out")
+        if (held := configuration(folder)["command"]) != command:
+            raise InputError(f"{folder} holds a run of '{held}', not of '{command}': choose another --out")
+        return
+    if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no Refluence run: choose a new folder for --out")
+    check_writable(folder / CONFIG)
 
 
 def claim(folder: Path, command: str, arguments: dict[str, Any], resolved: dict[str, Any], resume: bool) -> None:
     """Make `folder` this run's, or recognise it as this run's; anything else is an `InputError` and nothing is written.
 
     `arguments` is what was asked (for `repeat`), `resolved` what it came to: a folder is resumed only where `resolved`
-    is equal.
+    is equal. What a killed process left half-written is removed.
     """
-    path = folder / "config.json"
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: --out takes a folder")
-    if path.exists():
-        if not resume:
-            raise InputError(f"{folder} already holds a run: add --resume to continue it, or choose another --out")
-        _same(folder, read_json(path), {"command": command, "resolved": resolved})
+    check_free(folder, command, resume)
+    if not (folder / CONFIG).exists():
+        write_config(folder, command, arguments, resolved)
         return
-    if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no Refluence run: choose a new folder for --out")
-    parent = next(p for p in [folder, *folder.absolute().parents] if p.exists())
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"cannot write to {parent}: choose an --out folder that you may write to")
-    write_json(path, {"version": VERSION, "command": command, "arguments": arguments, "resolved": resolved})
+    differing = sorted(_differences(configuration(folder)["resolved"], json.loads(json.dumps(resolved))))
+    if differing:
+        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise InputError(
+            f"{folder} holds another run ({'; '.join(differing[:3])}{more}): give the same flags, or choose another --out"
+        )
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def write_config(folder: Path, command: str, arguments: dict[str, Any], resolved: dict[str, Any]) -> None:
+    """Write config.json."""
+    facts = {"version": VERSION, "refluence": __version__, "command": command}
+    write_json(folder / CONFIG, {**facts, "arguments": arguments, "resolved": resolved})
 
 
 def configuration(folder: Path) -> dict[str, Any]:
     """The configuration of the run in `folder`, of this version."""
-    if not (folder / "config.json").exists():
-        raise InputError(f"{folder} holds no Refluence run (there is no config.json in it)")
-    config = read_json(folder / "config.json")
+    if not folder.is_dir():
+        raise InputError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: give the folder of a run")
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder} holds no Refluence run (there is no {CONFIG} in it)")
+    config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("version") != VERSION:
         found = config.get("version") if isinstance(config, dict) else None
-        raise InputError(f"{folder}/config.json has version {found}, this Refluence reads {VERSION}: make the run again")
+        raise InputError(f"{folder / CONFIG} has version {found}, this Refluence reads {VERSION}: make the run again")
+    if missing := [key for key in KEYS if key not in config]:
+        raise InputError(f"{folder / CONFIG} is not whole: it lacks {', '.join(missing)}; make the run again")
     return config
-
-
-def _same(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    configuration(folder)
-    if stored["command"] != asked["command"]:
-        raise InputError(f"{folder} holds a run of '{stored['command']}', not of '{asked['command']}': choose another --out")
-    differing = sorted(_differences(stored["resolved"], json.loads(json.dumps(asked["resolved"]))))
-    if differing:
-        raise InputError(f"{folder} holds another run ({'; '.join(differing[:3])}): choose another --out")
 
 
 def _differences(stored: Any, asked: Any, name: str = "") -> list[str]:
     if isinstance(stored, dict) and isinstance(asked, dict):
-        keys = {**stored, **asked}
+        keys = dict.fromkeys([*stored, *asked])
+        if name == MACHINE:  # a fact that an earlier Refluence did not write is not held against its run
+            keys = {k: None for k in stored if k not in INFORMATIVE}
         return [d for k in keys for d in _differences(stored.get(k), asked.get(k), f"{name}.{k}" if name else str(k))]
-    return [] if stored == asked else [f"{name} is {stored!r} there, {asked!r} here"]
+    if stored == asked:
+        return []
+    if isinstance(stored, dict) or isinstance(asked, dict):
+        return [f"{name} is {'missing' if stored is None else 'there'}, {'not asked for' if asked is None else 'asked for'}"]
+    return [f"{name} is {stored!r} there, {asked!r} here"]
 
 
 class Metrics:
@@ -68,19 +92,24 @@ class Metrics:
     def __init__(self, path: Path, steps: int):
         kept = []
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     record = json.loads(line)
                 except ValueError:  # the half line of a killed run
                     break
                 if record["step"] < steps:
                     kept.append(line)
+        self.path = path
         write_text(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        line = json.dumps(record, allow_nan=False)
+        try:
+            self._file.write(line + "\n")
+        except OSError as error:  # a full disk
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,6 +15,16 @@ from rich.text import Text
 
 T = TypeVar("T")
 LINE_EVERY = 30.0  # seconds between two plain lines
+
+
+def one_line_warnings() -> None:
+    """Show a warning as one line without its place in the code; nothing about deprecations, which are ours to mend."""
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        if not issubclass(category, (DeprecationWarning, FutureWarning)):
+            print(f"refluence: note: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
 
 
 class _Rate(ProgressColumn):

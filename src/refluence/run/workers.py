@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Event
 from typing import TypeVar
+
+from refluence.errors import RunError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 TINY = 16 * 16 * 64  # pixels of a plane times channels of the network, at most: then one thread is fastest
+LOOK = 0.2  # seconds between two looks at whether a worker is still wanted
 
 
 def automatic(pixels: int, width: int, tasks: int, device: str) -> int:
@@ -25,22 +31,56 @@ def side_by_side(
 ) -> Iterator[Out]:
     """`work(task)` for each task, results in the order of the tasks. `prepare(*arguments)` runs once in every process.
 
-    Workers end when this process does, also when it is killed: two writers to one folder would spoil it.
+    An exception in a worker is raised here, with its type. Workers end at once when this process stops for any reason,
+    also when it is killed: two writers to one folder would spoil it.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start, (os.getpid(), prepare, arguments)) as pool:
-        try:
-            yield from pool.map(work, tasks)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, context, _start, (os.getpid(), stop, prepare, arguments))
+    try:
+        with _deaf():
+            futures = [pool.submit(_call, work, task) for task in tasks]
+        for future in futures:
+            yield future.result()
+    except BrokenProcessPool:
+        raise RunError(
+            "a worker process was killed, perhaps for want of memory: fewer --workers need less; --resume continues"
+        ) from None
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start(parent: int, prepare: Callable[..., None], arguments: tuple) -> None:
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C reaches the whole group, but this process answers for all: those started in here never hear it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+_failed: list[Exception] = []  # what went wrong in `prepare` of this worker
+
+
+def _start(parent: int, stop: Event, prepare: Callable[..., None], arguments: tuple) -> None:
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
+        while os.getppid() == parent and not stop.wait(LOOK):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    prepare(*arguments)
+    try:
+        prepare(*arguments)
+    except Exception as error:
+        _failed.append(error)
+
+
+def _call(work: Callable[[In], Out], task: In) -> Out:
+    if _failed:
+        raise _failed[0]
+    return work(task)

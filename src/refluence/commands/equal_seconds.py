@@ -1,0 +1,80 @@
+"""The control "uniform at equal seconds": the base method with as many steps as fit the seconds of its influence arm.
+
+For an arm `dc+influence:tau=.1` it is the arm `dc:equal_seconds=influence,tau=.1`: one number of iterations for all seeds,
+from the mean seconds of both arms. What was measured is written to `equal_seconds.json` once, so that a resumed run goes on
+with the same number; another machine measures another one, so `repeat` repeats these arms through their unit folders alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from refluence.commands.arms import Arm, base_of
+from refluence.errors import InputError
+from refluence.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from refluence.commands.unit import Unit
+
+OPTION = "equal_seconds"
+FILE = "equal_seconds.json"
+WORTH = 1.05  # an arm that costs less than this much more time needs no such control
+
+
+def check(arms: list[Arm]) -> None:
+    """`InputError` where there is nothing to give equal seconds to."""
+    weighted = [arm for arm in arms if arm.kind == "influence"]
+    if not weighted:
+        raise InputError("--equal-seconds needs an arm with influence weights in --methods, such as dc+influence")
+    for arm in weighted:
+        if base_of(arm) not in arms:
+            raise InputError(f"--equal-seconds needs '{base_of(arm).name}' beside '{arm.name}': add it to --methods")
+
+
+def units(made: list[Unit], rows: list[dict[str, Any]], out: Path) -> tuple[list[Unit], list[str]]:
+    """The units of these arms, and a note on each arm. Decided once: then equal_seconds.json is read."""
+    path = out / FILE
+    if not path.exists():
+        write_json(path, decide(made, rows))
+    decided = read_json(path)
+    extra, notes = [], []
+    for name, found in decided.items():
+        cost = f"{name} took {found['ratio']:.2f} times the seconds of its base"
+        if found["iterations"] is None:
+            notes.append(f"{cost}: no arm at equal seconds is needed")
+            continue
+        notes.append(f"{cost}: the arm at equal seconds has {found['iterations']} iterations")
+        for unit in made:
+            if unit.arm.name == name and unit.settings is not None:
+                settings = unit.settings.with_(iterations=found["iterations"])
+                weighting = dataclasses.replace(unit.weighting, kind="uniform")
+                extra.append(dataclasses.replace(unit, arm=control(unit.arm), settings=settings, weighting=weighting))
+    return sorted(extra, key=lambda unit: unit.seed), notes
+
+
+def decide(made: list[Unit], rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """For each influence arm: its seconds, those of its base, their ratio, and the iterations that it gives the base."""
+    seconds: dict[str, list[float]] = {}
+    for arm, _, spent in {(row["arm"], row["seed"], row["seconds"]) for row in rows}:
+        seconds.setdefault(arm, []).append(spent)
+    decided = {}
+    for unit in made:
+        if unit.arm.kind == "influence" and unit.settings is not None and unit.arm.name not in decided:
+            own, base = fmean(seconds[unit.arm.name]), fmean(seconds[base_of(unit.arm).name])
+            ratio = own / max(base, 1e-9)
+            iterations = round(unit.settings.iterations * ratio) if ratio > WORTH else None
+            decided[unit.arm.name] = {"seconds": own, "base_seconds": base, "ratio": ratio, "iterations": iterations}
+    return decided
+
+
+def control(arm: Arm) -> Arm:
+    """The arm at equal seconds of an arm with weights."""
+    return Arm(arm.method, "uniform", ((OPTION, arm.kind), *arm.options))
+
+
+def plain(arm: Arm) -> Arm:
+    """The arm that a user could ask for: without the mark of an arm at equal seconds and its weights' options."""
+    return base_of(arm) if any(key == OPTION for key, _ in arm.options) else arm

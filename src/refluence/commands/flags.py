@@ -1,0 +1,206 @@
+"""The commands: one dataclass each, made of groups of flags in the order in which `--help` shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from refluence.commands.options import (
+    EvaluationFlags,
+    LongFlags,
+    MachineFlags,
+    Name,
+    Names,
+    Number,
+    SizeFlags,
+    SourceFlags,
+    Switch,
+)
+
+Source = Annotated[str, arg(metavar="SRC")]
+OwnSource = Annotated[str | None, arg(metavar="SRC", help_behavior_hint="")]
+Folder = Annotated[Path, arg(metavar="DIR")]
+Run = Annotated[Positional[Path], arg(metavar="DIR")]
+OtherFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+Count = Annotated[int, arg(metavar="N")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareTask:
+    """What to compare. --data, --methods and --out are all that is needed."""
+
+    data: Source
+    """digits | a folder with train.parquet | FOLDER:TASK | an image folder (train/<class>/…) | a Hugging Face Hub id."""
+    methods: Annotated[tuple[str, ...], arg(metavar="ARM [ARM …]")]
+    """METHOD[+WEIGHTS][:key=value,…], for example: random dc dc+influence dc+influence:tau=.1 (see `refluence ls`)."""
+    ipc: Count = 10
+    """Images per class to keep."""
+    seeds: Count = 3
+    """How many paired seeds; 5 or more give useful intervals."""
+    out: Folder
+    """Folder of this run; it is made. One folder holds one run."""
+    resume: Switch = False
+    """Continue the run in --out: finished units are kept. Nothing there yet: start. All finished: do nothing."""
+    seed: Count = 0
+    """The first seed; everything random follows from it."""
+    controls: Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")] = True
+    """Without this flag, X+influence brings its controls X and X+shuffled along."""
+    equal_seconds: Switch = False
+    """Also run X without weights for as many seconds as X+influence took."""
+    workers: Count = 0
+    """Units side by side, a process each (0: automatic; more than one only for tiny networks on the CPU)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(CompareTask, SizeFlags, EvaluationFlags, SourceFlags, LongFlags):
+    """Run several methods on your data with the same seeds and say, with intervals, which one helped.
+
+    Example:
+      refluence compare --data digits --ipc 10 --methods random dc dc+influence \\
+                        --seeds 5 --out runs/demo
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillTask:
+    """What to make. --data and --out are all that is needed."""
+
+    data: Source
+    """digits | a folder with train.parquet | FOLDER:TASK | an image folder (train/<class>/…) | a Hugging Face Hub id."""
+    method: Annotated[str, arg(metavar="NAME")] = "dc"
+    """One of `refluence ls`."""
+    weights: Annotated[str, arg(metavar="KIND[:key=value,…]")] = "uniform"
+    """How real instances are weighted: uniform, influence, influence:tau=.1, … (see `refluence ls`)."""
+    ipc: Count = 10
+    """Images per class to keep."""
+    out: Folder
+    """Folder of this run; it is made. One folder holds one run."""
+    resume: Switch = False
+    """Continue the run in --out. Nothing there yet: start. Finished: do nothing."""
+    seed: Count = 0
+    """Everything random follows from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(DistillTask, SizeFlags, EvaluationFlags, SourceFlags, LongFlags):
+    """Make one small set from your data and judge it.
+
+    Example:
+      refluence distill --data digits --weights influence --ipc 10 --out runs/digits
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTask:
+    """What to score."""
+
+    distilled: Folder
+    """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
+    data: OwnSource = None
+    """The instances to score (default: those that the run was made from)."""
+    out: Annotated[Path, arg(metavar="FILE")] = Path("scores.parquet")
+    """File to write; a page with the most and least influential instances is written beside it."""
+    resume: Switch = False
+    """Do nothing where --out is there already."""
+    nets: Count = 3
+    """Random networks to average over."""
+    seed: Count = 0
+    """The networks follow from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(ScoreTask, SourceFlags, MachineFlags):
+    """Score every real training instance by its influence on the objective of a distilled set.
+
+    Example:
+      refluence score --distilled runs/digits --out scores.parquet
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTask:
+    """How to judge the set; what is left out is as in the run."""
+
+    folder: Run
+    """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
+    protocol: Names = ()
+    """Named protocols (see `refluence ls`; default: those of the run)."""
+    nets: Count = 5
+    """Networks to train."""
+    split: Literal["test", "val"] = "test"
+    """val for every choice on the way; each use of test is counted in card.json."""
+    resume: Switch = False
+    """Leave out what evaluation.json holds already."""
+    data: OwnSource = None
+    """Another source to test on."""
+    model: Name = None
+    """Another network."""
+    width: Number = None
+    """Another width."""
+    norm: Annotated[
+        Literal["instance", "group", "batch", "none"] | None,
+        arg(metavar="{instance,group,batch,none}", help_behavior_hint=""),
+    ] = None
+    """Another normalisation layer."""
+    epochs: Number = None
+    """Epochs, instead of the protocol's."""
+    batch: Number = None
+    """Batch size, instead of the protocol's."""
+    seed: Count = 0
+    """The networks follow from it."""
+    save_model: Switch = False
+    """Keep the first network as model.safetensors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(EvaluateTask, MachineFlags):
+    """Judge a distilled set again: another protocol, another network, more networks.
+
+    Example:
+      refluence evaluate runs/digits --protocol dsa-cpu --nets 5
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write report.html of a finished run again."""
+
+    folder: Run
+    """Folder of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a distilled set for other tools: an image folder, Parquet, or plain tensors."""
+
+    folder: Run
+    """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
+    format: Literal["imagefolder", "parquet", "tensors"] = "imagefolder"
+    """imagefolder and parquet round to 8-bit pixels, which costs accuracy; the tensors lie beside them."""
+    out: OtherFolder = None
+    """Folder to write (default: DIR/export-FORMAT)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """Run a folder's config.json again, into a new folder, and say whether the outcome is the same bit for bit."""
+
+    folder: Run
+    """Folder of a finished run."""
+    out: OtherFolder = None
+    """New folder (default: DIR-repeat)."""
+    resume: Switch = False
+    """Continue a repetition that was stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ls:
+    """List methods, weight kinds, protocols, models and recipes of this installation."""
+
+
+COMMANDS: dict[str, type] = {
+    kind.__name__.lower(): kind for kind in (Compare, Distill, Score, Evaluate, Report, Export, Repeat, Ls)
+}

@@ -1,0 +1,158 @@
+"""A small set made: distilled (from the start or the last checkpoint) or selected, and written to `distilled/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from refluence.commands.arms import methods
+from refluence.commands.score_files import extremes, write_scores
+from refluence.commands.session import Session
+from refluence.condense.loop import Distillation, Step
+from refluence.condense.scoring import influence
+from refluence.data import Dataset
+from refluence.data.distilled import DistilledSet, save_distilled
+from refluence.errors import InputError, RunError
+from refluence.files import write_tensors
+from refluence.influence.distillation import RunningInfluence
+from refluence.influence.weighting import weights
+from refluence.run import checkpoint
+from refluence.run import device as machine
+from refluence.run.folder import Metrics
+from refluence.run.seeds import streams
+
+if TYPE_CHECKING:
+    from refluence.commands.unit import Unit
+
+PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
+
+
+def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
+    """Run Algorithm 1 from the start or the last checkpoint, and write `distilled/`."""
+    assert unit.settings is not None, "a selection has no settings"
+    method, dataset, rng = methods()[unit.arm.method], session.dataset, streams(unit.seed)
+    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, rng, session.compute)
+    spent = _Spent(session.compute.device)
+    if saved := checkpoint.load(folder):
+        work.restore(saved[0])
+        spent.restore(saved[1])
+    metrics, last = Metrics(folder / "metrics.jsonl", work.step), time.monotonic()
+    try:
+        for event in session.reporter.track(_steps(work, unit, folder), unit.what, unit.settings.iterations, work.step):
+            spent.step(event.ess)
+            metrics.write({**asdict(event), "seconds": round(spent.seconds, 3)})
+            if time.monotonic() - last >= session.checkpoint_seconds:
+                checkpoint.save(folder, work.state(), spent.state())
+                last = time.monotonic()
+    finally:
+        metrics.close()
+    _check_finite(work, unit, folder)
+    checkpoint.save(folder, work.state(), spent.state())
+    card = {**_card(unit, dataset), "iterations": unit.settings.iterations, **spent.summary(unit.settings.iterations)}
+    if unit.weighting.kind in ("influence", "shuffled", "flipped"):
+        write_influence(unit, dataset, work.table, folder)
+    device = session.compute.device
+    pictures, _, _ = influence(
+        work.images, work.labels, method, unit.settings, dataset, unit.model, rng, nets=PICTURE_NETS, device=device
+    )
+    pictures = pictures.nan_to_num(0.0)  # their order alone is of use
+    facts = (dataset.classes, dataset.mean, dataset.std)
+    _save(folder, DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, influence=pictures), card)
+
+
+def _steps(work: Distillation, unit: Unit, folder: Path) -> Iterator[Step]:
+    """The steps that are left; numbers that are no longer finite end the run with its iteration and last checkpoint."""
+    try:
+        yield from work.steps()
+    except (RunError, InputError) as error:  # InputError: scores that cannot be made weights
+        raise _stopped(unit, folder, work.step, str(error)) from None
+
+
+def _check_finite(work: Distillation, unit: Unit, folder: Path) -> None:
+    if not bool(work.images.isfinite().all()):
+        raise _stopped(unit, folder, work.step, "the distilled images are not finite")
+
+
+def _stopped(unit: Unit, folder: Path, step: int, why: str) -> RunError:
+    saved = checkpoint.load(folder)
+    good = f"{folder / checkpoint.NAME}, after {int(saved[0]['step'])} iterations" if saved else "none yet"
+    return RunError(
+        f"{unit.what} stopped at iteration {step}: {why}; last good checkpoint: {good}. "
+        "A smaller image_lr (as in dc:image_lr=.01), or --precision fp32, may help, in a new folder"
+    )
+
+
+class _Spent:
+    """Seconds, peak memory and effective sample size of a run, over all of its sessions."""
+
+    def __init__(self, device: torch.device):
+        self.memory, self.begin = machine.PeakMemory(device), time.monotonic()
+        self.before, self.seconds, self.ess, self.peak = 0.0, 0.0, 0.0, 0
+
+    def step(self, ess: float) -> None:
+        self.seconds, self.ess = self.before + time.monotonic() - self.begin, self.ess + ess
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "ess": self.ess, "peak": max(self.peak, self.memory.bytes())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.before = self.seconds = state["seconds"]
+        self.ess, self.peak = state["ess"], state["peak"]
+
+    def summary(self, steps: int) -> dict[str, Any]:
+        state = self.state()
+        return {"seconds": round(state["seconds"], 3), "peak_bytes": state["peak"], "ess": self.ess / steps}
+
+
+def write_influence(unit: Unit, dataset: Dataset, table: RunningInfluence, folder: Path) -> None:
+    """scores.parquet of the run's running means, with the weights that they come to, and the report's pictures."""
+    weight = torch.ones(len(dataset.train), dtype=torch.float64)
+    for c in range(len(dataset.classes)):
+        members = dataset.train.members(c)
+        members = members[table.visits[members] > 0]
+        bag = dataclasses.replace(unit.weighting, kind="influence")
+        weight[members] = weights(table.raw[members], bag)
+    losses = torch.full_like(weight, torch.nan)  # a run that weights by influence keeps no losses
+    write_scores(folder / "scores.parquet", dataset, table.raw, table.visits, weight, losses)
+    chosen = extremes(dataset, table.raw, table.visits)
+    tensors = {"images": dataset.train.images[chosen], "rows": dataset.train.rows[chosen]}
+    write_tensors(folder / "scores_images.safetensors", tensors)
+
+
+def make_selection(unit: Unit, session: Session, folder: Path) -> None:
+    """Choose real images and write them as a distilled set."""
+    dataset, device = session.dataset, session.compute.device
+    memory, begin = machine.PeakMemory(device), time.monotonic()
+    selection = methods()[unit.arm.method]
+    positions = selection.select(dataset, unit.ipc, unit.model, streams(unit.seed), device)
+    images, labels = dataset.pixels(dataset.train, positions), dataset.train.labels[positions]
+    card = {
+        **_card(unit, dataset),
+        "iterations": 0,
+        "seconds": round(time.monotonic() - begin, 3),
+        "peak_bytes": memory.bytes(),
+        "ess": None,
+        "rows": dataset.train.rows[positions].tolist() if selection.name != "full" else None,
+    }
+    _save(folder, DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std), card)
+
+
+def _card(unit: Unit, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "arm": unit.arm.name,
+        "method": unit.arm.method,
+        "seed": unit.seed,
+        "ipc": unit.ipc,
+        "source": dataset.source,
+        "model": asdict(unit.model),
+    }
+
+
+def _save(folder: Path, small: DistilledSet, card: dict[str, Any]) -> None:
+    save_distilled(folder / "distilled", small, {**card, "images": len(small.labels)})

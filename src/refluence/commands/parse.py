@@ -1,0 +1,114 @@
+"""From words to the flags of a command. tyro reads them; its boxes of errors become one line."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import make_dataclass
+from typing import Any, get_type_hints
+
+import tyro
+from tyro.conf import OmitArgPrefixes
+
+from refluence.commands.flags import COMMANDS
+from refluence.errors import InputError
+
+ESTIMATE = "estimate"
+ESTIMATE_HELP = """usage: refluence estimate compare|distill FLAGS
+
+Measure a few steps and say what the whole run would take: seconds, peak memory, bytes to be stored. Nothing is written.
+The flags are those of the command; --out is not needed.
+
+Example: refluence estimate distill --data digits --weights influence --ipc 10"""
+TITLES = {"Task": "main", "Size": "size", "Evaluation": "evaluation", "Source": "data", "Machine": "machine", "Long": "machine"}
+
+
+def parse(words: list[str]) -> tuple[str, Any]:
+    """The module name of the command and its flags. `estimate` takes the flags of the command it stands before."""
+    name, rest = words[0], words[1:]
+    if name == ESTIMATE:
+        if rest and rest[0] in ("-h", "--help"):
+            print(ESTIMATE_HELP)
+            raise SystemExit(0)
+        if not rest or rest[0] not in ("compare", "distill"):
+            rest = ["compare" if "--methods" in rest else "distill", *rest]
+        out = any(word.partition("=")[0] == "--out" for word in rest)
+        return ESTIMATE, parse_flags(rest[0], rest[1:] + ([] if out else ["--out", "."]), f"{ESTIMATE} {rest[0]}")
+    if name not in COMMANDS:
+        known = [*COMMANDS, ESTIMATE]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"unknown command '{name}': {hint}There are {', '.join(known)}; refluence --help says what each does")
+    return name, parse_flags(name, rest, name)
+
+
+def parse_flags(command: str, words: list[str], shown: str) -> Any:
+    """Flags of one command as its dataclass. `shown` is the command as the user called it."""
+    kind = COMMANDS[command]
+    helping = any(word in ("-h", "--help") for word in words)
+    width = (None if sys.stdout.isatty() else "80") if helping else "100000"  # an error must not be wrapped
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box), _columns(width):
+            read = tyro.cli(_grouped(kind), args=words, prog=f"refluence {shown}")
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(f"{shown}: {_one_line(box.getvalue(), kind)}; refluence {shown} --help explains every flag") from None
+    if isinstance(read, kind):
+        return read
+    return kind(**{name: value for group in vars(read).values() for name, value in vars(group).items()})
+
+
+def _grouped(kind: type) -> type:
+    """The same flags, one nested dataclass a group: that is how tyro makes groups of its help."""
+    groups = [base for base in kind.__bases__ if base is not object]
+    if not groups:
+        return kind
+    names = [next(title for end, title in TITLES.items() if end in group.__name__) for group in groups]
+    grouped = make_dataclass(kind.__name__, [(n, OmitArgPrefixes[g]) for n, g in zip(names, groups, strict=True)], kw_only=True)
+    grouped.__doc__ = kind.__doc__
+    return grouped
+
+
+@contextlib.contextmanager
+def _columns(width: str | None) -> Iterator[None]:
+    """The width that tyro wraps its text at; None leaves it to the terminal."""
+    before = os.environ.get("COLUMNS")
+    if width is not None:
+        os.environ["COLUMNS"] = width
+    try:
+        yield
+    finally:
+        if width is not None:
+            os.environ.pop("COLUMNS")
+            if before is not None:
+                os.environ["COLUMNS"] = before
+
+
+def _one_line(box: str, kind: type) -> str:
+    """What a box of tyro says."""
+    lines = [line.strip(" │╭╮╰╯─\t") for line in box.splitlines()]
+    lines = [line for line in lines if line and "full helptext" not in line]
+    text = " ".join(lines)
+    flags = list(dict.fromkeys(re.findall(r"--[a-z][a-z-]*", text)))
+    if text.startswith("Required"):
+        missing = [flag for flag in flags if flag != "--help"] or ["the folder DIR"]
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if found := re.search(r"Unrecognized options: (.*?)(?: Perhaps you meant:.*?(--[a-z-]+)|$)", text):
+        return f"there is no {found[1]}" + (f" (did you mean {found[2]}?)" if found[2] else "")
+    if found := re.search(r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.+?)\)", text):
+        return f"{found[2]} {found[1]}: choose one of {found[3].rstrip(',')}".replace("'", "")
+    if found := re.search(r"Error parsing (--[a-z-]+): .*?: ?'?([^']*)'", text):
+        wanted = str(get_type_hints(kind).get(found[1][2:].replace("-", "_"), ""))
+        what = "a whole number" if "int" in wanted else "a number" if "float" in wanted else "another value"
+        given = re.search(r"from \['(.*?)'\]", text)
+        return f"{found[1]} {given[1] if given else found[2]}: expected {what}"
+    if found := re.search(r"Missing value for argument '(.+?)'", text):
+        return f"{found[1]} needs a value"
+    return text

@@ -1,0 +1,51 @@
+"""The verdict table on the terminal, the sentence last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from refluence.commands.session import relative
+
+
+def show(results: dict[str, Any], out: Path) -> None:
+    """Print the table, where the files are, and the verdict."""
+    protocols = {line["protocol"] for line in results["summary"]}
+    table = Table(header_style="bold")
+    for name in ("arm", *(["protocol"] if len(protocols) > 1 else []), "accuracy %", "n", "difference [95 %]", "against"):
+        table.add_column(name, no_wrap=name not in ("arm", "against"), overflow="fold")
+    for name in ("ess", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    shown: set[tuple[str, str]] = set()
+    for line in results["summary"]:
+        key = line["arm"], line["protocol"]
+        own = [r for r in results["rows"] if (r["arm"], r["protocol"]) == key]
+        ess = [r["ess"] for r in own if r["ess"] is not None]
+        spread = "" if line["sd"] is None else f" ± {line['sd']:.1f}"
+        cells = [
+            line["arm"],
+            *([line["protocol"]] if len(protocols) > 1 else []),
+            f"{line['mean']:.1f}{spread}",
+            str(line["n"]),
+        ]
+        ends = [f"{sum(ess) / len(ess):.2f}" if ess else "", f"{sum(r['seconds'] for r in own) / len(own):.1f}"]
+        if key in shown:  # a further comparison of the same arm
+            cells, ends = [""] * len(cells), ["", ""]
+        shown.add(key)
+        table.add_row(*cells, _difference(line), line["against"] or "", *ends)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 110)
+    console.print(table)
+    print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
+    print(results["verdict"])
+
+
+def _difference(line: dict[str, Any]) -> str:
+    if line["difference"] is None:
+        return ""
+    interval = f" [{line['low']:+.1f}, {line['high']:+.1f}]" if line["low"] is not None else " (no interval)"
+    return f"{line['difference']:+.1f}{interval}"
