@@ -3,8 +3,8 @@
     python benchmarks/main_job.py run NAME [--cifar10 FOLDER] [--runs runs]     resumes; NAME from `list`
     python benchmarks/main_job.py tables [--runs runs]                          docs/results/raw/*.jsonl and Markdown tables
 
-Choices (`tune-…`) are made on the validation split only, as many for the uniform arm as for the weighted one; the two that
-did best are confirmed against each other on fresh seeds and the test split (`confirm-…`).
+Choices (`tune-…`) are made on the validation split only, as many for the uniform arm as for the weighted one. Then
+(`confirm-…`, fresh seeds, test split) the best uniform choice stands against itself with the best weighted choice added.
 """
 
 from __future__ import annotations
@@ -50,10 +50,21 @@ def best(name: str, runs: Path) -> list[str]:
 
 
 def confirmation(name: str, runs: Path) -> list[str]:
-    """The two best choices, and the weighted one's own controls, on fresh seeds and the test split."""
+    """The best uniform choice, alone and with the best weighted one (and its controls), on fresh seeds and the test split."""
     source, ipc = EXPERIMENTS[name][0], EXPERIMENTS[name][2]
-    uniform, weighted = best(name, runs)
-    return [source, "--ipc", ipc, "--seeds", "5", "--seed", "200", "--methods", uniform, weighted, "--protocol", "dc", "iwd"]
+    uniform, weighted = (arm.partition(":")[2] for arm in best(name, runs))
+    return [
+        source,
+        "--ipc",
+        ipc,
+        "--seeds",
+        "5",
+        "--seed",
+        "200",
+        "--methods",
+        f"dc+influence:{uniform},{weighted}",
+        *BOTH_RATES,
+    ]
 
 
 def run(name: str, runs: Path, cifar10: str, extra: list[str]) -> None:
@@ -70,19 +81,30 @@ def tables(runs: Path) -> None:
         lines = [json.dumps({"experiment": folder.name, **row}) + "\n" for row in results["rows"]]
         (RAW / f"{folder.name}.jsonl").write_text("".join(lines))
         print(f"\n### {folder.name}\n\n{results['verdict']}\n")
-        print(
-            "| arm | protocol | accuracy % | n | difference [95 %] | against | ESS | seconds | peak GB |\n" + "|---" * 9 + "|"
-        )
+        heads = ["arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", "ESS", "seconds", "peak GB"]
+        print(f"| {' | '.join(heads)} |\n" + "|---" * len(heads) + "|")
         for line in results["summary"]:
-            own = [r for r in results["rows"] if (r["arm"], r["protocol"]) == (line["arm"], line["protocol"])]
-            ess = [r["ess"] for r in own if r["ess"] is not None]
-            difference = "" if line["difference"] is None else f"{line['difference']:+.1f}"
-            if line["low"] is not None:
-                difference += f" [{line['low']:+.1f}, {line['high']:+.1f}]"
-            spread = "" if line["sd"] is None else f" ± {line['sd']:.1f}"
-            print(f"| {line['arm']} | {line['protocol']} | {line['mean']:.1f}{spread} | {line['n']} | {difference} "
-                  f"| {line['against'] or ''} | {f'{statistics.fmean(ess):.2f}' if ess else ''} "
-                  f"| {statistics.fmean(r['seconds'] for r in own):.0f} | {max(r['peak_bytes'] for r in own) / 1e9:.2f} |")  # fmt: skip
+            print(f"| {' | '.join(cells(line, results['rows']))} |")
+
+
+def cells(line: dict, rows: list[dict]) -> list[str]:
+    own = [r for r in rows if (r["arm"], r["protocol"]) == (line["arm"], line["protocol"])]
+    ess = [r["ess"] for r in own if r["ess"] is not None]
+    difference = "" if line["difference"] is None else f"{line['difference']:+.1f}"
+    if line["low"] is not None:
+        difference += f" [{line['low']:+.1f}, {line['high']:+.1f}]"
+    accuracy = f"{line['mean']:.1f}" + ("" if line["sd"] is None else f" ± {line['sd']:.1f}")
+    return [
+        line["arm"],
+        line["protocol"],
+        accuracy,
+        str(line["n"]),
+        difference,
+        line["against"] or "",
+        f"{statistics.fmean(ess):.2f}" if ess else "",
+        f"{statistics.fmean(r['seconds'] for r in own):.0f}",
+        f"{max(r['peak_bytes'] for r in own) / 1e9:.2f}",
+    ]
 
 
 def main() -> None:
