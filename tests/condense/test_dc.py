@@ -161,6 +161,13 @@ def test_infinite_temperature_is_the_base_method(bag, where):
     assert [e.ess for e in weighted.events] == [1.0] * 6
 
 
+@pytest.mark.parametrize("kind", ["influence", "shuffled", "flipped", "loss"])
+def test_infinite_temperature_gives_the_image_gradient_of_dc(kind):
+    case = Float64()
+    for plain, weighted in zip(case.match(Weighting()), case.match(Weighting(kind, tau=float("inf"))), strict=True):
+        torch.testing.assert_close(weighted.image_gradient(), plain.image_gradient(), rtol=1e-9, atol=1e-14)
+
+
 def test_weights_of_one_are_bit_for_bit_the_plain_mean():
     """The two forms of the real gradient: given no weights, and given ones."""
     case = Float64()
