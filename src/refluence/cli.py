@@ -12,20 +12,20 @@ from importlib import import_module
 from refluence import __version__
 from refluence.errors import InputError, RunError
 
-USAGE = f"""Refluence {__version__}: find which training instances matter, and make training small with it.
+USAGE = f"""Refluence {__version__}: find which training instances matter, make training small
 
-  refluence compare    several methods on your data, an honest verdict  (start here)
+  refluence compare    several methods, an honest verdict   (start here)
   refluence distill    one small set from your data
   refluence score      which real instances drive a distilled set
-  refluence evaluate   judge a distilled set again: other protocol, other network
+  refluence evaluate   judge a set again: other protocol, other network
   refluence report     write the page of a run again
   refluence export     a distilled set as image folder, Parquet or tensors
   refluence repeat     run a folder's configuration again: is it the same?
   refluence estimate   time, memory and bytes of a run before you start it
   refluence ls         methods, weights, protocols, models, recipes
 
-Try:  refluence compare --data digits --ipc 10 --methods random dc dc+influence \\
-                        --seeds 3 --out runs/first
+Try:  refluence compare --data digits --methods random dc dc+influence \\
+                        --ipc 10 --seeds 3 --out runs/first
 Help: refluence COMMAND --help"""
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 SMALLER = (

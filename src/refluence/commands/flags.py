@@ -56,9 +56,9 @@ class CompareTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(CompareTask, SizeFlags, EvaluationFlags, SourceFlags, LongFlags):
-    """Run several methods on your data with the same seeds and say, with intervals, which one helped.
+    """Run several methods with the same seeds; say, with intervals, which one helped.
 
-    Example:
+    For example:
       refluence compare --data digits --ipc 10 --methods random dc dc+influence \\
                         --seeds 5 --out runs/demo
     """
@@ -88,7 +88,7 @@ class DistillTask:
 class Distill(DistillTask, SizeFlags, EvaluationFlags, SourceFlags, LongFlags):
     """Make one small set from your data and judge it.
 
-    Example:
+    For example:
       refluence distill --data digits --weights influence --ipc 10 --out runs/digits
     """
 
@@ -113,9 +113,9 @@ class ScoreTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Score(ScoreTask, SourceFlags, MachineFlags):
-    """Score every real training instance by its influence on the objective of a distilled set.
+    """Score every real training instance by its influence on a distilled set.
 
-    Example:
+    For example:
       refluence score --distilled runs/digits --out scores.parquet
     """
 
@@ -157,9 +157,9 @@ class EvaluateTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(EvaluateTask, MachineFlags):
-    """Judge a distilled set again: another protocol, another network, more networks.
+    """Judge a distilled set again: other protocol, other network, more networks.
 
-    Example:
+    For example:
       refluence evaluate runs/digits --protocol dsa-cpu --nets 5
     """
 
@@ -174,19 +174,19 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a distilled set for other tools: an image folder, Parquet, or plain tensors."""
+    """Write a distilled set for other tools: image folder, Parquet or plain tensors."""
 
     folder: Run
     """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
-    format: Literal["imagefolder", "parquet", "tensors"] = "imagefolder"
-    """imagefolder and parquet round to 8-bit pixels, which costs accuracy; the tensors lie beside them."""
+    format: Annotated[Literal["imagefolder", "parquet", "tensors"], arg(metavar="NAME")] = "imagefolder"
+    """imagefolder, parquet or tensors. The first two round to 8-bit pixels, which costs accuracy; tensors lie beside them."""
     out: OtherFolder = None
     """Folder to write (default: DIR/export-FORMAT)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """Run a folder's config.json again, into a new folder, and say whether the outcome is the same bit for bit."""
+    """Run a folder's config.json again: is the outcome the same bit for bit?"""
 
     folder: Run
     """Folder of a finished run."""

@@ -47,12 +47,13 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
         for event in session.reporter.track(_steps(work, unit, folder), unit.what, unit.settings.iterations, work.step):
             spent.step(event.ess)
             metrics.write({**asdict(event), "seconds": round(spent.seconds, 3)})
-            if time.monotonic() - last >= session.checkpoint_seconds:
+            if time.monotonic() - last >= session.checkpoint_seconds and _finite(work):
                 checkpoint.save(folder, work.state(), spent.state())
                 last = time.monotonic()
     finally:
         metrics.close()
-    _check_finite(work, unit, folder)
+    if not bool(work.images.isfinite().all()):
+        raise _stopped(unit, folder, f"the images are not finite after iteration {work.step - 1}")
     checkpoint.save(folder, work.state(), spent.state())
     card = {**_card(unit, dataset), "iterations": unit.settings.iterations, **spent.summary(unit.settings.iterations)}
     if unit.weighting.kind in ("influence", "shuffled", "flipped"):
@@ -70,20 +71,22 @@ def _steps(work: Distillation, unit: Unit, folder: Path) -> Iterator[Step]:
     """The steps that are left; numbers that are no longer finite end the run with its iteration and last checkpoint."""
     try:
         yield from work.steps()
-    except (RunError, InputError) as error:  # InputError: scores that cannot be made weights
-        raise _stopped(unit, folder, work.step, str(error)) from None
+    except RunError as error:
+        raise _stopped(unit, folder, str(error)) from None
+    except InputError as error:  # scores that cannot be made weights
+        raise _stopped(unit, folder, f"{error} at iteration {work.step}") from None
 
 
-def _check_finite(work: Distillation, unit: Unit, folder: Path) -> None:
-    if not bool(work.images.isfinite().all()):
-        raise _stopped(unit, folder, work.step, "the distilled images are not finite")
+def _finite(work: Distillation) -> bool:
+    """Whether a checkpoint taken now could be gone on from: the next step may not have noticed yet."""
+    return all(bool(tensor.isfinite().all()) for tensor in work.state().values())
 
 
-def _stopped(unit: Unit, folder: Path, step: int, why: str) -> RunError:
+def _stopped(unit: Unit, folder: Path, why: str) -> RunError:
     saved = checkpoint.load(folder)
     good = f"{folder / checkpoint.NAME}, after {int(saved[0]['step'])} iterations" if saved else "none yet"
     return RunError(
-        f"{unit.what} stopped at iteration {step}: {why}; last good checkpoint: {good}. "
+        f"{unit.what}: {why}; last good checkpoint: {good}. "
         "A smaller image_lr (as in dc:image_lr=.01), or --precision fp32, may help, in a new folder"
     )
 

@@ -21,10 +21,12 @@ from refluence.errors import InputError
 ESTIMATE = "estimate"
 ESTIMATE_HELP = """usage: refluence estimate compare|distill FLAGS
 
-Measure a few steps and say what the whole run would take: seconds, peak memory, bytes to be stored. Nothing is written.
-The flags are those of the command; --out is not needed.
+Measure a few steps and say what the whole run would take: time, peak memory,
+bytes to be stored. Nothing is written. The flags are those of the command;
+--out is not needed.
 
-Example: refluence estimate distill --data digits --weights influence --ipc 10"""
+For example:
+  refluence estimate distill --data digits --weights influence --ipc 10"""
 TITLES = {"Task": "main", "Size": "size", "Evaluation": "evaluation", "Source": "data", "Machine": "machine", "Long": "machine"}
 
 

@@ -1,0 +1,186 @@
+"""The command line as such: help that a newcomer can read, errors of one line, exit codes."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import refluence
+from cli_fixtures import DIGITS
+from refluence.cli import main
+from refluence.commands.flags import COMMANDS
+from refluence.errors import RunError
+
+FIRST = {
+    "compare": ["--data", "--methods", "--ipc", "--seeds", "--out", "--resume"],
+    "distill": ["--data", "--method", "--weights", "--ipc", "--out", "--resume"],
+    "score": ["--distilled", "--data", "--out"],
+    "evaluate": ["--protocol", "--nets", "--split"],
+    "export": ["--format", "--out"],
+    "repeat": ["--out", "--resume"],
+}
+
+
+def said(capsys, *words):
+    capsys.readouterr()
+    try:
+        code = main(list(words))
+    except SystemExit as stop:
+        code = stop.code or 0
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "estimate"])
+def test_help_fits_a_terminal_and_begins_with_what_matters(capsys, command):
+    code, out, err = said(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "{None}" not in out
+    assert "default: None" not in out
+    flags = [flag for flag in re.findall(r"^\W{1,2}(--[a-z][a-z-]*)", out, re.M)]
+    assert flags[: len(FIRST.get(command, []))] == FIRST.get(command, [])
+
+
+@pytest.mark.parametrize("command", ["compare", "distill"])
+def test_help_comes_in_groups_and_every_flag_is_explained(capsys, command):
+    _, out, _ = said(capsys, command, "--help")
+    assert re.findall(r"^\W*(\w+) options", out, re.M) == ["main", "size", "evaluation", "data", "machine"]
+    for flag in ("--seed", "--device", "--threads", "--precision", "--compile", "--no-compile", "--resume", "--quiet"):
+        assert flag in out
+    for line in re.findall(r"^\W{1,2}--[a-z].*\n.*", out, re.M):  # an explanation stands beside the flag or below it
+        assert re.search(r"--[a-z-]+( \S+| \[.*\]|, --\S+)?\W+[A-Za-z]", line), line
+
+
+def test_the_examples_in_the_help_are_commands_that_can_be_read(capsys):
+    from refluence.commands.parse import parse
+
+    for command in ("compare", "distill", "score", "evaluate"):
+        _, out, _ = said(capsys, command, "--help")
+        example = re.search(r"For example:\n(.*?)\n\n", out, re.S)[1].replace("\\\n", " ").split()
+        name, flags = parse(example[1:])
+        assert name == command
+        assert isinstance(flags, COMMANDS[command])
+
+
+def test_version_and_usage(capsys):
+    assert said(capsys, "--version") == (0, f"refluence {refluence.__version__}\n", "")
+    code, out, _ = said(capsys, "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for command in [*COMMANDS, "estimate"]:
+        assert f"refluence {command} " in out
+    assert said(capsys)[0] == 2, "no command at all is a mistake"
+
+
+def test_the_module_runs_as_a_program():
+    for words, code in ((["--version"], 0), (["distil"], 2)):
+        done = subprocess.run([sys.executable, "-m", "refluence", *words], capture_output=True, text=True)
+        assert done.returncode == code
+    assert done.stderr.startswith("refluence: unknown command 'distil': did you mean distill?")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["frobnicate"], "unknown command 'frobnicate'"),
+        (["evalute"], "did you mean evaluate?"),
+        (["distill"], "--data and --out are missing"),
+        (["distill", "--data", "digits"], "--out is missing"),
+        (["compare", "--data", "digits", "--out", "x"], "--methods is missing"),
+        (["compare", "--data", "digits", "--out", "x", "--methods"], "--methods names no arm"),
+        (["evaluate"], "DIR is missing"),
+        (["distill", "--data", "digits", "--out", "x", "--iteratons", "3"], "did you mean --iterations?"),
+        (["distill", "--data", "digits", "--out", "x", "--width", "wide"], "--width wide: expected a whole number"),
+        (["distill", "--data", "digits", "--out", "x", "--ipc", "2.5"], "--ipc 2.5: expected a whole number"),
+        (["distill", "--data", "digits", "--out", "x", "--checkpoint-seconds", "soon"], "expected a number"),
+        (["distill", "--data", "digits", "--out", "x", "--size", "big"], "--size big: choose one of cpu, paper"),
+        (["distill", "--data", "digits", "--out", "x", "--norm", "layer"], "choose one of instance, group, batch, none"),
+        (["export", "x", "--format", "zip"], "--format zip: choose one of imagefolder, parquet, tensors"),
+        (["distill", "--data"], "--data needs a value"),
+        (["estimate", "report", "x"], "estimate distill"),
+    ],
+)
+def test_a_mistyped_command_is_one_line(capsys, monkeypatch, tmp_path, words, expected):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = said(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert expected in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_estimate_takes_the_flags_of_both_commands():
+    from refluence.commands.parse import parse
+
+    name, flags = parse(["estimate", "compare", "--data", "digits", "--methods", "dc"])
+    assert (name, type(flags)) == ("estimate", COMMANDS["compare"])
+    assert type(parse(["estimate", "--data", "digits", "--out=x"])[1]) is COMMANDS["distill"]
+
+
+def failing(monkeypatch, error):
+    def run(flags):
+        raise error
+
+    monkeypatch.setattr("refluence.commands.ls.run", run)
+
+
+CPU = "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4000000 bytes."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError(CPU),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_out_of_memory_names_the_flags_that_help(capsys, monkeypatch, error):
+    failing(monkeypatch, error)
+    code, _, err = said(capsys, "ls")
+    assert code == 1
+    assert err.count("\n") == 1
+    for flag in ("--real-batch", "--batch", "--width", "--precision bf16"):
+        assert flag in err
+
+
+def test_an_unexpected_error_keeps_its_traceback_and_says_whose_it_is(capsys, monkeypatch):
+    failing(monkeypatch, ZeroDivisionError("by nought"))
+    code, _, err = said(capsys, "ls")
+    assert code == 1
+    assert "Traceback" in err
+    assert "ZeroDivisionError: by nought" in err
+    assert "a bug of Refluence" in err.splitlines()[-1]
+
+
+def test_an_ordinary_runtime_error_is_not_taken_for_want_of_memory(capsys, monkeypatch):
+    failing(monkeypatch, RuntimeError("shapes do not fit"))
+    assert "a bug of Refluence" in said(capsys, "ls")[2]
+
+
+def test_a_failed_run_and_ctrl_c_have_codes_of_their_own(capsys, monkeypatch):
+    failing(monkeypatch, RunError("diverged\nat iteration 7"))
+    assert said(capsys, "ls") == (1, "", "refluence: diverged at iteration 7\n")
+    failing(monkeypatch, KeyboardInterrupt())
+    code, _, err = said(capsys, "ls")
+    assert (code, err.count("\n")) == (130, 1)
+    assert "--resume" in err
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    ls = subprocess.Popen([sys.executable, "-m", "refluence", "ls"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ls.stdout.close()
+    _, err = ls.communicate(timeout=60)
+    assert (ls.returncode, err) == (0, b"")
+
+
+def test_flags_of_the_fixtures_exist():
+    from refluence.commands.parse import parse
+
+    assert parse(["distill", *DIGITS, "--out", "x"])[1].width == 8
