@@ -13,7 +13,7 @@ from refluence.condense.loop import Distillation
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
-from refluence.influence.weighting import Weighting
+from refluence.influence.weighting import Weighting, weights
 from refluence.matching.statistics import synthetic_gradient
 from refluence.models import ModelSpec, build
 from refluence.run.seeds import streams
@@ -221,6 +221,23 @@ def test_memory_blends_the_running_means_into_the_scores():
     table.visits.fill_(10**9)
     remembered = case.match(Weighting("influence", memory=0.999), table=table)[0].omega
     assert remembered.argsort().tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("bag", ["class", "batch", "all"])
+def test_a_bag_is_standardised_as_a_whole_and_weights_have_mean_one_in_it(bag):
+    case, table = Float64(), RunningInfluence(18)
+    matches = case.match(Weighting("influence", bag=bag), table=table)
+    again = case.match(Weighting("influence", bag=bag, refresh=2), 1, table)  # from the running means alone
+    for a, b in zip(matches, again, strict=True):
+        torch.testing.assert_close(a.omega, b.omega, rtol=1e-6, atol=1e-8)
+    whole = torch.cat([m.omega for m in matches])
+    groups = [m.omega for m in matches] if bag == "class" else [whole]
+    for omega in groups:
+        torch.testing.assert_close(omega.mean(), torch.ones((), dtype=torch.float64))
+    if bag != "class":
+        expected = weights(table.raw, Weighting("influence"))
+        torch.testing.assert_close(whole, expected, rtol=1e-6, atol=1e-8)
+        assert abs(float(matches[0].omega.mean()) - 1) > 1e-3  # classes compete
 
 
 def test_the_implicit_term_is_zero_for_dc_and_asking_for_it_alone_says_so():

@@ -52,12 +52,17 @@ class Match:
         return torch.autograd.grad(outputs, self.batch.images, [self.cotangent[n] for n in self.batch.a])[0]
 
 
+def check(method: Method, weighting: Weighting) -> None:
+    """Refuse weights that this method cannot have (`InputError`)."""
+    if weighting.terms == "implicit":
+        raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks train on the synthetic set")
+
+
 class RealSide:
     """Weights and statistics of real batches; its state is the table of running influence."""
 
     def __init__(self, method: Method, weighting: Weighting, table: RunningInfluence, compute: Compute | None = None):
-        if weighting.terms == "implicit":
-            raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks train on the synthetic set")
+        check(method, weighting)
         self.method, self.weighting, self.table, self.compute = method, weighting, table, compute or Compute()
 
     def match(
@@ -76,54 +81,52 @@ class RealSide:
         if self.weighting.bag == "class":
             for batch in batches:
                 kept, scores = self._measure(net, batch, step)
-                yield self._distance(plain, batch, self._class_weights(batch, scores, generator), kept)
+                (omega,) = self._weights([batch], scores, generator)
+                yield self._distance(plain, batch, omega, kept)
             return
         held = list(batches)
-        scored = [self._measure(net, batch, step)[1] for batch in held]
-        for batch, omega in zip(held, self._joint_weights(held, scored, generator), strict=True):
+        scored = [s for batch in held if (s := self._measure(net, batch, step)[1]) is not None]
+        omegas = self._weights(held, torch.cat(scored) if scored else None, generator)
+        for batch, omega in zip(held, omegas, strict=True):
             yield self._distance(plain, batch, omega, None)
 
     def _measure(self, net: nn.Module, batch: ClassBatch, step: int) -> tuple[Capture | None, Tensor | None]:
-        """Scores `(n,)` of this step's real batch, where this step measures any; entered in the running means."""
+        """Scores `(n,)` of this step's real batch, where this step measures any."""
         if self.weighting.kind == "uniform" or step % self.weighting.refresh:
             return None, None
         with self.compute.autocast():
             kept = capture(net, batch.x, batch.y, names=set(batch.a))
         if self.weighting.kind == "loss":
-            scores = kept.losses
-        else:
-            _, direction = second_derivative(self.method.discrepancy, batch.a, kept.gradient(None))
-            scores = explicit(kept, direction)
-        self.table.add(batch.positions, scores, standardise(scores, self.weighting.standardise))
-        return kept, scores
+            return kept, kept.losses
+        _, direction = second_derivative(self.method.discrepancy, batch.a, kept.gradient(None))
+        return kept, explicit(kept, direction)
 
-    def _class_weights(self, batch: ClassBatch, scores: Tensor | None, generator: torch.Generator) -> Tensor | None:
-        if self.weighting.kind == "uniform":
-            return None
-        return weights(self._remembered(batch.positions, scores), self.weighting, generator)
+    def _weights(
+        self, batches: list[ClassBatch], scores: Tensor | None, generator: torch.Generator
+    ) -> list[Tensor] | list[None]:
+        """omega of each batch of one bag; `scores` are theirs, one after the other, where this step measured any.
 
-    def _remembered(self, positions: Tensor, fresh: Tensor | None) -> Tensor:
-        """Scores `(n,)`: fresh ones, blended with the running means by `memory`; between measurements the running means."""
-        running, memory = self.table.standardised[positions], self.weighting.memory
-        if fresh is None:
-            return running
-        return memory * running.to(fresh) + (1 - memory) * standardise(fresh) if memory else fresh
-
-    def _joint_weights(
-        self, batches: list[ClassBatch], scored: list[Tensor | None], generator: torch.Generator
-    ) -> list[Tensor | None]:
-        """Weights over all classes of the batch (`batch`) or over every instance scored so far (`all`)."""
+        New scores enter the running means, standardised in this bag. Between measurements the running means stand for
+        them; `memory` blends both; `bag="all"` weighs every instance seen so far by its running mean.
+        """
         if self.weighting.kind == "uniform":
             return [None] * len(batches)
-        sizes = [len(b.positions) for b in batches]
-        positions = torch.cat([b.positions for b in batches])
+        positions, table, how = torch.cat([b.positions for b in batches]), self.table, self.weighting.standardise
+        if scores is not None:
+            table.add(positions, scores, standardise(scores, how))
         if self.weighting.bag == "all":
-            seen = self.table.visits > 0
-            omega = torch.ones(len(seen), dtype=torch.float64)
-            omega[seen] = weights(self.table.raw[seen], self.weighting, generator)
-            return list(omega[positions].to(batches[0].x).split(sizes))
-        fresh = None if scored[0] is None else torch.cat([s for s in scored if s is not None])
-        return list(weights(self._remembered(positions, fresh), self.weighting, generator).split(sizes))
+            seen = table.visits > 0
+            every = torch.ones(len(seen), dtype=torch.float64)
+            every[seen] = weights(table.standardised[seen], self.weighting, generator)
+            omega = every[positions]
+        else:
+            running, memory = table.standardised[positions], self.weighting.memory
+            if scores is None:
+                scores = running
+            elif memory:
+                scores = memory * running.to(scores) + (1 - memory) * standardise(scores, how)
+            omega = weights(scores, self.weighting, generator)
+        return list(omega.split([len(b.positions) for b in batches]))
 
     def _distance(self, net: nn.Module, batch: ClassBatch, omega: Tensor | None, kept: Capture | None) -> Match:
         names = list(batch.a)

@@ -18,6 +18,7 @@ from refluence.condense.loop import Rng, train_on_synthetic
 from refluence.data.dataset import Dataset
 from refluence.influence.capture import capture
 from refluence.influence.distillation import RunningInfluence
+from refluence.matching import augment
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.models import ModelSpec, build
 
@@ -50,12 +51,14 @@ def influence(
     images, labels = images.to(device), labels.to(device)
     table, losses = RunningInfluence(len(dataset.train)), RunningInfluence(len(dataset.train))
     synthetic = torch.zeros(len(images), dtype=torch.float64)
+    augmentation = augment.parse(settings.augmentation) if settings.augmentation else None
     where, net, at = points(nets, settings.outer), None, (-1, 0)
     for point in track(where):
         if point[0] != at[0]:
             net, at = build(spec, rng("scoring-network", point[0]), device), (point[0], 0)
         while at[1] < point[1]:
-            train_on_synthetic(net, images, labels, settings, rng("scoring-inner", point[0] * settings.outer + at[1]))
+            generator = rng("scoring-inner", point[0] * settings.outer + at[1])
+            train_on_synthetic(net, images, labels, settings, generator, augmentation)
             at = (at[0], at[1] + 1)
         net.eval()
         names = {n for n, p in net.named_parameters() if method.discrepancy.uses(p)}
@@ -64,7 +67,7 @@ def influence(
             small = capture(net, images[of_class], labels[of_class], names=names)
             positions = dataset.train.members(c)
             if not whole:
-                order = torch.randperm(len(positions), generator=rng("scoring-batch", point[0] * 1000 + c))
+                order = torch.randperm(len(positions), generator=rng("scoring-batch", point[0] * len(dataset.classes) + c))
                 positions = positions[order[: settings.real_batch]]
             a, b = small.gradient(), _mean_gradient(net, dataset, positions, c, names, device)
             for chunk in positions.split(settings.real_batch):
