@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 import torch
-from cli_fixtures import DIGITS, lines, pictures, read, tree, without_seconds
 from safetensors.torch import load_file
 
+from cli_fixtures import DIGITS, lines, pictures, read, tree, without_seconds
 from refluence.condense.loop import Distillation
 from refluence.files import write_json
 from refluence.run import checkpoint

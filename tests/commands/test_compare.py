@@ -1,0 +1,209 @@
+"""`compare`: controls, units that stand alone, processes, resume, equal seconds."""
+
+import shutil
+
+import pytest
+
+from cli_fixtures import DIGITS, read, tree, without_seconds
+from refluence.commands import equal_seconds
+from refluence.commands.arms import parse_arm, with_controls
+from refluence.errors import InputError, RunError
+
+WORDS = ("compare", *DIGITS, "--methods", "random", "dc+influence", "--iterations", "4", "--seeds", "2")
+ARMS = ["random", "dc", "dc+influence", "dc+shuffled"]
+
+
+def images(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("images.safetensors"))}
+
+
+def test_the_folder_of_a_comparison(compared_once):
+    results = read(compared_once / "results.json")
+    assert [(row["arm"], row["seed"]) for row in results["rows"]] == [(arm, seed) for seed in (0, 1) for arm in ARMS]
+    wanted = {"arm", "seed", "accuracy", "nets", "seconds", "peak_bytes", "stored_bytes", "ess"}
+    assert all(wanted <= set(row) for row in results["rows"])
+    pairs = [(line["arm"], line["against"]) for line in results["summary"]]
+    assert pairs == [
+        ("random", None),
+        ("dc", "random"),
+        ("dc+influence", "dc"),
+        ("dc+influence", "dc+shuffled"),
+        ("dc+shuffled", "dc"),
+    ]
+    assert results["verdict"].startswith("influence weights: ")
+    assert (compared_once / "report.html").exists()
+    for arm in ARMS:
+        for seed in "01":
+            assert (compared_once / "units" / arm / seed / "distilled" / "card.json").exists()
+    sets = images(compared_once)
+    assert len(set(sets.values())) == len(sets) == 8, "no two units came out alike"
+
+
+def test_a_unit_is_the_distill_run_with_the_same_flags(refluence, compared_once, tmp_path):
+    words = ("distill", *DIGITS, "--weights", "influence", "--iterations", "4", "--seed", "1", "--out", tmp_path / "run")
+    assert refluence(*words).code == 0
+    unit = compared_once / "units" / "dc+influence" / "1"
+    for name in ("distilled/images.safetensors", "scores.parquet"):
+        assert (unit / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+    ours, theirs = read(unit / "config.json"), read(tmp_path / "run" / "config.json")
+    assert ours["resolved"] == theirs["resolved"]
+    differing = {k for k, v in ours["arguments"].items() if theirs["arguments"][k] != v}
+    assert differing <= {"out"}
+
+
+def test_a_finished_comparison_is_left_alone_and_shown_again(refluence, compared):
+    before = tree(compared)
+    said = refluence(*WORDS, "--workers", "1", "--out", compared, "--resume")
+    assert said.code == 0
+    assert "nothing to do" in said.out
+    assert read(compared / "results.json")["verdict"] in said.out
+    assert tree(compared) == before
+
+
+def test_resume_makes_only_what_is_missing(refluence, compared, compared_once):
+    for name in ("results.json", "report.html"):
+        (compared / name).unlink()
+    gone = compared / "units" / "dc+shuffled" / "1"
+    shutil.rmtree(gone)
+    (compared / "units" / "dc" / "1" / "evaluation.json").unlink()
+    before = tree(compared / "units")
+    assert refluence(*WORDS, "--workers", "1", "--out", compared, "--resume").code == 0
+    after = tree(compared / "units")
+    rewritten = {name for name in before if before[name] != after[name]}
+    assert rewritten == {"dc/1/distilled/card.json"}, "judged once more, and counted; nothing else is touched"
+    assert images(compared) == images(compared_once)
+    assert without_seconds(read(compared / "results.json")) == without_seconds(read(compared_once / "results.json"))
+
+
+def test_a_report_alone_does_not_make_a_comparison_finished(refluence, compared):
+    (compared / "results.json").unlink()
+    assert refluence(*WORDS, "--workers", "1", "--out", compared, "--resume").code == 0
+    assert (compared / "results.json").exists()
+
+
+def test_another_comparison_in_the_folder_is_refused(refused, compared):
+    before = tree(compared)
+    resume = ("--workers", "1", "--out", compared, "--resume")
+    assert "seeds is [0, 1] there, [0, 1, 2] here" in refused(*WORDS, *resume, "--seeds", "3")
+    assert "arms.dc+loss is missing" in refused(*WORDS, *resume, "--methods", "random", "dc+influence", "dc+loss")
+    assert "equal_seconds is False there, True here" in refused(*WORDS, *resume, "--equal-seconds")
+    assert "real_batch is 16 there, 17 here" in refused(*WORDS, *resume, "--real-batch", "17")
+    assert tree(compared) == before
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_bits_and_pass_errors_on(refluence, compared_once, tmp_path):
+    said = refluence(*WORDS, "--workers", "2", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    assert images(tmp_path / "run") == images(compared_once)
+    rows = [without_seconds(read(folder / "results.json")["rows"]) for folder in (tmp_path / "run", compared_once)]
+    assert rows[0] == rows[1]
+    words = ("compare", *DIGITS, "--methods", "dc:image_lr=1e30", "--iterations", "4", "--seeds", "2", "--workers", "2")
+    said = refluence(*words, "--out", tmp_path / "spoilt")
+    assert said.code == 1
+    assert len(said.err.strip().splitlines()) == 1, said.err
+    assert "dc:image_lr=1e30 seed 0" in said.err
+    assert "not finite" in said.err
+
+
+def test_errors_survive_the_way_between_processes():
+    import pickle
+
+    for error in (InputError("a: b"), RunError("at iteration 3")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_controls_come_along_once():
+    names = [arm.name for arm in with_controls(["dc+influence:tau=.1,image_lr=1", "dc", "random"], True)]
+    assert names == [
+        "dc:image_lr=1",
+        "dc+influence:tau=.1,image_lr=1",
+        "dc+shuffled:tau=.1,image_lr=1",
+        "dc",
+        "random",
+    ]
+    assert [arm.name for arm in with_controls(["dc+influence", "dc+influence"], False)] == ["dc+influence"]
+    assert parse_arm("dc+uniform").name == "dc"
+
+
+# -- equal seconds
+
+
+@pytest.fixture
+def equal(refluence, tmp_path, monkeypatch):
+    """A comparison with equal seconds, of which the influence arm is said to have taken `ratio` times as long."""
+
+    def run(ratio, *more):
+        real = equal_seconds.decide
+
+        def decide(made, rows):
+            slow = [{**row, "seconds": ratio if "influence" in row["arm"] else 1.0} for row in rows]
+            return real(made, slow)
+
+        monkeypatch.setattr(equal_seconds, "decide", decide)
+        words = (*WORDS, "--workers", "1", "--equal-seconds", "--out", tmp_path / "equal", *more)
+        said = refluence(*words)
+        assert said.code == 0, said.err
+        return tmp_path / "equal", said
+
+    return run
+
+
+def test_the_base_at_equal_seconds_is_an_arm_and_a_reference(equal):
+    folder, said = equal(2.5)
+    decided = read(folder / "equal_seconds.json")["dc+influence"]
+    assert decided == {"seconds": 2.5, "base_seconds": 1.0, "ratio": 2.5, "iterations": 10}
+    results = read(folder / "results.json")
+    extra = [row for row in results["rows"] if row["arm"] == "dc:equal_seconds=influence"]
+    assert [row["seed"] for row in extra] == [0, 1]
+    assert [row["iterations"] for row in extra] == [10, 10]
+    pairs = [(line["arm"], line["against"]) for line in results["summary"]]
+    assert ("dc+influence", "dc:equal_seconds=influence") in pairs
+    assert ("dc:equal_seconds=influence", "random") in pairs
+    assert "over uniform at equal seconds" in results["verdict"]
+    assert any("2.50 times the seconds" in note and "10 iterations" in note for note in results["notes"])
+    assert "equal_seconds" in said.out
+    sets = images(folder)
+    assert sets["units/dc@equal_seconds=influence/0/distilled/images.safetensors"] not in [
+        v for k, v in sets.items() if k.startswith("units/dc/")
+    ]
+
+
+def test_resume_keeps_the_iterations_that_were_measured(equal):
+    folder, _ = equal(2.5)
+    (folder / "results.json").unlink()
+    shutil.rmtree(folder / "units" / "dc@equal_seconds=influence" / "1")
+    before = tree(folder / "units")
+    kept = images(folder)
+    equal(7.0, "--resume")  # another measurement would now say 28 iterations
+    assert read(folder / "equal_seconds.json")["dc+influence"]["iterations"] == 10
+    after = tree(folder / "units")
+    assert {k: after[k] for k in before} == before
+    assert {k: v for k, v in images(folder).items() if k in kept} == kept
+    assert [r["iterations"] for r in read(folder / "results.json")["rows"] if "equal" in r["arm"]] == [10, 10]
+
+
+def test_weights_that_cost_nothing_need_no_such_arm(equal):
+    folder, _ = equal(1.04)
+    results = read(folder / "results.json")
+    assert not [row for row in results["rows"] if "equal" in row["arm"]]
+    assert any("no arm at equal seconds is needed" in note for note in results["notes"])
+
+
+def test_a_unit_at_equal_seconds_can_be_repeated_and_judged(refluence, equal, tmp_path):
+    folder, _ = equal(2.0)
+    unit = folder / "units" / "dc@equal_seconds=influence" / "1"
+    said = refluence("repeat", unit, "--out", tmp_path / "again")
+    assert "1 distilled set: the same bit for bit" in said.out, said
+    assert refluence("evaluate", unit, "--nets", "1", "--split", "val", "--quiet").code == 0
+
+
+def test_each_influence_arm_has_its_own(equal):
+    folder, _ = equal(3.0, "--methods", "dc+influence", "dc+influence:tau=.1,sign=-1", "--seeds", "1")
+    names = ["dc:equal_seconds=influence", "dc:equal_seconds=influence,tau=.1,sign=-1"]
+    rows = read(folder / "results.json")["rows"]
+    assert [row["arm"] for row in rows if "equal" in row["arm"]] == names
+    pairs = [(line["arm"], line["against"]) for line in read(folder / "results.json")["summary"]]
+    assert ("dc+influence:tau=.1,sign=-1", names[1]) in pairs
+    assert ("dc+influence", names[1]) not in pairs

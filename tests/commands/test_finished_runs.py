@@ -1,0 +1,172 @@
+"""evaluate, score, export, report, repeat, estimate and ls, as a user calls them."""
+
+import re
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file
+
+from cli_fixtures import DIGITS, TINY, pictures, read, tree
+
+ONE = ("--nets", "1", "--quiet", "--threads", "1")
+
+
+def test_evaluate_appends_beside_the_first_result(refluence, distilled):
+    first = read(distilled / "evaluation.json")["evaluations"]
+    said = refluence("evaluate", distilled, "--nets", "2", "--epochs", "1", "--threads", "1", "--quiet", "--save-model")
+    assert said.code == 0, said.err
+    found = read(distilled / "evaluation.json")["evaluations"]
+    assert found[: len(first)] == first
+    new = found[-1]
+    assert new["protocol"] == "iwd-cpu:epochs=1", "the run's own protocol, with the flag's epochs"
+    assert (new["nets"], new["split"], new["width"], new["norm"], new["source"]) == (2, "test", 8, "instance", "digits")
+    assert f"{new['accuracy']:.1f} % test accuracy" in said.out
+    assert read(distilled / "distilled" / "card.json")["test_uses"] == 2
+    assert load_file(distilled / "model.safetensors")["classifier.weight"].shape == (10, 8 * 4 * 4)
+
+
+def test_evaluate_on_validation_leaves_the_test_split_alone(refluence, distilled):
+    words = ("evaluate", distilled, "--split", "val", "--protocol", "dc-cpu", "dsa-cpu", "--epochs", "1", "--width", "4")
+    assert refluence(*words, "--norm", "none", "--model", "convnet2", *ONE).code == 0
+    found = read(distilled / "evaluation.json")["evaluations"][1:]
+    assert [(e["protocol"], e["split"], e["model"], e["width"], e["norm"]) for e in found] == [
+        (f"{name}:epochs=1", "val", "convnet2", 4, "none") for name in ("dc-cpu", "dsa-cpu")
+    ]
+    assert read(distilled / "distilled" / "card.json")["test_uses"] == 1
+
+
+def test_evaluate_with_resume_leaves_out_what_is_there(refluence, distilled):
+    words = ("evaluate", distilled, "--epochs", "1", *ONE, "--resume")
+    assert "nothing to do" not in refluence(*words).out
+    before = tree(distilled)
+    said = refluence(*words)
+    assert (said.code, "nothing to do" in said.out) == (0, True)
+    assert tree(distilled) == before
+    assert "nothing to do" not in refluence(*words, "--seed", "5").out
+
+
+def test_a_finished_run_stays_finished_after_evaluate(refluence, distilled):
+    assert refluence("evaluate", distilled, "--epochs", "1", *ONE).code == 0
+    words = ("distill", *DIGITS, "--weights", "influence", "--iterations", "6", "--protocol", "iwd-cpu", "--out", distilled)
+    said = refluence(*words, "--resume")
+    assert "nothing to do" in said.out
+    assert said.out.count("test accuracy") == 1, "the run's own result, not those appended later"
+
+
+def test_evaluate_on_another_source(refluence, tmp_path):
+    data, other = pictures(tmp_path / "pets"), pictures(tmp_path / "more", count=20)
+    words = ("distill", "--data", data, "--ipc", "2", *TINY, "--method", "random", "--out", tmp_path / "run")
+    assert refluence(*words).code == 0
+    said = refluence("evaluate", tmp_path / "run", "--data", other, "--epochs", "1", *ONE)
+    assert said.code == 0, said.err
+    assert read(tmp_path / "run" / "evaluation.json")["evaluations"][-1]["source"] == str(other)
+
+
+@pytest.mark.parametrize("where", ["run", "unit"])
+def test_score_every_training_instance(refluence, distilled, compared, tmp_path, where):
+    folder = distilled if where == "run" else compared / "units" / "dc" / "0"
+    out = tmp_path / "new" / "scores.parquet"
+    said = refluence("score", "--distilled", folder, "--out", out, *ONE)
+    assert said.code == 0, said.err
+    table = pq.read_table(out).to_pydict()
+    assert {"index", "path", "label", "score", "weight", "loss", "fold"} <= set(table)
+    train = read(folder / "config.json")["resolved"]["data"]["train"]
+    assert len(set(table["index"])) == train
+    assert f"{train} instances scored" in said.out
+    assert len(set(table["weight"])) > 100
+    assert (out.parent / "scores.html").exists()
+    before = tree(out.parent)
+    assert "nothing to do" in refluence("score", "--distilled", folder, "--out", out, *ONE, "--resume").out
+    assert tree(out.parent) == before
+
+
+def test_scores_can_be_dropped_in_the_next_run(refluence, distilled, tmp_path):
+    assert refluence("score", "--distilled", distilled, "--out", tmp_path / "s.parquet", *ONE).code == 0
+    words = ("distill", *DIGITS, "--method", "random", "--drop", f"{tmp_path / 's.parquet'}:0.5", "--out", tmp_path / "run")
+    assert refluence(*words).code == 0
+    before = read(distilled / "config.json")["resolved"]["data"]["train"]
+    assert read(tmp_path / "run" / "config.json")["resolved"]["data"]["train"] == pytest.approx(before / 2, abs=1)
+
+
+def test_a_selection_has_no_objective_to_score_against(refused, compared, tmp_path):
+    message = refused("score", "--distilled", compared / "units" / "random" / "0", "--out", tmp_path / "s.parquet")
+    assert "random" in message
+    assert "no objective" in message
+
+
+@pytest.mark.parametrize(("name", "file"), [("imagefolder", "train"), ("parquet", "train.parquet"), ("tensors", "card.json")])
+def test_export(refluence, refused, distilled, tmp_path, name, file):
+    said = refluence("export", distilled, "--format", name, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert (tmp_path / "out" / file).exists()
+    tensors = [folder / "images.safetensors" for folder in (tmp_path / "out", distilled / "distilled")]
+    assert tensors[0].read_bytes() == tensors[1].read_bytes()
+    assert ("accuracy is lost" in said.out) == (name != "tensors")
+    before = tree(tmp_path / "out")
+    assert "not empty" in refused("export", distilled, "--format", name, "--out", tmp_path / "out")
+    assert tree(tmp_path / "out") == before
+    assert refluence("export", distilled, "--format", name).code == 0
+    assert (distilled / f"export-{name}" / file).exists()
+
+
+def test_report_again(refluence, distilled, compared):
+    for folder in (distilled, compared, compared / "units" / "dc" / "1"):
+        (folder / "report.html").unlink(missing_ok=True)
+        said = refluence("report", folder)
+        assert said.code == 0, said.err
+        assert "report.html" in said.out
+        assert "<html" in (folder / "report.html").read_text()[:500].lower()
+
+
+def test_repeat_is_the_same_bit_for_bit(refluence, distilled):
+    said = refluence("repeat", distilled)
+    assert said.code == 0, said.err
+    again = distilled.parent / "distilled-repeat"
+    assert "1 distilled set: the same bit for bit as in" in said.out
+    for name in ("distilled/images.safetensors", "scores.parquet"):
+        assert (again / name).read_bytes() == (distilled / name).read_bytes()
+    assert read(again / "config.json")["resolved"] == read(distilled / "config.json")["resolved"]
+
+
+def test_repeat_says_what_is_not_the_same(refluence, refused, compared):
+    path = compared / "units" / "dc" / "1" / "distilled" / "images.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    said = refluence("repeat", compared)
+    assert said.code == 0, said.err
+    assert "8 distilled sets, 1 not the same bit for bit as in" in said.out
+    assert said.out.strip().endswith("units/dc/1")
+    assert "--resume" in refused("repeat", compared), "the repetition lies there already"
+    assert "nothing to do" in refluence("repeat", compared, "--resume").out
+    assert "the run itself" in refused("repeat", compared, "--out", compared)
+
+
+@pytest.mark.parametrize("command", ["distill", "compare"])
+def test_estimate_says_time_memory_and_bytes_and_writes_nothing(refluence, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    methods = ("--methods", "random", "dc") if command == "compare" else ("--weights", "influence")
+    said = refluence("estimate", command, *DIGITS, "--iterations", "5", *methods)
+    assert said.code == 0, said.err
+    *arms, last = said.out.strip().splitlines()
+    assert len(arms) == (2 if command == "compare" else 1)
+    stored = 20 * (4 * 64 + 8)
+    assert all(re.search(rf"\d+ s to make, \d+ s to judge, {stored / 1000:.1f} kB stored", line) for line in arms)
+    seeds = 3 if command == "compare" else 1
+    assert f"{len(arms)} arm{'s' * (len(arms) > 1)} x {seeds} seed" in last
+    assert re.search(r"peak memory \d+\.\d [GM]B", last)
+    assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == []
+
+
+def test_estimate_refuses_what_the_command_would_refuse(refused):
+    assert "--ipc is 0" in refused("estimate", "distill", *DIGITS, "--ipc", "0")
+    assert "'dcc'" in refused("estimate", "compare", *DIGITS, "--methods", "dcc")
+
+
+def test_ls_finds_what_the_package_has(refluence):
+    said = refluence("ls")
+    assert said.code == 0
+    for name in ("random", "herding", "full", "dc", "influence", "shuffled", "flipped", "loss", "dc-cpu", "dsa", "iwd"):
+        assert re.search(rf"^  {name} ", said.out, re.M), name
+    for title in ("methods", "weights", "protocols", "models", "recipes"):
+        assert re.search(rf"^{title}", said.out, re.M)
