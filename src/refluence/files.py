@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose a folder you may write to") from error
     finally:
-        temporary.unlink(missing_ok=True) if temporary.parent.exists() else None
+        with contextlib.suppress(OSError):  # it is gone, or its folder never was one
+            temporary.unlink()
 
 
 def check_writable(path: Path) -> None:

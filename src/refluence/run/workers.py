@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from refluence.errors import RunError
@@ -18,7 +18,6 @@ from refluence.errors import RunError
 In = TypeVar("In")
 Out = TypeVar("Out")
 TINY = 16 * 16 * 64  # pixels of a plane times channels of the network, at most: then one thread is fastest
-LOOK = 0.2  # seconds between two looks at whether a worker is still wanted
 
 
 def automatic(pixels: int, width: int, tasks: int, device: str) -> int:
@@ -35,8 +34,8 @@ def side_by_side(
     also when it is killed: two writers to one folder would spoil it.
     """
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(workers, context, _start, (os.getpid(), stop, prepare, arguments))
+    heard, held = context.Pipe(duplex=False)  # closed when this process stops or dies: the workers wait for that
+    pool = ProcessPoolExecutor(workers, context, _start, (heard, prepare, arguments))
     try:
         with _deaf():
             futures = [pool.submit(_call, work, task) for task in tasks]
@@ -47,7 +46,7 @@ def side_by_side(
             "a worker process was killed, perhaps for want of memory: fewer --workers need less; --resume continues"
         ) from None
     finally:
-        stop.set()
+        held.close()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -67,10 +66,9 @@ def _deaf() -> Iterator[None]:
 _failed: list[Exception] = []  # what went wrong in `prepare` of this worker
 
 
-def _start(parent: int, stop: Event, prepare: Callable[..., None], arguments: tuple) -> None:
+def _start(heard: Connection, prepare: Callable[..., None], arguments: tuple) -> None:
     def watch() -> None:
-        while os.getppid() == parent and not stop.wait(LOOK):
-            pass
+        heard.poll(None)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,39 @@
+"""The machine: devices that are not there, threads, peak memory."""
+
+import pytest
+import torch
+
+from refluence.errors import InputError
+from refluence.run import device
+
+
+def test_a_device_that_is_there():
+    assert device.choose("cpu") == torch.device("cpu")
+    assert device.choose("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x", "", "tpu"])
+def test_a_device_that_is_not(name):
+    with pytest.raises(InputError, match="--device"):
+        device.choose(name)
+
+
+def test_threads():
+    before = torch.get_num_threads()
+    try:
+        device.prepare(3)
+        assert torch.get_num_threads() == device.describe()["threads"] == 3
+        device.prepare(0)
+        assert torch.get_num_threads() == 3, "0 leaves the number alone"
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(InputError, match="--threads is -2"):
+        device.prepare(-2)
+
+
+def test_peak_memory_sees_what_was_freed():
+    memory = device.PeakMemory(torch.device("cpu"))
+    before = memory.bytes()
+    big = torch.ones(64 * 2**20 // 4)
+    del big
+    assert memory.bytes() - before > 32 * 2**20

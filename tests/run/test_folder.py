@@ -1,0 +1,116 @@
+"""One folder holds one run: claimed, recognised, refused; and metrics that survive half a line."""
+
+import math
+
+import pytest
+
+import refluence
+from cli_fixtures import lines, read, tree
+from refluence.errors import InputError, RunError
+from refluence.files import write_json
+from refluence.run.folder import Metrics, check_free, claim, configuration
+
+RESOLVED = {"unit": {"ipc": 2, "options": [1, 2], "tau": 0.5}, "machine": {"threads": 1, "cpus": 2}}
+
+
+def changed(**unit):
+    return {**RESOLVED, "unit": {**RESOLVED["unit"], **unit}}
+
+
+def test_a_claimed_folder_holds_a_complete_configuration(tmp_path):
+    claim(tmp_path / "a" / "run", "distill", {"ipc": 2}, RESOLVED, resume=False)
+    assert read(tmp_path / "a" / "run" / "config.json") == {
+        "version": 1,
+        "refluence": refluence.__version__,
+        "command": "distill",
+        "arguments": {"ipc": 2},
+        "resolved": RESOLVED,
+    }
+    assert configuration(tmp_path / "a" / "run")["command"] == "distill"
+
+
+def test_a_hidden_file_does_not_make_a_folder_full(tmp_path):
+    (tmp_path / ".DS_Store").write_text("")
+    claim(tmp_path, "distill", {}, RESOLVED, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "resolved", "expected"),
+    [
+        ("compare", RESOLVED, "a run of 'distill', not of 'compare'"),
+        ("distill", changed(ipc=3), "unit.ipc is 2 there, 3 here"),
+        ("distill", changed(options=(1, 3)), "options is [1, 2] there, [1, 3] here"),
+        ("distill", changed(new=None, other={"a": 1}), "unit.other is missing, asked for"),
+        ("distill", {**RESOLVED, "machine": {"threads": 4, "cpus": 2}}, "machine.threads is 1 there, 4 here"),
+    ],
+)
+def test_another_run_is_refused_with_what_differs(tmp_path, command, resolved, expected):
+    claim(tmp_path, "distill", {}, RESOLVED, resume=True)
+    before = tree(tmp_path)
+    with pytest.raises(InputError) as caught:
+        claim(tmp_path, command, {}, resolved, resume=True)
+    assert expected in str(caught.value)
+    assert tree(tmp_path) == before
+
+
+def test_many_differences_are_counted(tmp_path):
+    claim(tmp_path, "distill", {}, RESOLVED, resume=True)
+    with pytest.raises(InputError, match="and 2 more"):
+        claim(tmp_path, "distill", {}, changed(ipc=1, options=[], tau=1, more=4, most=5), resume=True)
+
+
+def test_the_same_run_is_recognised_and_cleaned(tmp_path):
+    claim(tmp_path, "distill", {}, changed(options=(1, 2)), resume=False)
+    part = tmp_path / "checkpoint" / ".state.safetensors.77.part"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    with pytest.raises(InputError, match="--resume"):
+        claim(tmp_path, "distill", {}, RESOLVED, resume=False)
+    assert part.exists(), "a refusal changes nothing"
+    claim(tmp_path, "distill", {}, {**RESOLVED, "machine": {"threads": 1, "cpus": 64, "new": 1}}, resume=True)
+    assert not part.exists()
+
+
+def test_folders_that_are_none(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for folder, expected in (("file", "is a file"), ("file/run", "is a file")):
+        with pytest.raises(InputError, match=expected):
+            check_free(tmp_path / folder, "distill", resume=True)
+    with pytest.raises(InputError, match="not a folder"):
+        configuration(tmp_path / "file")
+    with pytest.raises(InputError, match="does not exist"):
+        configuration(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"no config\.json"):
+        configuration(tmp_path)
+    write_json(tmp_path / "config.json", {"version": 1, "command": "distill"})
+    with pytest.raises(InputError, match="lacks arguments, resolved"):
+        configuration(tmp_path)
+
+
+def test_metrics_are_cut_back_to_the_checkpoint_and_lose_half_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    metrics = Metrics(path, 0)
+    for step in range(5):
+        metrics.write({"step": step, "loss": step / 3})
+    assert [line["step"] for line in lines(path)] == list(range(5)), "every line is on disk at once"
+    metrics.close()
+    with path.open("ab") as file:
+        file.write(b'{"step": 5, "loss": 1.\xff')
+    again = Metrics(path, 3)
+    again.write({"step": 3, "loss": 9.0})
+    again.close()
+    assert [(line["step"], line["loss"]) for line in lines(path)] == [(0, 0), (1, 1 / 3), (2, 2 / 3), (3, 9)]
+
+
+def test_metrics_hold_no_nan_and_a_full_disk_is_a_failed_run(tmp_path):
+    metrics = Metrics(tmp_path / "metrics.jsonl", 0)
+    with pytest.raises(ValueError, match="JSON"):
+        metrics.write({"step": 0, "loss": math.nan})
+
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    metrics._file = Full()
+    with pytest.raises(RunError, match=r"metrics\.jsonl: No space left"):
+        metrics.write({"step": 0, "loss": 1.0})

@@ -1,0 +1,74 @@
+"""Progress goes to standard error: a bar on a terminal, now and then a line in a log, nothing when quiet."""
+
+import io
+import warnings
+
+from rich.console import Console
+
+from refluence.run import progress
+from refluence.run.progress import Reporter, one_line_warnings
+
+
+def test_quiet_prints_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    reporter = Reporter(quiet=True)
+    reporter.say("hello")
+    assert list(reporter.track(range(3), "dc", 3)) == [0, 1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_gets_plain_lines_with_rate_and_time_left(capsys, monkeypatch):
+    reporter = Reporter()
+    assert list(reporter.track(range(3), "dc seed 0", 3)) == [0, 1, 2]
+    assert capsys.readouterr() == ("", ""), "short work needs no line"
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    clock = iter(range(0, 100, 2))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    list(reporter.track(range(2), "dc [seed] 0", total=12, done=8))
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("dc [seed] 0: 9/12, ")
+    assert lines[1].startswith("dc [seed] 0: 10/12, ")
+    assert all("/s, " in line and line.endswith(" s left") for line in lines)
+    assert "\x1b" not in err
+
+
+def test_a_long_note_stays_one_line(capsys):
+    Reporter().say("x" * 300 + " [bold]y")
+    assert capsys.readouterr() == ("", "x" * 300 + " [bold]y\n")
+
+
+def test_a_terminal_gets_a_bar(capsys):
+    reporter, screen = Reporter(), io.StringIO()
+    reporter.console = Console(file=screen, force_terminal=True, width=100)
+    for _ in reporter.track(range(4), "dc seed 0", 10, 6):
+        pass
+    shown = screen.getvalue()
+    assert "dc seed 0" in shown
+    assert "10/10" in shown
+    assert "left" in shown
+    assert capsys.readouterr() == ("", "")
+
+
+def test_items_are_not_read_ahead():
+    seen = []
+
+    def items():
+        for i in range(3):
+            seen.append(i)
+            yield i
+
+    for i in Reporter(quiet=True).track(items(), "x", 3):
+        assert seen[-1] == i
+
+
+def test_warnings_are_one_line_and_deprecations_none(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        one_line_warnings()
+        warnings.warn("a bag of fewer than 5", stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        warnings.warn("older", FutureWarning, stacklevel=1)
+    assert capsys.readouterr().err == "refluence: note: a bag of fewer than 5\n"
