@@ -2,10 +2,10 @@
 
     python benchmarks/dc_step.py [--rounds 5] [--threads 2] [--width 128] [--out docs/results/raw/dc_step.jsonl]
 
-CIFAR-10's shape, ConvNet-3, 256 real images a class, 10 synthetic images a class, 50 inner epochs (10 of them timed). Every variant lives in a
-process of its own (so that peak memory is its own); the rounds go through the variants in turn, so that a machine whose
-speed drifts is fair to all. Reported: medians, and the ratio to another variant round by round. Images are random: time
-does not depend on them.
+CIFAR-10's shape, ConvNet-3, 256 real images a class, 10 synthetic images a class, 50 inner epochs (10 of them timed). Every
+variant lives in a process of its own (so that peak memory is its own); the rounds go through the variants in turn, so that
+a machine whose speed drifts is fair to all. Reported: medians, and the ratio to another variant round by round. Images are
+random: time does not depend on them.
 """
 
 from __future__ import annotations
