@@ -92,18 +92,12 @@ def test_another_comparison_in_the_folder_is_refused(refused, compared):
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_bits_and_pass_errors_on(refluence, compared_once, tmp_path):
+def test_processes_give_the_same_bits(refluence, compared_once, tmp_path):
     said = refluence(*WORDS, "--workers", "2", "--out", tmp_path / "run")
     assert said.code == 0, said.err
     assert images(tmp_path / "run") == images(compared_once)
     rows = [without_seconds(read(folder / "results.json")["rows"]) for folder in (tmp_path / "run", compared_once)]
     assert rows[0] == rows[1]
-    words = ("compare", *DIGITS, "--methods", "dc:image_lr=1e30", "--iterations", "4", "--seeds", "2", "--workers", "2")
-    said = refluence(*words, "--out", tmp_path / "spoilt")
-    assert said.code == 1
-    assert len(said.err.strip().splitlines()) == 1, said.err
-    assert "dc:image_lr=1e30 seed 0" in said.err
-    assert "not finite" in said.err
 
 
 def test_errors_survive_the_way_between_processes():
