@@ -11,6 +11,7 @@ from functools import lru_cache
 import refluence.condense
 import refluence.select
 from refluence.condense.base import Method, Settings
+from refluence.condense.instances import check
 from refluence.errors import InputError
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting
 from refluence.select.base import Selection
@@ -91,7 +92,14 @@ def parse_arm(text: str) -> Arm:
     if any(not equals or not value for _, equals, value in pairs):
         raise InputError(f"arm '{text}': options are key=value, separated by commas, like dc+influence:tau=.1,sign=-1")
     arm = Arm(method, kind, tuple((k.strip(), v.strip()) for k, _, v in pairs))
-    arm.weighting()  # refuses unknown keys and impossible values now, not after an hour
+    weighting = arm.weighting()  # refuses unknown keys and impossible values now, not after an hour
+    declared = methods()[method]
+    idle = [k for k, _ in arm.options if isinstance(declared, Selection) or (kind == "uniform" and k not in _setting_types())]
+    if idle:
+        reason = "selects real images and has no options" if isinstance(declared, Selection) else "has no weights"
+        raise InputError(f"arm '{text}': {idle[0]} means nothing there, since '{head}' {reason}")
+    if isinstance(declared, Method):
+        check(declared, weighting)
     return arm
 
 

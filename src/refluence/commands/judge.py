@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def judge(unit: Unit, session: Session, folder: Path) -> None:
     """Train fresh networks on the unit's set under every protocol and write evaluation.json."""
     small, rng = load_distilled(folder / "distilled"), streams(unit.seed)
-    found = [
-        judge_once(small, unit.model, protocol, unit.split, rng, unit.nets, session, f"{unit.what}: {protocol.name}")
-        for protocol in unit.protocols
-    ]
-    if unit.split == "test":
-        count_test_use(folder / "distilled")
+    found = []
+    for protocol in unit.protocols:
+        what = f"{unit.what}: {protocol.name}"
+        found.append(judge_once(small, unit.model, protocol, unit.split, rng, unit.nets, session, what))
+        if unit.split == "test":
+            count_test_use(folder / "distilled")
     write_json(folder / "evaluation.json", {"evaluations": found})
 
 

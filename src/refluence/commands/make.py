@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from refluence.commands.arms import methods
-from refluence.commands.score_files import extremes, write_scores
+from refluence.commands.score_files import class_weights, extremes, write_scores
 from refluence.commands.session import Session
 from refluence.condense.loop import Distillation, Step
 from refluence.condense.scoring import influence
@@ -21,7 +20,6 @@ from refluence.data.distilled import DistilledSet, save_distilled
 from refluence.errors import InputError, RunError
 from refluence.files import write_tensors
 from refluence.influence.distillation import RunningInfluence
-from refluence.influence.weighting import weights
 from refluence.run import checkpoint
 from refluence.run import device as machine
 from refluence.run.folder import Metrics
@@ -114,13 +112,8 @@ class _Spent:
 
 
 def write_influence(unit: Unit, dataset: Dataset, table: RunningInfluence, folder: Path) -> None:
-    """scores.parquet of the run's running means, with the weights that they come to, and the report's pictures."""
-    weight = torch.ones(len(dataset.train), dtype=torch.float64)
-    for c in range(len(dataset.classes)):
-        members = dataset.train.members(c)
-        members = members[table.visits[members] > 0]
-        bag = dataclasses.replace(unit.weighting, kind="influence")
-        weight[members] = weights(table.raw[members], bag)
+    """scores.parquet of the run's running means, and the report's pictures."""
+    weight = class_weights(dataset, table, unit.weighting, streams(unit.seed))
     losses = torch.full_like(weight, torch.nan)  # a run that weights by influence keeps no losses
     write_scores(folder / "scores.parquet", dataset, table.raw, table.visits, weight, losses)
     chosen = extremes(dataset, table.raw, table.visits)
@@ -133,7 +126,7 @@ def make_selection(unit: Unit, session: Session, folder: Path) -> None:
     dataset, device = session.dataset, session.compute.device
     memory, begin = machine.PeakMemory(device), time.monotonic()
     selection = methods()[unit.arm.method]
-    positions = selection.select(dataset, unit.ipc, unit.model, streams(unit.seed), device)
+    positions = selection.select(dataset, unit.ipc, unit.model, streams(unit.seed), device, unit.selection_steps)
     images, labels = dataset.pixels(dataset.train, positions), dataset.train.labels[positions]
     card = {
         **_card(unit, dataset),

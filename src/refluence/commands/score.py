@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from refluence import report
 from refluence.commands.arms import methods, parse_arm
 from refluence.commands.finished import open_data, open_finished
-from refluence.commands.score_files import extremes, write_scores
+from refluence.commands.score_files import class_weights, extremes, write_scores
 from refluence.commands.session import check_numbers, relative
 from refluence.condense.base import Method
 from refluence.condense.scoring import influence
 from refluence.errors import InputError
 from refluence.files import check_writable
-from refluence.influence.weighting import weights
 from refluence.run.seeds import streams
 
 
@@ -39,11 +36,7 @@ def run(flags: Any) -> None:
         nets=flags.nets, whole=True, device=session.compute.device,
         track=lambda points: session.reporter.track(points, "scoring", len(points)),
     )  # fmt: skip
-    weight = torch.ones(len(session.dataset.train), dtype=torch.float64)
-    weighting = own.weighting
-    for c in range(len(session.dataset.classes)):
-        members = session.dataset.train.members(c)
-        weight[members] = weights(table.raw[members], weighting, streams(flags.seed)("score-weights", c))
+    weight = class_weights(session.dataset, table, own.weighting, streams(flags.seed))
     write_scores(flags.out, session.dataset, table.raw, table.visits, weight, losses)
     chosen = extremes(session.dataset, table.raw, table.visits)
     images = {int(session.dataset.train.rows[p]): session.dataset.train.images[p] for p in chosen.tolist()}

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from refluence.data import Dataset
 from refluence.files import replacing
+from refluence.influence.distillation import RunningInfluence
+from refluence.influence.weighting import Weighting, weights
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
 
@@ -38,6 +40,16 @@ def write_scores(path: Path, dataset: Dataset, score: Tensor, visits: Tensor, we
     )
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
+
+
+def class_weights(dataset: Dataset, table: RunningInfluence, weighting: Weighting, rng) -> Tensor:
+    """The weights `(N,)` that the influence in `table` comes to with each class as one bag; 1 where there was no visit."""
+    weight = torch.ones(len(dataset.train), dtype=torch.float64)
+    for c in range(len(dataset.classes)):
+        members = dataset.train.members(c)
+        members = members[table.visits[members] > 0]
+        weight[members] = weights(table.raw[members], weighting, rng("class-weights", c))
+    return weight
 
 
 def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:

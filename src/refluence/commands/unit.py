@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import read_json
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
+from refluence.select.base import Selection
+
+DEFAULT_ITERATIONS = 200  # those of size cpu: another number of image steps scales a selection's pre-training with it
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Unit:
     protocols: tuple[Protocol, ...]
     nets: int
     split: str
+    selection_steps: int | None = None  # of a selection's own network; None: its default
 
     @property
     def what(self) -> str:
@@ -41,7 +46,14 @@ class Unit:
 
     def describe(self) -> dict[str, Any]:
         """Plain values for config.json."""
-        return {**asdict(self), "arm": self.arm.name}
+        return _plain({**asdict(self), "arm": self.arm.name})
+
+
+def _plain(value: Any) -> Any:
+    """The same without infinities, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return str(value) if value in (math.inf, -math.inf) else value
 
 
 def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
@@ -49,14 +61,16 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     method, paper = methods()[arm.method], flags.size == "paper"
     width = flags.width if flags.width is not None else (128 if paper else 32)
     model = ModelSpec(flags.model, dataset.shape, len(dataset.classes), width=width, norm=flags.norm)
-    settings = None
+    settings, steps = None, None
+    if isinstance(method, Selection) and flags.iterations is not None:
+        steps = max(1, round(method.steps * flags.iterations / DEFAULT_ITERATIONS))
     if isinstance(method, Method):
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
         settings = method.settings(flags.ipc, flags.size).with_(**{k: v for k, v in asked.items() if v is not None})
         settings = arm.settings(settings)
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
-    return Unit(arm, seed, flags.ipc, settings, arm.weighting(), model, chosen, nets, flags.split)
+    return Unit(arm, seed, flags.ipc, settings, arm.weighting(), model, chosen, nets, flags.split, steps)
 
 
 def choose_protocols(flags: Any, default: tuple[str, ...]) -> tuple[Protocol, ...]:

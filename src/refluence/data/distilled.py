@@ -148,7 +148,7 @@ def _check(folder: Path, tensors: Mapping[str, Tensor], classes: int, mean, std)
 
 def _readme(card: Mapping[str, Any]) -> str:
     count, channels, height, width = card["shape"]
-    made = " ".join(f"{name} `{card[name]}`," for name in ("method", "data", "ipc", "seed") if name in card).rstrip(",")
+    made = " ".join(f"{name} `{card[name]}`," for name in ("arm", "source", "ipc", "seed") if name in card).rstrip(",")
     return f"""# A distilled dataset
 
 {count} learned images of {channels} x {height} x {width}, {len(card["classes"])} classes{f" ({made})" if made else ""}.

@@ -21,3 +21,4 @@ class Selection:
     name: str
     summary: str
     select: Callable[..., LongTensor]
+    steps: int = 0  # of its own network, where it needs one

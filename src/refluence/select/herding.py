@@ -81,4 +81,4 @@ def embed(net: nn.Module, dataset: Dataset, positions: Tensor, device: str) -> T
     return torch.cat(parts) if parts else torch.zeros(0, 1)
 
 
-METHOD = Selection("herding", "real images whose mean embedding follows the class mean", select)
+METHOD = Selection("herding", "real images whose mean embedding follows the class mean", select, STEPS)
