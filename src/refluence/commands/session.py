@@ -16,7 +16,7 @@ from refluence.errors import InputError
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
 
-SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings (measured at 8 x 8)
+SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch")
 AT_LEAST_ZERO = ("threads", "workers", "inner", "checkpoint_seconds")
 

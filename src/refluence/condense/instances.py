@@ -97,9 +97,9 @@ class RealSide:
         with self.compute.autocast():
             kept = capture(net, batch.x, batch.y, names=set(batch.a))
         if self.weighting.kind == "loss":
-            return kept, kept.losses
+            return kept, kept.losses.cpu()
         _, direction = second_derivative(self.method.discrepancy, batch.a, kept.gradient(None))
-        return kept, explicit(kept, direction)
+        return kept, explicit(kept, direction).cpu()  # a few numbers; some accelerators know no float64
 
     def _weights(
         self, batches: list[ClassBatch], scores: Tensor | None, generator: torch.Generator

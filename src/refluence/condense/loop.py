@@ -11,7 +11,7 @@ Everything random comes from (purpose, step), so a run that is stopped and resum
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,7 @@ from refluence.matching import augment
 from refluence.matching.statistics import synthetic_gradient
 from refluence.models import ModelSpec, build
 
+NORM_BATCH = 16  # real images per class
 Rng = Callable[[str, int], torch.Generator]
 
 
@@ -111,7 +112,7 @@ class Distillation:
 
     def image_step(self) -> Step:
         """Lines 5 to 10: one SGD step (momentum) on all images from the sum of the classes' discrepancies."""
-        self._freeze_norm_statistics()
+        freeze_norm_statistics(self.net, self.dataset, self.members, self.rng("norm-batch", self.step), self.device)
         gradient, losses, shares = torch.empty_like(self.images), [], []
         matches = self.real.match(self.net, self._class_batches(), self.step, self.rng("shuffle", self.step), self.plain)
         for c, match in enumerate(matches):
@@ -141,18 +142,20 @@ class Distillation:
             a = synthetic_gradient(self.net, synthetic, self.labels[of_class], names)
             yield ClassBatch(images, a, real, torch.full((len(chosen),), c, device=self.device), chosen)
 
-    def _freeze_norm_statistics(self) -> None:
-        """Batch norm: 16 real images per class in training mode, then frozen statistics (DC's code); else nothing."""
-        norms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
-        if not norms:
-            return
-        generator = self.rng("norm-batch", self.step)
-        chosen = torch.cat([m[torch.randperm(len(m), generator=generator)[:16]] for m in self.members])
-        self.net.train()
-        with torch.no_grad():
-            self.net(self.dataset.pixels(self.dataset.train, chosen, self.device))
-        for norm in norms:
-            norm.eval()
+
+def freeze_norm_statistics(
+    net: nn.Module, dataset: Dataset, members: Sequence[Tensor], generator: torch.Generator, device: torch.device | str
+) -> None:
+    """Batch norm: 16 real images per class in training mode, then frozen statistics (DC's code). Other norms: nothing."""
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    if not norms:
+        return
+    chosen = torch.cat([m[torch.randperm(len(m), generator=generator)[:NORM_BATCH]] for m in members])
+    net.train()
+    with torch.no_grad():
+        net(dataset.pixels(dataset.train, chosen, device))
+    for norm in norms:
+        norm.eval()
 
 
 def train_on_synthetic(

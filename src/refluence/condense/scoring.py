@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from refluence.condense.base import Method, Settings
-from refluence.condense.loop import Rng, train_on_synthetic
+from refluence.condense.loop import Rng, freeze_norm_statistics, train_on_synthetic
 from refluence.data.dataset import Dataset
 from refluence.influence.capture import capture
-from refluence.influence.distillation import RunningInfluence
+from refluence.influence.distillation import RunningInfluence, explicit
 from refluence.matching import augment
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.models import ModelSpec, build
@@ -45,13 +45,16 @@ def influence(
 ) -> tuple[Tensor, RunningInfluence, Tensor]:
     """Influence of the synthetic images `(M,)`, of real instances (a table over `dataset.train`), and their losses `(N,)`.
 
-    `whole`: b is the mean over *all* of a class and every instance is scored; else over one real batch a class.
+    The network is taken as matching takes it (batch norm frozen on real images); a and b are of images as they are, also
+    where the run's matching augments them. `whole`: b is the mean over *all* of a class and every instance is scored; else
+    over one real batch a class.
     Losses are means over the points, NaN where an instance was not visited.
     """
     images, labels = images.to(device), labels.to(device)
     table, losses = RunningInfluence(len(dataset.train)), RunningInfluence(len(dataset.train))
     synthetic = torch.zeros(len(images), dtype=torch.float64)
     augmentation = augment.parse(settings.augmentation) if settings.augmentation else None
+    members = [dataset.train.members(c) for c in range(len(dataset.classes))]
     where, net, at = points(nets, settings.outer), None, (-1, 0)
     for point in track(where):
         if point[0] != at[0]:
@@ -60,23 +63,23 @@ def influence(
             generator = rng("scoring-inner", point[0] * settings.outer + at[1])
             train_on_synthetic(net, images, labels, settings, generator, augmentation)
             at = (at[0], at[1] + 1)
-        net.eval()
+        freeze_norm_statistics(net, dataset, members, rng("scoring-norm", point[0] * settings.outer + point[1]), device)
         names = {n for n, p in net.named_parameters() if method.discrepancy.uses(p)}
         for c in range(len(dataset.classes)):
             of_class = labels == c
             small = capture(net, images[of_class], labels[of_class], names=names)
-            positions = dataset.train.members(c)
+            positions = members[c]
             if not whole:
                 order = torch.randperm(len(positions), generator=rng("scoring-batch", point[0] * len(dataset.classes) + c))
                 positions = positions[order[: settings.real_batch]]
             a, b = small.gradient(), _mean_gradient(net, dataset, positions, c, names, device)
+            direction = second_derivative(method.discrepancy, a, b)[1]
             for chunk in positions.split(settings.real_batch):
                 kept = _real(net, dataset, chunk, c, names, device)
-                scores = kept.scores(second_derivative(method.discrepancy, a, b)[1])
-                table.add(chunk, scores, scores)
-                losses.add(chunk, kept.losses, kept.losses)
+                table.add(chunk, *[explicit(kept, direction).cpu()] * 2)
+                losses.add(chunk, *[kept.losses.cpu()] * 2)
             mine = small.scores(first_derivative(method.discrepancy, a, b)[1])
-            synthetic[of_class.cpu()] += mine.double().cpu() / len(where)
+            synthetic[of_class.cpu()] += mine.cpu().double() / len(where)
     return synthetic, table, losses.raw.masked_fill(losses.visits == 0, torch.nan)
 
 

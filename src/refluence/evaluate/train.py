@@ -1,10 +1,7 @@
 """Train one network on a small set, exactly as a protocol says: min_theta mean CE(theta; S), the last iterate.
 
-Networks are trained one after the other. Side by side (`torch.func.vmap` over stacked parameters) lost on every size that
-was measured, for 5 networks and 100 images on 2 CPU cores: 2.0 times the time for ConvNet-1 of width 32 on 8 x 8 grey
-images, 3.4 times for ConvNet-3 of width 32 and 2.6 times for width 128 on 32 x 32 colour; with grouped convolutions
-written out by hand 1.5, 1.75 and 1.6 times, and 0.94 at best (ConvNet-1, width 128). The backward pass of a grouped
-convolution is the slow part. `channels_last` cost 1.07 to 1.34 times, the fused optimiser saves 2 to 4 %.
+Networks are trained one after the other: side by side (`torch.func.vmap` over stacked parameters) was slower on the CPU at
+every size that benchmarks/side_by_side.py measures, since the backward pass of a grouped convolution is slow there.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from refluence.errors import InputError
 from refluence.influence.layers import Call, Piece, Room, Unsupported, pieces
 
-CHUNK = 64  # measured flat from 32 to 256 samples at width 128; more holds more activations at once
+CHUNK = 64  # samples per pass: bounds the activations that are held at once
 ROOM = 2**29
 _NORMS = (nn.GroupNorm, nn.LayerNorm, _InstanceNorm, _BatchNorm)
 _LINEAR = (nn.Conv2d, nn.Linear)

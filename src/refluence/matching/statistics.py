@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-CHUNK = 64  # samples per pass: activations stay in cache; measured in benchmarks/dc_step.py
+CHUNK = 64  # samples per pass: bounds the activations that are held at once
+
+
+def plain(net: nn.Module) -> nn.Module:
+    """The network behind a compiled one, whose parameters keep their names."""
+    return getattr(net, "_orig_mod", net)
 
 
 def synthetic_gradient(net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
@@ -30,7 +35,7 @@ def real_gradient(
     net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], omega: Tensor | None = None, chunk: int = CHUNK
 ) -> dict[str, Tensor]:
     """Gradient of (1/n) sum_j omega_j l_j over `x (n, C, H, W)`; `omega (n,)` of mean 1, None for ones. Detached."""
-    parameters = dict(getattr(net, "_orig_mod", net).named_parameters())  # a compiled network prefixes its names
+    parameters = dict(plain(net).named_parameters())
     wanted = [parameters[n] for n in names]
     total: list[Tensor] | None = None
     for start in range(0, len(x), chunk):
@@ -47,6 +52,7 @@ def per_sample_gradients(
     net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], chunk: int = CHUNK
 ) -> Iterator[tuple[slice, dict[str, Tensor]]]:
     """Chunks of (positions, k of them; gradients `(k, *shape)`): for weights *outside* the distance, which need no less."""
+    net = plain(net)
     parameters = {n: p.detach() for n, p in net.named_parameters()}
     fixed = {**parameters, **dict(net.named_buffers())}
     wanted = {n: parameters[n] for n in names}
