@@ -34,7 +34,7 @@ TUNED = ["random", *[f"dc:{choice}" for choice in UNIFORM], *[f"dc+influence:{ch
 TUNE = ["--split", "val", "--no-controls", "--seed", "100"]
 
 EXPERIMENTS: dict[str, list[str]] = {
-    "digits-ipc10": ["digits", "--ipc", "10", "--seeds", "5", "--methods", *ARMS, *BOTH_RATES],
+    "digits-ipc10": ["digits", "--ipc", "10", "--seeds", "5", "--methods", *ARMS, *BOTH_RATES, "--equal-seconds"],
     "cifar10-ipc10": ["cifar10", "--ipc", "10", "--seeds", "3", "--methods", *ARMS, *BOTH_RATES],
     "cifar10-ipc1": ["cifar10", "--ipc", "1", "--seeds", "3", "--methods", *ARMS, *BOTH_RATES],
     "tune-digits-ipc10": ["digits", "--ipc", "10", "--seeds", "3", "--methods", *TUNED, "--protocol", "dc", *TUNE],
