@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from refluence.errors import InputError
+from refluence.matching import augment
 from refluence.matching.discrepancies import RowCosine
 
 
@@ -32,6 +34,13 @@ class Settings:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
         if self.inner < 0:
             raise InputError(f"inner is {self.inner}: it must be 0 (no network training) or more")
+        for name in ("image_lr", "net_lr"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number above 0")
+        if not 0 <= self.image_momentum < 1:
+            raise InputError(f"image_momentum is {self.image_momentum}: it must be 0 (none) or more, and below 1")
+        if self.augmentation:
+            augment.parse(self.augmentation)
         if self.initial not in ("noise", "real"):
             raise InputError(f"initial is '{self.initial}': choose noise or real")
         if self.allocation not in ("equal", "proportional"):
