@@ -6,7 +6,7 @@ import pytest
 
 from cli_fixtures import DIGITS, read, tree, without_seconds
 from refluence.commands import equal_seconds
-from refluence.commands.arms import parse_arm, with_controls
+from refluence.commands.arms import Arm, parse_arm, with_controls
 from refluence.errors import InputError, RunError
 
 WORDS = ("compare", *DIGITS, "--methods", "random", "dc+influence", "--iterations", "4", "--seeds", "2")
@@ -119,6 +119,17 @@ def test_controls_come_along_once():
     ]
     assert [arm.name for arm in with_controls(["dc+influence", "dc+influence"], False)] == ["dc+influence"]
     assert parse_arm("dc+uniform").name == "dc"
+
+
+def test_an_arm_is_one_folder_whatever_stands_in_it():
+    for arm, expected in (
+        (parse_arm("dc+influence:tau=.1,sign=-1"), "dc+influence@tau=.1,sign=-1"),
+        (Arm("dc", options=(("augmentation", "a/b\\c:d ü~@%"),)), "dc@augmentation=a%2Fb%5Cc@d%20%C3%BC%7E%40%25"),
+        (Arm("dc", options=(("image_lr", "1."),)), "dc@image_lr=1%2E"),
+    ):
+        assert arm.folder == expected
+    with pytest.raises(InputError, match=r"'\.\.' may not stand"):
+        parse_arm("dc:augmentation=..")
 
 
 # -- equal seconds

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from urllib.parse import quote
 
 import refluence.condense
 import refluence.select
@@ -15,6 +17,8 @@ from refluence.condense.instances import check
 from refluence.errors import InputError
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting
 from refluence.select.base import Selection
+
+PLAIN = frozenset(string.ascii_letters + string.digits + "+=,._-")  # characters that a folder's name may hold as they are
 
 
 @lru_cache
@@ -52,8 +56,9 @@ class Arm:
 
     @property
     def folder(self) -> str:
-        """The name as a folder that every file system takes."""
-        return self.name.replace(":", "@")
+        """The name as one folder that every file system takes: `:` becomes `@`, other unusual characters `%XX`."""
+        name = "".join("@" if c == ":" else c if c in PLAIN else quote(c, safe="").replace("~", "%7E") for c in self.name)
+        return f"{name[:-1]}%2E" if name.endswith(".") else name  # Windows drops a dot at the end
 
     def weighting(self) -> Weighting:
         """How real instances are weighted."""
@@ -79,6 +84,8 @@ def _setting_types() -> dict[str, type]:
 
 def parse_arm(text: str) -> Arm:
     """Read one arm; unknown methods, weights and options are one-line errors that list what there is."""
+    if ".." in text:  # an arm names a folder
+        raise InputError(f"arm '{text}': '..' may not stand in an arm")
     head, _, tail = text.partition(":")
     method, plus, kind = head.partition("+")
     if method not in methods():
