@@ -1,7 +1,7 @@
 """Train one network on a small set, exactly as a protocol says: min_theta mean CE(theta; S), the last iterate.
 
-Networks are trained one after the other: side by side (`torch.func.vmap` over stacked parameters) was slower on the CPU at
-every size that benchmarks/side_by_side.py measures, since the backward pass of a grouped convolution is slow there.
+Networks are trained one after the other: side by side (`torch.func.vmap` over stacked parameters) was no faster on the CPU at
+any size that benchmarks/side_by_side.py measures, since the backward pass of a grouped convolution is slow there.
 """
 
 from __future__ import annotations
