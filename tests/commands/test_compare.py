@@ -3,8 +3,9 @@
 import shutil
 
 import pytest
+from safetensors.torch import load_file
 
-from cli_fixtures import DIGITS, read, tree, without_seconds
+from cli_fixtures import DIGITS, pictures, read, tree, without_seconds
 from refluence.commands import equal_seconds
 from refluence.commands.arms import Arm, parse_arm, with_controls
 from refluence.errors import InputError, RunError
@@ -119,6 +120,23 @@ def test_controls_come_along_once():
     ]
     assert [arm.name for arm in with_controls(["dc+influence", "dc+influence"], False)] == ["dc+influence"]
     assert parse_arm("dc+uniform").name == "dc"
+
+
+def test_every_arm_gets_the_same_images_per_class(refluence, tmp_path):
+    data = pictures(tmp_path / "pets", count=10)
+    pictures(tmp_path / "few", classes=("cow",), count=6)
+    (tmp_path / "few" / "cow").rename(data / "cow")
+    words = ("compare", *DIGITS, "--data", data, "--ipc", "3", "--allocation", "proportional", "--seeds", "1")
+    said = refluence(*words, "--methods", "random", "herding", "dc", "--iterations", "2", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    found = {
+        arm: load_file(tmp_path / "run" / "units" / arm / "0" / "distilled" / "images.safetensors")["labels"]
+        .bincount()
+        .tolist()
+        for arm in ("random", "herding", "dc")
+    }
+    assert found["random"] == found["herding"] == found["dc"]
+    assert len(set(found["dc"])) > 1
 
 
 def test_an_arm_is_one_folder_whatever_stands_in_it():

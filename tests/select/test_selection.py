@@ -50,23 +50,23 @@ def test_methods_are_found_by_looking_at_the_package():
 
 
 @pytest.mark.parametrize("name", ["random", "herding"])
-def test_ipc_per_class_ascending_and_small_classes_give_all(dataset, name):
-    positions = methods()[name].select(dataset, 5, SPEC, rng, "cpu", 3)
+def test_counts_per_class_ascending_and_small_classes_give_all(dataset, name):
+    positions = methods()[name].select(dataset, [5, 5, 2], SPEC, rng, "cpu", 3)
     assert positions.dtype == torch.long
     assert len(positions.unique()) == len(positions)
-    assert dataset.train.labels[positions].tolist() == [0] * 5 + [1] * 4 + [2] * 5
+    assert dataset.train.labels[positions].tolist() == [0] * 5 + [1] * 4 + [2] * 2
     state = torch.get_rng_state()
-    again = methods()[name].select(dataset, 5, SPEC, rng, "cpu", 3)
+    again = methods()[name].select(dataset, [5, 5, 2], SPEC, rng, "cpu", 3)
     assert torch.equal(positions, again)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_full_is_every_position(dataset):
-    assert methods()["full"].select(dataset, 1, SPEC, rng, "cpu", 0).tolist() == list(range(sum(SIZES)))
+    assert methods()["full"].select(dataset, [1] * 3, SPEC, rng, "cpu", 0).tolist() == list(range(sum(SIZES)))
 
 
 def test_random_is_uniform_over_the_class(dataset):
-    draws = [RANDOM.select(dataset, 3, SPEC, seeded(s), "cpu", None) for s in range(600)]
+    draws = [RANDOM.select(dataset, [3] * 3, SPEC, seeded(s), "cpu", None) for s in range(600)]
     counts = torch.bincount(torch.cat(draws), minlength=sum(SIZES)).double()
     for label, size in enumerate(SIZES):
         expected = 600 * 3 / size
@@ -128,8 +128,8 @@ def test_herding_beats_random_at_its_own_game(dataset):
         mine = [members.tolist().index(p) for p in positions.tolist() if p in members]
         return float((x.mean(0) - x[mine].mean(0)).norm())
 
-    herded = error(herding.select(dataset, 3, SPEC, rng, "cpu", 5))
-    drawn = [error(RANDOM.select(dataset, 3, SPEC, seeded(s), "cpu", None)) for s in range(30)]
+    herded = error(herding.select(dataset, [3] * 3, SPEC, rng, "cpu", 5))
+    drawn = [error(RANDOM.select(dataset, [3] * 3, SPEC, seeded(s), "cpu", None)) for s in range(30)]
     assert herded < sum(drawn) / 30
 
 
@@ -147,4 +147,4 @@ def test_pretraining_learns_and_embeds_in_chunks(dataset, monkeypatch):
 def test_herding_says_when_its_network_diverged(dataset, monkeypatch):
     monkeypatch.setattr(herding, "LR", 1e20)
     with pytest.raises(RunError, match=r"herding.*'a'.*diverged"):
-        herding.select(dataset, 2, SPEC.with_(norm="none"), rng, "cpu", 8)
+        herding.select(dataset, [2] * 3, SPEC.with_(norm="none"), rng, "cpu", 8)

@@ -47,7 +47,8 @@ def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
     dataset, method = session.dataset, methods()[unit.arm.method]
     if not isinstance(method, Method) or unit.settings is None:
         begin = time.perf_counter()
-        chosen = method.select(dataset, unit.ipc, unit.model, streams(unit.seed), session.compute.device)
+        device, steps = session.compute.device, unit.selection_steps
+        chosen = method.select(dataset, unit.counts(dataset), unit.model, streams(unit.seed), device, steps)
         return time.perf_counter() - begin, len(chosen)
     work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, streams(unit.seed), session.compute)
     steps = work.steps()
@@ -60,8 +61,7 @@ def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
 def judging_seconds(unit: Unit, session: Session) -> float:
     """Seconds of the unit's evaluation: a short one on validation data, scaled. The test split is not read."""
     dataset, device = session.dataset, session.compute.device
-    counts = [min(unit.ipc, len(dataset.train.members(c))) for c in range(len(dataset.classes))]
-    chosen = [p for c, n in enumerate(counts) for p in dataset.train.members(c)[:n].tolist()]
+    chosen = [p for c, n in enumerate(unit.counts(dataset)) for p in dataset.train.members(c)[:n].tolist()]
     images, labels = dataset.pixels(dataset.train, chosen), dataset.train.labels[chosen]
     total = 0.0
     for protocol in unit.protocols:

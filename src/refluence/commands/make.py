@@ -126,7 +126,7 @@ def make_selection(unit: Unit, session: Session, folder: Path) -> None:
     dataset, device = session.dataset, session.compute.device
     memory, begin = machine.PeakMemory(device), time.monotonic()
     selection = methods()[unit.arm.method]
-    positions = selection.select(dataset, unit.ipc, unit.model, streams(unit.seed), device, unit.selection_steps)
+    positions = selection.select(dataset, unit.counts(dataset), unit.model, streams(unit.seed), device, unit.selection_steps)
     images, labels = dataset.pixels(dataset.train, positions), dataset.train.labels[positions]
     card = {
         **_card(unit, dataset),

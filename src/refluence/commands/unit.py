@@ -12,7 +12,7 @@ from refluence.commands.judge import judge
 from refluence.commands.make import make_distillation, make_selection
 from refluence.commands.session import Session
 from refluence.condense.base import Method, Settings
-from refluence.data import Dataset
+from refluence.data import Dataset, allocate
 from refluence.data.distilled import CARD, read_card
 from refluence.errors import InputError
 from refluence.evaluate.protocols import Protocol, protocols
@@ -21,7 +21,7 @@ from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
 from refluence.select.base import Selection
 
-DEFAULT_ITERATIONS = 200  # those of size cpu: another number of image steps scales a selection's pre-training with it
+ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales a selection's pre-training with it
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,18 @@ class Unit:
     nets: int
     split: str
     selection_steps: int | None = None  # of a selection's own network; None: its default
+    allocation: str | None = None  # of a selection's images over the classes; None: equal, or that of the settings
 
     @property
     def what(self) -> str:
         """The unit as messages call it."""
         return f"{self.arm.name} seed {self.seed}"
+
+    def counts(self, dataset: Dataset) -> tuple[int, ...]:
+        """Images of each class: the same ones for every arm of a comparison."""
+        members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
+        asked = self.settings.allocation if self.settings is not None else self.allocation
+        return allocate(members, self.ipc, asked or "equal")
 
     def describe(self) -> dict[str, Any]:
         """Plain values for config.json."""
@@ -61,16 +68,18 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     method, paper = methods()[arm.method], flags.size == "paper"
     width = flags.width if flags.width is not None else (128 if paper else 32)
     model = ModelSpec(flags.model, dataset.shape, len(dataset.classes), width=width, norm=flags.norm)
-    settings, steps = None, None
-    if isinstance(method, Selection) and flags.iterations is not None:
-        steps = max(1, round(method.steps * flags.iterations / DEFAULT_ITERATIONS))
+    settings, steps, allocation = None, None, None
+    if isinstance(method, Selection):
+        allocation = flags.allocation if flags.allocation != "equal" else None
+        if flags.iterations is not None:
+            steps = max(1, round(method.steps * flags.iterations / ITERATIONS[flags.size]))
     if isinstance(method, Method):
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
         settings = method.settings(flags.ipc, flags.size).with_(**{k: v for k, v in asked.items() if v is not None})
         settings = arm.settings(settings)
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
-    return Unit(arm, seed, flags.ipc, settings, arm.weighting(), model, chosen, nets, flags.split, steps)
+    return Unit(arm, seed, flags.ipc, settings, arm.weighting(), model, chosen, nets, flags.split, steps, allocation)
 
 
 def choose_protocols(flags: Any, default: tuple[str, ...]) -> tuple[Protocol, ...]:

@@ -12,8 +12,8 @@ from torch import LongTensor
 class Selection:
     """A method that keeps real images.
 
-    `select(dataset, ipc, spec, rng, device, steps)` returns positions in `dataset.train`, class by class in ascending
-    order of the class and `ipc` for each; a class that has fewer gives all it has. `rng(purpose, index)` gives CPU
+    `select(dataset, counts, spec, rng, device, steps)` returns positions in `dataset.train`, class by class in ascending
+    order of the class and `counts[class]` for each; a class that has fewer gives all it has. `rng(purpose, index)` gives CPU
     generators. `steps` bounds the pre-training of methods that need a network (None: their own default); the others take
     no notice of it, nor of `spec`.
     """

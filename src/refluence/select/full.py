@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import LongTensor
 
@@ -10,8 +12,10 @@ from refluence.models import ModelSpec
 from refluence.select.base import Selection
 
 
-def select(dataset: Dataset, ipc: int, spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None) -> LongTensor:
-    """Every position `(N,)` of the training split, in order, whatever `ipc` says."""
+def select(
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+) -> LongTensor:
+    """Every position `(N,)` of the training split, in order, whatever `counts` says."""
     return torch.arange(len(dataset.train))
 
 

@@ -12,6 +12,8 @@ the choice is kept: the first k images are what herding would choose for k.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import LongTensor, Tensor, nn
@@ -25,7 +27,9 @@ STEPS, BATCH, LR, MOMENTUM, WEIGHT_DECAY = 500, 128, 0.01, 0.9, 5e-4
 CHUNK_PIXELS = 2**18  # images at once x height x width when embedding
 
 
-def select(dataset: Dataset, ipc: int, spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None) -> LongTensor:
+def select(
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+) -> LongTensor:
     """Positions in `dataset.train`; see `Selection`. `steps` are those of the network's training, 500 by default.
 
     Randomness: `rng("herding-network", 0)` for the weights, `rng("herding-batch", step)` for the batches. Raises
@@ -33,12 +37,12 @@ def select(dataset: Dataset, ipc: int, spec: ModelSpec, rng, device: str = "cpu"
     """
     net = pretrain(dataset, spec, rng, device, STEPS if steps is None else steps)
     chosen = []
-    for label in range(len(dataset.classes)):
+    for label, count in enumerate(counts):
         members = dataset.train.members(label)
         features = embed(net, dataset, members, device)
         if not features.isfinite().all():
             raise RunError(f"herding: the embedding of class '{dataset.classes[label]}' is not finite: pre-training diverged")
-        chosen.append(members[herd(features, ipc)])
+        chosen.append(members[herd(features, count)])
     return torch.cat(chosen)
 
 
@@ -47,7 +51,7 @@ def herd(features: Tensor, count: int) -> LongTensor:
 
     ||t - psi||^2 is compared without its constant ||t||^2, in float64: one matrix-vector product a choice.
     """
-    features = features.double()
+    features = features.cpu().double()  # MPS has no float64
     mean, chosen_sum = features.mean(0), torch.zeros_like(features[0]) if len(features) else None
     score = features.square().sum(1)
     taken: list[int] = []

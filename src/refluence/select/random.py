@@ -1,6 +1,8 @@
-"""Random: IPC real images of each class, drawn uniformly without replacement. The row that every method has to beat."""
+"""Random: real images of each class, drawn uniformly without replacement. The row that every method has to beat."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import LongTensor
@@ -10,12 +12,14 @@ from refluence.models import ModelSpec
 from refluence.select.base import Selection
 
 
-def select(dataset: Dataset, ipc: int, spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None) -> LongTensor:
+def select(
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+) -> LongTensor:
     """Positions in `dataset.train`; see `Selection`. Each class has its own generator, `rng("select-random", class)`."""
     chosen = []
-    for label in range(len(dataset.classes)):
+    for label, count in enumerate(counts):
         members = dataset.train.members(label)
-        chosen.append(members[torch.randperm(len(members), generator=rng("select-random", label))[:ipc]])
+        chosen.append(members[torch.randperm(len(members), generator=rng("select-random", label))[:count]])
     return torch.cat(chosen)
 
 
