@@ -80,6 +80,15 @@ def test_score_every_training_instance(refluence, distilled, compared, tmp_path,
     assert tree(out.parent) == before
 
 
+def test_a_run_with_an_infinite_temperature_can_be_scored_and_resumed(refluence, tmp_path):
+    words = ("distill", *DIGITS, "--weights", "influence:tau=inf", "--iterations", "1", "--out", tmp_path / "run")
+    assert refluence(*words).code == 0
+    said = refluence("score", "--distilled", tmp_path / "run", "--out", tmp_path / "s.parquet", *ONE)
+    assert said.code == 0, said.err
+    assert set(pq.read_table(tmp_path / "s.parquet").to_pydict()["weight"]) == {1.0}
+    assert "nothing to do" in refluence(*words, "--resume").out
+
+
 def test_scores_can_be_dropped_in_the_next_run(refluence, distilled, tmp_path):
     assert refluence("score", "--distilled", distilled, "--out", tmp_path / "s.parquet", *ONE).code == 0
     words = ("distill", *DIGITS, "--method", "random", "--drop", f"{tmp_path / 's.parquet'}:0.5", "--out", tmp_path / "run")

@@ -18,7 +18,7 @@ from refluence.run.progress import Reporter
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch")
-AT_LEAST_ZERO = ("threads", "workers", "inner", "checkpoint_seconds")
+AT_LEAST_ZERO = ("threads", "workers", "inner", "seed", "checkpoint_seconds")
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ def check_numbers(flags: Any) -> None:
     for names, least in ((AT_LEAST_ONE, 1), (AT_LEAST_ZERO, 0)):
         for name in names:
             value = getattr(flags, name, None)
-            if value is not None and not value >= least:
-                raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
+            if value is not None and not least <= value < math.inf:
+                more = ", and a finite number" if value == math.inf else ""
+                raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}{more}")
 
 
 def open_session(flags: Any) -> Session:

@@ -93,7 +93,7 @@ def choose_protocols(flags: Any, default: tuple[str, ...]) -> tuple[Protocol, ..
 
 
 def unit_from(described: dict[str, Any]) -> dict[str, Any]:
-    """What `Unit.describe` wrote, with its settings and protocols as values of their own types again."""
+    """What `Unit.describe` wrote, with its settings, protocols and weighting as values of their own types again."""
     settings = described["settings"]
     known = {f.name for f in fields(Protocol)}
     stored = [{k: tuple(v) if isinstance(v, list) else v for k, v in p.items() if k in known} for p in described["protocols"]]
@@ -101,6 +101,7 @@ def unit_from(described: dict[str, Any]) -> dict[str, Any]:
         **described,
         "settings": None if settings is None else Settings(**settings),
         "protocols": tuple(Protocol(**p) for p in stored),
+        "weighting": {k: math.inf if v == "inf" else v for k, v in described["weighting"].items()},
     }
 
 
