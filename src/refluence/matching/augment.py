@@ -147,7 +147,7 @@ def _crop(x: Tensor, values: Tensor) -> Tensor:
 
 def _cutout(x: Tensor, values: Tensor) -> Tensor:
     """Values: first row, first column, height and width of the zero square, which the border may clip."""
-    top, left, tall, wide = values.to(x.device).view(-1, 4, 1, 1, 1).unbind(1)
+    top, left, tall, wide = values.to(x).view(-1, 4, 1, 1, 1).unbind(1)
     rows = torch.arange(x.shape[-2], device=x.device)[:, None]
     columns = torch.arange(x.shape[-1], device=x.device)
     inside = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
@@ -156,7 +156,7 @@ def _cutout(x: Tensor, values: Tensor) -> Tensor:
 
 def _flip(x: Tensor, values: Tensor) -> Tensor:
     """Values: 1 for mirrored, 0 for left as it is."""
-    return torch.where(values.to(x.device).view(-1, 1, 1, 1) > 0, x.flip(-1), x)
+    return torch.where(values.to(x).view(-1, 1, 1, 1) > 0, x.flip(-1), x)
 
 
 def _scale(x: Tensor, values: Tensor) -> Tensor:
