@@ -1,5 +1,7 @@
 """Exports, read back by the tools they are for."""
 
+import os
+
 import datasets
 import numpy as np
 import pytest
@@ -58,6 +60,20 @@ def test_the_tensors_always_lie_beside_it(folder, distilled, tmp_path, format):
     assert torch.equal(load_distilled(tmp_path / "out").images, distilled.images)
     assert "\n" not in summary
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+
+
+def test_an_empty_folder_is_replaced_where_renaming_onto_it_fails(folder, tmp_path, monkeypatch):
+    real = os.replace
+
+    def as_on_windows(source, target):
+        if os.path.isdir(target):
+            raise PermissionError(13, "Access is denied")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", as_on_windows)
+    (tmp_path / "out").mkdir()
+    export(folder, "tensors", tmp_path / "out")
+    assert (tmp_path / "out" / "card.json").exists()
 
 
 def test_refusals(folder, tmp_path):

@@ -24,6 +24,14 @@ def test_what_was_saved_is_loaded(tmp_path):
         assert torch.equal(tensors[name], tensor)
 
 
+def test_what_was_loaded_does_not_hang_on_the_file(tmp_path):
+    checkpoint.save(tmp_path, STATE, HEADER)
+    tensors, _ = checkpoint.load(tmp_path)
+    with (tmp_path / checkpoint.NAME).open("r+b") as file:  # Windows replaces no file that is mapped
+        file.write(b"\0" * (tmp_path / checkpoint.NAME).stat().st_size)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in STATE.items())
+
+
 def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, STATE, HEADER)
     before = (tmp_path / checkpoint.NAME).read_bytes()

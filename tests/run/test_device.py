@@ -1,5 +1,8 @@
 """The machine: devices that are not there, threads, peak memory."""
 
+import runpy
+import sys
+
 import pytest
 import torch
 
@@ -29,6 +32,18 @@ def test_threads():
         torch.set_num_threads(before)
     with pytest.raises(InputError, match="--threads is -2"):
         device.prepare(-2)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_system_without_resource_or_proc_still_runs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    fresh = runpy.run_module("refluence.run.device")
+
+    def nothing(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr("pathlib.Path.read_text", nothing)
+    assert fresh["PeakMemory"](torch.device("cpu")).bytes() == 0
 
 
 def test_peak_memory_sees_what_was_freed():

@@ -38,6 +38,8 @@ def export(folder: Path, format: str, out: Path) -> str:
         for name in (IMAGES, CARD, README):
             if (place / name).exists():
                 shutil.copyfile(place / name, part / name)
+        if out.exists():  # an empty folder: Windows renames onto none
+            out.rmdir()
         os.replace(part, out)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}; choose a folder you may write to") from error

@@ -28,6 +28,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     try:
         with safe_open(path, "pt") as file:
             header = json.loads(file.metadata()["header"])
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            # copies: a tensor that maps the file keeps Windows from replacing it
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, header  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a checkpoint of this version ({error}); delete it to start again") from error

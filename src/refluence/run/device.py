@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import re
-import resource
 import sys
 from pathlib import Path
 
@@ -67,7 +66,7 @@ class PeakMemory:
                 Path("/proc/self/clear_refs").write_text("5")
 
     def bytes(self) -> int:
-        """The peak so far."""
+        """The peak so far; 0 where the system does not tell (Windows)."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         try:
@@ -76,8 +75,19 @@ class PeakMemory:
                 return int(match[1]) * 1024
         except OSError:
             pass
+        try:
+            import resource
+        except ImportError:  # Windows
+            return 0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def processors() -> int:
+    """Processors that this process may use: a container or a batch system often allows fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def describe() -> dict[str, str | int]:
@@ -85,6 +95,6 @@ def describe() -> dict[str, str | int]:
     return {
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count() or 0,
+        "cpus": processors(),
         "platform": sys.platform,
     }

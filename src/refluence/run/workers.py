@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from refluence.errors import RunError
+from refluence.run.device import processors
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -22,7 +23,7 @@ TINY = 16 * 16 * 64  # pixels of a plane times channels of the network, at most:
 
 def automatic(pixels: int, width: int, tasks: int, device: str) -> int:
     """How many processes: one for each processor where the networks are tiny and on the CPU, else one in all."""
-    return max(1, min(os.cpu_count() or 1, tasks)) if device == "cpu" and pixels * width <= TINY else 1
+    return max(1, min(processors(), tasks)) if device == "cpu" and pixels * width <= TINY else 1
 
 
 def side_by_side(
@@ -68,7 +69,8 @@ _failed: list[Exception] = []  # what went wrong in `prepare` of this worker
 
 def _start(heard: Connection, prepare: Callable[..., None], arguments: tuple) -> None:
     def watch() -> None:
-        heard.poll(None)
+        with contextlib.suppress(OSError, EOFError):  # Windows tells of the other end's death with an exception
+            heard.poll(None)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
