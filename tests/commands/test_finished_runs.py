@@ -1,12 +1,17 @@
 """evaluate, score, export, report, repeat, estimate and ls, as a user calls them."""
 
 import re
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS, TINY, pictures, read, tree
+from refluence.commands.arms import parse_arm
+from refluence.commands.parse import parse
+from refluence.commands.unit import resolve
+from refluence.select import herding
 
 ONE = ("--nets", "1", "--quiet", "--threads", "1")
 
@@ -157,7 +162,7 @@ def test_estimate_says_time_memory_and_bytes_and_writes_nothing(refluence, tmp_p
     methods = ("--methods", "random", "dc") if command == "compare" else ("--weights", "influence")
     said = refluence("estimate", command, *DIGITS, "--iterations", "5", *methods)
     assert said.code == 0, said.err
-    *arms, last = said.out.strip().splitlines()
+    *arms, last = [line for line in said.out.strip().splitlines() if not line.startswith("not in it")]
     assert len(arms) == (2 if command == "compare" else 1)
     stored = 20 * (4 * 64 + 8)
     assert all(re.search(rf"\d+ s to make, \d+ s to judge, {stored / 1000:.1f} kB stored", line) for line in arms)
@@ -165,6 +170,27 @@ def test_estimate_says_time_memory_and_bytes_and_writes_nothing(refluence, tmp_p
     assert f"{len(arms)} arm{'s' * (len(arms) > 1)} x {seeds} seed" in last
     assert re.search(r"peak memory \d+\.\d [GM]B", last)
     assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == []
+
+
+def test_estimate_says_what_is_not_in_it_and_pretrains_as_the_run_would(refluence, monkeypatch):
+    steps = []
+    real = herding.pretrain
+    monkeypatch.setattr(herding, "pretrain", lambda *given: steps.append(given[-1]) or real(*given))
+    words = ("estimate", "compare", *DIGITS, "--iterations", "2", "--workers", "2", "--seeds", "1")
+    said = refluence(*words, "--methods", "herding", "dc", "dc+influence", "--no-controls", "--equal-seconds")
+    assert said.code == 0, said.err
+    assert steps == [5]
+    assert "not in it: the arms of --equal-seconds" in said.out
+    assert "not in it: 2 workers" in said.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"), [((), None), (("--iterations", "5000"), 250), (("--size", "cpu", "--iterations", "100"), 250)]
+)
+def test_the_steps_of_herding_follow_the_iterations_of_the_size(flags, steps):
+    _, given = parse(["distill", "--data", "digits", "--size", "paper", "--out", "x", *flags])
+    dataset = SimpleNamespace(shape=(1, 8, 8), classes=("a", "b"))
+    assert resolve(given, parse_arm("herding"), dataset, 0).selection_steps == steps
 
 
 def test_estimate_refuses_what_the_command_would_refuse(refused):

@@ -6,11 +6,13 @@ import time
 from typing import Any
 
 from refluence.commands.arms import arm_of, methods, with_controls
+from refluence.commands.compare import how_many
 from refluence.commands.session import Session, check_numbers, open_session
 from refluence.commands.unit import Unit, resolve
 from refluence.condense.base import Method
 from refluence.condense.loop import Distillation
 from refluence.evaluate.evaluation import evaluate
+from refluence.models import build
 from refluence.report.words import counted
 from refluence.run import device as machine
 from refluence.run.seeds import streams
@@ -29,17 +31,30 @@ def run(flags: Any) -> None:
     session = open_session(flags)
     memory = machine.PeakMemory(session.compute.device)
     total, stored = 0.0, 0
-    for arm in arms:
-        unit = resolve(flags, arm, session.dataset, flags.seed)
+    units = [resolve(flags, arm, session.dataset, flags.seed) for arm in arms]
+    warm_up(units[0], session)
+    for unit in units:
         making, images = making_seconds(unit, session)
         judging = judging_seconds(unit, session)
         pixels = images * (4 * session.dataset.train.images[0].numel() + 8)
         total, stored = total + seeds * (making + judging), stored + seeds * pixels
-        print(f"{arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(pixels)} stored, per seed")
+        print(f"{unit.arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(pixels)} stored, per seed")
     print(
         f"in all: {clock(total)} for {counted(len(arms), 'arm')} x {counted(seeds, 'seed')}, peak memory "
         f"{size(memory.bytes())}, {size(stored)} stored (measured on {STEPS} steps; a busier machine takes longer)"
     )
+    if getattr(flags, "equal_seconds", False):
+        print("not in it: the arms of --equal-seconds, each about as long as its influence arm")
+    if hasattr(flags, "workers") and (workers := how_many(units * seeds, session, flags)) > 1:
+        print(f"not in it: {workers} workers side by side, which take less time in all, and more memory")
+
+
+def warm_up(unit: Unit, session: Session) -> None:
+    """A pass forwards and backwards, so that the first arm does not pay for what PyTorch loads once."""
+    dataset, device = session.dataset, session.compute.device
+    x = dataset.pixels(dataset.train, slice(0, 64), device)
+    for _ in range(2):
+        build(unit.model, streams(unit.seed)("warm-up", 0), device)(x).square().mean().backward()
 
 
 def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
