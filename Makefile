@@ -34,11 +34,16 @@ $(STAMP): pyproject.toml src/refluence/__init__.py
 # The browser test wants a Chromium or Chrome; without one it is skipped and says so.
 .PHONY: browser
 browser:
-	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null 2>&1 \
-	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
-	       && { echo "Installing Chromium for the browser test ..."; apt-get install -y -qq chromium >/dev/null 2>&1 \
-	            || { apt-get update -qq >/dev/null 2>&1 && apt-get install -y -qq chromium >/dev/null 2>&1; }; }; } \
-	  || echo "No Chromium or Chrome found: the browser test will be skipped."
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name >/dev/null 2>&1 && exit 0; \
+	done; \
+	test -e "/Applications/Google Chrome.app" -o -e /Applications/Chromium.app && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "Installing Chromium for the browser test ..."; \
+	  apt-get install -y -qq chromium >/dev/null 2>&1 && exit 0; \
+	  apt-get update -qq >/dev/null 2>&1 && apt-get install -y -qq chromium >/dev/null 2>&1 && exit 0; \
+	fi; \
+	echo "No Chromium or Chrome found: the browser test will be skipped."
 
 clean:
 	rm -rf runs build dist .pytest_cache .ruff_cache .hypothesis
