@@ -102,7 +102,7 @@ class ScoreTask:
     data: OwnSource = None
     """The instances to score (default: those that the run was made from)."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("scores.parquet")
-    """File to write; a page with the most and least influential instances is written beside it."""
+    """File to write; a page with the most and least influential instances is written beside it (FILE.html)."""
     resume: Switch = False
     """Do nothing where --out is there already."""
     nets: Count = 3

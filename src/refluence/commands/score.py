@@ -22,6 +22,8 @@ def run(flags: Any) -> None:
     if flags.out.suffix != ".parquet" or flags.out.is_dir():
         raise InputError(f"--out {flags.out}: the scores are written as Parquet, so name a file that ends in .parquet")
     check_writable(flags.out)
+    if flags.out.exists() and not flags.resume:
+        raise InputError(f"--out {flags.out} is there already: choose another file, or add --resume to leave it as it is")
     own = open_finished(flags.distilled)
     arm = parse_arm(own.unit["arm"].partition(":")[0])
     method, settings = methods()[arm.method], own.unit["settings"]

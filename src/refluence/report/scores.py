@@ -74,7 +74,7 @@ def histogram_bins(score: np.ndarray) -> tuple[list[tuple[float, float, int]], i
 
 
 def write_scores(parquet: Path, images: Mapping[int, Any], classes: Sequence[str], title: str) -> Path:
-    """Write `scores.html` beside `scores.parquet` and return its path.
+    """Write the page beside the Parquet file, under its name (`scores.html` for `scores.parquet`), and return its path.
 
     `images` maps rows of the dataset to uint8 pictures (C, H, W), arrays or tensors; `picture_rows` says which rows
     are of use. Errors: `InputError` if the file is missing or has no scores.
@@ -84,6 +84,6 @@ def write_scores(parquet: Path, images: Mapping[int, Any], classes: Sequence[str
     found = section(read_scores(parquet, pictures), [str(name) for name in classes], title)
     if found is None:
         raise InputError(f"{parquet} holds no finite score; write it with `refluence score` first")
-    target = parquet.with_name("scores.html")
+    target = parquet.with_suffix(".html")
     write_text(target, render("scores.html.j2", title=title, scores=found))
     return target
