@@ -44,6 +44,8 @@ def test_the_folder_holds_what_the_contract_says(distilled_once):
     assert [step["step"] for step in steps] == list(range(6))
     assert all(0 < step["ess"] <= 1 and len(step["loss_by_class"]) == 10 for step in steps)
     card = read(distilled_once / "distilled" / "card.json")
+    assert "gradient matching" in card["summary"]
+    assert "influence" in card["weights_summary"]
     assert (card["images"], card["test_uses"], card["iterations"]) == (20, 1, 6)
     assert not list(distilled_once.rglob("*.part"))
 

@@ -42,6 +42,14 @@ def test_card(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "card.json", "images.safetensors"]
 
 
+@pytest.mark.parametrize(("iterations", "said", "unsaid"), [(0, "real", "learned images"), (200, "learned", "loses nothing")])
+def test_the_readme_tells_real_from_learned_images(tmp_path, iterations, said, unsaid):
+    save_distilled(tmp_path, make(), {"method": "x", "iterations": iterations})
+    text = (tmp_path / "README.md").read_text()
+    assert f"6 {said} images of" in text
+    assert unsaid not in text
+
+
 def test_test_uses_are_counted(folder):
     assert [count_test_use(folder), count_test_use(folder.parent)] == [1, 2]
     assert read_card(folder)["test_uses"] == 2

@@ -20,6 +20,7 @@ from refluence.data.distilled import DistilledSet, save_distilled
 from refluence.errors import InputError, RunError
 from refluence.files import write_tensors
 from refluence.influence.distillation import RunningInfluence
+from refluence.influence.weighting import KINDS
 from refluence.run import checkpoint
 from refluence.run import device as machine
 from refluence.run.folder import Metrics
@@ -143,6 +144,8 @@ def _card(unit: Unit, dataset: Dataset) -> dict[str, Any]:
     return {
         "arm": unit.arm.name,
         "method": unit.arm.method,
+        "summary": methods()[unit.arm.method].summary,
+        "weights_summary": KINDS[unit.weighting.kind],
         "seed": unit.seed,
         "ipc": unit.ipc,
         "source": dataset.source,

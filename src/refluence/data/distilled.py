@@ -19,6 +19,9 @@ from refluence.files import read_json, write_json, write_tensors, write_text
 IMAGES, CARD, README = "images.safetensors", "card.json", "README.md"
 FORMAT = 1
 """Version of the folder's layout, as `version` in the card."""
+LOSES = """- **Exporting to PNG loses accuracy**: learned pixels lie between and beyond the 256 levels that a PNG can hold.
+  Train on the tensors; look at the PNGs."""
+KEEPS = "- Exporting to PNG loses nothing: these are real images of 8 bits."
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,11 @@ def _check(folder: Path, tensors: Mapping[str, Tensor], classes: int, mean, std)
 def _readme(card: Mapping[str, Any]) -> str:
     count, channels, height, width = card["shape"]
     made = " ".join(f"{name} `{card[name]}`," for name in ("arm", "source", "ipc", "seed") if name in card).rstrip(",")
+    real = card.get("iterations") == 0  # chosen, not learned
+    kind, export = ("real", KEEPS) if real else ("learned", LOSES)
     return f"""# A distilled dataset
 
-{count} learned images of {channels} x {height} x {width}, {len(card["classes"])} classes{f" ({made})" if made else ""}.
+{count} {kind} images of {channels} x {height} x {width}, {len(card["classes"])} classes{f" ({made})" if made else ""}.
 A network is trained on these in place of the real training set. Made with Refluence {__version__};
 `card.json` says how, in `{IMAGES}` are the tensors ({card["stored_bytes"]:,} bytes).
 
@@ -166,8 +171,7 @@ dataset = torch.utils.data.TensorDataset(images, labels)
 - Normalised: `image = (pixel / 255 - mean) / std`, per channel, with mean {_numbers(card["mean"])} and
   std {_numbers(card["std"])} of the real training split. Normalise real test images the same way.
 - Class names, in the order of the labels, are `classes` in `card.json`.
-- **Exporting to PNG loses accuracy**: learned pixels lie between and beyond the 256 levels that a PNG can hold.
-  Train on the tensors; look at the PNGs.
+{export}
 - `test_uses` in `card.json` counts how often the test split was used to judge this set.
 """
 
