@@ -85,6 +85,17 @@ def test_score_every_training_instance(refluence, distilled, compared, tmp_path,
     assert tree(out.parent) == before
 
 
+def test_scores_are_not_overwritten_and_each_file_has_its_own_page(refluence, refused, distilled, tmp_path):
+    for name in ("a", "b"):
+        said = refluence("score", "--distilled", distilled, "--out", tmp_path / f"{name}.parquet", *ONE)
+        assert f"{name}.html" in said.out
+        assert (tmp_path / f"{name}.html").exists()
+    before = (tmp_path / "a.parquet").read_bytes()
+    message = refused("score", "--distilled", distilled, "--out", tmp_path / "a.parquet", *ONE, "--seed", "1")
+    assert "--resume" in message
+    assert (tmp_path / "a.parquet").read_bytes() == before
+
+
 def test_a_run_with_an_infinite_temperature_can_be_scored_and_resumed(refluence, tmp_path):
     words = ("distill", *DIGITS, "--weights", "influence:tau=inf", "--iterations", "1", "--out", tmp_path / "run")
     assert refluence(*words).code == 0
@@ -108,10 +119,19 @@ def test_a_selection_has_no_objective_to_score_against(refused, compared, tmp_pa
     assert "no objective" in message
 
 
+def test_a_use_of_the_test_split_is_counted_before_it_can_be_lost(refluence, distilled, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("refluence.commands.judge.evaluate", killed)
+    assert refluence("evaluate", distilled, "--epochs", "1", *ONE).code == 130
+    assert read(distilled / "distilled" / "card.json")["test_uses"] == 2
+
+
 @pytest.mark.parametrize(("name", "file"), [("imagefolder", "train"), ("parquet", "train.parquet"), ("tensors", "card.json")])
 def test_export(refluence, refused, distilled, tmp_path, name, file):
     said = refluence("export", distilled, "--format", name, "--out", tmp_path / "out")
-    assert said.code == 0, said.err
+    assert (said.code, said.err) == (0, "")
     assert (tmp_path / "out" / file).exists()
     tensors = [folder / "images.safetensors" for folder in (tmp_path / "out", distilled / "distilled")]
     assert tensors[0].read_bytes() == tensors[1].read_bytes()

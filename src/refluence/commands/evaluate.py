@@ -38,12 +38,12 @@ def run(flags: Any) -> None:
         if flags.resume and any(all(entry.get(k) == v for k, v in asked.items()) for entry in found):
             print(f"{protocol.name}: evaluated already, nothing to do")
             continue
+        if flags.split == "test":  # before: a kill must not lose a use
+            count_test_use(flags.folder / "distilled")
         entry = judge_once(
             own.small, model, protocol, flags.split, streams(flags.seed), flags.nets, session, protocol.name, keep
         )
         found.append({**entry, **facts})
-        if flags.split == "test":
-            count_test_use(flags.folder / "distilled")
         write_json(path, {"evaluations": found})
         each = ", ".join(f"{a:.1f}" for a in entry["accuracies"])
         print(

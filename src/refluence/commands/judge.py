@@ -27,9 +27,9 @@ def judge(unit: Unit, session: Session, folder: Path) -> None:
     found = []
     for protocol in unit.protocols:
         what = f"{unit.what}: {protocol.name}"
-        found.append(judge_once(small, unit.model, protocol, unit.split, rng, unit.nets, session, what))
-        if unit.split == "test":
+        if unit.split == "test":  # before: a kill must not lose a use
             count_test_use(folder / "distilled")
+        found.append(judge_once(small, unit.model, protocol, unit.split, rng, unit.nets, session, what))
     write_json(folder / "evaluation.json", {"evaluations": found})
 
 

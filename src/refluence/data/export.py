@@ -70,7 +70,13 @@ def _parquet(distilled: DistilledSet, out: Path) -> str:
         "image": [{"bytes": png, "path": None} for png in _pngs(distilled)],
         "label": distilled.labels.tolist(),
     }
-    datasets.Dataset.from_dict(columns, features=features).to_parquet(out / "train.parquet")
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # they would write to a standard error that is a file
+    try:
+        datasets.Dataset.from_dict(columns, features=features).to_parquet(out / "train.parquet")
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()
     return "as train.parquet (datasets.Dataset.from_parquet gives Image and ClassLabel columns)"
 
 
