@@ -53,6 +53,16 @@ def test_another_run_is_refused_with_what_differs(tmp_path, command, resolved, e
     assert tree(tmp_path) == before
 
 
+def test_constants_are_compared_where_they_were_written(tmp_path):
+    constants = {"test_fraction": 0.2, "herding": {"steps": 500}}
+    claim(tmp_path / "old", "distill", {}, RESOLVED, resume=True)
+    claim(tmp_path / "old", "distill", {}, {**RESOLVED, "constants": constants}, resume=True)
+    claim(tmp_path / "new", "distill", {}, {**RESOLVED, "constants": constants}, resume=True)
+    claim(tmp_path / "new", "distill", {}, {**RESOLVED, "constants": {**constants, "more": 1}}, resume=True)
+    with pytest.raises(InputError, match=r"constants\.herding\.steps is 500 there, 400 here"):
+        claim(tmp_path / "new", "distill", {}, {**RESOLVED, "constants": {**constants, "herding": {"steps": 400}}}, resume=True)
+
+
 def test_many_differences_are_counted(tmp_path):
     claim(tmp_path, "distill", {}, RESOLVED, resume=True)
     with pytest.raises(InputError, match="and 2 more"):

@@ -12,7 +12,7 @@ import torch
 
 from refluence.commands.arms import methods
 from refluence.commands.score_files import class_weights, extremes, write_scores
-from refluence.commands.session import Session
+from refluence.commands.session import PICTURE_NETS, Session
 from refluence.condense.loop import Distillation, Step
 from refluence.condense.scoring import influence
 from refluence.data import Dataset
@@ -28,8 +28,6 @@ from refluence.run.seeds import streams
 
 if TYPE_CHECKING:
     from refluence.commands.unit import Unit
-
-PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
 
 
 def make_distillation(unit: Unit, session: Session, folder: Path) -> None:

@@ -11,12 +11,16 @@ from typing import Any
 import torch
 
 from refluence.condense.compute import Compute
+from refluence.condense.loop import NORM_BATCH
 from refluence.data import Dataset, SourceOptions, load
+from refluence.data.plan import TEST_FRACTION
 from refluence.errors import InputError
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
+from refluence.select import herding
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
+PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
 AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch")
 AT_LEAST_ZERO = ("threads", "workers", "inner", "seed", "checkpoint_seconds")
 
@@ -66,7 +70,7 @@ def arguments(flags: Any) -> dict[str, Any]:
 
 
 def about(session: Session, flags: Any) -> dict[str, Any]:
-    """What decides a result beside the units: the data as it was read, and the machine's part in bit-identity."""
+    """What decides a result beside the units: the data as it was read, the machine's part, numbers that no flag sets."""
     dataset, compute = session.dataset, session.compute
     return {
         "data": {
@@ -85,6 +89,19 @@ def about(session: Session, flags: Any) -> dict[str, Any]:
             "device": compute.device.type,
             "precision": compute.precision,
             "compile": compute.compile,
+        },
+        "constants": {
+            "val_fraction": SourceOptions.val_fraction,
+            "test_fraction": TEST_FRACTION,
+            "picture_nets": PICTURE_NETS,
+            "norm_batch": NORM_BATCH,
+            "herding": {
+                "steps": herding.STEPS,
+                "batch": herding.BATCH,
+                "lr": herding.LR,
+                "momentum": herding.MOMENTUM,
+                "weight_decay": herding.WEIGHT_DECAY,
+            },
         },
     }
 

@@ -13,7 +13,7 @@ from refluence.files import check_writable, read_json, write_json, write_text
 VERSION = 1
 CONFIG = "config.json"
 KEYS = ("version", "command", "arguments", "resolved")
-MACHINE = "machine"
+MACHINE, CONSTANTS = "machine", "constants"
 INFORMATIVE = ("cpus",)  # of the machine: said, but without a part in the result
 
 
@@ -76,8 +76,10 @@ def configuration(folder: Path) -> dict[str, Any]:
 def _differences(stored: Any, asked: Any, name: str = "") -> list[str]:
     if isinstance(stored, dict) and isinstance(asked, dict):
         keys = dict.fromkeys([*stored, *asked])
-        if name == MACHINE:  # a fact that an earlier Refluence did not write is not held against its run
+        if name == MACHINE or name.startswith(CONSTANTS):  # what an earlier Refluence did not write is not held against it
             keys = {k: None for k in stored if k not in INFORMATIVE}
+        if not name and CONSTANTS not in stored:
+            keys.pop(CONSTANTS, None)
         return [d for k in keys for d in _differences(stored.get(k), asked.get(k), f"{name}.{k}" if name else str(k))]
     if stored == asked:
         return []
