@@ -8,6 +8,7 @@ from refluence.commands.arms import methods
 from refluence.condense.base import Method
 from refluence.evaluate.protocols import protocols
 from refluence.influence.weighting import KINDS
+from refluence.models.build import MODELS
 from refluence.models.convnet import NORMS
 
 
@@ -19,11 +20,8 @@ def run(flags: Any) -> None:
     )
     _list("weights (METHOD+WEIGHTS)", KINDS)
     _list("protocols", {p.name: p.note for p in protocols().values()})
-    _list(
-        "models",
-        {"convnet": "ConvNet, depth by image size", "convnet1 … convnet6": f"named depth; norms: {', '.join(NORMS)}"},
-    )
-    print("recipes\n  none yet")
+    _list("models", {**MODELS, "norms": ", ".join(NORMS)})
+    print("recipes\n  none in this version")
 
 
 def _list(title: str, entries: dict[str, str]) -> None:

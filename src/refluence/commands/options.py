@@ -36,7 +36,7 @@ class SourceFlags:
     skip_corrupt: Switch = False
     """Leave out images that cannot be decoded, counted and listed, instead of stopping."""
     drop: Annotated[str | None, arg(metavar="SCORES:SHARE", help_behavior_hint="")] = None
-    """Leave out the most harmful training instances: scores.parquet:0.1 drops a tenth."""
+    """Leave out the training instances with the highest score (dM/dw): scores.parquet:0.1 drops a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,10 @@
-"""`--drop scores.parquet:share`: leave out the most harmful training instances."""
+"""`--drop scores.parquet:share`: leave out the training instances with the highest score (dM/dw)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from datasets import Features
 
 from refluence.data import columns, parquet
 from refluence.data.options import split_pair
@@ -15,8 +14,9 @@ from refluence.errors import InputError
 def harmful(pair: str, rows: np.ndarray, stored: int) -> tuple[np.ndarray, str]:
     """Which of the training `rows (N,)` to leave out, as a mask `(N,)`, and a note.
 
-    The file has the columns `index` (row of the stored train split, of `stored` rows) and `score` (positive is
-    harmful). Of the rows that are in train and have a score, the round(share n) highest are left out; ties go by row.
+    The file has the columns `index` (row of the stored train split, of `stored` rows) and `score` (dM/dw: positive
+    raises the objective). Of the rows that are in train and have a score, the round(share n) highest are left out; ties
+    go by row.
     """
     file, text = split_pair(pair, "--drop", "scores.parquet:share, for example scores.parquet:0.05")
     try:
@@ -28,6 +28,8 @@ def harmful(pair: str, rows: np.ndarray, stored: int) -> tuple[np.ndarray, str]:
     path = Path(file).expanduser()
     if not path.is_file():
         raise InputError(f"--drop {pair}: there is no file {path}")
+    from datasets import Features
+
     features = Features.from_arrow_schema(parquet.schema(path))
     for name in ("index", "score"):
         columns.require(features, name, f"--drop {pair}", str(path))

@@ -12,6 +12,8 @@ from torch import nn
 from refluence.errors import InputError
 from refluence.models.convnet import NORMS, ConvNet, check_depth, default_depth
 
+MODELS = {"convnet": "ConvNet, depth by image size", "convnet1 … convnet6": "ConvNet of a named depth, as far as it fits"}
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -26,7 +28,7 @@ class ModelSpec:
     def __post_init__(self):
         match = re.fullmatch(r"convnet(\d*)", self.name)
         if not match:
-            raise InputError(f"unknown model '{self.name}': choose convnet (depth by image size) or convnet1 … convnet6")
+            raise InputError(f"unknown model '{self.name}': choose one of {', '.join(MODELS)}")
         if self.norm not in NORMS:
             raise InputError(f"unknown norm '{self.norm}': choose one of {', '.join(NORMS)}")
         if self.width < 1:
