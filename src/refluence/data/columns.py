@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datasets import ClassLabel, Features, Image, Value
+from typing import TYPE_CHECKING
 
 from refluence.errors import InputError
+
+if TYPE_CHECKING:  # `datasets` takes a second to import: only sources that need it pay
+    from datasets import Features
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "pixels", "jpg", "png", "webp")
 LABEL_NAMES = ("label", "labels", "class", "cls", "target", "y")
@@ -12,6 +15,8 @@ LABEL_NAMES = ("label", "labels", "class", "cls", "target", "y")
 
 def _is_image(feature) -> bool:
     """An Image feature, raw bytes, or a struct with `bytes` (and `path`)."""
+    from datasets import Image, Value
+
     if isinstance(feature, Image):
         return True
     if isinstance(feature, Value):
@@ -20,6 +25,8 @@ def _is_image(feature) -> bool:
 
 
 def _is_label(feature) -> bool:
+    from datasets import ClassLabel, Value
+
     return isinstance(feature, ClassLabel) or (
         isinstance(feature, Value) and not feature.dtype.startswith(("binary", "large_binary", "timestamp"))
     )
@@ -47,6 +54,8 @@ def image_column(features: Features, chosen: str | None, where: str) -> str:
     """The image column. Errors: none, several without a usual name, or `chosen` does not exist."""
     if chosen is not None:
         return require(features, chosen, "--image-column", where)
+    from datasets import Image
+
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
     candidates = typed or [name for name, feature in features.items() if _is_image(feature)]
     found = _pick(candidates, IMAGE_NAMES, "image", "--image-column", where)
@@ -62,6 +71,8 @@ def label_column(features: Features, chosen: str | None, where: str) -> str:
     """The label column. Errors: none, several without a usual name, or `chosen` does not exist."""
     if chosen is not None:
         return require(features, chosen, "--label-column", where)
+    from datasets import ClassLabel
+
     typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     named = [name for name, feature in features.items() if name.lower() in LABEL_NAMES and _is_label(feature)]
     found = _pick(typed or named, LABEL_NAMES, "label", "--label-column", where)
@@ -75,5 +86,7 @@ def label_column(features: Features, chosen: str | None, where: str) -> str:
 
 def class_names(features: Features, column: str) -> tuple[str, ...] | None:
     """The names behind integer labels, or None where the column carries none."""
+    from datasets import ClassLabel
+
     feature = features[column]
     return tuple(feature.names) if isinstance(feature, ClassLabel) else None

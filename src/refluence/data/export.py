@@ -8,7 +8,6 @@ import shutil
 import urllib.parse
 from pathlib import Path
 
-import datasets
 from PIL import Image
 
 from refluence.data.distilled import CARD, IMAGES, README, DistilledSet, load_distilled, locate, pixel_values, to_uint8
@@ -65,6 +64,8 @@ def _folders(distilled: DistilledSet, out: Path) -> str:
 
 
 def _parquet(distilled: DistilledSet, out: Path) -> str:
+    import datasets
+
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(distilled.classes))})
     columns = {
         "image": [{"bytes": png, "path": None} for png in _pngs(distilled)],

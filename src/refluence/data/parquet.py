@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features
 
 from refluence.data import columns
 from refluence.data.options import SourceOptions
@@ -89,6 +88,8 @@ def image_value(value: Any, base: Path | None) -> Encoded:
 
 def _read(paths: list[Path], options: SourceOptions) -> Stored:
     """One split. Reads labels, groups and image paths, not the images."""
+    from datasets import Features
+
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent}/{paths[0].name} and {len(paths) - 1} more"
     arrow = schema(paths[0])
     features = Features.from_arrow_schema(arrow)
