@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml src/refluence/__init__.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
 	@echo "Installing into $(VENV) (several minutes the first time) ..."
 	@# torch first and alone: the resolver then has nothing to weigh it against
-	$(BIN)/python -m pip install -q torch torchvision
+	$(BIN)/python -m pip install -q torch
 	$(BIN)/python -m pip install -q -e '.[dev]'
 	@touch $@
 
