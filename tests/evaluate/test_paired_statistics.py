@@ -2,14 +2,17 @@
 
 import json
 import math
+from dataclasses import fields
 
 import pytest
 import torch
 from scipy import stats
 
+from refluence.commands.arms import base_of, parse_arm
 from refluence.errors import InputError
 from refluence.evaluate import summarise, verdict
-from refluence.evaluate.statistics import compare, holm, references
+from refluence.evaluate.statistics import base, compare, holm, references
+from refluence.influence.weighting import Weighting
 
 
 def rows_of(**arms) -> list[dict]:
@@ -50,14 +53,20 @@ def test_the_smallest_difference_is_where_the_interval_meets_zero():
     assert compare([d + smallest * 0.999 for d in centred])["low"] < 0
 
 
-def test_one_two_and_equal_pairs():
+def test_one_and_two_pairs():
     single = compare([2.0])
     assert single["difference"] == 2.0
     assert [single[k] for k in ("low", "high", "smallest_shown", "p", "p_holm")] == [None] * 5
     assert compare([1.0, 3.0])["high"] == pytest.approx(2 + 12.7062047 * 1.0, rel=1e-6)
-    assert (compare([1.0, 1.0])["low"], compare([1.0, 1.0])["p"]) == (1.0, 0.0)
-    assert compare([0.0, 0.0])["p"] == 1.0
     assert compare([])["difference"] is None
+
+
+@pytest.mark.parametrize("differences", [[1.0, 1.0], [0.0] * 5, [50.1 - 50.0, 51.1 - 51.0, 0.1]], ids=["1", "0", "rounded"])
+def test_equal_differences_are_no_evidence(differences):
+    found = compare(differences)
+    assert found["difference"] == pytest.approx(differences[0])
+    assert found["pairs"] == len(differences)
+    assert [found[k] for k in ("low", "high", "smallest_shown", "p", "p_holm")] == [None] * 5
 
 
 def test_holm_by_hand():
@@ -104,14 +113,60 @@ def test_another_primary_can_be_declared():
 
 
 def test_references_follow_the_options():
-    arms = ["random", "full", "dc", "dc:lr=1", "dm", "dc+shuffled", "dc+shuffled:tau=1", "dc+shuffled:lr=1,tau=1"]
+    arms = ["random", "full", "dc", "dc:net_lr=1", "dm"]
+    arms += ["dc+shuffled", "dc+shuffled:tau=1", "dc+shuffled:net_lr=1,tau=1"]
     assert references("dc", arms) == ["random"]
     assert references("random", arms) == references("full", arms) == []
     assert references("dc+influence", arms) == ["dc", "dc+shuffled"]
     assert references("dc+influence:tau=1", arms) == ["dc", "dc+shuffled:tau=1"]
-    assert references("dc+loss:tau=1,lr=1", arms) == ["dc:lr=1", "dc+shuffled:lr=1,tau=1"]
+    assert references("dc+loss:tau=1,net_lr=1", arms) == ["dc:net_lr=1", "dc+shuffled:net_lr=1,tau=1"]
     assert references("dc+shuffled:tau=1", arms) == ["dc"]
     assert references("dm+influence:tau=2", arms) == ["dm"]
+
+
+def test_a_base_with_other_settings_is_no_reference():
+    assert references("dc+influence:image_lr=1", ["dc", "dc:image_lr=1,net_lr=.1"]) == []
+    assert references("dc+influence:image_lr=1,tau=2", ["dc", "dc:image_lr=1"]) == ["dc:image_lr=1"]
+    assert references("dc+influence", ["dc:image_lr=1"]) == []
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Weighting) if f.name != "kind"])
+def test_options_of_the_weights_are_no_settings_of_the_base(field):
+    value = getattr(Weighting(), field)
+    assert references(f"dc+influence:net_lr=1,{field}={value},image_lr=1", ["dc:image_lr=1,net_lr=1"]) != []
+
+
+def test_settings_of_a_method_are_those_that_the_command_line_knows():
+    for text in ("dc+influence:tau=.1,image_lr=1,sign=-1,net_lr=.1", "dc+loss", "dc+shuffled:bag=batch"):
+        assert base(text) == base_of(parse_arm(text)).name
+
+
+OUTSIDE, AT_INFINITY = "dc+influence:where=outside,tau=.5", "dc+influence:where=outside,tau=inf"
+
+
+def test_an_outside_arm_is_held_against_its_own_distance():
+    arms = ["dc", OUTSIDE, AT_INFINITY, "dc+influence:where=outside,tau=inf,image_lr=1", "dc+influence:tau=inf"]
+    assert references(OUTSIDE, arms) == [AT_INFINITY]
+    assert references(OUTSIDE, ["dc", OUTSIDE]) == ["dc"]
+    assert references(AT_INFINITY, arms) == ["dc"]
+    shuffled = "dc+shuffled:where=outside,tau=.5"
+    assert references(shuffled, [*arms, shuffled]) == [AT_INFINITY]
+    assert references(OUTSIDE, [*arms, shuffled]) == [AT_INFINITY, shuffled]
+
+
+def told(arms: dict[str, list[float]]) -> str:
+    rows = [{"arm": arm, "seed": s, "accuracy": a} for arm, values in arms.items() for s, a in enumerate(values)]
+    return verdict(summarise(rows), rows)
+
+
+def test_the_verdict_says_where_the_distance_is_another_one():
+    shuffled, equal = "dc+shuffled:where=outside,tau=.5", "dc:equal_seconds=influence,where=outside,tau=.5"
+    arms = {"dc": BASE, OUTSIDE: shifted(*UP), shuffled: shifted(*FLAT), equal: shifted(*FLAT)}
+    line = told(arms)
+    assert "+2.0 points over uniform (another distance) [1.8, 2.2], over shuffled +1.6 [" in line
+    assert "over uniform at equal seconds (another distance) +1.6 [" in line
+    assert "over uniform [" in told({OUTSIDE: shifted(*UP), shuffled: shifted(*FLAT), AT_INFINITY: BASE})
+    assert "distance" not in told({"dc": BASE, "dc+influence": shifted(*UP)})
 
 
 def test_protocols_are_kept_apart_and_bad_rows_are_met():
@@ -169,18 +224,58 @@ def test_verdict_without_an_interval_or_a_control():
         "influence weights: +0.4 points over uniform, over shuffled +0.2, n = 1: no interval"
     )
     assert say(dc=BASE, dc__influence=shifted(*UP)).endswith("better than uniform, but not compared with shuffled weights")
-    assert say(dc__shuffled=BASE, dc__influence=shifted(*UP)).endswith("not compared with uniform weights")
+    missing = "not compared with uniform weights: dc is not among the arms"
+    assert say(dc__shuffled=BASE, dc__influence=shifted(*UP)).endswith(f"[1.8, 2.2], n = 5: {missing}")
+    assert say(dc__influence=BASE) == f"influence weights: {missing}"
+    apart = say(dc=[None, 50.0, 51.0], dc__influence=[50.0, None, None])
+    assert apart == "influence weights: n = 0: no interval (no seed in common)"
     assert say(dc=[50.04], dc__influence=[50.0]).startswith("influence weights: +0.0 points")
+
+
+def test_the_verdict_names_the_base_that_is_missing():
+    line = told({"random": BASE, "dc": BASE, "dc+influence:tau=.1,image_lr=1": shifted(*UP), "dc+loss": BASE})
+    assert line == "influence weights: not compared with uniform weights: dc:image_lr=1 is not among the arms"
+
+
+def test_nobody_is_helped_by_equal_differences():
+    for n in (2, 5):
+        one_up, half_up = [b + 1 for b in BASE[:n]], [b + 0.5 for b in BASE[:n]]
+        line = say(dc=BASE[:n], dc__shuffled=half_up, dc__influence=one_up)
+        assert line == (
+            f"influence weights: +1.0 points over uniform, over shuffled +0.5, n = {n}: no interval (all differences are equal)"
+        )
+    line = say(dc=BASE, dc__shuffled=[u - 1 for u in shifted(*UP)], dc__influence=shifted(*UP))
+    assert line.endswith("better than uniform, but against shuffled no interval (all differences are equal)")
+    assert say(random=BASE, dm=[b + 1 for b in BASE]).endswith("n = 5: no interval (all differences are equal)")
 
 
 def test_verdict_without_influence():
     line = say(random=BASE, dc=shifted(*UP), dm=shifted(*FLAT))
-    assert line.startswith("best method: dc, 53.0 %, +2.0 points over random [1.8, 2.2], n = 5: better")
+    assert line == (
+        "highest mean of 2 arms beside random: dc, 53.0 %, +2.0 points over random [1.8, 2.2], n = 5: "
+        "better than random (Holm p < 0.001)"
+    )
+    assert say(random=BASE, dm=shifted(*FLAT)).startswith("dm, 51.4 %, +0.4 points over random [")
     assert say(random=BASE, dm=shifted(*FLAT)).endswith("no difference shown; n = 5 could show 1.1")
-    assert say(random=BASE, dm=shifted(*DOWN)).endswith("worse")
+    assert say(random=BASE, dm=shifted(*DOWN)).endswith("worse than random (Holm p < 0.001)")
     assert say(random=[50.0], dm=[51.0]).endswith("+1.0 points over random, n = 1: no interval")
-    assert say(dc=BASE, full=shifted(*UP)) == "best method: full, 53.0 %, n = 5: not compared with random"
+    assert say(dc=BASE, dm=shifted(*UP)) == "highest mean of 2 arms: dm, 53.0 %, n = 5: not compared with random"
     assert verdict([], []).startswith("nothing to compare")
+
+
+def test_the_ceiling_is_no_competitor():
+    assert say(dc=BASE, full=shifted(*UP)) == "dc, 51.0 %, n = 5: not compared with random"
+    assert say(random=BASE, dm=shifted(*FLAT), full=shifted(*UP)).startswith("dm, 51.4 %")
+    assert say(full=BASE) == "nothing to compare: full is the ceiling, not a competitor"
+
+
+def test_the_best_of_many_is_not_better_before_correction():
+    best = (1.0, 1.9, 0.2, 1.6, 0.8)
+    alone = say(random=BASE, dm=shifted(*best))
+    assert alone.endswith("better than random (Holm p = 0.021)")
+    many = say(random=BASE, dm=shifted(*best), dc=shifted(*FLAT), herding=shifted(*FLAT[::-1]))
+    assert many.startswith("highest mean of 3 arms beside random: dm, 52.1 %, +1.1 points over random [0.3, 1.9], n = 5: ")
+    assert many.endswith("no difference shown after correction for all comparisons (Holm p = 0.064)")
 
 
 def test_weights_are_also_held_against_their_base_at_equal_seconds():

@@ -7,27 +7,36 @@ d_s = accuracy(A, s) - accuracy(R, s) over the n seeds that both have, mean d an
     smallest shown  t_{.975, n-1} sd_d / sqrt(n), the half-width: the smallest difference whose interval excludes 0
     p               paired t-test, two-sided; p_holm by Holm (1979) over every comparison but the primary one
 
-References: an arm with weights (`dc+influence:tau=1`) is compared with its method without weights (`dc`) and with the
-shuffled weights (`dc+shuffled:tau=1`), and with `dc:equal_seconds=influence,tau=1` where there is such an arm: no weights,
-but as many seconds; a method without weights with `random`. `full` is an upper bound, not a competitor.
-Ours: the smallest difference is the one that this sample could show, not a power calculation; if all d_s are equal, the
-interval is that point.
+References: an arm with weights (`dc+influence:tau=1,image_lr=.5`) is compared with its method at the same settings without
+weights (`dc:image_lr=.5`, no other), with the shuffled weights (`dc+shuffled:tau=1,image_lr=.5`), and with
+`dc:equal_seconds=influence,tau=1,image_lr=.5` where there is such an arm: no weights, but as many seconds; a method without
+weights with `random`. `full` is an upper bound, not a competitor. `where=outside` changes the distance too: there the uniform
+weights are those of the same arm at tau=inf; without such an arm the verdict says that the distance is another one.
+Ours: the smallest difference is the one that this sample could show, not a power calculation. If all d_s are equal there is
+no interval and no p: accuracies on n images are multiples of 100/n, so a few equal differences are no evidence of no spread.
 
-The verdict claims no more than these intervals do. *Helped* needs an interval above 0 against uniform weights AND against
-shuffled ones: weights that are as uneven but belong to the wrong instances. *Hurt* needs one below 0 against uniform.
+The verdict claims no more than these numbers do. *Helped* needs an interval above 0 against uniform weights AND against
+shuffled ones: weights that are as uneven but belong to the wrong instances. *Hurt* needs one below 0 against uniform. Of
+methods without weights it names the one with the highest mean; as that is a choice after the fact, *better* needs a
+Holm-corrected p of at most .05.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 from statistics import fmean, stdev
 
 from scipy import stats
 
 from refluence.errors import InputError
+from refluence.influence.weighting import Weighting
 
 UNIFORM, SHUFFLED, EQUAL_SECONDS = "uniform", "shuffled", "equal_seconds"
+OF_WEIGHTS = {field.name for field in fields(Weighting)} - {"kind"}
+EQUAL = 1e-9  # percent points: differences closer than this differ by rounding alone
+LEVEL = 0.05
 
 
 def parse_arm(arm: str) -> tuple[str, str, frozenset[str]]:
@@ -37,23 +46,45 @@ def parse_arm(arm: str) -> tuple[str, str, frozenset[str]]:
     return method, weights or UNIFORM, frozenset(filter(None, options.split(",")))
 
 
-def references(arm: str, arms: Iterable[str]) -> list[str]:
-    """Those of `arms` that `arm` is compared with: uniform, shuffled, equal seconds; see the top of this file.
+def base(arm: str) -> str:
+    """The same method at the same settings without weights: `dc+influence:tau=.1,image_lr=1` to `dc:image_lr=1`."""
+    head, _, options = arm.partition(":")
+    settings = [option for option in options.split(",") if option and option.partition("=")[0] not in OF_WEIGHTS]
+    return head.partition("+")[0] + (":" + ",".join(settings) if settings else "")
 
-    The shuffled reference has the same options. The uniform one has no options beyond those of the arm (an option of the
-    weights means nothing to it) and the most of them.
-    """
+
+def references(arm: str, arms: Iterable[str]) -> list[str]:
+    """Those of `arms` that `arm` is compared with: uniform, shuffled, equal seconds; see the top of this file."""
     method, weights, options = parse_arm(arm)
     if weights == UNIFORM:
         return [other for other in arms if other == "random" and method not in ("random", "full")]
     others = [(other, *parse_arm(other)) for other in arms]
-    uniform = [(o, opts) for o, m, w, opts in others if (m, w) == (method, UNIFORM) and opts <= options]
-    found = [max(uniform, key=lambda pair: len(pair[1]))[0]] if uniform else []
+    same_distance = [o for o, *_ in others if _is_uniform_outside(o, arm)]
+    same_distance.sort(key=lambda other: len(parse_arm(other)[2] ^ options))  # at tau=inf no other option has an effect
+    plain = [o for o, m, w, opts in others if (m, w, opts) == parse_arm(base(arm))]
+    found = (same_distance + plain)[:1]
     if weights != SHUFFLED:
         found += [o for o, m, w, opts in others if (m, w, opts) == (method, SHUFFLED, options)]
         equal = options | {f"{EQUAL_SECONDS}={weights}"}
         found += [o for o, m, w, opts in others if (m, w, opts) == (method, UNIFORM, equal)]
     return found
+
+
+def _is_uniform_outside(other: str, arm: str) -> bool:
+    """Whether `other` has the distance and settings of `arm`, which has where=outside, at uniform weights (tau=inf)."""
+    if not (_outside(other) and _outside(arm)) or _tau_is_infinite(arm) or not _tau_is_infinite(other):
+        return False
+    return parse_arm(base(other)) == parse_arm(base(arm))
+
+
+def _outside(arm: str) -> bool:
+    _, weights, options = parse_arm(arm)
+    return weights != UNIFORM and "where=outside" in options
+
+
+def _tau_is_infinite(arm: str) -> bool:
+    values = [option.partition("=")[2].lower() for option in parse_arm(arm)[2] if option.startswith("tau=")]
+    return any(value.lstrip("+") in ("inf", "infinity") for value in values)
 
 
 def summarise(rows: list[dict], primary: str | None = None) -> list[dict]:
@@ -90,18 +121,18 @@ def summarise(rows: list[dict], primary: str | None = None) -> list[dict]:
 
 
 def compare(differences: list[float]) -> dict:
-    """Mean, t-interval, half-width and p of paired differences; None for what so few pairs cannot give."""
+    """Mean, t-interval, half-width and p of paired differences; None for what too few or only equal ones cannot give."""
     n = len(differences)
     result: dict = dict.fromkeys(("difference", "low", "high", "smallest_shown", "p", "p_holm")) | {"pairs": n}
     if not n:
         return result
     mean = fmean(differences)
     result["difference"] = mean
-    if n == 1:
+    if max(differences) - min(differences) <= EQUAL:
         return result
     error = stdev(differences) / math.sqrt(n)
     half = float(stats.t.ppf(0.975, n - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
+    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return result | {"low": mean - half, "high": mean + half, "smallest_shown": half, "p": p, "p_holm": p}
 
 
@@ -130,64 +161,84 @@ def _table(rows: list[dict]) -> dict[str | None, dict[str, dict[int, float]]]:
 
 
 def verdict(summary: list[dict], rows: list[dict]) -> str:
-    """One line on the primary arm (else the first arm with weights), or without weights on the best method over random.
+    """One line on the primary arm (else the first arm with influence or other weights), else on the highest mean.
 
     `summary` comes from `summarise(rows)`.
     """
     if not summary:
         return "nothing to compare: no arm has a finished seed" if not rows else "nothing to compare: no accuracy is finite"
-    primary = next((row for row in summary if row["primary"] and parse_arm(row["arm"])[1] != UNIFORM), None)
     weighted = [row for row in summary if parse_arm(row["arm"])[1] not in (UNIFORM, SHUFFLED)]
-    chosen = primary or next((row for row in weighted if row["against"]), None)
+    influence = [row for row in weighted if parse_arm(row["arm"])[1] == "influence"]
+    declared = [row for row in summary if row["primary"] and parse_arm(row["arm"])[1] != UNIFORM]
+    chosen = next(iter([*declared, *influence, *weighted]), None)
     return _on_weights(chosen, summary) if chosen else _on_methods(summary)
 
 
 def _on_weights(chosen: dict, summary: list[dict]) -> str:
     """What weighting did to the arm of `chosen`."""
-    own = [r for r in summary if (r["arm"], r["protocol"]) == (chosen["arm"], chosen["protocol"]) and r["against"]]
-    by_kind = {_kind(row["against"]): row for row in own}
+    arm = chosen["arm"]
+    own = [r for r in summary if (r["arm"], r["protocol"]) == (arm, chosen["protocol"]) and r["against"]]
+    by_kind = {_kind(row): row for row in own}
     uniform, shuffled = by_kind.get(UNIFORM), by_kind.get(SHUFFLED)
     equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
-    parts = [text for text in (_over("uniform", uniform, "points "), _over("shuffled", shuffled), equal) if text]
-    n = min(row["pairs"] for row in own)
-    line = f"{parse_arm(chosen['arm'])[1]} weights: {', '.join(parts)}, n = {n}"
-    if any(row["low"] is None for row in own):
-        return f"{line}: no interval"
+    parts = [part for part in (_over("uniform", uniform, "points "), _over("shuffled", shuffled), equal) if part]
+    line = f"{parse_arm(arm)[1]} weights: "
+    if own:
+        line += ", ".join([*parts, f"n = {min(row['pairs'] for row in own)}"]) + ": "
     if uniform is None:
-        return f"{line}: not compared with uniform weights"
+        return f"{line}not compared with uniform weights: {base(arm)} is not among the arms"
+    if uniform["low"] is None:
+        return line + _no_interval(uniform)
     if uniform["high"] < 0:
-        return f"{line}: hurt"
+        return f"{line}hurt"
     if uniform["low"] <= 0:
-        return f"{line}: no difference shown; n = {uniform['pairs']} could show {uniform['smallest_shown']:.1f}"
+        return f"{line}no difference shown; n = {uniform['pairs']} could show {uniform['smallest_shown']:.1f}"
     if shuffled is None:
-        return f"{line}: better than uniform, but not compared with shuffled weights"
+        return f"{line}better than uniform, but not compared with shuffled weights"
+    if shuffled["low"] is None:
+        return f"{line}better than uniform, but against shuffled {_no_interval(shuffled)}"
     if shuffled["low"] <= 0:
-        return f"{line}: better than uniform, but not shown to be better than shuffled"
-    return f"{line}: helped"
+        return f"{line}better than uniform, but not shown to be better than shuffled"
+    return f"{line}helped"
 
 
-def _kind(reference: str) -> str:
-    """`uniform`, `shuffled`, or `equal_seconds`, which has uniform weights too."""
-    _, weights, options = parse_arm(reference)
+def _kind(row: dict) -> str:
+    """What the reference of a row is to its arm: `uniform`, `shuffled`, or `equal_seconds`, which is uniform too."""
+    _, weights, options = parse_arm(row["against"])
+    if _is_uniform_outside(row["against"], row["arm"]):
+        return UNIFORM
     return EQUAL_SECONDS if any(option.startswith(f"{EQUAL_SECONDS}=") for option in options) else weights
 
 
+def _no_interval(row: dict) -> str:
+    """Why a comparison has no interval."""
+    if row["pairs"] < 2:
+        return "no interval" if row["pairs"] else "no interval (no seed in common)"
+    return "no interval (all differences are equal)"
+
+
 def _on_methods(summary: list[dict]) -> str:
-    """The best method, chosen by its mean in the first protocol."""
-    rows = [row for row in summary if row["protocol"] == summary[0]["protocol"]]
+    """The method with the highest mean in the first protocol."""
+    rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and parse_arm(row["arm"])[0] != "full"]
+    if not rows:
+        return "nothing to compare: full is the ceiling, not a competitor"
     against = [row for row in rows if row["against"] == "random"]
+    arms = {row["arm"] for row in against or rows}
     best = max(against or rows, key=lambda row: row["mean"])
-    line = f"best method: {best['arm']}, {best['mean']:.1f} %"
+    beside = " beside random" if against else ""
+    line = f"highest mean of {len(arms)} arms{beside}: " if len(arms) > 1 else ""
+    line += f"{best['arm']}, {best['mean']:.1f} %"
     if not against:
         return f"{line}, n = {best['n']}: not compared with random"
-    line += f", {_over('random', best, 'points ')}, n = {best['pairs']}"
+    line += "".join(f", {part}" for part in (_over("random", best, "points "), f"n = {best['pairs']}") if part)
     if best["low"] is None:
-        return f"{line}: no interval"
-    if best["low"] > 0:
-        return f"{line}: better"
-    if best["high"] < 0:
-        return f"{line}: worse"
-    return f"{line}: no difference shown; n = {best['pairs']} could show {best['smallest_shown']:.1f}"
+        return f"{line}: {_no_interval(best)}"
+    if best["low"] <= 0 <= best["high"]:
+        return f"{line}: no difference shown; n = {best['pairs']} could show {best['smallest_shown']:.1f}"
+    holm_p = "Holm p < 0.001" if best["p_holm"] < 0.001 else f"Holm p = {best['p_holm']:.2g}"
+    if best["p_holm"] > LEVEL:
+        return f"{line}: no difference shown after correction for all comparisons ({holm_p})"
+    return f"{line}: {'better' if best['difference'] > 0 else 'worse'} than random ({holm_p})"
 
 
 def _over(name: str, row: dict | None, unit: str = "") -> str:
@@ -196,4 +247,6 @@ def _over(name: str, row: dict | None, unit: str = "") -> str:
         return ""
     points = f"{round(row['difference'], 1) + 0.0:+.1f}"  # no -0.0
     interval = "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]"
+    if _outside(row["arm"]) and not _outside(row["against"]):
+        name += " (another distance)"
     return f"{points} {unit}over {name}{interval}" if unit else f"over {name} {points}{interval}"
