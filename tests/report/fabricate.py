@@ -154,6 +154,8 @@ def _distilled(
     save_file(tensors, folder / "images.safetensors")
     card = {"classes": classes, "mean": [MEAN] * channels, "std": [STD] * channels, "arm": arm, "method": arm.split("+")[0]}
     card |= {"ipc": ipc, "stored_bytes": int(images.nbytes), "test_uses": 1}
+    kind = arm.split(":")[0].partition("+")[2]
+    card |= {"summary": f"what {card['method']} does", "weights_summary": f"what {kind} weights are" if kind else None}
     (folder / "card.json").write_text(json.dumps(card))
 
 

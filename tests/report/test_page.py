@@ -113,12 +113,12 @@ def test_numbers_of_a_unit(outlines, folders):
     assert f"dc+influence: {fixed(evaluation['accuracy'])} % on the test split" in text
 
 
-def test_shares_are_shown_as_percent(tmp_path):
+def test_accuracies_are_percent_however_small(tmp_path):
     folder = fabricate.unit(tmp_path / "unit", without=("metrics", "scores"))
     (folder / "evaluation.json").write_text('{"protocol": "dc", "split": "val", "accuracies": [0.5, 0.6], "accuracy": 0.55}')
     text = Outline(report.write(folder).read_text(encoding="utf-8")).text
-    assert "55.0 % on the val split (protocol dc, 2 networks)" in text
-    assert "55.0 ± 7.1" in text
+    assert "0.6 % on the val split (protocol dc, 2 networks)" in text
+    assert "0.6 ± 0.1" in text
 
 
 def test_class_names_are_escaped_and_limits_are_said(outlines):
@@ -229,5 +229,45 @@ def test_write_scores(tmp_path):
         report.write_scores(tmp_path / "none.parquet", {}, [], "none")
 
 
-def test_arms_are_explained():
-    assert [name for name, _ in page_module._meanings(["dc", "dc+shuffled:tau=.1"])] == ["dc", "+shuffled"]
+def test_arms_are_explained_by_their_cards(outlines):
+    text = outlines["compare"].text
+    for words in ("dc what dc does", "random what random does", "+shuffled what shuffled weights are"):
+        assert words in text, words
+    assert "what  weights are" not in text
+
+
+def test_a_new_method_is_explained_by_its_card_and_an_old_card_by_nothing():
+    cards = {
+        "mtt": {"summary": "trajectories"},
+        "mtt+selected:tau=1": {"weights_summary": "a few"},
+        "random": {},
+        "dc+loss": {},
+    }
+    baseline = ("random", page_module.BASELINES["random"])
+    assert page_module._meanings(cards) == [("mtt", "trajectories"), baseline, ("+selected", "a few")]
+    assert page_module._meanings({"random": {"summary": "by lot"}}) == [("random", "by lot")]
+    late = {"mtt:lr=1": {}, "mtt": {"summary": "trajectories"}}  # the first arm of a method has no card yet
+    assert page_module._meanings(late) == [("mtt", "trajectories")]
+    assert [name for name, _ in page_module._meanings({"dc:equal_seconds=influence": {}})] == ["equal_seconds"]
+
+
+def test_heights_of_weighted_curves_are_not_comparable(outlines, tmp_path):
+    assert "cannot be compared by their height" in outlines["compare"].text
+    assert "another distance" not in outlines["compare"].text
+    for arms, words in (
+        ({"dc": 60.0, "random": 50.0}, []),
+        ({"dc": 60.0, "dc+influence:where=outside": 61.0}, ["another distance"]),
+    ):
+        folder = fabricate.compare(tmp_path / str(len(words)), arms=arms, seeds=2, steps=3, ipc=1)
+        text = Outline(report.write(folder).read_text(encoding="utf-8")).text
+        assert ("by their height" in text, "another distance" in text) == (bool(words), bool(words))
+
+
+def test_equal_differences_have_no_interval_on_the_page(tmp_path):
+    folder = fabricate.compare(tmp_path / "compare", arms={"random": 60.0, "dc": 70.0}, seeds=2, steps=3, ipc=1)
+    results = json.loads((folder / "results.json").read_text())
+    for row in results["summary"]:
+        row.update(dict.fromkeys(("low", "high", "smallest_shown", "p", "p_holm")))
+    (folder / "results.json").write_text(json.dumps(results))
+    text = Outline(report.write(folder).read_text(encoding="utf-8")).text
+    assert "no interval (all differences are equal) against random" in text

@@ -13,18 +13,10 @@ from refluence.report.reading import Unit, read_results, read_unit, read_units
 from refluence.report.template import render
 from refluence.report.words import DASH, amount, compact, counted, finite, pretty
 
-METHODS = {
+BASELINES = {  # for folders whose cards hold no summary
     "random": "real images drawn at random",
     "herding": "real images chosen so that their mean stays close to the mean of their class",
     "full": "training on the whole real set: the ceiling",
-    "dc": "learned images whose training gradients match those of the real images (gradient matching)",
-    "dm": "learned images whose mean features match those of the real images (distribution matching)",
-}
-WEIGHTS = {
-    "influence": "the real instances are weighted by their influence",
-    "shuffled": "a control: the same weights, dealt out to other instances at random",
-    "flipped": "a control: the influence with its sign turned round",
-    "loss": "a control: the real instances are weighted by their loss",
 }
 EQUAL_SECONDS = "a control: without weights, but with as many more steps as fit into the time that the weights took"
 
@@ -62,7 +54,7 @@ def write(folder: Path) -> Path:
         without=_without(firsts, galleries),
         scores=_scores(folder, top, units, results),
         curves=_curves(units, paint, compare),
-        meanings=_meanings(list(paint)),
+        meanings=_meanings({arm: next((u.card for u in units if u.arm == arm), {}) for arm in paint}),
         shuffled=any("+shuffled" in arm for arm in paint),
         notes=[str(note) for note in (results or top.card).get("notes") or []],
         config=pretty(top.config) if top.config is not None else None,
@@ -155,7 +147,7 @@ def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tup
     still = "No image steps were recorded: the arms of this folder choose real images and learn none."
     alike = "No arm of this folder recorded unequal weights: every real instance counts alike."
     if loss is not None:
-        still = f"How far the distilled set still is from the real one; lower is closer.{mean}"
+        still = f"How far the distilled set still is from the real one; lower is closer.{mean}{_heights(units)}"
     if ess:
         alike = f"The share of the instances that the weights really use: 1 where all of them count alike.{mean}"
     found = [("Matching loss", still, loss), ("Effective sample size", alike, ess or None)]
@@ -170,9 +162,26 @@ def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tup
     return found
 
 
-def _meanings(arms: list[str]) -> list[tuple[str, str]]:
-    """The words of which the arms on this page are made, explained."""
-    parts = {part for arm in arms for part in arm.split(":")[0].split("+")}
-    known = {**METHODS, **{f"+{name}": words for name, words in WEIGHTS.items()}}
-    found = [(name, words) for name, words in known.items() if name.lstrip("+") in parts]
-    return found + [("equal_seconds", EQUAL_SECONDS)] * any("equal_seconds" in arm for arm in arms)
+def _heights(units: list[Unit]) -> str:
+    """What the height of a curve of matching loss does not say, where an arm has weights."""
+    weighted = list(dict.fromkeys(unit.arm for unit in units if "+" in unit.arm.split(":")[0]))
+    if not weighted:
+        return ""
+    words = " With weights the distance is to the weighted mean of the real instances"
+    if any("where=outside" in arm for arm in weighted):
+        words += ", and with where=outside it is another distance"
+    return f"{words}: curves of different arms cannot be compared by their height."
+
+
+def _meanings(cards: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """The words of which the arms on this page are made, explained as their cards do; `cards` by arm."""
+    methods: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
+    for arm, card in cards.items():
+        method, _, kind = arm.split(":")[0].partition("+")
+        methods[method] = methods.get(method) or card.get("summary")
+        if kind:
+            weights[f"+{kind}"] = weights.get(f"+{kind}") or card.get("weights_summary")
+    named = {name: words or BASELINES.get(name) for name, words in {**methods, **weights}.items()}
+    found = [(name, str(words)) for name, words in named.items() if words]
+    return found + [("equal_seconds", EQUAL_SECONDS)] * any("equal_seconds" in arm for arm in cards)

@@ -91,7 +91,7 @@ def read_unit(folder: Path, arm: str | None = None, seed: str | None = None) -> 
         config,
         card,
         _lines(folder / "metrics.jsonl"),
-        [_percent(e) for e in evaluation],
+        [_numbers(e) for e in evaluation],
     )
 
 
@@ -133,14 +133,11 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
     )
 
 
-def _percent(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """An evaluation in percent points: shares (all of them at most 1) are multiplied by 100."""
-    names = ("accuracy", "balanced_accuracy", "macro_f1")
+def _numbers(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation (percent) with None for a score that is missing or no number, and without such networks."""
+    scores = {name: finite(evaluation.get(name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
     nets = [finite(v) for v in evaluation.get("accuracies") or []]
-    numbers = [v for v in [*nets, *(finite(evaluation.get(k)) for k in names)] if v is not None]
-    factor = 100.0 if numbers and max(numbers) <= 1 else 1.0
-    scaled = {k: None if finite(evaluation.get(k)) is None else factor * float(evaluation[k]) for k in names}
-    return {**evaluation, **scaled, "accuracies": [factor * v for v in nets if v is not None]}
+    return {**evaluation, **scores, "accuracies": [v for v in nets if v is not None]}
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -159,7 +159,8 @@ def _difference(row: Entry) -> Difference:
     low, high = finite(row.get("low")), finite(row.get("high"))
     pairs = compact(row.get("pairs", row.get("n")))
     known = low is not None and high is not None
-    interval = f"[{fixed(low)}, {fixed(high)}]" if known else f"no interval (n = {pairs})"
+    why = "all differences are equal" if (finite(row.get("pairs")) or 0) > 1 else f"n = {pairs}"
+    interval = f"[{fixed(low)}, {fixed(high)}]" if known else f"no interval ({why})"
     remarks = [f"n = {pairs} could show {fixed(row['smallest_shown'])}"] if plots.has(row, "smallest_shown") else []
     primary = bool(row.get("primary"))
     # the primary comparison was declared beforehand and is not corrected for the others
