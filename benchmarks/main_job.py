@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from refluence.evaluate.statistics import summarise, verdict
+
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw"
 ARMS = ["random", "herding", "dc", "dc+influence", "dc+flipped", "dc+loss"]  # dc+influence brings dc+shuffled
 BOTH_RATES = ["--protocol", "dc", "iwd"]  # SGD .01 and .1, 300 epochs
@@ -77,22 +79,24 @@ def run(name: str, runs: Path, cifar10: str, extra: list[str]) -> None:
 def tables(runs: Path) -> None:
     RAW.mkdir(parents=True, exist_ok=True)
     for folder in sorted(p.parent for p in runs.glob("*/results.json")):
-        results = json.loads((folder / "results.json").read_text())
-        lines = [json.dumps({"experiment": folder.name, **row}) + "\n" for row in results["rows"]]
-        (RAW / f"{folder.name}.jsonl").write_text("".join(lines))
-        print(f"\n### {folder.name}\n\n{results['verdict']}\n")
-        heads = ["arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", "ESS", "seconds", "peak GB"]
+        rows = json.loads((folder / "results.json").read_text())["rows"]
+        (RAW / f"{folder.name}.jsonl").write_text(
+            "".join(json.dumps({"experiment": folder.name, **row}) + "\n" for row in rows)
+        )
+        summary = summarise(rows)
+        tuning = folder.name.startswith("tune-")  # a best-of: no verdict
+        print(f"\n### {folder.name}\n" + ("" if tuning else f"\n> {verdict(summary, rows)}\n"))
+        heads = ["arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", "ESS"]
         print(f"| {' | '.join(heads)} |\n" + "|---" * len(heads) + "|")
-        for line in results["summary"]:
-            print(f"| {' | '.join(cells(line, results['rows']))} |")
+        for line in summary:
+            print(f"| {' | '.join(cells(line, rows))} |")
 
 
 def cells(line: dict, rows: list[dict]) -> list[str]:
     own = [r for r in rows if (r["arm"], r["protocol"]) == (line["arm"], line["protocol"])]
     ess = [r["ess"] for r in own if r["ess"] is not None]
-    difference = "" if line["difference"] is None else f"{line['difference']:+.1f}"
-    if line["low"] is not None:
-        difference += f" [{line['low']:+.1f}, {line['high']:+.1f}]"
+    d, low, high = (None if line[k] is None else round(line[k], 1) + 0.0 for k in ("difference", "low", "high"))
+    difference = "" if d is None else f"{d:+.1f}" + ("" if low is None else f" [{low:+.1f}, {high:+.1f}]")
     accuracy = f"{line['mean']:.1f}" + ("" if line["sd"] is None else f" ± {line['sd']:.1f}")
     return [
         line["arm"],
@@ -102,8 +106,6 @@ def cells(line: dict, rows: list[dict]) -> list[str]:
         difference,
         line["against"] or "",
         f"{statistics.fmean(ess):.2f}" if ess else "",
-        f"{statistics.fmean(r['seconds'] for r in own):.0f}",
-        f"{max(r['peak_bytes'] for r in own) / 1e9:.2f}",
     ]
 
 
