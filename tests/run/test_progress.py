@@ -40,7 +40,8 @@ def test_a_long_note_stays_one_line(capsys):
     assert capsys.readouterr() == ("", "x" * 300 + " [bold]y\n")
 
 
-def test_a_terminal_gets_a_bar(capsys):
+def test_a_terminal_gets_a_bar(capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
     reporter, screen = Reporter(), io.StringIO()
     reporter.console = Console(file=screen, force_terminal=True, width=100)
     for _ in reporter.track(range(4), "dc seed 0", 10, 6):

@@ -45,7 +45,7 @@ class Reporter:
         """Yield a function that counts one more; `done` of `total` were finished by an earlier session."""
         if self.quiet:
             yield lambda: None
-        elif self.console.is_terminal:
+        elif self.console.is_terminal and not self.console.is_dumb_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TextColumn("left"))
             with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as progress:
                 task = progress.add_task(what, total=total, completed=done)
