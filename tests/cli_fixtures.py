@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,9 @@ def without_seconds(value):
 
 
 def process(*words: str, **how) -> subprocess.Popen:
-    """`python -m refluence …` as a process group of its own."""
+    """`python -m refluence …` as a process group of its own; it hears Ctrl-C also where the tests run in the background."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    if os.name == "posix":
+        pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", "refluence", *map(str, words)], env=environment, **{**pipes, **how})

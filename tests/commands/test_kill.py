@@ -95,7 +95,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-IMPORTS = 20.0  # a worker that is still importing hears of its parent's end when it is done; one at work hears at once
+IMPORTS = 20.0  # a worker that is still importing hears of its parent's end when that is done; one at work hears at once
 
 
 def all_gone(pids: list[int], seconds: float) -> bool:
