@@ -3,6 +3,8 @@
 from refluence.influence.capture import Capture, capture
 from refluence.influence.directional import directional, scores
 from refluence.influence.layers import Unsupported
+from refluence.influence.losses import CrossEntropy, Distillation, SquaredError, cross_entropy
+from refluence.influence.risk import risk_gradient
 from refluence.influence.weighting import (
     KINDS,
     Weighting,
@@ -18,12 +20,17 @@ from refluence.influence.weighting import (
 __all__ = [
     "KINDS",
     "Capture",
+    "CrossEntropy",
+    "Distillation",
+    "SquaredError",
     "Unsupported",
     "Weighting",
     "capture",
+    "cross_entropy",
     "directional",
     "effective_sample_size",
     "parse_weighting",
+    "risk_gradient",
     "scores",
     "shuffle",
     "softmax_weights",

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,16 +27,12 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
 from refluence.influence.layers import Call, Piece, Room, Unsupported, pieces
+from refluence.influence.losses import Targets, cross_entropy, take
 
 CHUNK = 64  # samples per pass: bounds the activations that are held at once
 ROOM = 2**29
 _NORMS = (nn.GroupNorm, nn.LayerNorm, _InstanceNorm, _BatchNorm)
 _LINEAR = (nn.Conv2d, nn.Linear)
-
-
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Per-sample cross-entropy `(B,)` of logits `(B, K)` and labels `(B,)` or soft labels `(B, K)`."""
-    return F.cross_entropy(logits, y, reduction="none")
 
 
 class Capture:
@@ -82,14 +77,14 @@ class Capture:
 def capture(
     model: nn.Module,
     x: Tensor,
-    y: Tensor,
+    y: Targets,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss: Callable[..., Tensor] = cross_entropy,
     names: Iterable[str] | None = None,
     chunk: int | None = None,
     room: int = ROOM,
 ) -> Capture:
-    """Capture a batch x `(B, C, H, W)`, y `(B, ...)` for the parameters in `names` (default: all).
+    """Capture a batch x `(B, C, H, W)`, y `(B, ...)` or a tuple of such for the parameters in `names` (default: all).
 
     `loss(model(x), y)` gives per-sample losses `(B,)`. The batch is passed in chunks of `chunk` samples, so that
     activations stay in cache. `room`: bytes that per-sample weight gradients may take beyond where they are the smaller
@@ -108,7 +103,7 @@ def capture(
         for start in range(0, len(x), size):
             calls.clear()
             part = x[start : start + size].detach()
-            each = loss(model(part.requires_grad_() if part.is_floating_point() else part), y[start : start + size])
+            each = loss(model(part.requires_grad_() if part.is_floating_point() else part), take(y, slice(start, start + size)))
             if each.shape != part.shape[:1]:
                 raise InputError(f"loss must return one value a sample, {tuple(part.shape[:1])}, got {tuple(each.shape)}")
             missing = wanted.keys() - {call.module for call in calls}

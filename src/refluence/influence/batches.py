@@ -1,0 +1,67 @@
+"""The data that a mean over samples runs over: re-iterable batches (x, y) or (x, y, w), cut into passes that fit memory.
+
+x `(n, ...)`, y a tensor or a tuple of tensors of n samples, w `(n,)` sample weights (none: ones). Batches may differ in
+size. Means divide by N, the number of samples, not by the sum of w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from refluence.errors import InputError
+from refluence.influence.capture import check_frozen
+from refluence.influence.losses import Targets, take
+
+Batches = Iterable[Any]
+PASS = {"cpu": 64}  # samples a pass: what stays in cache; an accelerator wants more
+PASS_ELSEWHERE = 512
+
+
+def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Targets, Tensor | None]]:
+    """Every batch as (x, y, w or None) on `device`, in pieces of at most 64 samples on a CPU and 512 elsewhere."""
+    if iter(batches) is batches:
+        raise InputError("batches can be read only once, and every product reads them again: pass a list, not a generator")
+    size = PASS.get(device.type, PASS_ELSEWHERE)
+    empty = True
+    for batch in batches:
+        x, y, w = _unpack(batch)
+        for start in range(0, len(x), size):
+            part = slice(start, start + size)
+            empty = False
+            yield _to(x[part], device), _to(take(y, part), device), None if w is None else _to(w[part], device)
+    if empty:
+        raise InputError("no samples: the batches are empty")
+
+
+def check_fixed(model: nn.Module) -> None:
+    """Raise `InputError` when the model would give a sample another loss at another time or in another batch."""
+    for label, module in model.named_modules():
+        check_frozen(label, module)
+        if isinstance(module, _DropoutNd) and module.training and module.p > 0:
+            raise InputError(f"layer '{label}' drops units at random: call model.eval() first")
+
+
+def _unpack(batch: Any) -> tuple[Tensor, Targets, Tensor | None]:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        raise InputError(f"a batch must be (x, y) or (x, y, w), got {_what(batch)}")
+    x, y, w = (*batch, None) if len(batch) == 2 else batch
+    for name, part in (("y", y), ("w", w)):
+        for t in part if isinstance(part, (tuple, list)) else [part]:
+            if t is not None and len(t) != len(x):
+                raise InputError(f"a batch of {len(x)} samples needs as many in {name}, got {len(t)}")
+    if w is not None and w.shape != (len(x),):
+        raise InputError(f"sample weights must have the shape ({len(x)},), got {tuple(w.shape)}")
+    return x, y, w
+
+
+def _what(batch: Any) -> str:
+    return f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+
+
+def _to(t: Targets, device: torch.device) -> Targets:
+    return tuple(part.to(device) for part in t) if isinstance(t, (tuple, list)) else t.to(device)

@@ -1,0 +1,54 @@
+"""The mean loss of a set and its gradient, the right-hand side of every influence of a validation set:
+
+M(theta) = (1/N) sum_j w_j l_j(theta)        q = dM/dtheta
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from refluence.errors import InputError
+from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.losses import cross_entropy
+from refluence.influence.parameters import Parameters, parameters_of
+
+
+def risk_gradient(
+    model: nn.Module,
+    batches: Batches,
+    loss: Callable[..., Tensor] = cross_entropy,
+    names: Iterable[str] | None = None,
+) -> tuple[Parameters, float]:
+    """The gradient of the mean loss over all batches by the parameters in `names` (default: all), and the mean loss.
+
+    `batches`: a re-iterable of (x, y) or (x, y, w) (see batches.py); `loss(model(x), y)` gives per-sample losses `(B,)`.
+    Parameters that the loss does not depend on get zeros. The model is left as it was.
+
+    Raises `InputError` for no samples, unknown names, a loss that is not per sample, BatchNorm in train mode and active
+    dropout.
+    """
+    check_fixed(model)
+    fixed = parameters_of(model)
+    moving = {name: p.clone().requires_grad_() for name, p in parameters_of(model, names).items()}
+    total = {name: torch.zeros_like(p) for name, p in moving.items()}
+    count, risk = 0, 0.0
+    with torch.enable_grad():
+        for x, y, w in passes(batches, next(iter(fixed.values())).device):
+            each = per_sample(loss(functional_call(model, {**fixed, **moving}, (x,)), y), len(x))
+            part = (each if w is None else each * w.to(each.dtype)).sum()
+            gradients = torch.autograd.grad(part, list(moving.values()), materialize_grads=True)
+            for name, g in zip(moving, gradients, strict=True):
+                total[name] += g
+            count, risk = count + len(x), risk + float(part.detach())
+    return {name: t.detach() / count for name, t in total.items()}, risk / count
+
+
+def per_sample(losses: Tensor, n: int) -> Tensor:
+    """`losses` itself, or `InputError` when it is not one value a sample."""
+    if losses.shape != (n,):
+        raise InputError(f"loss must return one value a sample, ({n},), got {tuple(losses.shape)}")
+    return losses
