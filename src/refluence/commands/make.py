@@ -53,7 +53,7 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
         raise _stopped(unit, folder, f"the images are not finite after iteration {work.step - 1}")
     checkpoint.save(folder, work.state(), spent.state())
     card = {**_card(unit, dataset), "iterations": unit.settings.iterations, **spent.summary(unit.settings.iterations)}
-    if unit.weighting.kind in ("influence", "shuffled", "flipped"):
+    if unit.weighting.kind in ("influence", "shuffled", "random", "flipped"):
         write_influence(unit, dataset, work.table, folder)
     device = session.compute.device
     pictures, _, _ = influence(

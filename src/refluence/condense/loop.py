@@ -26,7 +26,8 @@ from refluence.data.allocation import allocate
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
 from refluence.influence.distillation import RunningInfluence
-from refluence.influence.weighting import Weighting, effective_sample_size
+from refluence.influence.links import effective_sample_size
+from refluence.influence.weighting import Weighting
 from refluence.matching import augment
 from refluence.matching.statistics import synthetic_gradient
 from refluence.models import ModelSpec, build

@@ -1,24 +1,28 @@
 """Which instances matter: directional derivatives, distillation influence, weights."""
 
 from refluence.influence.capture import Capture, capture
+from refluence.influence.controls import random_weights, shuffle
 from refluence.influence.directional import directional, scores
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import CrossEntropy, Distillation, SquaredError, cross_entropy
-from refluence.influence.risk import risk_gradient
-from refluence.influence.weighting import (
-    KINDS,
-    Weighting,
+from refluence.influence.links import (
+    LINKS,
     effective_sample_size,
-    parse_weighting,
-    shuffle,
+    entropy,
+    exp_weights,
+    prune_weights,
+    sigmoid_weights,
     softmax_weights,
     standardise,
     tau_for_share,
-    weights,
+    top_weights,
 )
+from refluence.influence.losses import CrossEntropy, Distillation, SquaredError, cross_entropy
+from refluence.influence.risk import risk_gradient
+from refluence.influence.weighting import KINDS, Weighting, parse_weighting, weights
 
 __all__ = [
     "KINDS",
+    "LINKS",
     "Capture",
     "CrossEntropy",
     "Distillation",
@@ -29,12 +33,18 @@ __all__ = [
     "cross_entropy",
     "directional",
     "effective_sample_size",
+    "entropy",
+    "exp_weights",
     "parse_weighting",
+    "prune_weights",
+    "random_weights",
     "risk_gradient",
     "scores",
     "shuffle",
+    "sigmoid_weights",
     "softmax_weights",
     "standardise",
     "tau_for_share",
+    "top_weights",
     "weights",
 ]

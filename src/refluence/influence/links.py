@@ -1,0 +1,194 @@
+"""Links: from the scores I_j of one bag to weights omega_j, with s = sign * standardise(I).
+
+    softmax   omega_j = n exp(s_j / tau) / sum_i exp(s_i / tau)     mean 1      Algorithm 1 of IWD (arXiv 2510.27253)
+    sigmoid   omega_j = 2 / (1 + exp(-s_j / tau))                   in (0, 2)   KD-AIF (arXiv 2501.02705): sign=-1, tau=1
+    exp       omega_j = exp(s_j / tau)                              a score of 0 weighs 1       ours
+    top       omega_j = n/k on the k largest sign * I, 0 elsewhere  mean 1                      ours
+    prune     omega_j = 0 on the n-k largest sign * I, n/k elsewhere  mean 1                    ours
+
+k = keep * n, rounded. I is dM/dw_j: positive raises M. `sign` names the end of the scores that a link acts on, +1 the end
+that raises M. softmax, sigmoid, exp and top put weight on that end; prune takes it away, so sign=+1 drops first what raises
+M. A constant bag (all zero, for sigmoid and exp without standardising) weighs 1 everywhere under every link.
+
+Standardising in the bag and tau by effective sample size are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refluence.errors import InputError
+
+LINKS: dict[str, str] = {
+    "softmax": "mean 1, as uneven as tau says (IWD)",
+    "sigmoid": "between 0 and 2, a standardised score of 0 weighs 1 (KD-AIF, whose orientation is sign=-1)",
+    "exp": "the softmax before it is normalised: a standardised score of 0 weighs 1",
+    "top": "the share `keep` with the largest sign * score, equally; nothing on the rest",
+    "prune": "all but the share 1 - keep with the largest sign * score, equally",
+}
+STANDARDS = ("std", "robust", "scale", "none")
+LARGEST_EXPONENT = 30.0  # of the link exp: its weights stay below 1.1e13 and their sums finite in float32
+
+
+def standardise(scores: Tensor, how: str = "std") -> Tensor:
+    """(s - mean) / (std + eps) of the bag `(n,)`; "robust": (s - median) / (1.4826 MAD + eps); "none": unchanged.
+
+    "scale" divides by the root mean square alone, so that zero stays zero: a sigmoid then tells positive from negative
+    influence, where the others tell what is above the bag's centre from what is below. A bag that is constant up to
+    rounding gives zeros ("scale": only one that is all zero). A MAD of zero (more than half of the bag equal) falls back
+    to the std around the median. eps is relative to the largest deviation, so the result does not depend on the scale of s.
+    """
+    one_of("standardise", how, STANDARDS)
+    _check_finite(scores)
+    if how == "none" or scores.numel() == 0:
+        return scores
+    s = scores.double()
+    scale = s.abs().max()
+    s = s / scale.clamp_min(torch.finfo(torch.float64).tiny)  # no overflow in the squares, whatever the scale
+    if how == "scale":
+        return (s / (s.square().mean().sqrt() + 1e-12)).to(scores.dtype)
+    if s.max() - s.min() <= 4 * torch.finfo(scores.dtype).eps:
+        return torch.zeros_like(scores)
+    s = s - (s.median() if how == "robust" else s.mean())
+    s = s / s.abs().max()
+    spread = 1.4826 * s.abs().median() if how == "robust" else s.square().mean().sqrt()
+    if spread == 0:
+        spread = s.square().mean().sqrt()
+    return (s / (spread + 1e-12)).to(scores.dtype)
+
+
+def softmax_weights(scores: Tensor, tau: float, sign: int = 1) -> Tensor:
+    """omega = n softmax(sign * scores / tau), `(n,)`, mean 1.
+
+    Equal logits (tau = inf, a constant bag) give exactly 1.0 bit for bit; tau -> 0 gives n at the arg max (shared among
+    ties). Finite at any finite scores.
+    """
+    check_tau(tau)
+    _check_finite(scores)
+    s = scores.double() * sign
+    e = torch.exp((s - s.max()) / tau)
+    return (e / e.mean()).to(scores.dtype)
+
+
+def sigmoid_weights(scores: Tensor, tau: float, sign: int) -> Tensor:
+    """omega = 2 / (1 + exp(-sign * scores / tau)), `(n,)`, in (0, 2), exactly 1 where a score is 0; the mean is free.
+
+    KD-AIF's w = 2 / (1 + exp(phi)) is sign = -1, tau = 1 (arXiv 2501.02705): what raises the validation risk weighs less
+    than 1. `sign` has no default because IWD's orientation is the other one.
+    """
+    check_tau(tau)
+    _check_finite(scores)
+    return (2 * torch.sigmoid(scores.double() * sign / tau)).to(scores.dtype)
+
+
+def exp_weights(scores: Tensor, tau: float, sign: int) -> Tensor:
+    """omega = exp(sign * scores / tau), `(n,)`, exactly 1 where a score is 0; the mean is free.
+
+    Relative weights are those of the softmax. Exponents stop at `LARGEST_EXPONENT`.
+    """
+    check_tau(tau)
+    _check_finite(scores)
+    return torch.exp((scores.double() * sign / tau).clamp_max(LARGEST_EXPONENT)).to(scores.dtype)
+
+
+def top_weights(scores: Tensor, keep: float, sign: int) -> Tensor:
+    """n/k on the k = keep * n instances with the largest sign * score, 0 elsewhere, `(n,)`, mean 1.
+
+    k is rounded, at least 1. Instances that tie for the last places share them equally, so the result does not depend on
+    the order, and a constant bag weighs 1.
+    """
+    check_share("keep", keep)
+    _check_finite(scores)
+    n, s = scores.numel(), scores * sign
+    k = max(1, math.floor(keep * n + 0.5))
+    last = s.sort(descending=True).values[k - 1]
+    above, tied = s > last, s == last
+    places = (k - int(above.sum())) / int(tied.sum())
+    return ((above.double() + places * tied.double()) * (n / k)).to(scores.dtype)
+
+
+def prune_weights(scores: Tensor, keep: float, sign: int) -> Tensor:
+    """0 on the instances with the largest sign * score, n/k on the k = keep * n others, `(n,)`, mean 1.
+
+    sign = +1 drops first what raises M (harmful, where M is a loss), sign = -1 what lowers it. Ties as in `top_weights`.
+    """
+    return top_weights(scores, keep, -sign)
+
+
+def effective_sample_size(omega: Tensor) -> float:
+    """(sum w)^2 / (n sum w^2), the share in (0, 1] of the bag `(n,)` that is in effect (Kish): 1 when uniform."""
+    w = omega.double() / omega.max()
+    return min(1.0, float(w.sum().square() / (w.numel() * w.square().sum())))
+
+
+def entropy(omega: Tensor) -> float:
+    """-sum p log p of p = omega / sum omega `(n,)`, in nats: log n when uniform, 0 when one instance has everything."""
+    w = omega.double() / omega.max()
+    return float(torch.special.entr(w / w.sum()).sum())
+
+
+def tau_for_share(scores: Tensor, share: float, sign: int = 1) -> float:
+    """The tau at which softmax_weights(scores, tau, sign) has this effective sample size, by bisection.
+
+    The share grows with tau: with K the log moment generating function of the scores, log share = 2K(1/tau) - K(2/tau).
+    A constant bag or share = 1 gives inf. A share below what the ties at the top allow gives the smallest tau tried.
+    """
+    check_share("ess", share)
+    _check_finite(scores)
+    return math.inf if share == 1 else tau_where(effective_sample_size, share, scores, sign)
+
+
+def tau_where(measure: Callable[[Tensor], float], target: float, scores: Tensor, sign: int = 1) -> float:
+    """The tau at which `measure`, which grows with tau, is `target` on softmax_weights(scores, tau, sign), by bisection.
+
+    A constant bag gives inf.
+    """
+    s = scores.double() * sign
+    spread = float(s.max() / 2 - s.min() / 2) * 2
+    if spread == 0:
+        return math.inf
+    if math.isinf(spread):
+        raise InputError("scores differ by more than a float can hold: standardise them first")
+    start = low = math.log(spread) - 35
+    high = math.log(spread) + 20
+    for _ in range(60):
+        middle = (low + high) / 2
+        if measure(softmax_weights(s, math.exp(middle))) < target:
+            low = middle
+        else:
+            high = middle
+    return math.exp(low if low == start else high)
+
+
+def number(value: Any) -> bool:
+    """Whether `value` is a number and not a truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def one_of(option: str, value: str, allowed: Any) -> None:
+    """Raise `InputError` unless `value` is among `allowed`."""
+    if value not in allowed:
+        raise InputError(f"unknown {option} '{value}': choose one of {', '.join(allowed)}")
+
+
+def check_share(option: str, value: Any) -> None:
+    """Raise `InputError` unless `value` is a share in (0, 1]."""
+    if not number(value) or not 0 < value <= 1:
+        raise InputError(f"{option} must be a share in (0, 1], got {value!r}: 0.5 keeps half of the bag")
+
+
+def check_tau(tau: Any) -> None:
+    """Raise `InputError` unless `tau` is a number above 0."""
+    if not number(tau) or not tau > 0:
+        raise InputError(f"tau must be > 0 (a number, inf for uniform weights, or auto), got {tau!r}")
+
+
+def _check_finite(scores: Tensor) -> None:
+    if not bool(torch.isfinite(scores).all()):
+        bad = int((~torch.isfinite(scores)).sum())
+        raise InputError(f"scores must be finite: {bad} of {scores.numel()} are NaN or infinite")

@@ -1,0 +1,31 @@
+"""Arms with the weight kinds and links: what is a method, what is a kind, what is refused."""
+
+import pytest
+
+from refluence.commands.arms import Arm, parse_arm, with_controls
+from refluence.errors import InputError
+from refluence.influence.weighting import Weighting
+
+
+def test_random_weights_are_not_the_random_selection():
+    assert parse_arm("random") == Arm("random", "uniform")
+    arm = parse_arm("dc+random:tau=.1")
+    assert (arm.method, arm.kind, arm.name) == ("dc", "random", "dc+random:tau=.1")
+    assert arm.weighting() == Weighting("random", tau=0.1)
+    with pytest.raises(InputError, match="selects real images and takes no weights"):
+        parse_arm("random+random")
+    names = [a.name for a in with_controls(["random", "dc+influence", "dc+random"], controls=True)]
+    assert names == ["random", "dc", "dc+influence", "dc+shuffled", "dc+random"]
+
+
+def test_links_are_options_of_an_arm():
+    arm = parse_arm("dc+influence:link=sigmoid,sign=-1")
+    assert arm.weighting() == Weighting("influence", link="sigmoid", sign=-1)
+    assert parse_arm("dc+influence:link=prune,keep=.8").weighting().keep == 0.8
+    for text, message in [
+        ("dc+influence:link=cosh", "unknown link 'cosh': choose one of softmax, sigmoid, exp, top, prune"),
+        ("dc+influence:keep=.8", "keep=.8 means nothing with link=softmax"),
+        ("dc:link=top", "link means nothing there, since 'dc' has no weights"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            parse_arm(text)
