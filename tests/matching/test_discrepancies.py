@@ -1,9 +1,10 @@
-"""Row cosine: the published distance, and its derivatives against the closed form and central differences."""
+"""Discrepancies: the published distances, and their derivatives against closed forms, autograd and central differences."""
 
+import pytest
 import torch
 from literal_dc import distance
 
-from refluence.matching.discrepancies import RowCosine, first_derivative, second_derivative
+from refluence.matching.discrepancies import L1, FlatCosine, RowCosine, Squared, first_derivative, second_derivative
 
 SHAPES = {"conv": (4, 3, 3, 3), "bias": (4,), "tokens": (3, 2, 5), "linear": (2, 8)}
 
@@ -81,3 +82,58 @@ def test_a_bound_value_is_the_same_as_its_discrepancy():
     a, b = statistic(0), statistic(1)
     by_object, by_function = (second_derivative(d, a, b)[1] for d in (RowCosine(), RowCosine().value))
     assert all(torch.equal(by_object[name], by_function[name]) for name in a)
+
+
+EVERY = [RowCosine(), RowCosine(eps=0.5), FlatCosine(), FlatCosine(eps=0.5), Squared(), Squared(least=4), L1(), L1(least=2)]
+
+
+@pytest.mark.parametrize("discrepancy", EVERY, ids=repr)
+def test_closed_form_equals_autograd(discrepancy):
+    a, b = statistic(0), statistic(1)
+    _, want = second_derivative(discrepancy, a, b)
+    got = discrepancy.second(a, b)
+    for name in a:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-12, atol=1e-14)
+        assert bool(got[name].any()) == discrepancy.uses(a[name])
+
+
+@pytest.mark.parametrize("discrepancy", EVERY, ids=repr)
+def test_both_derivatives_equal_central_differences_along_random_directions(discrepancy):
+    a, b, h = statistic(0), statistic(1), 1e-5
+    for which, derivative in ((0, first_derivative), (1, second_derivative)):
+        _, gradient = derivative(discrepancy, a, b)
+        for seed in range(2, 6):
+            along, values = statistic(seed), []
+            for sign in (1, -1):
+                moved = [dict(a), dict(b)]
+                moved[which] = {k: t + sign * h * along[k] for k, t in moved[which].items()}
+                values.append(discrepancy.value(*moved))
+            want = (values[0] - values[1]) / (2 * h)
+            torch.testing.assert_close(sum((gradient[k] * along[k]).sum() for k in a), want, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("discrepancy", [RowCosine(), FlatCosine()], ids=repr)
+def test_closed_form_at_a_real_statistic_of_zero_is_finite_and_autograds(discrepancy):
+    a = statistic(0)
+    zero = {k: torch.zeros_like(t) for k, t in a.items()}
+    _, want = second_derivative(discrepancy, a, zero)
+    got = discrepancy.second(a, zero)
+    for name in a:
+        assert got[name].isfinite().all()
+        torch.testing.assert_close(got[name], want[name], rtol=1e-12, atol=0)
+
+
+def test_flat_cosine_is_the_cosine_of_everything_in_one_vector():
+    a, b = statistic(0), statistic(1)
+    fa, fb = (torch.cat([t.flatten() for t in s.values()]) for s in (a, b))
+    want = 1 - torch.cosine_similarity(fa, fb, 0)
+    torch.testing.assert_close(FlatCosine().value(a, b), want, rtol=1e-7, atol=0)
+    shuffled = dict(reversed(b.items()))
+    torch.testing.assert_close(FlatCosine().value(a, shuffled), FlatCosine().value(a, b), rtol=1e-14, atol=0)
+
+
+def test_squared_and_l1_are_sums_over_what_they_use():
+    a, b = statistic(0), statistic(1)
+    torch.testing.assert_close(Squared().value(a, b), sum((a[k] - b[k]).square().sum() for k in a), rtol=1e-14, atol=0)
+    torch.testing.assert_close(Squared(least=4).value(a, b), (a["conv"] - b["conv"]).square().sum(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(L1(least=4).value(a, b), (a["conv"] - b["conv"]).abs().sum(), rtol=1e-14, atol=0)

@@ -1,22 +1,40 @@
 """Discrepancies D(a, b) between two statistics, and their derivatives in closed use by influence (IWD eq. 9).
 
-A statistic is a dict from parameter name to tensor; `a` is synthetic, `b` is real, both with the same names and shapes.
+A statistic is a dict from name to tensor (gradients by parameter name, a mean embedding under one name); `a` is synthetic,
+`b` is real, both with the same names and shapes. In the table r runs over rows, b_hat = b/|b|, q = |a||b| + 1e-6.
 
-    row cosine (DC, Zhao et al. 2020, arXiv 2006.05929, and its code):
-        D(a, b) = sum over tensors, sum over rows r of  1 - <a_r, b_r> / (|a_r| |b_r| + 1e-6)
-        4-D (O, I, k, k): O rows; 2-D (O, I): O rows; 3-D: rows along the first dimension; 1-D: contributes zero.
+    row cosine   sum_r 1 - <a_r, b_r>/q_r     grad_2 row: -a_r/q + <a_r, b_r> |a_r| b_hat_r / q^2     DC, DSA
+                 4-D (O, I, k, k) and 2-D (O, I): O rows; 3-D: rows along the first dimension; 1-D: contributes zero
+                 (Zhao et al. 2020, arXiv 2006.05929, and its code)
+    flat cosine  the same with everything in one row, vectors too                                     DC's option, IGD
+    squared      |a - b|^2                    grad_2: 2 (b - a)                                       IDC, DM, IDM
+    L1           |a - b|_1                    grad_2: sign(b - a)                                     IDC on some sets
+
+The kernel form is in kernel.py, the characteristic function in characteristic.py. Anything with `value` and `uses`, and any
+differentiable function of (a, b), is a discrepancy; `second` is the closed form of grad_2, tested equal to autograd's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 Statistic = Mapping[str, Tensor]
 Distance = Callable[[Statistic, Statistic], Tensor]  # any differentiable function of two statistics, a scalar
+
+
+class Discrepancy(Protocol):
+    """What a method declares: a value, and which tensors count (those that do not need no gradient either)."""
+
+    def uses(self, tensor: Tensor) -> bool:
+        """Whether a tensor of this shape contributes."""
+
+    def value(self, a: Statistic, b: Statistic) -> Tensor:
+        """D(a, b), a scalar."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +58,87 @@ class RowCosine:
                 total = total + (1 - (ra * rb).sum(1) / (norms + self.eps)).sum()
         return torch.as_tensor(total)
 
+    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+        """grad_2 D in closed form."""
+        out = {}
+        for name, tensor in a.items():
+            if self.uses(tensor):
+                out[name] = _cosine_second(tensor.flatten(1), b[name].flatten(1), self.eps).view_as(tensor)
+            else:
+                out[name] = torch.zeros_like(tensor)
+        return out
 
-def first_derivative(discrepancy: RowCosine | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
+
+@dataclass(frozen=True)
+class FlatCosine:
+    """One minus the cosine of all tensors as one vector. Invariant to the scale of either argument, up to `eps`."""
+
+    eps: float = 1e-6
+    name: str = "flat cosine"
+
+    def uses(self, tensor: Tensor) -> bool:
+        """Every tensor contributes, vectors too."""
+        return True
+
+    def value(self, a: Statistic, b: Statistic) -> Tensor:
+        """D(a, b), a scalar."""
+        fa, fb = _flat(a, a), _flat(b, a)
+        return 1 - fa @ fb / (fa.norm() * fb.norm() + self.eps)
+
+    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+        """grad_2 D in closed form."""
+        flat = _cosine_second(_flat(a, a)[None], _flat(b, a)[None], self.eps)[0]
+        parts = flat.split([tensor.numel() for tensor in a.values()])
+        return {name: part.view_as(a[name]) for name, part in zip(a, parts, strict=True)}
+
+
+@dataclass(frozen=True)
+class Squared:
+    """The squared distance. `least`: tensors of fewer dimensions contribute nothing (4: convolutions alone, as IDC has it)."""
+
+    least: int = 0
+    name: str = "squared"
+
+    def uses(self, tensor: Tensor) -> bool:
+        """Whether a tensor of this shape contributes."""
+        return tensor.dim() >= self.least
+
+    def value(self, a: Statistic, b: Statistic) -> Tensor:
+        """D(a, b), a scalar."""
+        return _sum([(t - b[name]).square().sum() for name, t in a.items() if self.uses(t)])
+
+    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+        """grad_2 D in closed form."""
+        return {name: 2 * (b[name] - t) if self.uses(t) else torch.zeros_like(t) for name, t in a.items()}
+
+
+@dataclass(frozen=True)
+class L1:
+    """The sum of absolute differences; `least` as for `Squared`. Where a and b are equal the derivative is taken as 0."""
+
+    least: int = 0
+    name: str = "l1"
+
+    def uses(self, tensor: Tensor) -> bool:
+        """Whether a tensor of this shape contributes."""
+        return tensor.dim() >= self.least
+
+    def value(self, a: Statistic, b: Statistic) -> Tensor:
+        """D(a, b), a scalar."""
+        return _sum([(t - b[name]).abs().sum() for name, t in a.items() if self.uses(t)])
+
+    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+        """grad_2 D in closed form."""
+        return {name: (b[name] - t).sign() if self.uses(t) else torch.zeros_like(t) for name, t in a.items()}
+
+
+def first_derivative(discrepancy: Discrepancy | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
     """D(a, b) and its gradient with respect to `a` (IWD eq. 9), both detached. D may be any function of (a, b)."""
     value = _function(discrepancy)
     return _derivative(lambda leaf: value(leaf, b), a)
 
 
-def second_derivative(discrepancy: RowCosine | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
+def second_derivative(discrepancy: Discrepancy | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
     """D(a, b) and its gradient with respect to `b`, both detached: the direction v of the explicit influence (IWD eq. 24).
 
     D may be any function of (a, b). A graph that leads from `a` to the synthetic images stays intact.
@@ -56,8 +147,8 @@ def second_derivative(discrepancy: RowCosine | Distance, a: Statistic, b: Statis
     return _derivative(lambda leaf: value(a, leaf), b)
 
 
-def _function(discrepancy: RowCosine | Distance) -> Distance:
-    return discrepancy.value if isinstance(discrepancy, RowCosine) else discrepancy
+def _function(discrepancy: Discrepancy | Distance) -> Distance:
+    return getattr(discrepancy, "value", discrepancy)
 
 
 def _derivative(value, at: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
@@ -66,3 +157,19 @@ def _derivative(value, at: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
         total = value(leaf)
     gradients = torch.autograd.grad(total, list(leaf.values()), materialize_grads=True)
     return total.detach(), dict(zip(leaf, gradients, strict=True))
+
+
+def _cosine_second(a: Tensor, b: Tensor, eps: float) -> Tensor:
+    """Rows `(R, P)` of -a/q + <a,b> |a| b_hat / q^2; a row of zeros in b has b_hat = 0, as autograd has it."""
+    na, nb = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    q, dot = na * nb + eps, (a * b).sum(1, keepdim=True)
+    unit = torch.where(nb > 0, b / nb, 0.0)
+    return -a / q + dot * na * unit / q.square()
+
+
+def _flat(statistic: Statistic, order: Statistic) -> Tensor:
+    return torch.cat([statistic[name].flatten() for name in order])
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum() if parts else torch.zeros(())
