@@ -2,6 +2,7 @@
 
 from refluence.influence.capture import Capture, capture
 from refluence.influence.controls import random_weights, shuffle
+from refluence.influence.curvature import CURVATURES, Curvature, Operator, Solution, inverse_product, operator
 from refluence.influence.directional import directional, scores
 from refluence.influence.layers import Unsupported
 from refluence.influence.links import (
@@ -18,14 +19,20 @@ from refluence.influence.links import (
 )
 from refluence.influence.losses import CrossEntropy, Distillation, SquaredError, cross_entropy
 from refluence.influence.risk import risk_gradient
+from refluence.influence.solvers import IndefiniteError
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting, weights
 
 __all__ = [
+    "CURVATURES",
     "KINDS",
     "LINKS",
     "Capture",
     "CrossEntropy",
+    "Curvature",
     "Distillation",
+    "IndefiniteError",
+    "Operator",
+    "Solution",
     "SquaredError",
     "Unsupported",
     "Weighting",
@@ -35,6 +42,8 @@ __all__ = [
     "effective_sample_size",
     "entropy",
     "exp_weights",
+    "inverse_product",
+    "operator",
     "parse_weighting",
     "prune_weights",
     "random_weights",

@@ -1,0 +1,179 @@
+"""Kronecker-factored inverses of the damped Gauss-Newton matrix, layer by layer, through curvlinops:
+
+    kfac     C_l = A_l (x) B_l,  A_l = E[a a^T], B_l = E[d d^T]       Martens & Grosse 2015 (arXiv 1503.05671), eq. 1
+                                                                      convolutions: Grosse & Martens 2016 (arXiv 1602.01407)
+    ekfac    C_l = (Q_A (x) Q_B) diag(s) (Q_A (x) Q_B)^T              George et al. 2018 (arXiv 1806.03884), eq. 7
+
+inverted with exact damping in their eigenbases (Grosse et al. 2023, arXiv 2308.03296, eq. 21). Factors come from the
+closed Hessian of the loss (type 2), weight and bias of a layer together. What curvlinops does not cover (norms, grouped
+convolutions, tied weights) is a block of its own: the same damped Gauss-Newton matrix restricted to it, dense up to 2048
+numbers, else its diagonal by Hutchinson's estimator. That block is ours.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from refluence.errors import InputError
+from refluence.influence.batches import passes
+from refluence.influence.losses import CrossEntropy, SquaredError, Targets
+from refluence.influence.operators import Operator
+from refluence.influence.parameters import Parameters, parameters_of
+
+DENSE = 2048  # numbers in the block of other parameters up to which it is formed
+PROBES, SEED = 16, 0
+
+
+class KroneckerInverse:
+    """r -> approximately (C + damping I)^-1 r, symmetric positive definite. `note` says how other parameters are solved."""
+
+    def __init__(self, covered: Callable[[Parameters], Parameters], other: Callable[[Parameters], Parameters], note: str):
+        self._covered, self._other, self.note = covered, other, note
+
+    def __call__(self, r: Parameters) -> Parameters:
+        """The approximate inverse times r, by name."""
+        both = {**self._covered(r), **self._other(r)}
+        return {name: both[name] for name in r}
+
+
+def factored(made: Operator, *, corrected: bool = False, exact: bool = True) -> KroneckerInverse:
+    """The K-FAC (`corrected`: EK-FAC) inverse with the data, loss, parameters and damping of the operator `made`.
+
+    `exact=False` is for a preconditioner, for which sample weights may be left out. Costs one forward pass and as many
+    backward passes over the data as there are classes (`corrected`: twice), and those again for the other block.
+
+    Raises `InputError` when curvlinops is missing, for losses other than cross-entropy and squared error, for outputs that
+    are not `(B, K)`, for sample weights where `exact`, and for a damping of zero.
+    """
+    if not isinstance(made.loss, (CrossEntropy, SquaredError)):
+        raise InputError(f"K-FAC takes cross-entropy and squared error only, got {made.loss!r}: use kind 'ggn' for it")
+    if not made.damping > 0:
+        raise InputError(f"K-FAC needs a damping > 0, got {made.damping!r}: its factors are singular in general")
+    if exact and any(w is not None for _, _, w in passes(made.batches, _device(made))):
+        raise InputError("K-FAC has no sample weights: leave them out, or use kind 'ggn'")
+    chosen = parameters_of(made.model, made.names)
+    covered = _covered(made.model, chosen)
+    rest = {name: p for name, p in chosen.items() if name not in covered}
+    first = _kronecker(made, covered, corrected) if covered else lambda r: {}
+    second, how = _block(made, rest) if rest else (lambda r: {}, "")
+    size = sum(p.numel() for p in rest.values())
+    return KroneckerInverse(first, second, f"{size} numbers outside Linear and Conv2d in a {how} block" if rest else "")
+
+
+def _covered(model: nn.Module, chosen: Parameters) -> list[str]:
+    """Names of parameters that belong to exactly one ungrouped Linear or Conv2d with zero padding, and to nothing else."""
+    uses = Counter(id(p) for m in model.modules() for p in m._parameters.values() if p is not None)
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {
+        names[id(p)]
+        for m in model.modules()
+        if type(m) is nn.Linear or (type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros")
+        for p in m._parameters.values()
+        if p is not None and uses[id(p)] == 1
+    }
+    return [name for name in chosen if name in found]
+
+
+def _kronecker(made: Operator, names: list[str], corrected: bool) -> Callable[[Parameters], Parameters]:
+    try:
+        from curvlinops import EKFACLinearOperator, FisherType, KFACInverseLinearOperator, KFACLinearOperator
+    except ImportError as missing:
+        raise InputError("K-FAC needs curvlinops: pip install 'refluence[curvature]'") from missing
+    model = copy.deepcopy(made.model).requires_grad_(False)  # curvlinops wants parameters that require gradients
+    parameters = [dict(model.named_parameters())[name].requires_grad_() for name in names]
+    data = _Data(made)
+    with torch.no_grad():
+        z = model(next(iter(data))[0])
+    if z.dim() != 2:
+        raise InputError(f"K-FAC needs outputs of shape (B, K), got {tuple(z.shape)}")
+    squared = isinstance(made.loss, SquaredError)
+    share = z.shape[1] / 2 if squared else 1.0  # torch's mean squared error has a mean over K and no half
+    loss = nn.MSELoss() if squared else nn.CrossEntropyLoss()
+    kind = EKFACLinearOperator if corrected else KFACLinearOperator
+    options = {"fisher_type": FisherType.TYPE2, "separate_weight_and_bias": False, "check_deterministic": False}
+    with torch.enable_grad():
+        made_factors = kind(model, loss, parameters, data, **options)
+        inverse = KFACInverseLinearOperator(made_factors, damping=made.damping / share, use_exact_damping=True)
+        inverse @ [torch.zeros_like(p) for p in parameters]  # builds the factors
+
+    def solve(r: Parameters) -> Parameters:
+        with torch.no_grad():
+            return {name: t / share for name, t in zip(names, inverse @ [r[name] for name in names], strict=True)}
+
+    return solve
+
+
+class _Data:
+    """The operator's data as curvlinops reads them: (x, y) with hard labels. S does not depend on the labels."""
+
+    def __init__(self, made: Operator):
+        self.made = made
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
+        hard = isinstance(self.made.loss, CrossEntropy)
+        for x, y, _ in passes(self.made.batches, _device(self.made)):
+            yield x, y.argmax(1) if hard and y.dim() == 2 else y
+
+
+def _block(made: Operator, rest: Parameters) -> tuple[Callable[[Parameters], Parameters], str]:
+    """The inverse of the damped Gauss-Newton matrix restricted to `rest`, and whether it is "dense" or "diagonal"."""
+    size = sum(p.numel() for p in rest.values())
+    if size > DENSE:
+        inverse = {name: 1 / (d.clamp_min(0) + made.damping) for name, d in _diagonal(made, rest).items()}
+        return lambda r: {name: r[name] * d for name, d in inverse.items()}, "diagonal"
+    matrix = _dense(made, rest)
+    matrix.diagonal().add_(made.damping)
+    factor = torch.linalg.cholesky(matrix)
+
+    def solve(r: Parameters) -> Parameters:
+        flat = torch.cat([r[name].flatten() for name in rest]).to(factor.dtype)
+        x = torch.cholesky_solve(flat[:, None], factor)[:, 0].split([p.numel() for p in rest.values()])
+        return {name: part.view(p.shape).to(p) for part, (name, p) in zip(x, rest.items(), strict=True)}
+
+    return solve, "dense"
+
+
+def _dense(made: Operator, rest: Parameters) -> Tensor:
+    """(1/N) sum_j w_j J_j^T S_j J_j over `rest`, from per-sample Jacobians of the logits."""
+    fixed = parameters_of(made.model)
+    device = _device(made)
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    size = sum(p.numel() for p in rest.values())
+    total, count = torch.zeros(size, size, dtype=wide, device=device), 0
+
+    def logits(p: Parameters, x: Tensor) -> Tensor:
+        return functional_call(made.model, {**fixed, **p}, (x[None],))[0]
+
+    rows = vmap(jacrev(logits, chunk_size=1), (None, 0))
+    for x, y, w in passes(made.batches, device):
+        with torch.no_grad():
+            z = made.model(x)
+        jacobian = torch.cat([t.flatten(2) for t in rows(rest, x).values()], 2)  # (n, K, size)
+        curved = vmap(lambda u, z=z, y=y: made.loss.hessian(z, y, u), 2, 2)(jacobian)
+        if w is not None:
+            curved = curved * w.to(curved.dtype)[:, None, None]
+        total += jacobian.flatten(0, 1).to(wide).T @ curved.flatten(0, 1).to(wide)
+        count += len(x)
+    return (total / count + total.T / count) / 2
+
+
+def _diagonal(made: Operator, rest: Parameters) -> Parameters:
+    """The diagonal by E[r * C r] for r of random signs (Bekas et al. 2007), on the operator restricted to `rest`."""
+    only = Operator(made.model, made.batches, "ggn", made.loss, tuple(rest))
+    generator = torch.Generator().manual_seed(SEED)
+    total = {name: torch.zeros_like(p) for name, p in rest.items()}
+    for _ in range(PROBES):
+        r = {k: (torch.randint(0, 2, p.shape, generator=generator) * 2 - 1).to(p) for k, p in rest.items()}
+        for name, t in only(r).items():
+            total[name] += r[name] * t / PROBES
+    return total
+
+
+def _device(made: Operator) -> torch.device:
+    return next(made.model.parameters()).device
