@@ -16,7 +16,7 @@ from refluence.errors import RunError
 FIRST = {
     "compare": ["--data", "--methods", "--ipc", "--seeds", "--out", "--resume"],
     "distill": ["--data", "--method", "--weights", "--ipc", "--out", "--resume"],
-    "score": ["--distilled", "--data", "--out"],
+    "score": ["--data", "--distilled", "--out", "--resume"],
     "evaluate": ["--protocol", "--nets", "--split"],
     "export": ["--format", "--out"],
     "repeat": ["--out", "--resume"],

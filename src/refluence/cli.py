@@ -16,7 +16,7 @@ USAGE = f"""Refluence {__version__}: find which training instances matter, make 
 
   refluence compare    several methods, an honest verdict   (start here)
   refluence distill    one small set from your data
-  refluence score      which real instances drive a distilled set
+  refluence score      which training instances help, which harm
   refluence evaluate   judge a set again: other protocol, other network
   refluence report     write the page of a run again
   refluence export     a distilled set as image folder, Parquet or tensors

@@ -8,10 +8,11 @@ import torch
 
 from refluence.commands.finished import open_data, open_finished
 from refluence.commands.judge import judge_once
+from refluence.commands.load_model import save_model
 from refluence.commands.session import check_numbers, relative
 from refluence.commands.unit import choose_protocols
 from refluence.data import count_test_use
-from refluence.files import read_json, write_json, write_tensors
+from refluence.files import read_json, write_json
 from refluence.run.seeds import streams
 
 
@@ -30,7 +31,7 @@ def run(flags: Any) -> None:
 
     def keep(index: int, net: torch.nn.Module) -> None:
         if flags.save_model and index == 0:
-            write_tensors(flags.folder / "model.safetensors", net.state_dict())
+            save_model(flags.folder / "model.safetensors", net, model, own.small)
 
     for protocol in chosen:
         facts = {"split": flags.split, "source": source, "width": model.width, "norm": model.norm, "seed": flags.seed}

@@ -26,6 +26,10 @@ Folder = Annotated[Path, arg(metavar="DIR")]
 Run = Annotated[Positional[Path], arg(metavar="DIR")]
 OtherFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 Count = Annotated[int, arg(metavar="N")]
+Real = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
+OtherNorm = Annotated[
+    Literal["instance", "group", "batch", "none"] | None, arg(metavar="{instance,group,batch,none}", help_behavior_hint="")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,27 +99,63 @@ class Distill(DistillTask, SizeFlags, EvaluationFlags, SourceFlags, LongFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTask:
-    """What to score."""
+    """What to score, and against what: our own validation split, or with --distilled a distilled set."""
 
-    distilled: Folder
-    """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
     data: OwnSource = None
-    """The instances to score (default: those that the run was made from)."""
+    """The instances to score (with --distilled, default: those that the run was made from)."""
+    distilled: OtherFolder = None
+    """Score against a distilled set: folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("scores.parquet")
-    """File to write; a page with the most and least influential instances is written beside it (FILE.html)."""
+    """File to write; a page with the most harmful and helpful instances is written beside it (FILE.html)."""
     resume: Switch = False
-    """Do nothing where --out is there already."""
-    nets: Count = 3
-    """Random networks to average over."""
+    """Continue where a stopped run left off, fold by fold. Finished: do nothing."""
+    nets: Number = None
+    """Networks to average over (default: 1 a fold; 3 with --distilled)."""
+    weights: Annotated[str | None, arg(metavar="KIND[:key=value,…]", help_behavior_hint="")] = None
+    """How the column `weight` follows from the scores (default: a sigmoid between 0 and 2, harmful below 1)."""
     seed: Count = 0
-    """The networks follow from it."""
+    """Folds and networks follow from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(ScoreTask, SourceFlags, MachineFlags):
-    """Score every real training instance by its influence on a distilled set.
+class ClassifierFlags:
+    """The classifier that the scores speak of. None of these goes with --distilled."""
+
+    folds: Number = None
+    """Every instance is scored by a network that was not trained on it (default: 5 folds)."""
+    model: Name = None
+    """convnet, convnet1 … convnet6, or FILE.py:FUNCTION with your function (shape, classes) -> nn.Module."""
+    width: Number = None
+    """Channels per layer of a convnet (default: 32)."""
+    norm: OtherNorm = None
+    """Normalisation layer of a convnet (default: instance)."""
+    load: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Score with this trained model.safetensors (see `evaluate --save-model`) instead of training any."""
+    epochs: Number = None
+    """Epochs of training in each fold."""
+    batch: Number = None
+    """Batch size of training."""
+    lr: Real = None
+    """Learning rate of training."""
+    weight_decay: Real = None
+    """Weight decay of training; it belongs to the curvature too."""
+    curvature: Name = None
+    """identity, ggn, hessian, kfac, ekfac, lbfgs or lissa: what stands between gradients and influence."""
+    damping: Annotated[str | None, arg(metavar="NUMBER|auto", help_behavior_hint="")] = None
+    """Added to the curvature's diagonal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(ScoreTask, ClassifierFlags, SourceFlags, MachineFlags):
+    """Score every training instance: does it help or harm on validation data?
 
     For example:
+      refluence score --data digits --out scores.parquet
+
+    Without the most harmful twentieth, then:
+      refluence distill --data digits --drop scores.parquet:0.05 --out runs/clean
+
+    Against a distilled set:
       refluence score --distilled runs/digits --out scores.parquet
     """
 
@@ -140,10 +180,7 @@ class EvaluateTask:
     """Another network."""
     width: Number = None
     """Another width."""
-    norm: Annotated[
-        Literal["instance", "group", "batch", "none"] | None,
-        arg(metavar="{instance,group,batch,none}", help_behavior_hint=""),
-    ] = None
+    norm: OtherNorm = None
     """Another normalisation layer."""
     epochs: Number = None
     """Epochs, instead of the protocol's."""

@@ -27,7 +27,15 @@ bytes to be stored. Nothing is written. The flags are those of the command;
 
 For example:
   refluence estimate distill --data digits --weights influence --ipc 10"""
-TITLES = {"Task": "main", "Size": "size", "Evaluation": "evaluation", "Source": "data", "Machine": "machine", "Long": "machine"}
+TITLES = {
+    "Task": "main",
+    "Size": "size",
+    "Evaluation": "evaluation",
+    "Classifier": "classifier",
+    "Source": "data",
+    "Machine": "machine",
+    "Long": "machine",
+}
 
 
 def parse(words: list[str]) -> tuple[str, Any]:

@@ -2,44 +2,100 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from refluence import report
 from refluence.data import Dataset
+from refluence.errors import InputError
 from refluence.files import replacing
 from refluence.influence.distillation import RunningInfluence
-from refluence.influence.weighting import Weighting, weights
+from refluence.influence.weighting import Weighting, parse_weighting, weights
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
+FACTS = b"refluence"  # key of the schema's metadata
+READ = ("tau", "ess", "sign", "bag", "standardise", "link", "keep")  # options of the weights that mean something here
 
 
-def write_scores(path: Path, dataset: Dataset, score: Tensor, visits: Tensor, weight: Tensor, loss: Tensor) -> None:
-    """Columns `index` (row of the stored train split), path, label, score (dM/dw), weight, loss, fold, visits.
+def write_scores(
+    path: Path,
+    dataset: Dataset,
+    score: Tensor,
+    visits: Tensor | None,
+    weight: Tensor,
+    loss: Tensor,
+    fold: Tensor | None = None,
+    suggested: Tensor | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Columns `index` (row of the stored train split), path, label, score (dM/dw), weight, loss, fold, then what is given.
 
-    All arguments `(N,)` over `dataset.train`; instances without a visit are left out. `fold` is null: nothing was held
-    out of anything.
+    All tensors `(N,)` over `dataset.train`. Instances without a visit are left out. `fold` is null where nothing was held
+    out of anything. `suggested` is the class that the model would rather give. `facts` (JSON values) go into the schema.
     """
-    seen = visits.nonzero().flatten()
     split = dataset.train
+    seen = torch.arange(len(split)) if visits is None else visits.nonzero().flatten()
     paths = [split.paths[i] for i in seen.tolist()] if split.paths is not None else [None] * len(seen)
-    table = pa.table(
-        {
-            "index": split.rows[seen].numpy(),
-            "path": pa.array(paths, pa.string()),
-            "label": split.labels[seen].numpy(),
-            "score": score[seen].double().numpy(),
-            "weight": weight[seen].double().numpy(),
-            "loss": loss[seen].double().numpy(),
-            "fold": pa.nulls(len(seen), pa.int64()),
-            "visits": visits[seen].numpy(),
-        }
-    )
+    columns = {
+        "index": split.rows[seen].numpy(),
+        "path": pa.array(paths, pa.string()),
+        "label": split.labels[seen].numpy(),
+        "score": score[seen].double().numpy(),
+        "weight": weight[seen].double().numpy(),
+        "loss": loss[seen].double().numpy(),
+        "fold": pa.nulls(len(seen), pa.int64()) if fold is None else fold[seen].numpy(),
+    }
+    if visits is not None:
+        columns["visits"] = visits[seen].numpy()
+    if suggested is not None:
+        columns["suggested"] = suggested[seen].numpy()
+    table = pa.table(columns)
+    if facts is not None:
+        table = table.replace_schema_metadata({FACTS: json.dumps(facts, allow_nan=False)})
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What `write_scores` put into the schema; `{}` where there is nothing."""
+    try:
+        return json.loads((pq.read_schema(path).metadata or {}).get(FACTS, b"{}"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as scores ({error}): choose another --out") from None
+
+
+def read_weighting(text: str) -> Weighting:
+    """`--weights KIND[:key=value,…]`; options that mean nothing for scores of a whole split are refused."""
+    kind, _, tail = text.partition(":")
+    pairs = [pair.partition("=") for pair in tail.split(",") if pair]
+    if any(not equals or not value for _, equals, value in pairs):
+        raise InputError(f"--weights {text}: options are key=value, separated by commas, like influence:tau=.5,sign=-1")
+    options = {key.strip(): value.strip() for key, _, value in pairs}
+    weighting = parse_weighting(kind, options)
+    if idle := [key for key in options if key not in READ]:
+        raise InputError(f"--weights {text}: {idle[0]} means nothing here; scores take {', '.join(READ)}")
+    if weighting.bag == "batch":
+        raise InputError(f"--weights {text}: there are no batches; bag is class or all")
+    return weighting
+
+
+def bag_weights(dataset: Dataset, score: Tensor, loss: Tensor, weighting: Weighting, rng) -> Tensor:
+    """The weights `(N,)` that scores and losses `(N,)` come to, in bags of one class or of everything."""
+    value = (loss if weighting.kind == "loss" else score).double()
+    if weighting.bag != "class":
+        return weights(value, weighting, rng("class-weights", 0))
+    weight = torch.ones_like(value)
+    for c in range(len(dataset.classes)):
+        members = dataset.train.members(c)
+        weight[members] = weights(value[members], weighting, rng("class-weights", c))
+    return weight
 
 
 def class_weights(dataset: Dataset, table: RunningInfluence, weighting: Weighting, rng) -> Tensor:
@@ -61,3 +117,12 @@ def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:
         order = members[score[members].argsort(descending=True)]
         chosen += [order[:EXTREMES], order[-EXTREMES:]]
     return torch.cat(chosen).unique()
+
+
+def write_page(path: Path, dataset: Dataset, title: str) -> Path:
+    """The page beside the scores in `path`, with the pictures that it shows taken from `dataset`; its path."""
+    table = pq.read_table(path, columns=["index", "label", "score"])
+    rows = report.picture_rows(*(table.column(name).to_numpy() for name in ("index", "label", "score")), first=True)
+    positions = torch.searchsorted(dataset.train.rows, torch.tensor(rows)).tolist()  # rows ascend
+    images = {row: dataset.train.images[position] for row, position in zip(rows, positions, strict=True)}
+    return report.write_scores(path, images, dataset.classes, title)

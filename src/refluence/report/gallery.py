@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from refluence.report.pictures import EXACT, data_uri, visible
 from refluence.report.reading import Scores, Unit
-from refluence.report.words import common_unit, compact, counted, signed
+from refluence.report.words import common_unit, compact, counted, fixed, signed
 
 PER_CLASS = 10
 CLASSES = 20
 EXTREMES = 5
+FIRST = 24
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture; without `uri` its number stands in."""
+    """One picture; without `uri` its number stands in. `loss`, `given` and `suggested` are lines below the caption."""
 
     uri: str | None
     caption: str
     words: str
     number: str = ""
+    suggested: str = ""
+    loss: str = ""
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def real_gallery(scores: Scores, classes: list[str], title: str) -> Gallery | No
     for label in labels[:CLASSES]:
         high, low = _ends(scores.score, np.flatnonzero(scores.label == label), EXTREMES)
         name = class_name(classes, int(label))
-        rows.append(ClassRow(name, [_real(scores, i, name, scale) for i in high], [_real(scores, i, name, scale) for i in low]))
+        tiles = ([_real(scores, i, name, classes, scale) for i in end] for end in (high, low))
+        rows.append(ClassRow(name, *tiles))
     notes = _left_out(len(labels), 0)
     gallery = Gallery(title, rows, notes, few=False)
     if not gallery.pictured:
@@ -108,10 +113,25 @@ def real_gallery(scores: Scores, classes: list[str], title: str) -> Gallery | No
     return gallery
 
 
-def picture_rows(index: Any, label: Any, score: Any) -> list[int]:
+def first_tiles(scores: Scores, classes: list[str]) -> list[Tile]:
+    """The real instances of highest influence, whatever their class, each with its own class in its caption."""
+    scale, tiles = common_unit(scores.spread), []
+    for i in highest(scores.score):
+        name = class_name(classes, int(scores.label[i]))
+        tiles.append(replace(_real(scores, i, name, classes, scale), given=name))
+    return tiles
+
+
+def highest(score: np.ndarray) -> list[int]:
+    """Positions of the `FIRST` highest of finite scores (N,), but of no more than half of them."""
+    return [int(i) for i in np.argsort(-score, kind="stable")[: min(FIRST, (len(score) + 1) // 2)]]
+
+
+def picture_rows(index: Any, label: Any, score: Any, first: bool = False) -> list[int]:
     """The rows of the dataset whose pictures the page can show, of the scored instances given as (N,) arrays.
 
-    The `EXTREMES` highest and lowest of each of the first `CLASSES` classes; scores that are not finite are skipped.
+    The `EXTREMES` highest and lowest of each of the first `CLASSES` classes; with `first` also the highest of all. Scores
+    that are not finite are skipped.
     """
     index, label, score = (np.asarray(values) for values in (index, label, score))
     rows: list[int] = []
@@ -119,7 +139,9 @@ def picture_rows(index: Any, label: Any, score: Any) -> list[int]:
     for name in np.unique(label[known])[:CLASSES]:
         high, low = _ends(score, np.flatnonzero(known & (label == name)), EXTREMES)
         rows += [int(index[i]) for i in [*high, *low]]
-    return rows
+    if first:
+        rows += [int(row) for row in index[known][highest(score[known])]]
+    return list(dict.fromkeys(rows))
 
 
 def class_name(classes: list[str], label: int) -> str:
@@ -135,14 +157,21 @@ def _ends(score: np.ndarray, members: np.ndarray, count: int) -> tuple[list[int]
     return [int(i) for i in ordered[:high]], [int(i) for i in ordered[::-1][:low]]
 
 
-def _real(scores: Scores, position: int, name: str, scale: tuple[float, str, int]) -> Tile:
+def _real(scores: Scores, position: int, name: str, classes: list[str], scale: tuple[float, str, int]) -> Tile:
     row = int(scores.index[position])
     picture = scores.pictures.get(row)
     score = scores.score[position]
     where = f" ({scores.path[position]})" if scores.path[position] else ""
     words = f"{name}, row {row}{where}, influence {compact(score, sign=True)}"
+    suggested, loss = "", ""
+    if scores.suggested is not None and scores.suggested[position] != scores.label[position]:
+        other = class_name(classes, int(scores.suggested[position]))
+        suggested, words = f"→ {other}", f"{words}, the network says {other}"
+    if scores.suggested is not None and scores.loss is not None:
+        loss = f"loss {fixed(scores.loss[position], 2)}"
+        words = f"{words}, {loss}"
     uri = None if picture is None else data_uri(np.asarray(picture, np.uint8))
-    return Tile(uri, signed(score / scale[0], scale[2]), words, f"row {row}")
+    return Tile(uri, signed(score / scale[0], scale[2]), words, f"row {row}", suggested, loss)
 
 
 def _left_out(classes: int, most: int) -> list[str]:

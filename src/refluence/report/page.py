@@ -53,6 +53,7 @@ def write(folder: Path) -> Path:
         galleries=galleries,
         without=_without(firsts, galleries),
         scores=_scores(folder, top, units, results),
+        score_words=scores.DISTILLED,
         curves=_curves(units, paint, compare),
         meanings=_meanings({arm: next((u.card for u in units if u.arm == arm), {}) for arm in paint}),
         shuffled=any("+shuffled" in arm for arm in paint),

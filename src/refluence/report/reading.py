@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,20 @@ class Distilled:
 
 @dataclass(frozen=True)
 class Scores:
-    """Influence of the scored real instances, all (N,); `pictures` maps a row of the dataset to uint8 (C, H, W)."""
+    """Influence of the scored real instances, all (N,); `pictures` maps a row of the dataset to uint8 (C, H, W).
+
+    `loss` and `suggested` (the class that the model would rather give) are None where the file has none. `facts` is what
+    `refluence score` says of its run; `{}` for scores that a distillation left.
+    """
 
     index: np.ndarray
     label: np.ndarray
     score: np.ndarray
     path: list[str | None]
     pictures: dict[int, np.ndarray]
+    loss: np.ndarray | None = None
+    suggested: np.ndarray | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spread(self) -> float:
@@ -113,6 +120,12 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
     try:
         table = pq.read_table(parquet)
         columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in ("index", "label", "score")}
+        more = {
+            name: table.column(name).to_numpy(zero_copy_only=False)
+            for name in ("loss", "suggested")
+            if name in table.column_names
+        }
+        facts = json.loads((table.schema.metadata or {}).get(b"refluence", b"{}"))
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{parquet} cannot be read as scores (columns index, label, score): {error}") from error
     paths = table.column("path").to_pylist() if "path" in table.column_names else [None] * table.num_rows
@@ -130,6 +143,9 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
         score[known],
         [paths[i] for i in known],
         pictures,
+        more["loss"][known].astype(np.float64) if "loss" in more else None,
+        more["suggested"][known].astype(np.int64) if "suggested" in more else None,
+        facts,
     )
 
 

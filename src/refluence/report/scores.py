@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,56 @@ from markupsafe import Markup
 from refluence.errors import InputError
 from refluence.files import write_text
 from refluence.report import charts
-from refluence.report.gallery import Gallery, real_gallery
+from refluence.report.gallery import Gallery, Tile, first_tiles, real_gallery
 from refluence.report.reading import Scores, read_scores
 from refluence.report.template import render
-from refluence.report.words import common_unit, counted, signed
+from refluence.report.words import common_unit, compact, counted, finite, fixed, pretty, signed
 
 BINS = 45
+
+
+@dataclass(frozen=True)
+class Words:
+    """How the page speaks of scores, which depends on what M is."""
+
+    title: str
+    lead: str
+    axis: str
+    raises: str
+    lowers: str
+    ends: str
+    ends_lead: str
+    highest: str
+    lowest: str
+
+
+DISTILLED = Words(
+    title="Influence of the real instances",
+    lead="The influence of a real instance is dM/dw: how the discrepancy M between the distilled and the real set changes when "
+    "this instance gets more weight. Positive means that weight on it raises the discrepancy: it is not matched yet. Negative "
+    "means that the distilled set already covers it.",
+    axis="influence dM/dw",
+    raises="raises the discrepancy",
+    lowers="lowers it",
+    ends="The most and the least influential instances",
+    ends_lead="For each class, the real instances with the highest and with the lowest influence, each with its score{unit}. "
+    "At the top is the place to look for odd or wrongly labelled pictures.",
+    highest="Highest: not matched yet",
+    lowest="Lowest: matched best",
+)
+VALIDATION = Words(
+    title="How the scores are spread",
+    lead="The score of a training instance is dM/dw: how the mean loss M on the validation instances changes, to first order, "
+    "when this instance gets more weight in training. Positive is harmful, negative is helpful.",
+    axis="score dM/dw",
+    raises="harmful: raises the validation loss",
+    lowers="helpful: lowers it",
+    ends="Most harmful and most helpful of each class",
+    ends_lead="For each class as it is labelled, the two ends of the scores. Below each picture: its score{unit}, after an "
+    "arrow the class that the network would rather give, and the loss under the given label.",
+    highest="Most harmful: the highest scores",
+    lowest="Most helpful: the lowest scores",
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +74,9 @@ class ScoreSection:
     notes: list[str]
     histogram: Markup
     gallery: Gallery
-    unit: str
+    words: Words
+    ends_lead: str
+    first: list[Tile] = field(default_factory=list)
 
 
 def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSection | None:
@@ -38,6 +84,8 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     gallery = None if scores is None else real_gallery(scores, classes, source)
     if scores is None or gallery is None:
         return None
+    validation = scores.facts.get("kind") == "validation"
+    words = VALIDATION if validation else DISTILLED
     unit, name, digits = common_unit(scores.spread)
     score = scores.score / unit
     bins, beyond = histogram_bins(score)
@@ -47,13 +95,18 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
         ("Median", signed(np.median(score), digits)),
         ("Lowest, highest", f"{signed(score.min(), digits)}, {signed(score.max(), digits)}"),
     ]
+    if scores.suggested is not None:
+        other = scores.suggested != scores.label
+        facts.append(("Network says another class", f"{int(other.sum())} ({100 * float(other.mean()):.1f} %)"))
     notes = [f"Scores on this page are in units of {name}."] if name else []
     if beyond:
         notes.append(f"The outermost bars also hold {counted(beyond, 'instance')} further out.")
-    axis = "influence dM/dw" + (f", in {name}" if name else "")
+    axis = words.axis + (f", in {name}" if name else "")
     chart = charts.histogram(bins, axis, "Histogram of the influence of the real instances")
-    key = charts.legend({"raises the discrepancy": charts.RAISES, "lowers it": charts.LOWERS})
-    return ScoreSection(source, facts, notes, key + chart, gallery, name)
+    key = charts.legend({words.raises: charts.RAISES, words.lowers: charts.LOWERS})
+    lead = words.ends_lead.format(unit=f" in units of {name}" if name else "")
+    first = first_tiles(scores, classes) if validation else []
+    return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, first)
 
 
 def histogram_bins(score: np.ndarray) -> tuple[list[tuple[float, float, int]], int]:
@@ -73,6 +126,45 @@ def histogram_bins(score: np.ndarray) -> tuple[list[tuple[float, float, int]], i
     return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True) if n], beyond
 
 
+def measured(facts: Mapping[str, Any]) -> str:
+    """In a sentence or two, what `refluence score` measured against validation data."""
+    validation = facts["validation"]
+    what = f"{counted(facts['train'], 'training instance')} of {facts['source']}"
+    if facts["folds"] is None:
+        how = f"Each of {what} was scored by one network that had been trained before ({facts['load']})"
+    else:
+        nets = f"a network that was not trained on it ({facts['folds']} folds)"
+        if facts["nets"] > 1:
+            nets = f"{facts['nets']} networks that were not trained on it ({facts['folds']} folds)"
+        how = f"Each of {what} was scored by {nets}"
+    labels = f" Labels are those of {facts['labels']}." if facts.get("labels") else ""
+    return (
+        f"{how}: would more weight on it in training raise or lower the loss on the "
+        f"{counted(validation['images'], 'validation image')} that were held out?{labels}"
+    )
+
+
+def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The model, its accuracy, the curvature and the damping of scores against validation data, in a few words each."""
+    validation = facts["validation"]
+    each = [a for a in map(finite, validation["accuracies"]) if a is not None]
+    spread = f" ({fixed(min(each))} to {fixed(max(each))} over {len(each)} networks)" if len(each) > 1 else ""
+    count = counted(validation["images"], "image")
+    damping = [compact(value) for value in (min(facts["damping"]), max(facts["damping"]))]
+    return [
+        ("Model", facts["model"]),
+        ("Validation accuracy", f"{fixed(validation['accuracy'])} % on {count}{spread}"),
+        ("Curvature", facts["curvature"]),
+        ("Damping", damping[0] if damping[0] == damping[1] else f"{damping[0]} to {damping[1]}"),
+        ("Seed", str(facts["seed"])),
+    ]
+
+
+def near_chance(facts: Mapping[str, Any]) -> bool:
+    """Whether the model is hardly better than guessing, so that its scores say little."""
+    return facts["validation"]["accuracy"] < 150 / max(len(facts["classes"]), 1)
+
+
 def write_scores(parquet: Path, images: Mapping[int, Any], classes: Sequence[str], title: str) -> Path:
     """Write the page beside the Parquet file, under its name (`scores.html` for `scores.parquet`), and return its path.
 
@@ -81,9 +173,14 @@ def write_scores(parquet: Path, images: Mapping[int, Any], classes: Sequence[str
     """
     parquet = Path(parquet)
     pictures = {int(row): np.asarray(image) for row, image in images.items()}
-    found = section(read_scores(parquet, pictures), [str(name) for name in classes], title)
+    scores = read_scores(parquet, pictures)
+    facts = {} if scores is None else scores.facts
+    validation = facts.get("kind") == "validation"
+    found = section(scores, [str(name) for name in classes], "" if validation else title)
     if found is None:
         raise InputError(f"{parquet} holds no finite score; write it with `refluence score` first")
     target = parquet.with_suffix(".html")
-    write_text(target, render("scores.html.j2", title=title, scores=found))
+    told = {"measured": measured(facts), "about": about(facts), "near_chance": near_chance(facts)} if validation else {}
+    write_text(target, render("scores.html.j2", title=title, scores=found, told=told, facts=facts, file=parquet.name,
+                             settings=pretty(facts.get("resolved", {}))))  # fmt: skip
     return target

@@ -42,14 +42,19 @@ def claim(folder: Path, command: str, arguments: dict[str, Any], resolved: dict[
     if not (folder / CONFIG).exists():
         write_config(folder, command, arguments, resolved)
         return
-    differing = sorted(_differences(configuration(folder)["resolved"], json.loads(json.dumps(resolved))))
+    check_same(folder, configuration(folder)["resolved"], resolved)
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def check_same(place: Path, stored: dict[str, Any], resolved: dict[str, Any]) -> None:
+    """`InputError` that names the first differences where what `place` holds was made from something else."""
+    differing = sorted(_differences(stored, json.loads(json.dumps(resolved))))
     if differing:
         more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
-            f"{folder} holds another run ({'; '.join(differing[:3])}{more}): give the same flags, or choose another --out"
+            f"{place} holds another run ({'; '.join(differing[:3])}{more}): give the same flags, or choose another --out"
         )
-    for part in folder.rglob(".*.part"):
-        part.unlink(missing_ok=True)
 
 
 def write_config(folder: Path, command: str, arguments: dict[str, Any], resolved: dict[str, Any]) -> None:

@@ -1,0 +1,53 @@
+"""`refluence score --distilled DIR`: which real instances drive the objective of a distilled set (IWD eq. 24)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refluence import __version__
+from refluence.commands.arms import methods, parse_arm
+from refluence.commands.finished import open_data, open_finished
+from refluence.commands.score_files import class_weights, read_weighting, write_page, write_scores
+from refluence.commands.session import relative
+from refluence.condense.base import Method
+from refluence.condense.scoring import influence
+from refluence.errors import InputError
+from refluence.run import device as machine
+from refluence.run.seeds import streams
+
+NETS = 3
+
+
+def against_distilled(flags: Any) -> None:
+    """Score all of the training split, the whole class at once, and write Parquet and a page."""
+    own = open_finished(flags.distilled)
+    arm = parse_arm(own.unit["arm"].partition(":")[0])
+    method, settings = methods()[arm.method], own.unit["settings"]
+    if not isinstance(method, Method) or settings is None:
+        raise InputError(f"{flags.distilled} was made by {arm.method}, which has no objective to score against")
+    weighting = own.weighting if flags.weights is None else read_weighting(flags.weights)
+    if flags.resume and flags.out.exists():
+        print(f"{relative(flags.out)} is there: nothing to do")
+        return
+    session, source = open_data(own, flags)
+    rng = streams(flags.seed)
+    nets = NETS if flags.nets is None else flags.nets
+    _, table, losses = influence(
+        own.small.images, own.small.labels, method, settings, session.dataset, own.model, rng,
+        nets=nets, whole=True, device=session.compute.device,
+        track=lambda points: session.reporter.track(points, "scoring", len(points)),
+    )  # fmt: skip
+    weight = class_weights(session.dataset, table, weighting, rng)
+    facts = {
+        "kind": "distilled",
+        "source": source,
+        "classes": list(session.dataset.classes),
+        "distilled": str(flags.distilled),
+        "arm": own.unit["arm"],
+        "nets": nets,
+        "seed": flags.seed,
+        "versions": {"refluence": __version__, **machine.describe()},
+    }
+    write_scores(flags.out, session.dataset, table.raw, table.visits, weight, losses, facts=facts)
+    page = write_page(flags.out, session.dataset, f"{source} against {relative(flags.distilled)}")
+    print(f"{len(session.dataset.train)} instances scored: {relative(flags.out)}   page: {relative(page)}")

@@ -1,0 +1,98 @@
+"""What a run of `score` has done so far: one file a network of a fold, beside --out, until all are there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from refluence.errors import InputError, RunError
+from refluence.files import write_tensors
+from refluence.influence.crossfit import FoldScores
+from refluence.run.folder import CONFIG
+
+TENSORS = ("positions", "score", "loss", "suggested")
+NUMBERS = ("damping", "iterations", "accuracy")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of one fold; `fold` is None for a loaded network, which scores everything."""
+
+    fold: int | None
+    net: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its file."""
+        return "model.safetensors" if self.fold is None else f"fold{self.fold}-net{self.net}.safetensors"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The parts as one: `score`, `loss` (float64) and `suggested` `(N,)`, and what each part says of its network."""
+
+    score: Tensor
+    loss: Tensor
+    suggested: Tensor
+    accuracies: list[float]
+    dampings: list[float]
+    iterations: list[int]
+
+
+def save_part(folder: Path, part: Part, found: FoldScores) -> None:
+    """Write a part. Numbers that are not finite end the run: they could be neither ranked nor weighted."""
+    if not bool(found.score.isfinite().all()) or not bool(found.loss.isfinite().all()):
+        where = "" if part.fold is None else f" of fold {part.fold}"
+        raise RunError(f"scores{where} are not finite: a larger --damping, or a smaller --lr, would help")
+    header = {name: getattr(found, name) for name in NUMBERS}
+    write_tensors(folder / part.name, {name: getattr(found, name) for name in TENSORS}, {"header": json.dumps(header)})
+
+
+def load_part(folder: Path, part: Part) -> FoldScores:
+    """Read a part again."""
+    path = folder / part.name
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["header"])
+            return FoldScores(**{name: file.get_tensor(name) for name in TENSORS}, **{n: header[n] for n in NUMBERS})
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not a part of this version ({error}); delete it to score this fold again") from error
+
+
+def together(folder: Path, parts: Sequence[Part], count: int) -> Scored:
+    """All parts of `count` instances: scores and losses are means over networks, `suggested` is what most of them say."""
+    nets = max(part.net for part in parts) + 1
+    score, loss, scored = (torch.zeros(count, dtype=torch.float64) for _ in range(3))
+    suggested = torch.zeros(count, nets, dtype=torch.int64)
+    read = [load_part(folder, part) for part in parts]
+    for part, found in zip(parts, read, strict=True):
+        at = found.positions
+        score[at] += found.score.double() / nets
+        loss[at] += found.loss.double() / nets
+        suggested[at, part.net] = found.suggested
+        scored[at] += 1
+    if not bool((scored == nets).all()):
+        raise RunError(f"{int((scored != nets).sum())} of {count} instances have no score in {folder}: delete it")
+    return Scored(
+        score,
+        loss,
+        suggested.mode(1).values,
+        [found.accuracy for found in read],
+        [found.damping for found in read],
+        [found.iterations for found in read],
+    )
+
+
+def remove(folder: Path, parts: Sequence[Part]) -> None:
+    """Delete what this run wrote into `folder`, and the folder where nothing else lies in it."""
+    for name in [*(part.name for part in parts), CONFIG]:
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

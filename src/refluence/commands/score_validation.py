@@ -1,0 +1,182 @@
+"""`refluence score --data SRC`: what each training instance does to the loss on validation data.
+
+M is the mean loss on our own validation split of a classifier, score = dM/dw_j. Each instance is scored by a network that was
+not trained on it (`--folds`); a network that was trained elsewhere (`--load`) scores all of them. The test split is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from refluence import __version__
+from refluence.commands.classifier import Classifier, classifier, digest
+from refluence.commands.load_model import Stored, check_data, normalised, put, read_model
+from refluence.commands.score_files import bag_weights, read_facts, read_weighting, write_page, write_scores
+from refluence.commands.score_parts import Part, load_part, remove, save_part, together
+from refluence.commands.session import Session, about, arguments, open_session, relative
+from refluence.data import Dataset
+from refluence.errors import InputError
+from refluence.influence.crossfit import CrossFit, FoldScores, assign, score_fold, score_model
+from refluence.report.words import counted
+from refluence.run.folder import check_free, check_same, claim
+from refluence.run.seeds import streams
+
+WEIGHTS = "influence:link=sigmoid,sign=-1,standardise=scale,bag=all"  # KD-AIF's, on scores divided by their root mean square
+TRAINING = ("folds", "nets", "epochs", "batch", "lr")  # flags that mean nothing for a trained network
+
+
+def against_validation(flags: Any) -> None:
+    """Score (or go on scoring) every training instance, then write Parquet and a page."""
+    settings, weighting = settings_of(flags), read_weighting(flags.weights or WEIGHTS)
+    stored = None if flags.load is None else read_model(flags.load)
+    folder = flags.out.with_suffix(".parts")
+    if not flags.out.exists():
+        check_free(folder, "score", flags.resume)
+    session = open_session(flags)
+    dataset, nets = session.dataset, flags.nets or 1
+    network = _classifier(flags, stored, dataset)
+    parts = [Part(None)]
+    if stored is None:
+        _check_folds(settings.folds, dataset)
+        parts = [Part(fold, net) for fold in range(settings.folds) for net in range(nets)]
+    else:
+        check_data(stored, dataset)
+        session = replace(session, dataset=normalised(stored, dataset))
+    resolved = {
+        "seed": flags.seed,
+        "nets": nets,
+        "model": network.about,
+        "load": None if flags.load is None else digest(flags.load),
+        "crossfit": asdict(settings),
+        "weights": asdict(weighting),
+        "instances": _digest(dataset),
+        **{key: value for key, value in about(session, flags).items() if key in ("data", "machine")},
+    }
+    title = f"{dataset.source}: which training instances help, which harm"
+    if flags.out.exists():
+        check_same(flags.out, read_facts(flags.out).get("resolved", {}), resolved)
+        if not flags.out.with_suffix(".html").exists():
+            write_page(flags.out, dataset, title)
+        remove(folder, parts)
+        print(f"{relative(flags.out)} is finished: nothing to do")
+        return
+    claim(folder, "score", arguments(flags), resolved, flags.resume)
+    fold_of = assign(dataset.train.labels, settings.folds, streams(flags.seed)("folds", 0)) if stored is None else None
+    for number, part in enumerate(parts):
+        if (folder / part.name).exists():
+            load_part(folder, part)  # a broken one is said now, not after hours
+            continue
+        what = f"fold {number + 1} of {len(parts)}" if nets == 1 else f"network {number + 1} of {len(parts)}"
+        save_part(folder, part, _score(part, session, network, stored, fold_of, settings, flags.seed, what))
+    scored = together(folder, parts, len(dataset.train))
+    accuracy = fmean(scored.accuracies)
+    facts = {
+        "kind": "validation",
+        "source": dataset.source,
+        "classes": list(dataset.classes),
+        "model": network.name,
+        "load": None if flags.load is None else str(flags.load),
+        "labels": flags.labels,
+        "train": len(dataset.train),
+        "validation": {"images": len(dataset.val), "accuracy": accuracy, "accuracies": scored.accuracies},
+        "folds": None if stored is not None else settings.folds,
+        "nets": nets,
+        "curvature": settings.curvature.kind,
+        "damping": scored.dampings,
+        "iterations": scored.iterations,
+        "weights": flags.weights or WEIGHTS,
+        "seed": flags.seed,
+        "version": __version__,
+        "resolved": resolved,
+    }
+    weight = bag_weights(dataset, scored.score, scored.loss, weighting, streams(flags.seed))
+    write_scores(flags.out, dataset, scored.score, None, weight, scored.loss, fold_of, scored.suggested, facts)
+    page = write_page(flags.out, dataset, title)
+    remove(folder, parts)
+    how = f"by {flags.load}" if fold_of is None else f"out of fold, {counted(len(parts), 'network')}"
+    print(f"{network.name}: {accuracy:.1f} % validation accuracy on {counted(len(dataset.val), 'image')}")
+    print(f"{len(dataset.train)} instances scored {how}: {relative(flags.out)}   page: {relative(page)}")
+
+
+def settings_of(flags: Any) -> CrossFit:
+    """The numbers of a run: the flags', else the defaults of `CrossFit` and `Curvature`."""
+    if flags.load is not None:
+        for name in TRAINING:
+            if (value := getattr(flags, name)) is not None:
+                raise InputError(f"--{name} {value} means nothing with --load, where nothing is trained: leave one of them out")
+    curvature = {"kind": flags.curvature, "damping": None if flags.damping is None else _damping(flags.damping)}
+    asked = {name: getattr(flags, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay")}
+    return replace(CrossFit(), **_given(asked), curvature=replace(CrossFit().curvature, **_given(curvature)))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _damping(text: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--damping {text}: expected a number above 0, or auto") from None
+
+
+def _classifier(flags: Any, stored: Stored | None, dataset: Dataset) -> Classifier:
+    """The network of the flags; what they leave open is as in the file of `--load`."""
+    facts = stored.facts if stored is not None and flags.model is None else {}
+    model, width, norm = (
+        getattr(flags, name) if getattr(flags, name) is not None else facts.get(name) for name in ("model", "width", "norm")
+    )
+    return classifier(model, width, norm, dataset.shape, len(dataset.classes))
+
+
+def _check_folds(folds: int, dataset: Dataset) -> None:
+    counts = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
+    least = min(counts)
+    if folds > least:
+        name = dataset.classes[counts.index(least)]
+        most = f"at most {least} would do" if least > 1 else "leave that class out of the source"
+        raise InputError(f"--folds {folds}: class '{name}' has only {counted(least, 'training image')}; {most}")
+
+
+def _score(
+    part: Part,
+    session: Session,
+    network: Classifier,
+    stored: Stored | None,
+    fold_of: torch.Tensor | None,
+    settings: CrossFit,
+    seed: int,
+    what: str,
+) -> FoldScores:
+    dataset, device, rng = session.dataset, session.compute.device, _streams(seed, part.net)
+
+    def track(items, step: str, total: int):
+        return session.reporter.track(items, f"{what}: {step}" if stored is None else step, total)
+
+    if stored is not None or fold_of is None or part.fold is None:
+        assert stored is not None, "without folds a trained network scores"
+        model = put(stored, network.make(rng("network", 0)), network.name).to(device)
+        return score_model(dataset, model, settings, rng, device=device, track=track)
+    return score_fold(dataset, network.make, fold_of, part.fold, settings, rng, device=device, track=track)
+
+
+def _streams(seed: int, net: int) -> Callable[..., torch.Generator]:
+    """Random streams of one network of a fold."""
+    rng = streams(seed)
+    return rng if net == 0 else lambda purpose, index=0: rng(f"{purpose}/network {net}", index)
+
+
+def _digest(dataset: Dataset) -> str:
+    """Rows and labels of train and validation: another cut or another label gives another run."""
+    found = hashlib.sha256()
+    for split in (dataset.train, dataset.val):
+        found.update(split.rows.numpy().tobytes() + split.labels.numpy().tobytes())
+    return found.hexdigest()
