@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from cases import generator
 from refluence.errors import InputError
 from refluence.influence.capture import capture
+from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.directional import scores
 from refluence.influence.distillation import Pair, RunningInfluence, combined, distillation_influence, explicit, match
 from refluence.influence.statistic import Gradients, Means, Samples
@@ -230,6 +231,22 @@ def test_without_the_class_factor_the_explicit_part_is_too_small():
     found = distillation_influence(net, plain, *declared("squared", net), terms="both", solve=dense_solve(net, w))
     want = retrained(lambda u, theta: objective(net, "squared", theta, u), nudged)
     assert (by_index(found.scores) - want).abs().max() > 0.01 * want.abs().max()
+
+
+def test_solve_is_one_inverse_product_with_the_hessian():
+    (net, _), w = at_minimum("group"), OMEGA / N
+    solved = []
+
+    def solve(q):
+        how = Curvature("hessian", tolerance=1e-11, iterations=2000)
+        solved.append(inverse_product(net, [(X[:4], Y[:4], OMEGA[:4]), (X[4:], Y[4:], OMEGA[4:])], q, how, weight_decay=DECAY))
+        return solved[-1].x
+
+    declaration = declared("row", net)
+    by_iteration = distillation_influence(net, pairs(), *declaration, terms="both", solve=solve)
+    direct = distillation_influence(net, pairs(), *declaration, terms="both", solve=dense_solve(net, w))
+    assert len(solved) == 1
+    close(by_index(by_iteration.scores), by_index(direct.scores), 1e-8)
 
 
 @pytest.mark.parametrize("kind", ["row", "squared"])

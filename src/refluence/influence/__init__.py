@@ -4,6 +4,7 @@ from refluence.influence.capture import Capture, capture
 from refluence.influence.controls import random_weights, shuffle
 from refluence.influence.curvature import CURVATURES, Curvature, Operator, Solution, inverse_product, operator
 from refluence.influence.directional import directional, scores
+from refluence.influence.distillation import Pair, RunningInfluence, combined, distillation_influence, match
 from refluence.influence.layers import Unsupported
 from refluence.influence.links import (
     LINKS,
@@ -18,8 +19,11 @@ from refluence.influence.links import (
     top_weights,
 )
 from refluence.influence.losses import CrossEntropy, Distillation, SquaredError, cross_entropy
+from refluence.influence.recorder import Trajectory, sgd
 from refluence.influence.risk import risk_gradient
 from refluence.influence.solvers import IndefiniteError
+from refluence.influence.statistic import Gradients, Means, Samples
+from refluence.influence.unrolled import unrolled_influence
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting, weights
 
 __all__ = [
@@ -30,30 +34,41 @@ __all__ = [
     "CrossEntropy",
     "Curvature",
     "Distillation",
+    "Gradients",
     "IndefiniteError",
+    "Means",
     "Operator",
+    "Pair",
+    "RunningInfluence",
+    "Samples",
     "Solution",
     "SquaredError",
+    "Trajectory",
     "Unsupported",
     "Weighting",
     "capture",
+    "combined",
     "cross_entropy",
     "directional",
+    "distillation_influence",
     "effective_sample_size",
     "entropy",
     "exp_weights",
     "inverse_product",
+    "match",
     "operator",
     "parse_weighting",
     "prune_weights",
     "random_weights",
     "risk_gradient",
     "scores",
+    "sgd",
     "shuffle",
     "sigmoid_weights",
     "softmax_weights",
     "standardise",
     "tau_for_share",
     "top_weights",
+    "unrolled_influence",
     "weights",
 ]

@@ -27,8 +27,9 @@ from torch.func import functional_call
 from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.directional import scores
 from refluence.influence.losses import Targets, cross_entropy
+from refluence.influence.operators import operator
 from refluence.influence.parameters import Parameters, parameters_of, zeros
-from refluence.influence.risk import per_sample, risk_gradient
+from refluence.influence.risk import risk_gradient
 from refluence.matching.features import row_scores
 
 Rows = Callable[[nn.Module, Tensor], Mapping[str, Tensor]]  # (net, x (B, ...)) -> name -> (B, ...)
@@ -63,18 +64,12 @@ class Gradients:
         return risk_gradient(model, batches, self.loss, self.names)[0]
 
     def pull(self, model: nn.Module, batches: Batches, v: Parameters, names: Iterable[str] | None = None) -> Parameters:
-        """(1/n) sum_j omega_j H_j v, where v may name fewer parameters than `names`."""
-        total, count = zeros(parameters_of(model, names)), 0
-        moving, fixed = _leaves(model, {*total, *v}), parameters_of(model)
-        for x, y, omega in _checked(model, batches):
-            with torch.enable_grad():
-                each = per_sample(self.loss(functional_call(model, {**fixed, **moving}, (x,)), y), len(x))
-                risk = each.sum() if omega is None else each @ omega.to(each.dtype)
-                first = torch.autograd.grad(risk, [moving[k] for k in v], create_graph=True, materialize_grads=True)
-                dot = torch.stack([(g * t.detach()).sum() for g, t in zip(first, v.values(), strict=True)]).sum()
-            _accumulate(total, dot, moving)
-            count += len(x)
-        return {k: t / count for k, t in total.items()}
+        """(1/n) sum_j omega_j H_j v, where v may name other parameters than `names`."""
+        wanted = parameters_of(model, names)
+        both = parameters_of(model, {*wanted, *v})
+        product = operator(model, batches, "hessian", loss=self.loss, damping=0.0, names=both)
+        found = product({k: v[k] if k in v else torch.zeros_like(p) for k, p in both.items()})
+        return {k: found[k] for k in wanted}
 
     def scores(self, model: nn.Module, batches: Batches, v: Parameters) -> Tensor:
         """<v, g_j>."""
