@@ -24,3 +24,18 @@ def folders(tmp_path_factory):
     for folder in made.values():
         report.write(folder)
     return made
+
+
+@pytest.fixture(scope="session")
+def score_pages(tmp_path_factory):
+    """`scores.html` per kind of scores."""
+    root = tmp_path_factory.mktemp("scores")
+    pages = {}
+    for kind, classes, facts in (
+        ("ten", TEN, {"size": 32}),
+        ("hundred", [f"class name {i}" for i in range(100)], {"real": 12}),
+        ("hostile", HOSTILE, {"size": 48, "labels": "votes.csv:<b>"}),
+    ):
+        path, images = fabricate.validation_scores(root / kind / "scores.parquet", classes, **facts)
+        pages[kind] = report.write_scores(path, images, classes, f"{kind}: <b>")
+    return pages

@@ -174,3 +174,24 @@ def _scores(
         )
         images = np.concatenate([shapes(1, int(label[row]), size, channels, rng) for row in rows])
         save_file({"images": images, "rows": rows.astype(np.int64) * 3}, folder / "scores_images.safetensors")
+
+
+def validation_scores(
+    path: Path, classes: list[str], real: int = 40, size: int = 16, **facts: Any
+) -> tuple[Path, dict[int, np.ndarray]]:
+    """A scores.parquet as `refluence score --data` leaves it, and the pictures of all rows."""
+    rng = np.random.default_rng(0)
+    total = real * len(classes)
+    label = np.repeat(np.arange(len(classes)), real)
+    suggested = np.where(rng.random(total) < 0.2, rng.integers(0, len(classes), total), label)
+    columns = {"index": np.arange(total) * 2, "path": [None] * total, "label": label}
+    columns |= {"score": rng.standard_t(3, total) * 2e-3, "weight": rng.random(total) * 2, "loss": rng.random(total) * 3}
+    columns |= {"fold": np.arange(total) % 5, "suggested": suggested}
+    told = {"kind": "validation", "source": "shapes", "classes": classes, "model": "convnet1, width 32, instance norm"}
+    told |= {"load": None, "labels": None, "train": total, "folds": 5, "nets": 1, "curvature": "ggn", "seed": 0}
+    told |= {"validation": {"images": 143, "accuracy": 92.1, "accuracies": [91.0, 92.1, 93.2]}}
+    told |= {"damping": [0.011, 0.012, 0.013], "iterations": [9, 9, 9], "resolved": {"seed": 0}}
+    table = pa.table(columns).replace_schema_metadata({"refluence": json.dumps(told | facts)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+    return path, {2 * row: shapes(1, int(label[row]), size, 3, rng)[0] for row in range(total)}

@@ -64,7 +64,7 @@ def visit(chromium):
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
-        page.goto((folder / "report.html").as_uri())
+        page.goto((folder if folder.suffix == ".html" else folder / "report.html").as_uri())
         return page
 
     yield opened
@@ -124,3 +124,24 @@ def test_dark_is_dark(visit, folders):
     light, dark = ([int(v) for v in shade[4:-1].split(",")] for shade in shades)
     assert min(light) > 220
     assert max(dark) < 60
+
+
+@pytest.mark.parametrize("kind", ["ten", "hundred", "hostile"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_scores_fit_and_decode(visit, score_pages, kind, width):
+    page = visit(score_pages[kind], width)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.wait_for_function("[...document.images].every(i => i.complete)")
+    sizes = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().width])")
+    assert all(natural > 0 and shown >= 16 for natural, shown in sizes), sizes
+    assert len(sizes) > 24
+    captions = page.evaluate("[...document.querySelectorAll('figcaption')].map(c => [c.scrollWidth, c.clientWidth])")
+    assert [c for c in captions if c[0] > c[1] + 1] == [], "captions do not run into each other"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_scores_can_be_read(visit, score_pages, scheme):
+    ratios = visit(score_pages["ten"], 1200, scheme).evaluate(CONTRAST.replace("small, svg", "small, figcaption, svg"))
+    assert len(ratios) > 100
+    assert [entry for entry in ratios if entry[0] < 4.5] == []

@@ -7,7 +7,8 @@ not trained on it (`--folds`); a network that was trained elsewhere (`--load`) s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
@@ -22,8 +23,8 @@ from refluence.commands.score_parts import Part, load_part, remove, save_part, t
 from refluence.commands.session import Session, about, arguments, open_session, relative
 from refluence.data import Dataset
 from refluence.errors import InputError
-from refluence.influence.crossfit import CrossFit, FoldScores, assign, score_fold, score_model
-from refluence.report.words import counted
+from refluence.influence.crossfit import CrossFit, assign, score_fold, score_model
+from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claim
 from refluence.run.seeds import streams
 
@@ -41,13 +42,14 @@ def against_validation(flags: Any) -> None:
     session = open_session(flags)
     dataset, nets = session.dataset, flags.nets or 1
     network = _classifier(flags, stored, dataset)
-    parts = [Part(None)]
+    parts, trained = [Part(None)], None
     if stored is None:
         _check_folds(settings.folds, dataset)
         parts = [Part(fold, net) for fold in range(settings.folds) for net in range(nets)]
     else:
         check_data(stored, dataset)
         session = replace(session, dataset=normalised(stored, dataset))
+        trained = put(stored, network.make(streams(flags.seed)("network", 0)), network.name)
     resolved = {
         "seed": flags.seed,
         "nets": nets,
@@ -72,8 +74,16 @@ def against_validation(flags: Any) -> None:
         if (folder / part.name).exists():
             load_part(folder, part)  # a broken one is said now, not after hours
             continue
-        what = f"fold {number + 1} of {len(parts)}" if nets == 1 else f"network {number + 1} of {len(parts)}"
-        save_part(folder, part, _score(part, session, network, stored, fold_of, settings, flags.seed, what))
+        begin = time.monotonic()
+        how = {"rng": _streams(flags.seed, part.net), "device": session.compute.device, "track": _track(session, number, parts)}
+        if trained is not None:
+            found = score_model(session.dataset, trained.to(session.compute.device), settings, **how)
+        else:
+            found = score_fold(session.dataset, network.make, fold_of, part.fold, settings, **how)
+        save_part(folder, part, found)
+        left = (len(parts) - number - 1) * (time.monotonic() - begin)
+        more = f", about {duration(left)} left" if left else ""
+        session.reporter.say(f"network {number + 1} of {len(parts)}: {found.accuracy:.1f} % validation accuracy{more}")
     scored = together(folder, parts, len(dataset.train))
     accuracy = fmean(scored.accuracies)
     facts = {
@@ -146,26 +156,10 @@ def _check_folds(folds: int, dataset: Dataset) -> None:
         raise InputError(f"--folds {folds}: class '{name}' has only {counted(least, 'training image')}; {most}")
 
 
-def _score(
-    part: Part,
-    session: Session,
-    network: Classifier,
-    stored: Stored | None,
-    fold_of: torch.Tensor | None,
-    settings: CrossFit,
-    seed: int,
-    what: str,
-) -> FoldScores:
-    dataset, device, rng = session.dataset, session.compute.device, _streams(seed, part.net)
-
-    def track(items, step: str, total: int):
-        return session.reporter.track(items, f"{what}: {step}" if stored is None else step, total)
-
-    if stored is not None or fold_of is None or part.fold is None:
-        assert stored is not None, "without folds a trained network scores"
-        model = put(stored, network.make(rng("network", 0)), network.name).to(device)
-        return score_model(dataset, model, settings, rng, device=device, track=track)
-    return score_fold(dataset, network.make, fold_of, part.fold, settings, rng, device=device, track=track)
+def _track(session: Session, number: int, parts: list[Part]) -> Callable[..., Iterator[Any]]:
+    """A progress hook that says which network it is."""
+    of = f"network {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
+    return lambda items, what, total: session.reporter.track(items, of + what, total)
 
 
 def _streams(seed: int, net: int) -> Callable[..., torch.Generator]:

@@ -1,0 +1,142 @@
+"""Any classifier can be scored: a function in a file of the user, or weights that were trained before."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cli_fixtures import pictures
+
+QUICK = ("--folds", "2", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
+ONE = ("--curvature", "identity", "--threads", "1", "--quiet")
+MODEL = """
+from torch import nn
+from sizes import HIDDEN
+
+def make(shape, classes):
+    pixels = shape[0] * shape[1] * shape[2]
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, classes))
+
+def wide(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes + 1))
+
+def flat(shape, classes):
+    return nn.Linear(3, classes)
+
+def frozen(shape, classes):
+    return make(shape, classes).requires_grad_(False)
+
+def text(shape, classes):
+    return "a network"
+
+def broken(shape, classes):
+    raise ValueError("no such layer")
+
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "sizes.py").write_text("HIDDEN = 5\n")
+    (tmp_path / "own.py").write_text(MODEL)
+    return tmp_path / "own.py"
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return pictures(tmp_path / "pets", count=12)
+
+
+def scores(path):
+    return np.array(pq.read_table(path).column("score"))
+
+
+def test_a_function_in_a_file_makes_the_network(refluence, pets, file, tmp_path):
+    before = torch.random.get_rng_state()
+    for name, more in (("a", ()), ("b", ()), ("c", ("--seed", "1"))):
+        out = tmp_path / f"{name}.parquet"
+        said = refluence("score", "--data", pets, "--model", f"{file}:make", *QUICK, "--out", out, *more)
+        assert said.code == 0, said.err
+    assert "own.py:make" in said.out
+    a, b, c = (tmp_path / f"{name}.parquet" for name in "abc")
+    assert a.read_bytes() == b.read_bytes(), "its random start follows from the seed"
+    assert not np.allclose(scores(a), scores(c))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    resume = ("score", "--data", pets, "--model", f"{file}:make", *QUICK, "--out", a, "--resume")
+    assert "nothing to do" in refluence(*resume).out
+    file.write_text(MODEL + "\n# another network\n")
+    assert "model.sha256" in refluence(*resume).err
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("own.py", ["expected FILE.py:FUNCTION"]),
+        ("nowhere.py:make", ["there is no file"]),
+        ("own.py:mark", ["has no function 'mark'"]),
+        ("own.py:number", ["has no function 'number'"]),
+        ("own.py:wide", ["gives (2, 3)", "3 x 8 x 8", "(2, 2)"]),
+        ("own.py:flat", ["fails on 2 images of 3 x 8 x 8", "RuntimeError"]),
+        ("own.py:frozen", ["no parameter"]),
+        ("own.py:text", ["returned a str"]),
+        ("own.py:broken", ["ValueError: no such layer"]),
+        ("bad.py:make", ["bad.py cannot be imported", "SyntaxError"]),
+        ("own.py:make --width 8", ["--width 8 is for a convnet"]),
+    ],
+)
+def test_files_that_make_no_classifier(refused, pets, file, tmp_path, monkeypatch, name, expected):
+    (tmp_path / "bad.py").write_text("def make(:\n")
+    monkeypatch.chdir(tmp_path)
+    message = refused("score", "--data", pets, *QUICK, "--out", tmp_path / "s.parquet", "--model", *name.split())
+    assert all(word in message for word in expected), message
+    assert not (tmp_path / "s.parts").exists()
+
+
+@pytest.fixture
+def trained(refluence, distilled):
+    """What `evaluate --save-model` leaves."""
+    words = ("evaluate", distilled, "--split", "val", "--epochs", "2", "--nets", "1", "--threads", "1", "--quiet")
+    assert refluence(*words, "--norm", "group", "--save-model").code == 0
+    return distilled / "model.safetensors"
+
+
+def test_a_trained_network_scores_everything(refluence, refused, trained, tmp_path):
+    out = tmp_path / "s.parquet"
+    said = refluence("score", "--data", "digits", "--load", trained, *ONE, "--out", out)
+    assert said.code == 0, said.err
+    assert "convnet1, width 8, group norm" in said.out, "the file knows its network"
+    table = pq.read_table(out).to_pydict()
+    assert set(table["fold"]) == {None}
+    assert len(set(table["index"])) == 1295
+    told = json.loads(pq.read_schema(out).metadata[b"refluence"])
+    assert (told["folds"], len(told["validation"]["accuracies"])) == (None, 1)
+    assert str(trained) in (tmp_path / "s.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "s.parts").exists()
+    words = ("score", "--data", "digits", "--load", trained, *ONE, "--out", tmp_path / "t.parquet")
+    assert "--folds 3 means nothing with --load" in refused(*words, "--folds", "3")
+    assert "--epochs 3 means nothing with --load" in refused(*words, "--epochs", "3")
+
+
+def test_weights_that_do_not_fit(refused, trained, pets, tmp_path):
+    def said(path, *more, data="digits"):
+        return refused("score", "--data", data, "--load", path, *ONE, "--out", tmp_path / "s.parquet", *more)
+
+    assert "body.0.weight is (8, 1, 3, 3) there, (4, 1, 3, 3) in this network" in said(trained, "--width", "4")
+    tensors = load_file(trained)
+    other = tmp_path / "other.safetensors"
+    save_file({name: t for name, t in tensors.items() if name != "classifier.bias"}, other)
+    assert "classifier.bias is missing" in said(other, "--width", "8", "--norm", "group")
+    save_file({**tensors, "head.weight": torch.zeros(1)}, other)
+    assert "this network has no head.weight" in said(other, "--width", "8", "--norm", "group")
+    save_file({**tensors, "classifier.bias": torch.full((10,), torch.nan)}, other)
+    assert "classifier.bias has values that are not finite" in said(other)
+    other.write_bytes(b"x")
+    assert "cannot be read as safetensors" in said(other)
+    assert f"did you mean {trained}?" in said(trained.parent)
+    assert "is a folder" in said(tmp_path)
+    assert "there is no such file" in said(tmp_path / "nothing.safetensors")
+    assert "trained on the classes 0, 1, 2" in said(trained, "--image-size", "8", data=pets)

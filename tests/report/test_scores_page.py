@@ -1,0 +1,71 @@
+"""scores.html of scores against validation data: what was measured, by which model, and the instances at the two ends."""
+
+import re
+
+import numpy as np
+import pytest
+
+from refluence import report
+from report import fabricate
+from report.conftest import HOSTILE, TEN
+from report.test_page import Outline
+
+
+def test_what_was_measured_is_said_in_a_sentence_and_in_numbers(score_pages):
+    text = Outline(score_pages["ten"].read_text(encoding="utf-8")).text.replace("\u202f", " ")
+    assert "Each of 400 training instances of shapes was scored by a network that was not trained on it (5 folds)" in text
+    assert "the 143 validation images" in text
+    assert "92.1 % on 143 images (91.0 to 93.2 over 3 networks)" in text
+    assert "Curvature ggn" in text
+    assert "Damping 0.011 to 0.013" in text
+    assert "hardly better than guessing" not in text
+    assert "Labels are those of" not in text
+    assert "--drop scores.parquet:0.05" in text
+
+
+def test_the_instances_of_both_ends_come_with_label_suggestion_score_and_loss(score_pages):
+    parquet = score_pages["ten"].with_suffix(".parquet")
+    found = report.scores.read_scores(parquet, {})
+    page = score_pages["ten"].read_text(encoding="utf-8")
+    for label in range(10):
+        members = np.flatnonzero(found.label == label)
+        for i in members[np.argsort(found.score[members])[[0, -1]]]:
+            words = re.search(rf'alt="({TEN[label]}, row {found.index[i]}, [^"]*)"', page)[1]
+            assert f"loss {found.loss[i]:.2f}" in words
+            assert (f"the network says {TEN[found.suggested[i]]}" in words) == (found.suggested[i] != label)
+    first = page[page.index('id="first"') : page.index('id="influence"')]
+    shown = [int(row) for row in re.findall(r'alt="[^"]*row (\d+)', first)]
+    assert shown == found.index[np.argsort(-found.score)[:24]].tolist()
+
+
+def test_names_are_text_and_never_markup(score_pages):
+    page = score_pages["hostile"].read_text(encoding="utf-8")
+    outline = Outline(page)
+    assert "hostile: <b>" in outline.text
+    assert "Labels are those of votes.csv:<b>." in outline.text
+    assert HOSTILE[0] in outline.text
+    assert all("evil.example" not in (image.get("src") or "") for image in outline.all("img"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"nets": 3}, "by 3 networks that were not trained on it (5 folds)"),
+        ({"folds": None, "load": "runs/a/model.safetensors"}, "trained before (runs/a/model.safetensors)"),
+        ({"damping": [0.5, 0.5]}, "Damping 0.5 Seed"),
+        ({"validation": {"images": 1, "accuracy": 60.0, "accuracies": [60.0]}}, "hardly better than guessing"),
+        ({"validation": {"images": 1, "accuracy": 60.0, "accuracies": [60.0]}}, "60.0 % on 1 image Curvature"),
+    ],
+)
+def test_other_runs_are_told_apart(tmp_path, facts, expected):
+    path, images = fabricate.validation_scores(tmp_path / "s.parquet", ["circle", "square"], 10, **facts)
+    text = Outline(report.write_scores(path, images, ["circle", "square"], "x").read_text(encoding="utf-8")).text
+    assert expected in re.sub(r"\s+", " ", text)
+
+
+def test_rows_to_show_with_the_highest_of_all():
+    label, score = np.repeat([0, 1], 30), np.r_[np.arange(30.0), -np.arange(30.0)]
+    rows = report.picture_rows(np.arange(60), label, score, first=True)
+    assert set(range(6, 30)) <= set(rows), "the 24 highest are all of one class"
+    assert len(rows) == len(set(rows))
+    assert set(report.picture_rows(np.arange(60), label, score)) <= set(rows)
