@@ -23,7 +23,9 @@ from refluence.influence.recorder import Trajectory, sgd
 from refluence.influence.risk import risk_gradient
 from refluence.influence.solvers import IndefiniteError
 from refluence.influence.statistic import Gradients, Means, Samples
+from refluence.influence.trajectory import tracin
 from refluence.influence.unrolled import unrolled_influence
+from refluence.influence.validation import ValidationInfluence, self_influence, validation_influence
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting, weights
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "SquaredError",
     "Trajectory",
     "Unsupported",
+    "ValidationInfluence",
     "Weighting",
     "capture",
     "combined",
@@ -62,6 +65,7 @@ __all__ = [
     "random_weights",
     "risk_gradient",
     "scores",
+    "self_influence",
     "sgd",
     "shuffle",
     "sigmoid_weights",
@@ -69,6 +73,8 @@ __all__ = [
     "standardise",
     "tau_for_share",
     "top_weights",
+    "tracin",
     "unrolled_influence",
+    "validation_influence",
     "weights",
 ]

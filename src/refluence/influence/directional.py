@@ -20,6 +20,7 @@ from torch.func import functional_call, jvp
 from refluence.errors import InputError
 from refluence.influence.capture import capture, check_direction, check_frozen, cross_entropy
 from refluence.influence.layers import Unsupported
+from refluence.influence.losses import Targets, take
 
 ENGINES = ("auto", "ghost", "forward", "double_backward")
 CHUNK = 64
@@ -31,14 +32,15 @@ Losses = Callable[[Parameters, Any], Tensor]
 def scores(
     model: nn.Module,
     x: Tensor,
-    y: Tensor,
+    y: Targets,
     v: Parameters,
     *,
     engine: str = "auto",
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """<v, grad l_j> `(B,)` for inputs x `(B, ...)` (augmented already, if at all) and labels y `(B, ...)`.
+    """<v, grad l_j> `(B,)` for inputs x `(B, ...)` (augmented already, if at all) and labels y `(B, ...)` or a tuple of
+    tensors, as the loss takes them.
 
     `v`: parameter name -> tensor of its shape; missing names count as zero and cost nothing. `loss(model(x), y)` gives
     per-sample losses `(B,)`. "auto" takes ghost where every layer that v names is covered, else forward, else double
@@ -53,7 +55,7 @@ def scores(
     check_direction(v, parameters)
     for label, module in model.named_modules():
         check_frozen(label, module)
-    batches = [(x[i : i + chunk], y[i : i + chunk]) for i in range(0, len(x), chunk)]
+    batches = [(x[i : i + chunk], take(y, slice(i, i + chunk))) for i in range(0, len(x), chunk)]
     if engine in ("auto", "ghost"):
         try:
             return torch.cat([capture(model, a, b, loss=loss, names=v, room=0).scores(v) for a, b in batches])
@@ -61,7 +63,7 @@ def scores(
             if engine == "ghost":
                 raise
 
-    def losses(p: Parameters, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def losses(p: Parameters, batch: tuple[Tensor, Targets]) -> Tensor:
         return loss(functional_call(model, p, (batch[0],)), batch[1])
 
     return directional(losses, parameters, v, batches, engine="auto" if engine == "ghost" else engine)

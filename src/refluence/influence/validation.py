@@ -1,0 +1,118 @@
+"""The influence of a training instance on a validation risk (KD-AIF, arXiv 2501.02705; Koh and Liang 2017, 1703.04730):
+
+    theta(eps) = arg min (1/N) sum_i l_i(theta) + R(theta) + eps l_j(theta)         M(theta) = (1/N_val) sum_k l_k(theta)
+    phi_j = dM/d eps at eps = 0 = -< H^-1 grad M, grad l_j >                        H = grad^2 of the training objective
+
+One solve for v = H^-1 grad M, then one directional pass for all j. Positive phi_j: more weight on j raises the validation
+risk, so j is harmful; removing it is eps = -1/N and predicts a change of -phi_j / N. eps is an added weight where the N
+weights sum to 1. H is taken as `Curvature` says (damped Gauss-Newton by default); the training loss l (a distillation
+loss, say) and the risk (plain cross-entropy, say) may differ. theta should be where the training objective is stationary:
+elsewhere phi_j is the effect of one damped Newton step and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.curvature import Curvature, Solution, inverse_product
+from refluence.influence.directional import scores
+from refluence.influence.losses import Targets, cross_entropy, take
+from refluence.influence.parameters import Parameters, parameters_of, scaled
+from refluence.influence.risk import per_sample, risk_gradient
+
+ROOM = 2**26  # bytes of per-sample gradients that self_influence holds at once
+Loss = Callable[[Tensor, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class ValidationInfluence:
+    """`scores` `(N,)`: phi_j in the order of `train`, positive is harmful. `solution`: H^-1 grad M and how it was found
+    (damping, residuals). `risk`: the mean validation loss M."""
+
+    scores: Tensor
+    solution: Solution
+    risk: float
+
+
+def validation_influence(
+    model: nn.Module,
+    train: Batches,
+    validation: Batches,
+    *,
+    loss: Loss = cross_entropy,
+    risk: Loss | None = None,
+    curvature: Curvature = Curvature(),  # noqa: B008
+    fit: Batches | None = None,
+    weight_decay: float = 0.0,
+    names: Iterable[str] | None = None,
+    x0: Parameters | None = None,
+    scorer: Callable[[Tensor, Targets, Parameters], Tensor] | None = None,
+    progress: Callable[..., None] | None = None,
+) -> ValidationInfluence:
+    """phi_j = -<H^-1 grad M, grad l_j> for every j of `train` (KD-AIF); the sign is said above.
+
+    `train`, `validation`, `fit`: re-iterables of (x, y) or (x, y, w) (batches.py). The curvature is that of `fit` (default:
+    `train`) under `loss` with its sample weights w and `weight_decay`. grad l_j is unweighted: phi_j is per unit of added
+    weight on j, also for an instance whose w is 0. `risk` is the per-sample validation loss (default: `loss`), for targets
+    as `validation` has them. `x0` starts the solve (the solution at an earlier theta). `scorer(x, y, v)` takes the place of
+    `scores` for this model and loss. `progress(iteration, residual)` follows the solve. The model is left as it was.
+
+    Raises `InputError` for unusable data, names or layers (see risk.py), `RunError` where the solve fails.
+    """
+    names = None if names is None else list(names)
+    gradient, value = risk_gradient(model, validation, loss if risk is None else risk, names)
+    solution = inverse_product(
+        model,
+        train if fit is None else fit,
+        gradient,
+        curvature,
+        loss=loss,
+        weight_decay=weight_decay,
+        names=names,
+        x0=x0,
+        progress=progress,
+    )
+    scorer = partial(scores, model, loss=loss) if scorer is None else scorer
+    against, device = scaled(solution.x, -1.0), next(model.parameters()).device
+    parts = [scorer(x, y, against) for x, y, _ in passes(train, device)]
+    return ValidationInfluence(torch.cat(parts), solution, value)
+
+
+def self_influence(
+    model: nn.Module,
+    train: Batches,
+    *,
+    loss: Loss = cross_entropy,
+    names: Iterable[str] | None = None,
+) -> Tensor:
+    """|grad l_j|^2 `(N,)`, the size of an instance's influence on its own loss in the identity metric.
+
+    Never negative, so it has no side: large where one instance pulls the model by itself, as wrong labels do. (As a
+    dM/d eps with M = l_j it would be -|grad l_j|^2.) Per-sample gradients of a few samples are held at a time. The model is
+    left as it was.
+    """
+    check_fixed(model)
+    fixed, moving = {**parameters_of(model), **dict(model.named_buffers())}, parameters_of(model, names)
+    first = next(iter(moving.values()))
+    chunk = max(1, ROOM // sum(p.numel() * p.element_size() for p in moving.values()))
+
+    def one(p: Parameters, x: Tensor, y: Targets) -> Tensor:
+        alone = take(y, None)  # the sample as a batch of one
+        return per_sample(loss(functional_call(model, {**fixed, **p}, (x[None],)), alone), 1)[0]
+
+    squares, each = [], vmap(grad(one), in_dims=(None, 0, 0))
+    for x, y, _ in passes(train, first.device):
+        for start in range(0, len(x), chunk):
+            part = slice(start, start + chunk)
+            gradients = each(moving, x[part], take(y, part))
+            dtype = torch.promote_types(first.dtype, torch.float32)
+            squares.append(sum(g.to(dtype).square().flatten(1).sum(1) for g in gradients.values()))
+    return torch.cat(squares)
