@@ -55,12 +55,15 @@ def factored(made: Operator, *, corrected: bool = False, exact: bool = True) -> 
         raise InputError(f"K-FAC takes cross-entropy and squared error only, got {made.loss!r}: use kind 'ggn' for it")
     if not made.damping > 0:
         raise InputError(f"K-FAC needs a damping > 0, got {made.damping!r}: its factors are singular in general")
-    if exact and any(w is not None for _, _, w in passes(made.batches, _device(made))):
-        raise InputError("K-FAC has no sample weights: leave them out, or use kind 'ggn'")
+    count = 0
+    for x, _, w in passes(made.batches, _device(made)):
+        if exact and w is not None:
+            raise InputError("K-FAC has no sample weights: leave them out, or use kind 'ggn'")
+        count += len(x)
     chosen = parameters_of(made.model, made.names)
     covered = _covered(made.model, chosen)
     rest = {name: p for name, p in chosen.items() if name not in covered}
-    first = _kronecker(made, covered, corrected) if covered else lambda r: {}
+    first = _kronecker(made, covered, corrected, count) if covered else lambda r: {}
     second, how = _block(made, rest) if rest else (lambda r: {}, "")
     size = sum(p.numel() for p in rest.values())
     return KroneckerInverse(first, second, f"{size} numbers outside Linear and Conv2d in a {how} block" if rest else "")
@@ -80,7 +83,7 @@ def _covered(model: nn.Module, chosen: Parameters) -> list[str]:
     return [name for name in chosen if name in found]
 
 
-def _kronecker(made: Operator, names: list[str], corrected: bool) -> Callable[[Parameters], Parameters]:
+def _kronecker(made: Operator, names: list[str], corrected: bool, count: int) -> Callable[[Parameters], Parameters]:
     try:
         from curvlinops import EKFACLinearOperator, FisherType, KFACInverseLinearOperator, KFACLinearOperator
     except ImportError as missing:
@@ -97,6 +100,7 @@ def _kronecker(made: Operator, names: list[str], corrected: bool) -> Callable[[P
     loss = nn.MSELoss() if squared else nn.CrossEntropyLoss()
     kind = EKFACLinearOperator if corrected else KFACLinearOperator
     options = {"fisher_type": FisherType.TYPE2, "separate_weight_and_bias": False, "check_deterministic": False}
+    options |= {"num_data": count, "num_per_example_loss_terms": 1}
     with torch.enable_grad():
         made_factors = kind(model, loss, parameters, data, **options)
         inverse = KFACInverseLinearOperator(made_factors, damping=made.damping / share, use_exact_damping=True)

@@ -57,7 +57,7 @@ class Operator:
 
     def _product(self, x: Tensor, y: Targets, w: Tensor | None, v: Parameters) -> Parameters:
         fixed = parameters_of(self.model)
-        leaves = {name: fixed[name].clone().requires_grad_() for name in self.names}
+        leaves = {name: fixed[name].detach().requires_grad_() for name in self.names}
         tangents = {name: v[name].detach() for name in self.names}
 
         def logits(p: Parameters) -> Tensor:

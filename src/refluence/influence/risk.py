@@ -33,7 +33,7 @@ def risk_gradient(
     """
     check_fixed(model)
     fixed = parameters_of(model)
-    moving = {name: p.clone().requires_grad_() for name, p in parameters_of(model, names).items()}
+    moving = {name: p.requires_grad_() for name, p in parameters_of(model, names).items()}
     total = {name: torch.zeros_like(p) for name, p in moving.items()}
     count, risk = 0, 0.0
     with torch.enable_grad():
