@@ -140,7 +140,7 @@ def _damping(text: str) -> float | str:
 
 def _classifier(flags: Any, stored: Stored | None, dataset: Dataset) -> Classifier:
     """The network of the flags; what they leave open is as in the file of `--load`."""
-    facts = stored.facts if stored is not None and flags.model is None else {}
+    facts = stored.facts if stored is not None and ":" not in (flags.model or "") else {}
     model, width, norm = (
         getattr(flags, name) if getattr(flags, name) is not None else facts.get(name) for name in ("model", "width", "norm")
     )

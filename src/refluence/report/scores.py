@@ -58,8 +58,8 @@ VALIDATION = Words(
     raises="harmful: raises the validation loss",
     lowers="helpful: lowers it",
     ends="Most harmful and most helpful of each class",
-    ends_lead="For each class as it is labelled, the two ends of the scores. Below each picture: its score{unit}, after an "
-    "arrow the class that the network would rather give, and the loss under the given label.",
+    ends_lead="For each class as it is labelled, the two ends of the scores. Below each picture: its score{unit}, "
+    "the loss under the given label, and after an arrow the class that the network would rather give.",
     highest="Most harmful: the highest scores",
     lowest="Most helpful: the lowest scores",
 )
@@ -76,6 +76,7 @@ class ScoreSection:
     gallery: Gallery
     words: Words
     ends_lead: str
+    unit: str
     first: list[Tile] = field(default_factory=list)
 
 
@@ -106,7 +107,7 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     key = charts.legend({words.raises: charts.RAISES, words.lowers: charts.LOWERS})
     lead = words.ends_lead.format(unit=f" in units of {name}" if name else "")
     first = first_tiles(scores, classes) if validation else []
-    return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, first)
+    return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, first)
 
 
 def histogram_bins(score: np.ndarray) -> tuple[list[tuple[float, float, int]], int]:
