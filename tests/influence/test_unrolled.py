@@ -10,6 +10,7 @@ from torch.func import functional_call
 from cases import generator
 from refluence.errors import InputError
 from refluence.influence.distillation import Pair, distillation_influence, match
+from refluence.influence.losses import Distillation
 from refluence.influence.recorder import Trajectory, sgd
 from refluence.influence.statistic import Gradients
 from refluence.influence.unrolled import unrolled_influence
@@ -226,6 +227,48 @@ def test_an_optimiser_that_starts_anew_forgets_its_momentum():
     steps = H * torch.eye(N, dtype=torch.float64)
     want = torch.tensor([(go(W + e) - go(W - e)) / (2 * H) for e in steps], dtype=torch.float64)
     close(unrolled_influence(net, trajectory, {STEPS: q}, loss=soft_loss), want, 1e-6)
+
+
+def test_distillation_from_a_teacher_has_tuples_for_targets():
+    loss, teacher = Distillation(2.0, 0.3), torch.randn(N, CLASSES, generator=generator(2), dtype=torch.float64)
+    net = make_net("mlp")
+    q = {k: torch.randn(p.shape, generator=generator(6), dtype=torch.float64) for k, p in parameters(net).items()}
+
+    def go(w, trajectory=None):
+        net = make_net("mlp")
+        opt = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.5)
+        for _, _, i, _ in batches(False):
+            x, y, rows = X[i[:, 0]], (Y[i[:, 0]], teacher[i[:, 0]]), w[i[:, 0]]
+            if trajectory is not None:
+                trajectory.record(net, (x, y), i, weights=rows, **sgd(opt))
+            opt.zero_grad()
+            (N / len(x) * rows * loss(net(x), y)).sum().backward()
+            opt.step()
+        return float(sum((q[k] * p).sum() for k, p in parameters(net).items()))
+
+    trajectory = Trajectory(N)
+    go(W, trajectory)
+    steps = H * torch.eye(N, dtype=torch.float64)
+    want = torch.tensor([(go(W + e) - go(W - e)) / (2 * H) for e in steps], dtype=torch.float64)
+    close(unrolled_influence(net, trajectory, {STEPS: q}, loss=loss), want, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["group", "instance"])
+def test_float32_agrees_with_float64(name):
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        net = make_net(name).to(dtype)
+        opt, trajectory = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.8, weight_decay=0.1), Trajectory(N, device="cpu")
+        for x, y, indices, shares in batches(True):
+            rows = row_weights(W, indices, shares)
+            trajectory.record(net, (x.to(dtype), y.to(dtype)), indices, shares=shares, weights=rows, **sgd(opt))
+            opt.zero_grad()
+            (N / len(x) * rows.to(dtype) * soft_loss(net(x.to(dtype)), y.to(dtype))).sum().backward()
+            opt.step()
+        q = {k: torch.ones_like(p) for k, p in parameters(net).items()}
+        found.append(unrolled_influence(net, trajectory, {STEPS: q}, loss=soft_loss))
+    assert found[1].dtype == torch.float64
+    close(found[1], found[0], 1e-4)
 
 
 def test_batch_norm_in_training_mode_and_frozen_parameters():

@@ -43,7 +43,8 @@ class Trajectory:
     """The recorder of an inner training on `n` instances: call `record` before each step of the optimiser.
 
     Keeps a copy of the parameters that have `requires_grad` (those the optimiser moves): P numbers a step, on the model's
-    device or on `device`.
+    device or on `device`; a batch is kept by reference. u counts as 0 at the first recorded step: a recorder that starts
+    late truncates the sum over steps.
     """
 
     n: int

@@ -49,6 +49,8 @@ def unrolled_influence(
 ) -> Tensor:
     """sum_t <q_t, dtheta_t/dw_j> for every dataset index j, `(n,)` float64: the implicit part of I_j through the steps.
 
+    The explicit part is added apart, at each t of M: `distillation_influence(..., terms="explicit")`.
+
     `cotangents[t]` is q_t = dM_t/dtheta_t, shaped like the parameters (missing names: zero), for 0 <= t <= len(trajectory);
     theta_t is what step t starts from, theta_T what the last step leaves. `match(...).q` gives it. `loss(model(x), y)` is the
     training's per-row loss `(B,)`; the model must be in the mode of training and is left as it was.
