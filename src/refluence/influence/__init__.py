@@ -3,7 +3,7 @@
 from refluence.influence.capture import Capture, capture
 from refluence.influence.controls import random_weights, shuffle
 from refluence.influence.curvature import CURVATURES, Curvature, Operator, Solution, inverse_product, operator
-from refluence.influence.directional import directional, scores
+from refluence.influence.directional import Scorer, directional, scores
 from refluence.influence.distillation import Pair, RunningInfluence, combined, distillation_influence, match
 from refluence.influence.layers import Unsupported
 from refluence.influence.links import (
@@ -43,6 +43,7 @@ __all__ = [
     "Pair",
     "RunningInfluence",
     "Samples",
+    "Scorer",
     "Solution",
     "SquaredError",
     "Trajectory",

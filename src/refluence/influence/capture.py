@@ -93,13 +93,13 @@ def capture(
 
     Raises `Unsupported` (naming the layer) for other parametrised layers, `InputError` for a BatchNorm in train mode.
     """
-    parameters, wanted = _layers(model, names)
+    parameters, wanted = watched(model, names)
     if len(x) == 0:
         raise InputError("capture needs at least one sample, got an empty batch")
     size = chunk or CHUNK
     losses, chunks = [], []
     budget = Room(room, len(x))
-    with _hooks(wanted) as calls, torch.enable_grad():
+    with watch(wanted) as calls, torch.enable_grad():
         for start in range(0, len(x), size):
             calls.clear()
             part = x[start : start + size].detach()
@@ -119,12 +119,15 @@ def capture(
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Watched:
+    """A layer's name in the model and those of its parameters that count."""
+
     label: str
     names: dict[str, str]  # "weight" or "bias" -> the parameter's name in the model (tied weights share one)
 
 
-def _layers(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Tensor], dict[nn.Module, _Wanted]]:
+def watched(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Tensor], dict[nn.Module, Watched]]:
+    """The parameters in `names` (default: all), detached, and the layers that own them; `Unsupported` names one not covered."""
     every = {name: p for name, p in model.named_parameters()}
     chosen = list(every) if names is None else list(names)
     if not chosen:
@@ -144,7 +147,7 @@ def _layers(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Te
         if kind is None or type(module).forward is not _forward(kind):
             what = f"'{label or 'the model itself'}' ({type(module).__name__})"
             raise Unsupported(f"layer {what} has parameters that the ghost method does not cover: use engine 'forward'")
-        wanted[module] = _Wanted(label, own)
+        wanted[module] = Watched(label, own)
     return parameters, wanted
 
 
@@ -176,7 +179,8 @@ def _forward(kind: type) -> Any:
 
 
 @contextmanager
-def _hooks(wanted: dict[nn.Module, _Wanted]) -> Iterator[list[Call]]:
+def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
+    """While open, the list of the calls of these layers, in their order."""
     calls: list[Call] = []
 
     def keep(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:

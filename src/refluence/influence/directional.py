@@ -2,7 +2,7 @@
 
     scores(v)_j = <v, grad_theta l_j(theta)> = d/dh l_j(theta + h v) at h = 0
 
-Three exact engines: "ghost" (layer inputs and output gradients, capture.py; the layers listed there), "forward" (one
+Three exact engines: "ghost" (layer inputs and output gradients, ghost.py; the layers that capture.py lists), "forward" (one
 forward-mode derivative of the vector of losses; any differentiable layer that has forward AD) and "double_backward"
 (the derivative of <v, grad sum_j s_j l_j> by the dummy weights s; everything else). v holds plain tensors: a curvature
 product, a discrepancy's gradient, a validation gradient. Signs are the caller's: nothing is negated here.
@@ -17,16 +17,127 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from refluence.errors import InputError
-from refluence.influence.capture import capture, check_direction, check_frozen, cross_entropy
+from refluence.errors import InputError, RunError
+from refluence.influence.capture import check_direction, check_frozen, cross_entropy
+from refluence.influence.fused import Fused
+from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, take
+from refluence.influence.parameters import Parameters, parameters_of
+from refluence.influence.risk import per_sample
 
 ENGINES = ("auto", "ghost", "forward", "double_backward")
+PRECISIONS = ("fp32", "bf16")
 CHUNK = 64
 
-Parameters = dict[str, Tensor]
 Losses = Callable[[Parameters, Any], Tensor]
+
+
+class Scorer:
+    """`scorer(x, y, v)`: <v, grad l_j> `(B,)` of a model as it is at the time of the call; to be used again and again.
+
+    Data larger than memory goes through it piece by piece: the score of a sample does not depend on the others, and what is
+    held beside x does not depend on their number.
+
+    engine: "auto" takes ghost where every layer that v names is covered, else forward, else double backward.
+    chunk: samples at a time, which bounds the memory.
+    compile: each chunk's pass is traced and compiled, once for a set of names in v, a shape of x and a mode (train, eval) of
+    the layers; other values of v and of the parameters, and other numbers of samples, use the same compilation. Worth its
+    time (tens of seconds) from some thousand samples on. A forward that branches on values keeps the branch of the first call.
+    precision: "fp32" is the dtype of the model; "bf16" runs the derivative's products of the ghost engine in bfloat16 (see
+    ghost.py; the other engines of "auto" stay at the model's dtype).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: Callable[..., Tensor] = cross_entropy,
+        engine: str = "auto",
+        chunk: int = CHUNK,
+        compile: bool = False,
+        precision: str = "fp32",
+    ):
+        for what, value, known in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
+            if value not in known:
+                raise InputError(f"unknown {what} '{value}': choose one of {', '.join(known)}")
+        if chunk < 1:
+            raise InputError(f"the chunk is {chunk} samples: it must be at least 1")
+        if precision == "bf16" and engine not in ("auto", "ghost"):
+            raise InputError(f"precision bf16 is for the engine ghost, not '{engine}': leave precision at fp32")
+        self.model, self.loss, self.engine, self.chunk = model, loss, engine, chunk
+        self.compile, self.half = compile, precision == "bf16"
+        self._passes: dict[Any, Callable[..., Tensor]] = {}
+        self._found: dict[tuple[str, ...], str] = {}
+
+    def __call__(self, x: Tensor, y: Targets, v: Parameters) -> Tensor:
+        """<v, grad l_j> `(B,)` for inputs x `(B, ...)` (augmented already, if at all) and targets y: a tensor `(B, ...)` or a
+        tuple of such, whatever `loss(model(x), y) -> (B,)` takes.
+
+        `v`: parameter name -> tensor of its shape; missing names count as zero and cost nothing. The model is left as it was.
+
+        Raises `InputError` for unknown names or shapes in v, a loss that is not per sample, no samples, and for a BatchNorm
+        in train mode; `Unsupported` for engine "ghost" with a layer that it does not cover; `RunError` where compiling fails.
+        """
+        state = parameters_of(self.model)
+        check_direction(v, state)
+        for label, module in self.model.named_modules():
+            check_frozen(label, module)
+        if len(x) == 0:
+            raise InputError("no samples to score: x is empty")
+        v = {name: v[name].detach().to(p.dtype) for name, p in state.items() if name in v}
+        state |= dict(self.model.named_buffers())
+        starts = range(0, len(x), self.chunk)
+        parts = [slice(i, i + self.chunk) for i in starts]
+        return torch.cat([self._one(state, v, x[part], take(y, part)) for part in parts])
+
+    def _one(self, state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
+        """One chunk, by the first engine that can."""
+        names = tuple(v)
+        first = self._found.get(names, self.engine)
+        if first != "auto":
+            return self._pass(first, names, x, y)(state, v, x, y)
+        for engine in ENGINES[1:]:
+            try:
+                found = self._pass(engine, names, x, y)(state, v, x, y)
+            except (torch.OutOfMemoryError, RunError):
+                raise
+            except (Unsupported, RuntimeError) as e:
+                expected = Unsupported if engine == "ghost" else RuntimeError
+                if engine == ENGINES[-1] or not isinstance(e, expected):
+                    raise
+            else:
+                self._found[names] = engine
+                return found
+
+    def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Callable[..., Tensor]:
+        """`(state, v, x, y) -> (n,)` of an engine, made at its first use."""
+        key: Any = (engine, names)
+        if self.compile:
+            kinds = tuple((t.shape[1:], t.dtype, t.device) for t in (x, *(y if isinstance(y, (tuple, list)) else [y])))
+            key = (*key, kinds, tuple(module.training for module in self.model.modules()))
+        if key not in self._passes:
+            made = self._ghost(names) if engine == "ghost" else self._by_losses(engine)
+            self._passes[key] = Fused(made, self.chunk) if self.compile else made
+        return self._passes[key]
+
+    def _ghost(self, names: tuple[str, ...]) -> Callable[..., Tensor]:
+        ghost = Ghost(self.model, self.loss, names, self.half)
+        if not self.compile:
+            return lambda state, v, x, y: ghost(v, x, y)
+
+        def one(state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
+            moved = {f"model.{k}": t if x.is_floating_point() else _watchable(t) for k, t in state.items()}
+            return functional_call(ghost, moved, (v, x, y))
+
+        return one
+
+    def _by_losses(self, engine: str) -> Callable[..., Tensor]:
+        def losses(p: Parameters, batch: tuple[Tensor, Targets]) -> Tensor:
+            return per_sample(self.loss(functional_call(self.model, p, (batch[0],)), batch[1]), len(batch[0]))
+
+        derivative = _forward if engine == "forward" else _double_backward
+        return lambda state, v, x, y: derivative(losses, state, v, (x, y))
 
 
 def scores(
@@ -36,37 +147,13 @@ def scores(
     v: Parameters,
     *,
     engine: str = "auto",
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss: Callable[..., Tensor] = cross_entropy,
     chunk: int = CHUNK,
+    compile: bool = False,
+    precision: str = "fp32",
 ) -> Tensor:
-    """<v, grad l_j> `(B,)` for inputs x `(B, ...)` (augmented already, if at all) and labels y `(B, ...)` or a tuple of
-    tensors, as the loss takes them.
-
-    `v`: parameter name -> tensor of its shape; missing names count as zero and cost nothing. `loss(model(x), y)` gives
-    per-sample losses `(B,)`. "auto" takes ghost where every layer that v names is covered, else forward, else double
-    backward. `chunk`: samples at a time, which bounds the memory. The model is left as it was.
-
-    Raises `InputError` for unknown names or shapes in v and for a BatchNorm in train mode, `Unsupported` for
-    engine="ghost" with a layer that it does not cover.
-    """
-    if engine not in ENGINES:
-        raise InputError(f"unknown engine '{engine}': choose one of {', '.join(ENGINES)}")
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    check_direction(v, parameters)
-    for label, module in model.named_modules():
-        check_frozen(label, module)
-    batches = [(x[i : i + chunk], take(y, slice(i, i + chunk))) for i in range(0, len(x), chunk)]
-    if engine in ("auto", "ghost"):
-        try:
-            return torch.cat([capture(model, a, b, loss=loss, names=v, room=0).scores(v) for a, b in batches])
-        except Unsupported:
-            if engine == "ghost":
-                raise
-
-    def losses(p: Parameters, batch: tuple[Tensor, Targets]) -> Tensor:
-        return loss(functional_call(model, p, (batch[0],)), batch[1])
-
-    return directional(losses, parameters, v, batches, engine="auto" if engine == "ghost" else engine)
+    """<v, grad l_j> `(B,)` in one call; see `Scorer`, which is to be preferred where there are several."""
+    return Scorer(model, loss=loss, engine=engine, chunk=chunk, compile=compile, precision=precision)(x, y, v)
 
 
 def directional(losses: Losses, params: Parameters, v: Parameters, batches: Iterable[Any], engine="auto") -> Tensor:
@@ -114,3 +201,8 @@ def _either(losses: Losses, params: Parameters, v: Parameters, batch: Any) -> Te
         raise
     except RuntimeError:  # no forward AD for some operation; a fault of the loss itself is raised again below
         return _double_backward(losses, params, v, batch)
+
+
+def _watchable(t: Tensor) -> Tensor:
+    """For inputs that have no gradient (tokens): the graph begins at the parameters."""
+    return t.detach().requires_grad_() if t.is_floating_point() else t

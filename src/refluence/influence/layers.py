@@ -100,10 +100,15 @@ def _wide(t: Tensor) -> torch.dtype:
 Piece = _Rows | _Linear | _Conv
 
 
+def changed(call: Call) -> bool:
+    """Whether the layer's input was overwritten after the call: what it saw is lost."""
+    return call.a._version != call.version
+
+
 def pieces(call: Call, delta: Tensor, room: Room) -> list[Piece]:
     """What to keep of a call whose output has the gradient `delta`. Under autocast both are held at the dtype of `delta`."""
     module, names, a = call.module, call.names, call.a.to(delta.dtype)
-    if call.a._version != call.version:
+    if changed(call):
         raise Unsupported(f"the input of the layer of '{next(iter(names.values()))}' is changed in place after it")
     if isinstance(module, nn.Conv2d):
         return _conv_pieces(module, names, a, delta, room)
@@ -118,11 +123,11 @@ def pieces(call: Call, delta: Tensor, room: Room) -> list[Piece]:
             else:
                 found.append(_Linear(names["weight"], a, delta))
         return found + ([_Rows(names["bias"], delta.sum(1))] if "bias" in names else [])
-    rows = {"bias": lambda: delta, "weight": lambda: delta * _normalised(module, a)}
-    return [_Rows(name, _per_sample(module, rows[kind]())) for kind, name in names.items()]
+    rows = {"bias": lambda: delta, "weight": lambda: delta * normalised(module, a)}
+    return [_Rows(name, per_sample_sum(module, rows[kind]())) for kind, name in names.items()]
 
 
-def _normalised(module: nn.Module, a: Tensor) -> Tensor:
+def normalised(module: nn.Module, a: Tensor) -> Tensor:
     """The input of the affine part of a norm layer."""
     if isinstance(module, nn.GroupNorm):
         return F.group_norm(a, module.num_groups, eps=module.eps)
@@ -134,10 +139,11 @@ def _normalised(module: nn.Module, a: Tensor) -> Tensor:
     return F.instance_norm(a, module.running_mean, module.running_var, use_input_stats=own, eps=module.eps)
 
 
-def _per_sample(module: nn.Module, t: Tensor) -> Tensor:
-    """Sum over positions: `(n, C, ...)` to `(n, C)`; for LayerNorm `(n, ..., shape)` to `(n, prod(shape))`."""
-    if isinstance(module, nn.LayerNorm):
-        return t.reshape(len(t), -1, module.weight.numel()).sum(1)
+def per_sample_sum(module: nn.Module, t: Tensor) -> Tensor:
+    """Sum over positions: `(n, C, ...)` to `(n, C)`; for Linear and LayerNorm `(n, ..., shape)` to `(n, prod(shape))`."""
+    if isinstance(module, (nn.Linear, nn.LayerNorm)):
+        own = t.shape[-1] if isinstance(module, nn.Linear) else module.weight.numel()
+        return t.reshape(len(t), -1, own).sum(1)
     return t.reshape(*t.shape[:2], -1).sum(2)
 
 
@@ -145,15 +151,20 @@ def _conv_pieces(module: nn.Conv2d, names: dict[str, str], a: Tensor, delta: Ten
     found: list[Piece] = [_Rows(names["bias"], delta.sum((2, 3)))] if "bias" in names else []
     if "weight" not in names:
         return found
-    padding = module.padding
-    if module.padding_mode != "zeros" or isinstance(padding, str):
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        a, padding = F.pad(a, module._reversed_padding_repeated_twice, mode=mode), (0, 0)
+    a, padding = padded(module, a)
     geometry = (module.stride, padding, module.dilation, module.groups)
     positions = delta.shape[2] * delta.shape[3]
     if room.rows(module, module.weight.numel(), a[0].numel() + delta[0].numel(), positions, a.element_size()):
         return [*found, _Rows(names["weight"], _conv_rows(a, delta, module.weight.detach().to(delta.dtype), geometry))]
     return [*found, _Conv(names["weight"], a, delta, geometry, module.weight.detach().to(delta.dtype))]
+
+
+def padded(module: nn.Conv2d, a: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """The input, and the zeros that the convolution is still to add on each side; other paddings are added here."""
+    if module.padding_mode == "zeros" and not isinstance(module.padding, str):
+        return a, module.padding
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return F.pad(a, module._reversed_padding_repeated_twice, mode=mode), (0, 0)
 
 
 def _conv_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Tensor:

@@ -1,0 +1,113 @@
+"""A pass over one chunk as one graph of tensor operations, its elementwise work fused by `torch.compile`.
+
+The pass is traced once, through autograd and hooks, at one shape. Scores are bound by memory traffic once convolutions are
+fast, so three operations whose compiled forms are slow on a CPU are rewritten into sums and broadcasts that vectorise over
+channels, and images are laid out with channels last:
+
+    average pooling backward (no overlap)   dx = expand(dy) / k
+    group norm                              mean and variance in two passes, x read from cache the second time
+    group norm backward                     dx = (g - mean(g) - xhat mean(g xhat)) rstd,  g = gamma dy
+
+(PyTorch: `torch.nn.GroupNorm`; the derivative is that of layer normalisation, Ba et al. 2016, arXiv 1607.06450.) A short
+chunk is padded with its first sample, so that there is one shape, and one compilation, however many samples there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map
+
+from refluence.errors import RunError
+
+aten = torch.ops.aten
+
+
+class Fused:
+    """`function(state, v, x, y) -> (chunk,)`, compiled at the shapes of its first call; later calls only change values.
+
+    `state` and `v` are name -> tensor. x and y may hold fewer samples than `chunk`.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], chunk: int):
+        self.function, self.chunk = function, chunk
+        self.room: Any = None
+        self.graph: Callable[..., Tensor] | None = None
+
+    @torch.no_grad()
+    def __call__(self, state: dict[str, Tensor], v: dict[str, Tensor], x: Tensor, y: Any) -> Tensor:
+        """`(n,)` for the n <= chunk samples of x and y."""
+        if self.room is None:
+            self.room = tree_map(self._room, (x, y))
+        tree_map(self._fill, self.room, (x, y))
+        inputs = (tree_map(channels_last, state), tree_map(channels_last, v), *self.room)
+        if self.graph is None:
+            traced = make_fx(self.function, decomposition_table=REWRITES)(*inputs)
+            self.graph = torch.compile(traced, dynamic=False)
+            try:
+                self.graph(*inputs)
+            except RuntimeError as e:
+                why = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
+                raise RunError(f"the pass could not be compiled ({why}): go without compile") from e
+        return self.graph(*inputs)[: len(x)].clone()
+
+    def _room(self, t: Tensor) -> Tensor:
+        return channels_last(t.new_empty(self.chunk, *t.shape[1:]))
+
+    def _fill(self, room: Tensor, t: Tensor) -> None:
+        room[: len(t)].copy_(t)
+        room[len(t) :].copy_(t[:1].expand(len(room) - len(t), *t.shape[1:]))
+
+
+def channels_last(t: Tensor) -> Tensor:
+    """Images and convolution weights with their channels last in memory; other tensors contiguous."""
+    return t.detach().contiguous(memory_format=torch.channels_last if t.dim() == 4 else torch.contiguous_format)
+
+
+def _avg_pool2d_backward(dy, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+    height, width = kernel if len(kernel) == 2 else kernel * 2
+    h, w = dy.shape[-2:]
+    apart = not stride or tuple(stride) in ((height, width), (height,) if height == width else None)
+    if dy.dim() != 4 or not apart or any(padding) or tuple(x.shape[-2:]) != (h * height, w * width):
+        return NotImplemented
+    dy = (dy / (divisor or height * width))[:, :, :, None, :, None]
+    return dy.expand(-1, -1, -1, height, -1, width).reshape(x.shape)
+
+
+def _group_norm(x, weight, bias, n, channels, positions, groups, eps):
+    grouped = x.reshape(n, groups, channels // groups, positions)
+    mean = grouped.mean((2, 3), keepdim=True)
+    centred = grouped - mean
+    rstd = torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + eps)
+    out = centred * rstd
+    if weight is not None:
+        out = out * weight.view(1, groups, -1, 1)
+    if bias is not None:
+        out = out + bias.view(1, groups, -1, 1)
+    return out.reshape(x.shape), mean.view(n, groups), rstd.view(n, groups)
+
+
+def _group_norm_backward(dy, x, mean, rstd, weight, n, channels, positions, groups, mask):
+    if mask[1] or mask[2]:
+        return NotImplemented
+    g, grouped = (t.reshape(n, groups, channels // groups, positions) for t in (dy, x))
+    rstd = rstd.view(n, groups, 1, 1)
+    xhat = (grouped - mean.view(n, groups, 1, 1)) * rstd
+    own = 1 if weight is None else weight.view(1, groups, -1)
+    count = positions * (channels // groups)
+    first = (g.sum(3) * own).sum(2) / count  # channel by channel first: the sums that the layer's own score wants
+    second = ((g * xhat).sum(3) * own).sum(2) / count
+    if weight is not None:
+        g = g * own[..., None]
+    return ((g - first[:, :, None, None] - xhat * second[:, :, None, None]) * rstd).reshape(x.shape), None, None
+
+
+REWRITES = {
+    aten.avg_pool2d_backward.default: _avg_pool2d_backward,
+    aten.native_group_norm.default: _group_norm,
+    aten.native_group_norm_backward.default: _group_norm_backward,
+}

@@ -1,0 +1,99 @@
+"""Scores alone, of one chunk, with nothing kept for another contraction (capture.py keeps):
+
+    <v, g_j> = sum over the calls of every layer of < delta_j, layer(a_j; v) >
+
+One forward for the layers' inputs a, one activation-backward of the sum of the losses for their output gradients delta, and
+each layer once more with v in the place of its parameters; for a norm, layer(a; v) = v_weight xhat + v_bias. About 3
+forwards of arithmetic, since nothing is propagated into the first layer's input.
+
+In half precision ("bf16", the rule is ours) the forward stays as it is, so that no ReLU changes its side; the convolutions
+and matrix products of the other two thirds run in bfloat16, and are summed in float32 at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from refluence.influence.capture import watch, watched
+from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
+from refluence.influence.losses import Targets
+from refluence.influence.risk import per_sample
+
+
+class Ghost(nn.Module):
+    """The pass as a module around `model`, so that `torch.func.functional_call` can replace the parameters for all of it.
+
+    `names`: the parameters that v will name. Raises `Unsupported` for a layer that capture.py does not cover.
+    """
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor], names: Iterable[str], half: bool = False):
+        super().__init__()
+        self.model, self.loss, self.half = model, loss, half
+        self.layers = watched(model, names)[1]
+
+    def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
+        """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
+        with watch(self.layers) as calls, torch.enable_grad():
+            x = x.detach()
+            each = per_sample(self.loss(self.model(x.requires_grad_() if x.is_floating_point() else x), y), len(x))
+            missing = self.layers.keys() - {call.module for call in calls}
+            if missing:
+                label = min(self.layers[m].label for m in missing)
+                raise Unsupported(f"layer '{label}' is never called: leave it out of names")
+            with _HalfProducts() if self.half else nullcontext():
+                deltas = torch.autograd.grad(each.sum(), [call.edge for call in calls], allow_unused=True)
+        with torch.no_grad():
+            parts = [_dot(c, delta, v, self.half) for c, delta in zip(calls, deltas, strict=True) if delta is not None]
+            return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))
+
+
+def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool) -> Tensor:
+    """< delta_j, layer(a_j; v) > `(n,)` of one call."""
+    if changed(call):
+        raise Unsupported(f"the input of the layer of '{next(iter(call.names.values()))}' is changed in place after it")
+    module, a = call.module, call.a.to(delta.dtype)
+    own = {kind: v[name].detach().to(delta.dtype) for kind, name in call.names.items()}
+    weight, bias = own.get("weight"), own.get("bias")
+    if isinstance(module, (nn.Conv2d, nn.Linear)) and weight is not None:
+        if half:
+            a, weight, bias = (None if t is None else t.to(torch.bfloat16) for t in (a, weight, bias))
+        if isinstance(module, nn.Linear):
+            return (delta * F.linear(a, weight, bias)).flatten(1).sum(1, dtype=_wide(delta))
+        a, padding = padded(module, a)
+        out = F.conv2d(a, weight, bias, module.stride, padding, module.dilation, module.groups)
+        return (delta * out).sum((2, 3), dtype=_wide(delta)).sum(1)
+    total = torch.zeros(len(delta), dtype=_wide(delta), device=delta.device)
+    if weight is not None:
+        total = total + per_sample_sum(module, delta * normalised(module, a)) @ weight.flatten()
+    if bias is not None:
+        total = total + per_sample_sum(module, delta) @ bias.flatten()
+    return total
+
+
+def _wide(t: Tensor) -> torch.dtype:
+    return torch.promote_types(t.dtype, torch.float32)
+
+
+class _HalfProducts(TorchDispatchMode):
+    """Convolution gradients and matrix products in bfloat16, their results in the dtype that they would have had."""
+
+    PRODUCTS = (
+        torch.ops.aten.convolution_backward.default,
+        torch.ops.aten.mm.default,
+        torch.ops.aten.bmm.default,
+        torch.ops.aten.addmm.default,
+    )
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function not in self.PRODUCTS:
+            return function(*args, **(kwargs or {}))
+        dtype = args[0].dtype
+        low = [t.to(torch.bfloat16) if isinstance(t, Tensor) and t.is_floating_point() else t for t in args]
+        out = function(*low, **(kwargs or {}))
+        return out.to(dtype) if isinstance(out, Tensor) else tuple(None if t is None else t.to(dtype) for t in out)
