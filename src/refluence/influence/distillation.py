@@ -60,7 +60,7 @@ def explicit(capture: Capture, direction: Parameters) -> Tensor:
 class Pair:
     """One class's term D(a_c, b_c) at one theta.
 
-    `synthetic`, `real`: re-iterable batches (x, y) or (x, y, omega), augmented as they are matched. `factor` is N/n_c, or
+    `synthetic`, `real`: batches (x, y) or (x, y, omega), augmented as they are matched and the same at every reading. `factor` is N/n_c, or
     1 for weights of one simplex per class. `inner`: the same instances in the same order as inner training saw them (default:
     as in `real`), for the implicit term.
     """
@@ -157,8 +157,8 @@ def distillation_influence(
         parts = [pair.factor * statistic.scores(model, pair.real, v) for pair, v in each]
         return DistillationInfluence(parts, matched.value, None, None)
     x = solve(matched.q)
-    inner, parts = Gradients(None, loss, scorer), []
     shared = isinstance(statistic, Gradients) and statistic.loss == loss
+    inner, parts = Gradients(None, loss, scorer or (statistic.scorer if shared else None)), []
     for pair, v in zip(pairs, matched.seconds, strict=True):
         seen = pair.real if pair.inner is None else pair.inner
         if terms == "implicit":
