@@ -60,9 +60,9 @@ def explicit(capture: Capture, direction: Parameters) -> Tensor:
 class Pair:
     """One class's term D(a_c, b_c) at one theta.
 
-    `synthetic`, `real`: batches (x, y) or (x, y, omega), augmented as they are matched and the same at every reading. `factor` is N/n_c, or
-    1 for weights of one simplex per class. `inner`: the same instances in the same order as inner training saw them (default:
-    as in `real`), for the implicit term.
+    `synthetic`, `real`: batches (x, y) or (x, y, omega), augmented as they are matched and the same at every reading.
+    `factor` is N/n_c, or 1 for weights of one simplex per class. `inner`: the same instances in the same order as inner
+    training saw them (default: as in `real`), for the implicit term.
     """
 
     synthetic: Batches
