@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from cases import make
 from convex import Convex, blobs, generator
 from refluence.errors import InputError
 from refluence.influence.curvature import Curvature
-from refluence.influence.directional import scores
+from refluence.influence.directional import Scorer
 from refluence.influence.losses import Distillation, cross_entropy
 from refluence.influence.validation import self_influence, validation_influence
 from refluence.influence.weighting import Weighting, weights
@@ -155,7 +154,7 @@ def test_neither_order_nor_batches_change_a_score():
     uneven = [(x[:1], y[:1]), (x[1:8], y[1:8]), (x[8:], y[8:])]
     torch.testing.assert_close(validation_influence(case.model, uneven, validation, **options).scores, want[order])
     for chunk in (1, 4, 100):
-        scorer = partial(scores, case.model, chunk=chunk)
+        scorer = Scorer(case.model, chunk=chunk)
         again = validation_influence(case.model, [(case.x, case.y)], validation, scorer=scorer, **options).scores
         torch.testing.assert_close(again, want)
     split = [(case.x[:2], case.y[:2]), (case.x[2:5], case.y[2:5])]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError
 from refluence.influence.batches import Batches, passes
-from refluence.influence.directional import scores
+from refluence.influence.directional import Scorer
 from refluence.influence.losses import cross_entropy
 from refluence.influence.parameters import scaled
 from refluence.influence.risk import risk_gradient
@@ -48,7 +48,7 @@ def tracin(
     Raises `InputError` for no checkpoints, one that does not fit the model, and an impossible learning rate.
     """
     own, names = copy.deepcopy(model), None if names is None else list(names)
-    device = next(own.parameters()).device
+    scorer, device = Scorer(own, loss=loss), next(own.parameters()).device
     total: Tensor | None = None
     for t, (state, rate) in enumerate(checkpoints):
         _load(own, state, t)
@@ -56,7 +56,7 @@ def tracin(
             raise InputError(f"checkpoint {t} has the learning rate {rate!r}: it must be finite and not negative")
         gradient, _ = risk_gradient(own, validation, loss if risk is None else risk, names)
         against = scaled(gradient, -float(rate))
-        part = torch.cat([scores(own, x, y, against, loss=loss) for x, y, _ in passes(train, device)])
+        part = torch.cat([scorer(x, y, against) for x, y, _ in passes(train, device)])
         total = part if total is None else total + part
         if progress is not None:
             progress(t)

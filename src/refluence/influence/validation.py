@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torch.func import functional_call, grad, vmap
 
 from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.curvature import Curvature, Solution, inverse_product
-from refluence.influence.directional import scores
+from refluence.influence.directional import Scorer
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, parameters_of, scaled
 from refluence.influence.risk import per_sample, risk_gradient
@@ -62,8 +61,9 @@ def validation_influence(
     `train`, `validation`, `fit`: re-iterables of (x, y) or (x, y, w) (batches.py). The curvature is that of `fit` (default:
     `train`) under `loss` with its sample weights w and `weight_decay`. grad l_j is unweighted: phi_j is per unit of added
     weight on j, also for an instance whose w is 0. `risk` is the per-sample validation loss (default: `loss`), for targets
-    as `validation` has them. `x0` starts the solve (the solution at an earlier theta). `scorer(x, y, v)` takes the place of
-    `scores` for this model and loss. `progress(iteration, residual)` follows the solve. The model is left as it was.
+    as `validation` has them. `x0` starts the solve (the solution at an earlier theta). `scorer` is a `Scorer` of this model
+    and loss, perhaps compiled, to be used again. `progress(iteration, residual)` follows the solve. The model is left as it
+    was.
 
     Raises `InputError` for unusable data, names or layers (see risk.py), `RunError` where the solve fails.
     """
@@ -80,7 +80,7 @@ def validation_influence(
         x0=x0,
         progress=progress,
     )
-    scorer = partial(scores, model, loss=loss) if scorer is None else scorer
+    scorer = Scorer(model, loss=loss) if scorer is None else scorer
     against, device = scaled(solution.x, -1.0), next(model.parameters()).device
     parts = [scorer(x, y, against) for x, y, _ in passes(train, device)]
     return ValidationInfluence(torch.cat(parts), solution, value)
