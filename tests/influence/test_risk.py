@@ -71,12 +71,14 @@ def test_the_model_is_left_as_it_was():
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_big_batches_are_passed_in_pieces():
-    x = torch.arange(150.0)
-    pieces = list(passes([(x[:130], x[:130], x[:130]), (x[130:], x[130:])], torch.device("cpu")))
-    assert [len(p[0]) for p in pieces] == [64, 64, 2, 20]
-    assert torch.equal(torch.cat([p[1] for p in pieces]), x)
-    assert [p[2] is None for p in pieces] == [False, False, False, True]
+@pytest.mark.parametrize(("numbers", "sizes"), [(4096, [64, 64, 2, 20]), (2621, [100, 30, 20]), (1, [130, 20])])
+def test_big_batches_are_passed_in_pieces_by_the_size_of_a_sample(numbers, sizes):
+    x, y = torch.arange(150.0)[:, None].expand(150, numbers), torch.arange(150)
+    pieces = list(passes([(x[:130], y[:130], x[:130, 0]), (x[130:], y[130:])], torch.device("cpu")))
+    assert [len(p[0]) for p in pieces] == sizes
+    assert torch.equal(torch.cat([p[1] for p in pieces]), y)
+    assert torch.equal(torch.cat([p[0] for p in pieces])[:, 0], x[:, 0])
+    assert [p[2] is None for p in pieces] == [len(p[0]) == 20 for p in pieces]
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ from refluence.influence.capture import check_frozen
 from refluence.influence.losses import Targets, take
 
 Batches = Iterable[Any]
-PASS = {"cpu": 64}  # samples a pass: what stays in cache; an accelerator wants more
-PASS_ELSEWHERE = 512
+NUMBERS, LEAST, MOST = 2**18, 64, 256  # of input a pass, in samples at least and at most: what stays in a CPU's cache
+ACCELERATOR = 8  # times as many elsewhere
 
 
 def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Targets, Tensor | None]]:
-    """Every batch as (x, y, w or None) on `device`, in pieces of at most 64 samples on a CPU and 512 elsewhere."""
+    """Every batch as (x, y, w or None) on `device`, in pieces of 64 to 256 samples by their size (CPU)."""
     if iter(batches) is batches:
         raise InputError("batches can be read only once, and every product reads them again: pass a list, not a generator")
-    size = PASS.get(device.type, PASS_ELSEWHERE)
     empty = True
     for batch in batches:
         x, y, w = _unpack(batch)
+        size = min(MOST, max(LEAST, NUMBERS // max(1, x[:1].numel()))) * (1 if device.type == "cpu" else ACCELERATOR)
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             empty = False
