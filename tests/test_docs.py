@@ -156,11 +156,12 @@ ALGORITHMS = ("condense", "select", "evaluate", "matching", "influence", "models
     ("packages", "never"),
     [
         (ALGORITHMS, {"run", "report", "commands", "cli"}),
-        (("influence", "matching"), {"condense", "select", "evaluate", "data"}),
+        (("influence", "matching"), {"condense", "select", "evaluate"}),
+        (("matching",), {"influence", "data"}),
         (("data", "models"), {"condense", "select", "evaluate", "matching", "influence"}),
         (("run", "report"), {*ALGORITHMS, "commands", "cli"}),
     ],
-    ids=["algorithms know no machine", "influence and matching are below methods", "data is at the bottom", "report and run"],
+    ids=["algorithms know no machine", "influence and matching are below methods", "matching knows no influence", "data is at the bottom", "report and run"],
 )
 def test_arrows_point_one_way(packages, never):
     for package in packages:

@@ -52,6 +52,19 @@ class SquaredError:
 
 
 @dataclass(frozen=True)
+class ExpectedError:
+    """1 - p_y: how likely a class drawn from softmax(z) is wrong, in [0, 1]. A validation risk; the curvature is not closed.
+
+    Half the mean absolute error of Ghosh et al. 2017 (arXiv 1712.09482): under symmetric label noise its expectation is
+    that of the clean labels times a constant, plus a constant.
+    """
+
+    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
+        """`(B,)` for logits `(B, K)` and labels `(B,)`."""
+        return 1 - torch.softmax(logits, 1).gather(1, y[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
 class Distillation:
     """(1 - alpha) T^2 KL(teacher || student) at temperature T > 0, plus alpha in [0, 1] times cross-entropy.
 
@@ -93,6 +106,7 @@ class Distillation:
 
 
 cross_entropy = CrossEntropy()
+expected_error = ExpectedError()
 
 
 def take(y: Targets, index: slice | Tensor) -> Targets:

@@ -1,0 +1,233 @@
+"""The influence of every training instance on held-out risk, each seen by networks that were not trained on it:
+
+    M(w)  = E_theta0 sum_t [ R_val(theta_t(w)) + (1/N) sum_j w_j r_j(theta_t) ]      r_j at a network whose fold held j out
+    I_j   = N dM/dw_j = r_j  +  phi_j,        phi_j = -< H^-1 grad R_val, grad l_j >                  (KD-AIF for phi)
+            explicit: its own held-out risk   implicit: what training on it does to the validation split
+
+Cross-fitting: the rows are dealt into folds, class by class; the networks of a fold train on the other folds and score it.
+w has mean 1. r is the risk: by default the expected error 1 - p_y, which is bounded and, unlike cross-entropy, ranks
+classifiers alike under symmetric label noise (Ghosh et al. 2017, arXiv 1712.09482): the validation split may be as noisy as
+the training rows. l is the training loss, cross-entropy. The joint objective, the cross-fitting of phi and the defaults are
+ours; phi alone is `terms="implicit"`, the out-of-fold loss that cleaning tools use is `terms="explicit"`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refluence.data.dataset import Dataset, Split
+from refluence.errors import InputError, RunError
+from refluence.influence.curvature import Curvature, inverse_product
+from refluence.influence.directional import Scorer
+from refluence.influence.losses import cross_entropy, expected_error
+from refluence.influence.parameters import scaled
+from refluence.influence.risk import risk_gradient
+from refluence.matching.augment import parse
+
+CHUNK = 512  # rows that are turned into floats at once
+WARM_UP = 0.2  # share of the steps in which the learning rate rises
+EPOCHS_PER_FOLD = 1_000_003  # each (fold, epoch) has a random stream of its own
+TERMS = ("explicit", "implicit", "both")
+RISKS = {"error": expected_error, "cross-entropy": cross_entropy}
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+Rng = Callable[[str, int], torch.Generator]
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Numbers of a run. Networks train by SGD with Nesterov momentum, a learning rate that rises to `lr` over a fifth of the
+    steps and falls to 0, and small shifts (mirroring too where images have colours) as augmentation.
+
+    `checkpoints`: theta_t, the ends of the last so many epochs. `fit`: training rows that the curvature is built on.
+    `terms`: explicit, implicit (KD-AIF's phi alone) or both. `risk`: a key of `RISKS`.
+    """
+
+    folds: int = 5
+    epochs: int = 15
+    checkpoints: int = 2
+    batch: int = 64
+    lr: float = 0.05
+    weight_decay: float = 5e-4
+    curvature: Curvature = field(default_factory=lambda: Curvature("ggn", damping=3.0, iterations=20))
+    fit: int = 1000
+    terms: str = "both"
+    risk: str = "error"
+
+    def __post_init__(self):
+        for name, least in (("folds", 2), ("epochs", 1), ("checkpoints", 1), ("batch", 1), ("fit", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"{name} is {value!r}: it must be a whole number, at least {least}")
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"lr is {self.lr!r}: it must be a finite number above 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay is {self.weight_decay!r}: it must be a finite number, 0 or more")
+        for name, value, allowed in (("terms", self.terms, TERMS), ("risk", self.risk, RISKS)):
+            if value not in allowed:
+                raise InputError(f"unknown {name} '{value}': choose one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """What the network of one fold says of the rows at `positions` `(n,)` of the training split.
+
+    `score` `(n,)`: I_j, positive is harmful; `loss` `(n,)`: cross-entropy at the last checkpoint; `suggested` `(n,)`: its most
+    likely class there. `accuracy`: percent of the validation split. `damping`, `iterations`: of the last curvature solve.
+    """
+
+    positions: Tensor
+    score: Tensor
+    loss: Tensor
+    suggested: Tensor
+    damping: float
+    iterations: int
+    accuracy: float
+
+
+class Rows:
+    """Rows of a split as batches (x, y), read anew at every pass: no more than a chunk is held as floats."""
+
+    def __init__(self, dataset: Dataset, split: Split, positions: Tensor, device: torch.device | str = "cpu"):
+        self.dataset, self.split, self.positions, self.device = dataset, split, positions, device
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in self.positions.split(CHUNK):
+            yield self.dataset.pixels(self.split, part, self.device), self.split.labels[part].to(self.device)
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // CHUNK)
+
+
+def assign(labels: Tensor, folds: int, generator: torch.Generator) -> Tensor:
+    """The fold `(N,)` int64 of each row: dealt out class by class in an order from `generator`, sizes differ by at most 1.
+
+    Raises `InputError` where a class has fewer rows than there are folds.
+    """
+    fold_of = torch.empty(len(labels), dtype=torch.int64)
+    dealt = 0
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().flatten()
+        if len(members) < folds:
+            raise InputError(f"folds is {folds}: class {label} has only {len(members)} training rows")
+        order = members[torch.randperm(len(members), generator=generator)]
+        fold_of[order] = (torch.arange(len(order)) + dealt) % folds
+        dealt += len(order)
+    return fold_of
+
+
+def score_fold(
+    dataset: Dataset,
+    network: Callable[[torch.Generator], nn.Module],
+    fold_of: Tensor,
+    fold: int,
+    settings: CrossFit,
+    rng: Rng,
+    device: torch.device | str = "cpu",
+    track: Track | None = None,
+) -> FoldScores:
+    """Train a network of `network(generator)` on every fold but `fold`, and score the rows of `fold` (see the top).
+
+    `fold_of` `(N,)` as `assign` gives it; `rng(purpose, index)` gives CPU generators; `track(items, what, total)` may show
+    progress. Raises `RunError` when training diverges.
+    """
+    members, held = (fold_of != fold).nonzero().flatten(), (fold_of == fold).nonzero().flatten()
+    net = network(rng("network", fold)).to(device)
+    epochs = train_epochs(net, dataset, members, settings, rng, fold, device)
+    first, found = settings.epochs - settings.checkpoints, []
+    for epoch in epochs if track is None else track(epochs, "training", settings.epochs):
+        if epoch >= first:
+            net.eval()
+            found.append(score_rows(net, dataset, held, members, settings, rng("curvature", fold), device))
+            net.train()
+    score = torch.stack([each.score for each in found]).mean(0)
+    last = found[-1]
+    return FoldScores(held, score, last.loss, last.suggested, last.damping, last.iterations, last.accuracy)
+
+
+def score_model(
+    dataset: Dataset,
+    model: nn.Module,
+    settings: CrossFit,
+    rng: Rng,
+    device: torch.device | str = "cpu",
+    track: Track | None = None,
+) -> FoldScores:
+    """Scores of all training rows by a network that is trained already, and may have seen them. It is put in eval mode."""
+    rows = torch.arange(len(dataset.train))
+    model = model.to(device).eval()
+    return score_rows(model, dataset, rows, rows, settings, rng("curvature", 0), device, track)
+
+
+def score_rows(
+    net: nn.Module,
+    dataset: Dataset,
+    rows: Tensor,
+    members: Tensor,
+    settings: CrossFit,
+    generator: torch.Generator,
+    device: torch.device | str,
+    track: Track | None = None,
+) -> FoldScores:
+    """I_j of the training `rows` by a network in eval mode; the curvature is that of its training loss on a sample of
+    `members`, the rows that it was trained on. `generator` draws that sample."""
+    risk = RISKS[settings.risk]
+    validation = Rows(dataset, dataset.val, torch.arange(len(dataset.val)), device)
+    right = torch.cat([_predictions(net, x) == y for x, y in validation])
+    accuracy = 100 * float(right.double().mean())
+    v, damping, iterations = None, 0.0, 0
+    if settings.terms != "explicit":
+        sample = members[torch.randperm(len(members), generator=generator)[: settings.fit]]
+        gradient, _ = risk_gradient(net, validation, risk)
+        fit = Rows(dataset, dataset.train, sample, device)
+        solution = inverse_product(net, fit, gradient, settings.curvature, weight_decay=settings.weight_decay)
+        v, damping, iterations = scaled(solution.x, -1.0), solution.damping, solution.iterations
+    scorer, held, parts = Scorer(net), Rows(dataset, dataset.train, rows, device), []
+    for x, y in held if track is None else track(held, "scoring", len(held)):
+        with torch.no_grad():
+            logits = net(x)
+        phi = 0.0 if v is None else scorer(x, y, v)
+        explicit = 0.0 if settings.terms == "implicit" else risk(logits, y)
+        parts.append(((phi + explicit).cpu(), cross_entropy(logits, y).cpu(), logits.argmax(1).cpu()))
+    score, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
+    return FoldScores(rows, score, loss, suggested, damping, iterations, accuracy)
+
+
+@torch.no_grad()
+def _predictions(net: nn.Module, x: Tensor) -> Tensor:
+    return net(x).argmax(1)
+
+
+def train_epochs(
+    net: nn.Module, dataset: Dataset, members: Tensor, settings: CrossFit, rng: Rng, fold: int, device: torch.device | str
+) -> Iterator[int]:
+    """Train `net` on `members` in place, in training mode; yields the number of each epoch at its end."""
+    augmentation = parse("crop_flip" if dataset.shape[0] == 3 else "crop", "M")
+    optimiser = torch.optim.SGD(
+        net.parameters(), lr=settings.lr, momentum=0.9, weight_decay=settings.weight_decay, nesterov=True
+    )
+    batch = min(settings.batch, len(members))
+    per_epoch = len(members) // batch  # a last, smaller batch is left out: another one each epoch
+    total, step = settings.epochs * per_epoch, 0
+    net.train()
+    for epoch in range(settings.epochs):
+        generator = rng("training", fold * EPOCHS_PER_FOLD + epoch)
+        order = members[torch.randperm(len(members), generator=generator)]
+        for chosen in order[: per_epoch * batch].split(batch):
+            step += 1
+            for group in optimiser.param_groups:
+                group["lr"] = settings.lr * min(step / (WARM_UP * total + 1), (total - step + 1) / ((1 - WARM_UP) * total + 1))
+            x = dataset.pixels(dataset.train, chosen, device)
+            x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
+            loss = cross_entropy(net(x), dataset.train.labels[chosen].to(device)).mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        if not math.isfinite(float(loss.detach())):
+            raise RunError(f"training of fold {fold} diverged in epoch {epoch + 1}: a smaller lr would help")
+        yield epoch
