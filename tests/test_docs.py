@@ -161,7 +161,7 @@ ALGORITHMS = ("condense", "select", "evaluate", "matching", "influence", "models
         (("data", "models"), {"condense", "select", "evaluate", "matching", "influence"}),
         (("run", "report"), {*ALGORITHMS, "commands", "cli"}),
     ],
-    ids=["algorithms know no machine", "influence and matching are below methods", "matching knows no influence", "data is at the bottom", "report and run"],
+    ids=["algorithms", "influence and matching", "matching knows no influence", "data is at the bottom", "report and run"],
 )
 def test_arrows_point_one_way(packages, never):
     for package in packages:
