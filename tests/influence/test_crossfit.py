@@ -1,0 +1,160 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from condense_fixtures import tiny_dataset
+from refluence.data.dataset import Split
+from refluence.errors import InputError, RunError
+from refluence.influence.crossfit import CrossFit, Rows, assign, score_fold, score_model
+from refluence.influence.curvature import Curvature
+from refluence.influence.losses import cross_entropy, expected_error
+from refluence.influence.validation import validation_influence
+from refluence.models import ModelSpec, build
+from refluence.run.seeds import streams
+
+FEW = CrossFit(folds=3, epochs=3, checkpoints=2, batch=8, curvature=Curvature("ggn", damping=1.0))
+
+
+def split(dataset, step=4):
+    """Every fourth instance is validation data; rows stay those of the whole."""
+    whole, held = dataset.train, torch.arange(len(dataset.train)) % step == 0
+    parts = [Split(whole.images[m], whole.labels[m], whole.rows[m]) for m in (~held, held)]
+    return replace(dataset, train=parts[0], val=parts[1])
+
+
+def network(dataset):
+    spec = ModelSpec("convnet1", dataset.shape, len(dataset.classes), width=4)
+    return lambda generator: build(spec, generator)
+
+
+def scored(dataset, settings=FEW, fold=0, seed=0):
+    fold_of = assign(dataset.train.labels, settings.folds, streams(seed)("folds", 0))
+    return score_fold(dataset, network(dataset), fold_of, fold, settings, streams(seed))
+
+
+def test_folds_are_dealt_class_by_class():
+    labels = torch.tensor([0] * 23 + [1] * 14 + [2] * 9)[torch.randperm(46, generator=torch.Generator().manual_seed(0))]
+    fold_of = assign(labels, 4, torch.Generator().manual_seed(1))
+    assert torch.equal(fold_of, assign(labels, 4, torch.Generator().manual_seed(1)))
+    assert not torch.equal(fold_of, assign(labels, 4, torch.Generator().manual_seed(2)))
+    for members in (labels == labels, labels == 0, labels == 1, labels == 2):
+        counts = fold_of[members].bincount(minlength=4)
+        assert counts.max() - counts.min() <= 1
+    with pytest.raises(InputError, match="class 2 has only 9 training rows"):
+        assign(labels, 10, torch.Generator())
+
+
+def test_every_row_is_scored_once_and_by_its_own_fold():
+    dataset = split(tiny_dataset())
+    folds = [scored(dataset, fold=k) for k in range(3)]
+    assert torch.equal(torch.cat([f.positions for f in folds]).sort().values, torch.arange(len(dataset.train)))
+    for found in folds:
+        assert found.score.shape == found.loss.shape == found.suggested.shape == found.positions.shape
+        assert 0 <= found.accuracy <= 100
+        assert found.damping == 1.0
+        assert found.iterations > 0
+    again = scored(dataset, fold=1)
+    assert torch.equal(again.score, folds[1].score)
+    assert torch.equal(again.loss, folds[1].loss)
+
+
+def test_a_row_is_never_seen_by_the_network_that_scores_it():
+    """Other labels on the held-out rows change their own scores and nothing that the network thinks of them."""
+    dataset = split(tiny_dataset())
+    fold_of = assign(dataset.train.labels, 3, streams(0)("folds", 0))
+    labels = torch.where(fold_of == 0, (dataset.train.labels + 1) % 3, dataset.train.labels)
+    other = replace(dataset, train=replace(dataset.train, labels=labels))
+    one, two = (score_fold(d, network(d), fold_of, 0, FEW, streams(0)) for d in (dataset, other))
+    assert torch.equal(one.suggested, two.suggested)
+    assert one.accuracy == two.accuracy
+    assert not torch.equal(one.score, two.score)
+
+
+def test_both_terms_are_the_sum_of_the_two():
+    dataset = split(tiny_dataset())
+    both, explicit, implicit = (scored(dataset, replace(FEW, terms=t)).score for t in ("both", "explicit", "implicit"))
+    torch.testing.assert_close(both, explicit + implicit)
+    assert float(implicit.abs().max()) > 0
+    assert float(explicit.min()) >= 0
+    assert float(explicit.max()) <= 1
+
+
+@pytest.mark.parametrize("risk", ["error", "cross-entropy"])
+def test_a_given_model_gets_the_validation_influence_of_all_rows(risk):
+    dataset = split(tiny_dataset())
+    net = network(dataset)(torch.Generator().manual_seed(3)).eval()
+    settings = replace(FEW, terms="implicit", risk=risk, fit=10_000, weight_decay=0.0)
+    found = score_model(dataset, net, settings, streams(0))
+    every = [(dataset.pixels(s), s.labels) for s in (dataset.train, dataset.val)]
+    function = expected_error if risk == "error" else cross_entropy
+    want = validation_influence(net, [every[0]], [every[1]], risk=function, curvature=settings.curvature)
+    torch.testing.assert_close(found.score, want.scores, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found.loss, cross_entropy(net(every[0][0]), every[0][1]).detach())
+    assert torch.equal(found.positions, torch.arange(len(dataset.train)))
+
+
+def test_wrong_labels_rank_as_harmful():
+    dataset = split(tiny_dataset(sizes=(80, 70, 60)))
+    wrong = torch.rand(len(dataset.train), generator=torch.Generator().manual_seed(5)) < 0.15
+    labels = torch.where(wrong, (dataset.train.labels + 1) % 3, dataset.train.labels)
+    dataset = replace(dataset, train=replace(dataset.train, labels=labels))
+    for terms in ("both", "implicit"):
+        settings = replace(FEW, epochs=6, terms=terms)
+        score = torch.zeros(len(labels))
+        for fold in range(3):
+            found = scored(dataset, settings, fold)
+            score[found.positions] = found.score
+        assert roc_auc_score(wrong, score) > 0.85, terms
+
+
+def test_expected_error_is_one_minus_the_probability_of_the_label():
+    z = torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
+    low = 1 / (1 + math.exp(2))
+    want = torch.tensor([0.5, low, 1 - low], dtype=torch.float64)
+    torch.testing.assert_close(expected_error(z, torch.tensor([0, 0, 1])), want)
+
+
+def test_rows_are_read_chunk_by_chunk_and_again():
+    dataset = tiny_dataset()
+    rows = Rows(dataset, dataset.train, torch.tensor([5, 1, 7]))
+    for _ in range(2):
+        ((x, y),) = list(rows)
+        assert torch.equal(x, dataset.pixels(dataset.train, torch.tensor([5, 1, 7])))
+        assert torch.equal(y, dataset.train.labels[[5, 1, 7]])
+    assert len(rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"folds": 1}, "folds is 1: it must be a whole number, at least 2"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"terms": "none"}, "unknown terms 'none': choose one of explicit, implicit, both"),
+        ({"risk": "hinge"}, "unknown risk 'hinge': choose one of error, cross-entropy"),
+    ],
+)
+def test_bad_numbers(change, says):
+    with pytest.raises(InputError, match=says):
+        replace(FEW, **change)
+
+
+def test_training_that_diverges_is_told():
+    dataset = split(tiny_dataset())
+
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(192, 3)
+
+        def forward(self, x):
+            return self.layer(x.flatten(1)) * float("nan")
+
+    fold_of = assign(dataset.train.labels, 3, streams(0)("folds", 0))
+    with pytest.raises(RunError, match="training of fold 0 diverged in epoch 1"):
+        score_fold(dataset, lambda g: Broken(), fold_of, 0, FEW, streams(0))
