@@ -189,6 +189,7 @@ def validation_scores(
     columns |= {"fold": np.arange(total) % 5, "suggested": suggested}
     told = {"kind": "validation", "source": "shapes", "classes": classes, "model": "convnet1, width 32, instance norm"}
     told |= {"load": None, "labels": None, "train": total, "folds": 5, "nets": 1, "curvature": "ggn", "seed": 0}
+    told |= {"terms": "both", "risk": "error"}
     told |= {"validation": {"images": 143, "accuracy": 92.1, "accuracies": [91.0, 92.1, 93.2]}}
     told |= {"damping": [0.011, 0.012, 0.013], "iterations": [9, 9, 9], "resolved": {"seed": 0}}
     table = pa.table(columns).replace_schema_metadata({"refluence": json.dumps(told | facts)})

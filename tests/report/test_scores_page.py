@@ -14,7 +14,8 @@ from report.test_page import Outline
 def test_what_was_measured_is_said_in_a_sentence_and_in_numbers(score_pages):
     text = Outline(score_pages["ten"].read_text(encoding="utf-8")).text.replace("\u202f", " ")
     assert "Each of 400 training instances of shapes was scored by a network that was not trained on it (5 folds)" in text
-    assert "the 143 validation images" in text
+    assert "The 143 validation images were held out" in text
+    assert "Terms, risk both, expected error" in text
     assert "92.1 % on 143 images (91.0 to 93.2 over 3 networks)" in text
     assert "Curvature ggn" in text
     assert "Damping 0.011 to 0.013" in text
@@ -53,8 +54,12 @@ def test_names_are_text_and_never_markup(score_pages):
         ({"nets": 3}, "by 3 networks that were not trained on it (5 folds)"),
         ({"folds": None, "load": "runs/a/model.safetensors"}, "trained before (runs/a/model.safetensors)"),
         ({"damping": [0.5, 0.5]}, "Damping 0.5 Seed"),
+        ({"terms": "implicit", "risk": "cross-entropy"}, "M is the loss on the validation instances, and"),
+        ({"terms": "implicit"}, "Above zero"),
+        ({"terms": "both"}, "Above the mean"),
+        ({"terms": "explicit"}, "Terms, risk explicit, expected error Seed"),
         ({"validation": {"images": 1, "accuracy": 60.0, "accuracies": [60.0]}}, "hardly better than guessing"),
-        ({"validation": {"images": 1, "accuracy": 60.0, "accuracies": [60.0]}}, "60.0 % on 1 image Curvature"),
+        ({"validation": {"images": 1, "accuracy": 60.0, "accuracies": [60.0]}}, "60.0 % on 1 image Terms"),
     ],
 )
 def test_other_runs_are_told_apart(tmp_path, facts, expected):

@@ -112,7 +112,7 @@ class ScoreTask:
     nets: Number = None
     """Networks to average over (default: 1 a fold; 3 with --distilled)."""
     weights: Annotated[str | None, arg(metavar="KIND[:key=value,…]", help_behavior_hint="")] = None
-    """How the column `weight` follows from the scores (default: a sigmoid between 0 and 2, harmful below 1)."""
+    """How the column `weight` follows from the scores (default: a sigmoid between 0 and 2, 1 at the mean score)."""
     seed: Count = 0
     """Folds and networks follow from it."""
 
@@ -132,17 +132,24 @@ class ClassifierFlags:
     load: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Score with this trained model.safetensors (see `evaluate --save-model`) instead of training any."""
     epochs: Number = None
-    """Epochs of training in each fold."""
+    """Epochs of training in each fold (default: 15)."""
     batch: Number = None
-    """Batch size of training."""
+    """Batch size of training (default: 64)."""
     lr: Real = None
-    """Learning rate of training."""
+    """Highest learning rate of training (default: 0.05)."""
     weight_decay: Real = None
-    """Weight decay of training; it belongs to the curvature too."""
+    """Weight decay of training; it belongs to the curvature too (default: 0.0005)."""
+    terms: Annotated[Literal["explicit", "implicit", "both"] | None,
+                     arg(metavar="{explicit,implicit,both}", help_behavior_hint="")] = None  # fmt: skip
+    """Its own held-out risk, what training on it does to the validation risk, or their sum (default: both)."""
+    risk: Annotated[Literal["error", "cross-entropy"] | None, arg(metavar="{error,cross-entropy}", help_behavior_hint="")] = (
+        None
+    )
+    """What is to be low: the expected error 1 - p, or cross-entropy (default: error)."""
     curvature: Name = None
-    """identity, ggn, hessian, kfac, ekfac, lbfgs or lissa: what stands between gradients and influence."""
+    """identity, ggn, hessian, kfac, ekfac, lbfgs or lissa, for the implicit term (default: ggn)."""
     damping: Annotated[str | None, arg(metavar="NUMBER|auto", help_behavior_hint="")] = None
-    """Added to the curvature's diagonal."""
+    """Added to the curvature's diagonal (default: 3)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""`refluence score --data SRC`: what each training instance does to the loss on validation data.
+"""`refluence score --data SRC`: which training instances harm a classifier, judged by data that it was not trained on.
 
-M is the mean loss on our own validation split of a classifier, score = dM/dw_j. Each instance is scored by a network that was
-not trained on it (`--folds`); a network that was trained elsewhere (`--load`) scores all of them. The test split is not read.
+What is computed is in influence/crossfit.py. Each instance is scored by networks that were not trained on it (`--folds`); a
+network that was trained elsewhere (`--load`) scores all of them. The test split is not read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claim
 from refluence.run.seeds import streams
 
-WEIGHTS = "influence:link=sigmoid,sign=-1,standardise=scale,bag=all"  # KD-AIF's, on scores divided by their root mean square
+WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean
 TRAINING = ("folds", "nets", "epochs", "batch", "lr")  # flags that mean nothing for a trained network
 
 
@@ -97,6 +97,8 @@ def against_validation(flags: Any) -> None:
         "validation": {"images": len(dataset.val), "accuracy": accuracy, "accuracies": scored.accuracies},
         "folds": None if stored is not None else settings.folds,
         "nets": nets,
+        "terms": settings.terms,
+        "risk": settings.risk,
         "curvature": settings.curvature.kind,
         "damping": scored.dampings,
         "iterations": scored.iterations,
@@ -121,7 +123,7 @@ def settings_of(flags: Any) -> CrossFit:
             if (value := getattr(flags, name)) is not None:
                 raise InputError(f"--{name} {value} means nothing with --load, where nothing is trained: leave one of them out")
     curvature = {"kind": flags.curvature, "damping": None if flags.damping is None else _damping(flags.damping)}
-    asked = {name: getattr(flags, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay")}
+    asked = {name: getattr(flags, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "risk")}
     return replace(CrossFit(), **_given(asked), curvature=replace(CrossFit().curvature, **_given(curvature)))
 
 

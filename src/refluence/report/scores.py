@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,26 @@ DISTILLED = Words(
 )
 VALIDATION = Words(
     title="How the scores are spread",
-    lead="The score of a training instance is dM/dw: how the mean loss M on the validation instances changes, to first order, "
-    "when this instance gets more weight in training. Positive is harmful, negative is helpful.",
-    axis="score dM/dw",
-    raises="harmful: raises the validation loss",
-    lowers="helpful: lowers it",
+    lead="The score of a training instance is dM/dw, to first order: what more weight on it does to M. {terms}",
+    axis="score",
+    raises="above: more harmful",
+    lowers="below: more helpful",
     ends="Most harmful and most helpful of each class",
     ends_lead="For each class as it is labelled, the two ends of the scores. Below each picture: its score{unit}, "
     "the loss under the given label, and after an arrow the class that the network would rather give.",
     highest="Most harmful: the highest scores",
     lowest="Most helpful: the lowest scores",
 )
+RISKS = {"error": "expected error", "cross-entropy": "loss"}
+TERMS = {
+    "explicit": "M is the {risk} on the training instances, so the score is the {risk} on the instance itself. The higher, the "
+    "worse its label agrees with the others.",
+    "implicit": "M is the {risk} on the validation instances, and weight is weight in training. Positive is harmful, "
+    "negative is helpful.",
+    "both": "M is the {risk} on the validation instances plus that on the training instances, so a score is the {risk} on the "
+    "instance itself plus what training on it does to the {risk} on validation. The higher, the more harmful; at the mean, "
+    "more weight changes nothing while the sum of all weights is kept.",
+}
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,13 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     words = VALIDATION if validation else DISTILLED
     unit, name, digits = common_unit(scores.spread)
     score = scores.score / unit
-    bins, beyond = histogram_bins(score)
+    terms = scores.facts.get("terms", "implicit")
+    centre = 0.0 if terms == "implicit" else float(score.mean())
+    bins, beyond = histogram_bins(score - centre)
     facts = [
         ("Scored", counted(len(score), "instance")),
-        ("Above zero", f"{100 * float((score > 0).mean()):.0f} %"),
+        ("Above zero" if centre == 0 else "Above the mean", f"{100 * float((score > centre).mean()):.0f} %"),
+        *([("Mean", signed(centre, digits))] if centre else []),
         ("Median", signed(np.median(score), digits)),
         ("Lowest, highest", f"{signed(score.min(), digits)}, {signed(score.max(), digits)}"),
     ]
@@ -102,11 +114,14 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     notes = [f"Scores on this page are in units of {name}."] if name else []
     if beyond:
         notes.append(f"The outermost bars also hold {counted(beyond, 'instance')} further out.")
-    axis = words.axis + (f", in {name}" if name else "")
+    axis = words.axis + (" less its mean" if centre else "") + (f", in {name}" if name else "")
     chart = charts.histogram(bins, axis, "Histogram of the influence of the real instances")
     key = charts.legend({words.raises: charts.RAISES, words.lowers: charts.LOWERS})
     lead = words.ends_lead.format(unit=f" in units of {name}" if name else "")
     first = first_tiles(scores, classes) if validation else []
+    if validation:
+        risk = RISKS[scores.facts["risk"]]
+        words = replace(words, lead=words.lead.format(risk=risk, terms=TERMS[terms].format(risk=risk)))
     return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, first)
 
 
@@ -139,10 +154,7 @@ def measured(facts: Mapping[str, Any]) -> str:
             nets = f"{facts['nets']} networks that were not trained on it ({facts['folds']} folds)"
         how = f"Each of {what} was scored by {nets}"
     labels = f" Labels are those of {facts['labels']}." if facts.get("labels") else ""
-    return (
-        f"{how}: would more weight on it in training raise or lower the loss on the "
-        f"{counted(validation['images'], 'validation image')} that were held out?{labels}"
-    )
+    return f"{how}. The {counted(validation['images'], 'validation image')} were held out of all training.{labels}"
 
 
 def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -151,14 +163,18 @@ def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     each = [a for a in map(finite, validation["accuracies"]) if a is not None]
     spread = f" ({fixed(min(each))} to {fixed(max(each))} over {len(each)} networks)" if len(each) > 1 else ""
     count = counted(validation["images"], "image")
-    damping = [compact(value) for value in (min(facts["damping"]), max(facts["damping"]))]
-    return [
+    found = [
         ("Model", facts["model"]),
         ("Validation accuracy", f"{fixed(validation['accuracy'])} % on {count}{spread}"),
-        ("Curvature", facts["curvature"]),
-        ("Damping", damping[0] if damping[0] == damping[1] else f"{damping[0]} to {damping[1]}"),
-        ("Seed", str(facts["seed"])),
+        ("Terms, risk", f"{facts['terms']}, {RISKS[facts['risk']]}"),
     ]
+    if facts["terms"] != "explicit":
+        damping = [compact(value) for value in (min(facts["damping"]), max(facts["damping"]))]
+        found += [
+            ("Curvature", facts["curvature"]),
+            ("Damping", damping[0] if damping[0] == damping[1] else f"{damping[0]} to {damping[1]}"),
+        ]
+    return [*found, ("Seed", str(facts["seed"]))]
 
 
 def near_chance(facts: Mapping[str, Any]) -> bool:
