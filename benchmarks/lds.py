@@ -17,8 +17,8 @@ and the way to average are chosen on test images 500..999 of the same networks, 
 
 One decomposition of the Gauss-Newton matrix C (lds_basis.py) serves every damping:  ggn: f(C) with f = 1/(sigma + lambda);
 stopped: f = (1 - e^(-tau sigma))/sigma with tau = steps * lr/(1 - momentum), gradient flow from a start that is not forgotten
-(Bae et al. 2024, arXiv 2405.12186, with one segment), no damping to choose. Of the MLP, C is cut to the 3,000 largest of the 50,000 vectors that make it up:
-regularised a little more than C itself, see `check`. K-FAC and EK-FAC are the library's.
+(Bae et al. 2024, arXiv 2405.12186, with one segment), no damping to choose. Of the MLP, C is cut to the 3,000 largest of the
+50,000 vectors that make it up; `check` says what that changes. K-FAC and EK-FAC are the library's.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ class Basis:
 def dual(net: nn.Sequential, x: Tensor, size: int = 3000) -> Basis:
     """From the `size` largest of the N K vectors sqrt(p_c) J_j^T (e_c - p), whose outer products add up to N C.
 
-    On MNIST's MLP 3,000 keep 98 % of the trace, but at a damping of 3e-4 the scores are some 30 % off (correlation .97):
-    many small vectors are missing, each along the gradient of a sample. 6,000 halve that, and more, at five times the cost.
+    On MNIST's MLP at a damping of 3e-4, 3,000 keep 98 % of the trace, but scores are some 30 % off (correlation .97), 6,000
+    keep 99.7 % and are 11 % off: what is missing lies along the gradients of the samples themselves.
     """
     p = net(x).double().softmax(1)
     delta = (p.sqrt()[:, :, None] * (torch.eye(p.shape[1]) - p[:, None, :])).flatten(0, 1).float()
