@@ -1,6 +1,7 @@
 """`refluence score --data SRC`: every training instance scored out of fold against validation data; stopped and resumed."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from cli_fixtures import pictures, read, tree
 from refluence.data import SourceOptions, load
+from refluence.influence.crossfit import CrossFit
 
 QUICK = ("--width", "4", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -267,3 +269,19 @@ def test_a_class_too_small_for_a_validation_split(refused, tmp_path):
     (tmp_path / "few" / "owl").rename(tmp_path / "rare" / "owl")
     message = refused("score", "--data", tmp_path / "rare", *QUICK, "--out", tmp_path / "s.parquet")
     assert "--folds 5: class 'owl' has only 2 training images; at most 2 would do" in message
+
+
+def test_defaults_in_help_and_documentation_are_those_of_the_code(refluence):
+    usual = CrossFit()
+    said = " ".join(re.sub(r"[│╭╮╰╯─]", " ", refluence("score", "--help").out).split())
+    page = (Path(__file__).parents[2] / "docs" / "interface.md").read_text(encoding="utf-8")
+    named = {name: getattr(usual, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "risk")}
+    named |= {"curvature": usual.curvature.kind, "damping": usual.curvature.damping}
+    for name, value in named.items():
+        flag = f"--{name.replace('_', '-')}"
+        assert re.search(rf"{flag} [^-].*?\(default: {value}\b", said), flag
+        row = next(line for line in page.splitlines() if line.startswith("| `--") and flag in line.split("|")[1])
+        flags = re.findall(r"--[a-z-]+", row.split("|")[1])
+        # `NUMBER|auto` holds an escaped bar: the default stands in the last but one cell
+        defaults = re.split(r"(?<!\\)\|", row)[2].strip().strip("`").split(", ")
+        assert defaults[flags.index(flag)] == str(value), flag

@@ -149,7 +149,7 @@ class ClassifierFlags:
     curvature: Name = None
     """identity, ggn, hessian, kfac, ekfac, lbfgs or lissa, for the implicit term (default: ggn)."""
     damping: Annotated[str | None, arg(metavar="NUMBER|auto", help_behavior_hint="")] = None
-    """Added to the curvature's diagonal (default: 3)."""
+    """Added to the curvature's diagonal (default: auto)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from refluence.commands.flags import ClassifierFlags
 from refluence.commands.score_distilled import against_distilled
+from refluence.commands.score_validation import against_validation
 from refluence.commands.session import check_numbers
 from refluence.errors import InputError
 from refluence.files import check_writable
@@ -23,8 +24,6 @@ def run(flags: Any) -> None:
     if flags.distilled is None:
         if flags.data is None:
             raise InputError("--data SRC is missing: name what to score (or --distilled DIR, which knows its data)")
-        from refluence.commands.score_validation import against_validation
-
         against_validation(flags)
         return
     for field in fields(ClassifierFlags):
