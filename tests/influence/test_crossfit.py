@@ -10,7 +10,7 @@ from condense_fixtures import tiny_dataset
 from refluence.data.dataset import Split
 from refluence.errors import InputError, RunError
 from refluence.influence.crossfit import CrossFit, Rows, assign, score_fold, score_model
-from refluence.influence.curvature import Curvature
+from refluence.influence.curvature import Curvature, mean_diagonal, operator
 from refluence.influence.losses import cross_entropy, expected_error
 from refluence.influence.validation import validation_influence
 from refluence.models import ModelSpec, build
@@ -95,6 +95,20 @@ def test_a_given_model_gets_the_validation_influence_of_all_rows(risk):
     torch.testing.assert_close(found.score, want.scores, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(found.loss, cross_entropy(net(every[0][0]), every[0][1]).detach())
     assert torch.equal(found.positions, torch.arange(len(dataset.train)))
+
+
+def test_automatic_damping_is_relative_to_the_diagonal_and_told():
+    dataset = split(tiny_dataset())
+    net = network(dataset)(torch.Generator().manual_seed(3)).eval()
+    settings = replace(FEW, curvature=Curvature("ggn"), terms="implicit", fit=10_000)
+    found = score_model(dataset, net, settings, streams(0))
+    rows = [(dataset.pixels(dataset.train), dataset.train.labels)]
+    assert found.damping == pytest.approx(20 * mean_diagonal(operator(net, rows, damping=0.0)), rel=1e-3)
+    given = score_model(dataset, net, replace(settings, curvature=Curvature("ggn", damping=found.damping)), streams(0))
+    torch.testing.assert_close(given.score, found.score)
+    plain = score_model(dataset, net, replace(settings, curvature=Curvature("identity")), streams(0))
+    assert plain.damping == 1.0
+    assert plain.iterations == 0
 
 
 def test_wrong_labels_rank_as_harmful():
