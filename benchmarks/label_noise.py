@@ -112,7 +112,8 @@ def one(noisy: Dataset, clean: Dataset, settings: CrossFit, seed: int, width: in
             if epoch < first:
                 continue
             z[held] = logits(net, noisy, held)
-            explicit[held] += (1 - torch.softmax(z[held], 1).gather(1, y[held, None])[:, 0]) / settings.checkpoints
+            own = 1 - torch.softmax(z[held], 1).gather(1, y[held, None])[:, 0]
+            explicit[held] += (own - own.mean()) / settings.checkpoints
             mean_loss[held] += F.cross_entropy(z[held], y[held], reduction="none") / settings.checkpoints
             for name, dataset in (("noisy", noisy), ("clean", clean)):
                 alone = replace(settings, terms="implicit")

@@ -1,14 +1,14 @@
 """The influence of every training instance on held-out risk, each seen by networks that were not trained on it:
 
-    M(w)  = E_theta0 sum_t [ R_val(theta_t(w)) + (1/N) sum_j w_j r_j(theta_t) ]      r_j at a network whose fold held j out
-    I_j   = N dM/dw_j = r_j  +  phi_j,        phi_j = -< H^-1 grad R_val, grad l_j >                  (KD-AIF for phi)
-            explicit: its own held-out risk   implicit: what training on it does to the validation split
+    M(w)  = E_theta0 sum_t  R_val(theta_t(w))  +  sum_j w_j r_j(theta_t) / sum_j w_j      r_j at a network that did not see j
+    I_j   = N dM/dw_j  =  phi_j  +  r_j - mean r,        phi_j = -< H^-1 grad R_val, grad l_j >         (KD-AIF for phi)
+            implicit: what training on j does to the validation split      explicit: its own held-out risk
 
 Cross-fitting: the rows are dealt into folds, class by class; the networks of a fold train on the other folds and score it.
-w has mean 1. r is the risk: by default the expected error 1 - p_y, which is bounded and, unlike cross-entropy, ranks
-classifiers alike under symmetric label noise (Ghosh et al. 2017, arXiv 1712.09482): the validation split may be as noisy as
-the training rows. l is the training loss, cross-entropy. The joint objective, the cross-fitting of phi and the defaults are
-ours; phi alone is `terms="implicit"`, the out-of-fold loss that cleaning tools use is `terms="explicit"`.
+The mean of r is that of the fold. r is the risk: by default the expected error 1 - p_y, which is bounded and, unlike
+cross-entropy, ranks classifiers alike under symmetric label noise (Ghosh et al. 2017, arXiv 1712.09482): the validation split
+may be as noisy as the training rows. l is the training loss, cross-entropy. The joint objective, the cross-fitting of phi and
+the defaults are ours; phi alone is `terms="implicit"`, the out-of-fold risk that cleaning tools use is `terms="explicit"`.
 """
 
 from __future__ import annotations
@@ -194,10 +194,10 @@ def score_rows(
     for x, y in held if track is None else track(held, "scoring", len(held)):
         with torch.no_grad():
             logits = net(x)
-        phi = 0.0 if v is None else scorer(x, y, v)
-        explicit = 0.0 if settings.terms == "implicit" else risk(logits, y)
-        parts.append(((phi + explicit).cpu(), cross_entropy(logits, y).cpu(), logits.argmax(1).cpu()))
-    score, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
+        phi = torch.zeros(len(x)) if v is None else scorer(x, y, v)
+        parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
+    phi, own, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
+    score = phi if settings.terms == "implicit" else phi + own - own.mean()
     return FoldScores(rows, score, loss, suggested, damping, iterations, accuracy)
 
 
