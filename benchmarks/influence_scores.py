@@ -31,7 +31,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "raw" / "influence_scores.jsonl"
 NETWORKS = {  # name: (source, N, N when quick, samples a pass)
-    "ConvNet-3, CIFAR-10": ("cifar10", 1024, 128, 64),
+    "ConvNet-3, CIFAR-10": ("cifar10", 768, 128, 64),
     "MLP, MNIST": ("mnist", 8192, 1024, 512),
 }
 VALIDATION, STEPS, PATIENCE = 64, 100, 15.0
@@ -102,7 +102,7 @@ def opened(name: str, folder: Path):
 
 
 def serve(pipe, name: str, method: str, threads: int, folder: Path) -> None:
-    """Warm up, then answer (what, n): "forward", "pass" and "all" with seconds, "memory" with bytes, "scores" with a tensor."""
+    """Warm up, then answer (what, n): "forward", "pass" and "all" with seconds, "memory" with bytes, "scores" with those of "all"."""
     warnings.filterwarnings("ignore")
     import torch
     from influence_peers import PEERS
@@ -136,12 +136,15 @@ def serve(pipe, name: str, method: str, threads: int, folder: Path) -> None:
                 for i in range(0, len(x), task.chunk):
                     task.model(x[i : i + task.chunk])
 
-            actions = {"forward": forward, "pass": alone, "all": score, "scores": score}
+            actions = {"forward": forward, "pass": alone, "all": score}
             begin = time.perf_counter()
             score(x[: task.chunk], y[: task.chunk])
             pipe.send(time.perf_counter() - begin)
             while (asked := pipe.recv()) != "stop":
                 what, n = asked
+                if what == "scores":
+                    pipe.send(kept["scores"])
+                    continue
                 if what == "memory":
                     memory = machine.PeakMemory(torch.device("cpu"))
                     before = resident()
@@ -150,8 +153,9 @@ def serve(pipe, name: str, method: str, threads: int, folder: Path) -> None:
                     continue
                 begin = time.perf_counter()
                 found = actions[what](x[:n], y[:n])
-                seconds = time.perf_counter() - begin
-                pipe.send([float(s) for s in found.detach().flatten()] if what == "scores" else seconds)
+                pipe.send(time.perf_counter() - begin)
+                if what == "all":
+                    kept["scores"] = [float(s) for s in found.detach().flatten()]
         except Exception as e:
             pipe.send(f"{type(e).__name__}: {e}")
 
@@ -218,7 +222,7 @@ def measure(name: str, methods: list[str], n: int, rounds: int, threads: int, fo
         own["all"].append(ask(pipe, "all", n))
 
     def rest(method, pipe, own) -> None:
-        own["scores"] = ask(pipe, "scores", n if own["all"][0] <= PATIENCE else n // 4)
+        own["scores"] = ask(pipe, "scores", n)
         own["peak"] = [ask(pipe, "memory", n // 4), ask(pipe, "memory", n) if own["all"][0] <= PATIENCE else None]
         print(f"{name}: {method}: {statistics.median(own['all']):.2f} s", flush=True)
 

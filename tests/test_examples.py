@@ -114,6 +114,20 @@ def test_the_example_at_infinite_tau_is_the_unweighted_loop(example):
     assert sum(told["loss"]) == pytest.approx(sum(told["plain"]), rel=1e-5)
 
 
+def test_the_readme_finds_the_wrong_label_first(readme, capsys):
+    """Two clusters and one wrong label: more weight on it raises the validation loss."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(24) % 2
+    x = torch.randn(24, 4, generator=g) + 3 * (2 * y[:, None] - 1)
+    wrong = torch.where(torch.arange(24) == 7, 1 - y, y)
+    net = torch.nn.Linear(4, 2)
+    torch.nn.init.zeros_(net.weight)
+    found = readme["most_harmful"](net, [(x[:12], wrong[:12])], [(x[12:], y[12:])], count=3)
+    assert found.tolist()[0] == 7
+    assert len(found) == 3
+    assert capsys.readouterr().out.split()
+
+
 def test_influence_takes_about_five_lines_of_the_example():
     """Between the rulers, and the same calls in the README."""
     between = re.split(r"^ *# -{20,}.*$", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1]
