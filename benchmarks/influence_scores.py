@@ -32,7 +32,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "raw" / "influence_scores.jsonl"
 NETWORKS = {  # name: (source, N, N when quick, samples a pass)
     "ConvNet-3, CIFAR-10": ("cifar10", 768, 128, 64),
-    "MLP, MNIST": ("mnist", 8192, 1024, 512),
+    "MLP, MNIST": ("mnist", 2048, 1024, 256),
 }
 VALIDATION, STEPS, PATIENCE = 64, 100, 15.0
 OURS = {  # name: options of Scorer
@@ -102,7 +102,7 @@ def opened(name: str, folder: Path):
 
 
 def serve(pipe, name: str, method: str, threads: int, folder: Path) -> None:
-    """Warm up, then answer (what, n): "forward", "pass" and "all" with seconds, "memory" with bytes, "scores" with those of "all"."""
+    """Warm up, then answer what, n: "forward", "pass", "all" with seconds, "memory" with bytes, "scores" of the last "all"."""
     warnings.filterwarnings("ignore")
     import torch
     from influence_peers import PEERS
