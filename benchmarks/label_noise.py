@@ -101,33 +101,40 @@ def one(noisy: Dataset, clean: Dataset, settings: CrossFit, seed: int, width: in
     """setting -> method -> scores `(N,)`."""
     rng, n = streams(seed), len(noisy.train)
     fold_of = assign(noisy.train.labels, settings.folds, rng("folds", 0))
-    first, y = settings.epochs - settings.checkpoints, noisy.train.labels
-    z = torch.zeros(n, len(noisy.classes))
-    found: dict[str, dict[str, Tensor]] = {"noisy": {}, "clean": {}}
-    phi = {name: torch.zeros(n) for name in found}
-    explicit, mean_loss = torch.zeros(n), torch.zeros(n)
+    every, y = torch.arange(n), noisy.train.labels
+    z = torch.zeros(n, settings.folds, len(noisy.classes))  # logits of every row by every network
+    phi = {name: torch.zeros(n, settings.folds) for name in ("noisy", "clean")}
     for fold in range(settings.folds):
-        held, members = (fold_of == fold).nonzero().flatten(), (fold_of != fold).nonzero().flatten()
-        for epoch, net in networks(noisy, fold_of, fold, settings, rng, width):
-            if epoch < first:
-                continue
-            z[held] = logits(net, noisy, held)
-            own = 1 - torch.softmax(z[held], 1).gather(1, y[held, None])[:, 0]
-            explicit[held] += (own - own.mean()) / settings.checkpoints
-            mean_loss[held] += F.cross_entropy(z[held], y[held], reduction="none") / settings.checkpoints
-            for name, dataset in (("noisy", noisy), ("clean", clean)):
-                alone = replace(settings, terms="implicit")
-                scored = score_rows(net, dataset, held, members, alone, rng("curvature", fold), "cpu")
-                phi[name][held] += scored.score / settings.checkpoints
-    for name in found:
-        found[name]["influence (both)"] = explicit + phi[name]
-        found[name]["influence (implicit)"] = phi[name]
-    found["noisy"] |= out_of_fold(z, y) | {"out-of-fold loss, mean of the same checkpoints": mean_loss}
+        *_, (_, net) = networks(noisy, fold_of, fold, settings, rng, width)
+        net.eval()
+        z[:, fold] = logits(net, noisy, every)
+        members, alone = (fold_of != fold).nonzero().flatten(), replace(settings, terms="implicit")
+        for name, dataset in (("noisy", noisy), ("clean", clean)):
+            scored = score_rows(net, dataset, every, members, alone, rng("curvature", fold), "cpu")
+            phi[name][:, fold] = scored.score
+            alone = replace(
+                alone, curvature=replace(alone.curvature, damping=scored.damping)
+            )  # the same network's: measured once
+    own = 1 - torch.softmax(z, 2).gather(2, y[:, None, None].expand(-1, settings.folds, 1))[:, :, 0]
+    held = (every, fold_of)
+    explicit = torch.zeros(n)
+    for fold in range(settings.folds):
+        explicit[fold_of == fold] = own[fold_of == fold, fold] - own[fold_of == fold, fold].mean()
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, each in phi.items():
+        found[name] = {
+            "influence (both)": explicit + each[held],
+            "influence (implicit)": each[held],
+            "influence (both), mean of all networks": (own + each).mean(1),
+            "influence (implicit), mean of all networks": each.mean(1),
+        }
+    losses = F.cross_entropy(z.flatten(0, 1), y.repeat_interleave(settings.folds), reduction="none").view(n, settings.folds)
+    found["noisy"] |= out_of_fold(z[held], y) | {"loss, mean of all networks": losses.mean(1)}
     for epoch, net in networks(noisy, fold_of, ALL_ROWS, settings, rng, width):
         if epoch + 1 in (settings.epochs // 3, settings.epochs):
-            each = F.cross_entropy(logits(net, noisy, torch.arange(n)), y, reduction="none")
+            each = F.cross_entropy(logits(net, noisy, every), y, reduction="none")
             found["noisy"]["early-epoch loss" if epoch + 1 < settings.epochs else "loss of a network trained on the row"] = each
-    found["noisy"]["self-influence"] = self_influence(net, Rows(noisy, noisy.train, torch.arange(n)))
+    found["noisy"]["self-influence"] = self_influence(net, Rows(noisy, noisy.train, every))
     return found
 
 

@@ -275,7 +275,9 @@ def test_defaults_in_help_and_documentation_are_those_of_the_code(refluence):
     usual = CrossFit()
     said = " ".join(re.sub(r"[│╭╮╰╯─]", " ", refluence("score", "--help").out).split())
     page = (Path(__file__).parents[2] / "docs" / "interface.md").read_text(encoding="utf-8")
-    named = {name: getattr(usual, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "risk")}
+    named = {
+        name: getattr(usual, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "networks", "risk")
+    }
     named |= {"curvature": usual.curvature.kind, "damping": usual.curvature.damping}
     for name, value in named.items():
         flag = f"--{name.replace('_', '-')}"

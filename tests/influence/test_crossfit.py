@@ -74,6 +74,17 @@ def test_a_row_is_never_seen_by_the_network_that_scores_it():
     assert not torch.equal(one.score, two.score)
 
 
+def test_all_networks_score_every_row_and_agree_with_the_held_out_one_on_its_own():
+    dataset = split(tiny_dataset())
+    explicit = replace(FEW, terms="explicit")
+    own, every = scored(dataset, explicit), scored(dataset, replace(explicit, networks="all"))
+    assert torch.equal(every.positions, torch.arange(len(dataset.train)))
+    assert torch.equal(every.suggested[own.positions], own.suggested)
+    torch.testing.assert_close(every.loss[own.positions], own.loss)
+    moved = every.score[own.positions] - own.score  # another mean is taken off
+    torch.testing.assert_close(moved, moved[:1].expand_as(moved), rtol=0, atol=1e-5)
+
+
 def test_both_terms_are_the_sum_of_the_two():
     dataset = split(tiny_dataset())
     both, explicit, implicit = (scored(dataset, replace(FEW, terms=t)).score for t in ("both", "explicit", "implicit"))
@@ -150,6 +161,7 @@ def test_rows_are_read_chunk_by_chunk_and_again():
         ({"lr": float("nan")}, "lr is nan"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"terms": "none"}, "unknown terms 'none': choose one of explicit, implicit, both"),
+        ({"networks": "some"}, "unknown networks 'some': choose one of held-out, all"),
         ({"risk": "hinge"}, "unknown risk 'hinge': choose one of error, cross-entropy"),
     ],
 )

@@ -188,7 +188,16 @@ def validation_scores(
     columns |= {"score": rng.standard_t(3, total) * 2e-3, "weight": rng.random(total) * 2, "loss": rng.random(total) * 3}
     columns |= {"fold": np.arange(total) % 5, "suggested": suggested}
     told = {"kind": "validation", "source": "shapes", "classes": classes, "model": "convnet1, width 32, instance norm"}
-    told |= {"load": None, "labels": None, "train": total, "folds": 5, "nets": 1, "curvature": "ggn", "seed": 0}
+    told |= {
+        "load": None,
+        "labels": None,
+        "train": total,
+        "folds": 5,
+        "nets": 1,
+        "networks": "held-out",
+        "curvature": "ggn",
+        "seed": 0,
+    }
     told |= {"terms": "both", "risk": "error"}
     told |= {"validation": {"images": 143, "accuracy": 92.1, "accuracies": [91.0, 92.1, 93.2]}}
     told |= {"damping": [0.011, 0.012, 0.013], "iterations": [9, 9, 9], "resolved": {"seed": 0}}

@@ -52,6 +52,7 @@ def test_names_are_text_and_never_markup(score_pages):
     ("facts", "expected"),
     [
         ({"nets": 3}, "by 3 networks that were not trained on it (5 folds)"),
+        ({"networks": "all"}, "scored by 5 networks, all but 1 of which were trained on it"),
         ({"folds": None, "load": "runs/a/model.safetensors"}, "trained before (runs/a/model.safetensors)"),
         ({"damping": [0.5, 0.5]}, "Damping 0.5 Seed"),
         ({"terms": "implicit", "risk": "cross-entropy"}, "M is the loss on the validation instances, and"),

@@ -142,6 +142,8 @@ class ClassifierFlags:
     terms: Annotated[Literal["explicit", "implicit", "both"] | None,
                      arg(metavar="{explicit,implicit,both}", help_behavior_hint="")] = None  # fmt: skip
     """Its own held-out risk, what training on it does to the validation risk, or their sum (default: both)."""
+    networks: Annotated[Literal["held-out", "all"] | None, arg(metavar="{held-out,all}", help_behavior_hint="")] = None
+    """Each instance is scored by the networks that held it out, or by those of all folds (default: held-out)."""
     risk: Annotated[Literal["error", "cross-entropy"] | None, arg(metavar="{error,cross-entropy}", help_behavior_hint="")] = (
         None
     )

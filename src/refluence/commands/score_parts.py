@@ -67,23 +67,23 @@ def load_part(folder: Path, part: Part) -> FoldScores:
 
 
 def together(folder: Path, parts: Sequence[Part], count: int) -> Scored:
-    """All parts of `count` instances: scores and losses are means over networks, `suggested` is what most of them say."""
-    nets = max(part.net for part in parts) + 1
-    score, loss, scored = (torch.zeros(count, dtype=torch.float64) for _ in range(3))
-    suggested = torch.zeros(count, nets, dtype=torch.int64)
+    """All parts of `count` instances: scores and losses are means over the networks that scored an instance, `suggested` is
+    what most of them say."""
     read = [load_part(folder, part) for part in parts]
-    for part, found in zip(parts, read, strict=True):
+    score, loss, scored = (torch.zeros(count, dtype=torch.float64) for _ in range(3))
+    votes = torch.zeros(count, 1 + max(int(found.suggested.max()) for found in read))
+    for found in read:
         at = found.positions
-        score[at] += found.score.double() / nets
-        loss[at] += found.loss.double() / nets
-        suggested[at, part.net] = found.suggested
+        score[at] += found.score.double()
+        loss[at] += found.loss.double()
+        votes[at, found.suggested] += 1
         scored[at] += 1
-    if not bool((scored == nets).all()):
-        raise RunError(f"{int((scored != nets).sum())} of {count} instances have no score in {folder}: delete it")
+    if not bool((scored == scored.max()).all()):
+        raise RunError(f"{int((scored < scored.max()).sum())} of {count} instances lack scores in {folder}: delete it")
     return Scored(
-        score,
-        loss,
-        suggested.mode(1).values,
+        score / scored,
+        loss / scored,
+        votes.argmax(1),
         [found.accuracy for found in read],
         [found.damping for found in read],
         [found.iterations for found in read],

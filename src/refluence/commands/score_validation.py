@@ -29,7 +29,7 @@ from refluence.run.folder import check_free, check_same, claim
 from refluence.run.seeds import streams
 
 WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean
-TRAINING = ("folds", "nets", "epochs", "batch", "lr")  # flags that mean nothing for a trained network
+TRAINING = ("folds", "nets", "networks", "epochs", "batch", "lr")  # flags that mean nothing for a trained network
 
 
 def against_validation(flags: Any) -> None:
@@ -97,6 +97,7 @@ def against_validation(flags: Any) -> None:
         "validation": {"images": len(dataset.val), "accuracy": accuracy, "accuracies": scored.accuracies},
         "folds": None if stored is not None else settings.folds,
         "nets": nets,
+        "networks": settings.networks,
         "terms": settings.terms,
         "risk": settings.risk,
         "curvature": settings.curvature.kind,
@@ -111,7 +112,11 @@ def against_validation(flags: Any) -> None:
     write_scores(flags.out, dataset, scored.score, None, weight, scored.loss, fold_of, scored.suggested, facts)
     page = write_page(flags.out, dataset, title)
     remove(folder, parts)
-    how = f"by {flags.load}" if fold_of is None else f"out of fold, {counted(len(parts), 'network')}"
+    how = (
+        f"by {flags.load}"
+        if fold_of is None
+        else f"{'out of fold' if settings.networks == 'held-out' else 'by all folds'}, {counted(len(parts), 'network')}"
+    )
     print(f"{network.name}: {accuracy:.1f} % validation accuracy on {counted(len(dataset.val), 'image')}")
     print(f"{len(dataset.train)} instances scored {how}: {relative(flags.out)}   page: {relative(page)}")
 
@@ -123,7 +128,9 @@ def settings_of(flags: Any) -> CrossFit:
             if (value := getattr(flags, name)) is not None:
                 raise InputError(f"--{name} {value} means nothing with --load, where nothing is trained: leave one of them out")
     curvature = {"kind": flags.curvature, "damping": None if flags.damping is None else _damping(flags.damping)}
-    asked = {name: getattr(flags, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "risk")}
+    asked = {
+        name: getattr(flags, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "networks", "risk")
+    }
     return replace(CrossFit(), **_given(asked), curvature=replace(CrossFit().curvature, **_given(curvature)))
 
 

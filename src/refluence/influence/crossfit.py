@@ -5,7 +5,7 @@
             implicit: what training on j does to the validation split      explicit: its own held-out risk
 
 Cross-fitting: the rows are dealt into folds, class by class; the networks of a fold train on the other folds and score it.
-The mean of r is that of the fold. r is the risk: by default the expected error 1 - p_y, which is bounded and, unlike
+The mean of r is that of the rows scored. r is the risk: by default the expected error 1 - p_y, which is bounded and, unlike
 cross-entropy, ranks classifiers alike under symmetric label noise (Ghosh et al. 2017, arXiv 1712.09482): the validation split
 may be as noisy as the training rows. l is the training loss, cross-entropy. The joint objective, the cross-fitting of phi and
 the defaults are ours; phi alone is `terms="implicit"`, the out-of-fold risk that cleaning tools use is `terms="explicit"`.
@@ -35,6 +35,7 @@ DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 EPOCHS_PER_FOLD = 1_000_003  # each (fold, epoch) has a random stream of its own
 TERMS = ("explicit", "implicit", "both")
+NETWORKS = ("held-out", "all")
 RISKS = {"error": expected_error, "cross-entropy": cross_entropy}
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 Rng = Callable[[str, int], torch.Generator]
@@ -48,7 +49,8 @@ class CrossFit:
     `checkpoints`: theta_t, the ends of the last so many epochs. `fit`: training rows that the curvature is built on. Its
     damping "auto" is here 20 mean diagonal entries of the Gauss-Newton matrix: a step from a network that is not at a minimum
     must stay short (found on one draw of CIFAR-10N; the figures are in docs/results/influence.md).
-    `terms`: explicit, implicit (KD-AIF's phi alone) or both. `risk`: a key of `RISKS`.
+    `terms`: explicit, implicit (KD-AIF's phi alone) or both. `risk`: a key of `RISKS`. `networks`: a row is scored by those
+    that held it out ("held-out") or by those of every fold ("all"): more networks, most of which were trained on it.
     """
 
     folds: int = 5
@@ -58,9 +60,10 @@ class CrossFit:
     lr: float = 0.05
     weight_decay: float = 5e-4
     curvature: Curvature = field(default_factory=lambda: Curvature("ggn", iterations=50))
-    fit: int = 2000
+    fit: int = 1000
     terms: str = "both"
     risk: str = "error"
+    networks: str = "held-out"
 
     def __post_init__(self):
         for name, least in (("folds", 2), ("epochs", 1), ("checkpoints", 1), ("batch", 1), ("fit", 1)):
@@ -71,7 +74,11 @@ class CrossFit:
             raise InputError(f"lr is {self.lr!r}: it must be a finite number above 0")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay is {self.weight_decay!r}: it must be a finite number, 0 or more")
-        for name, value, allowed in (("terms", self.terms, TERMS), ("risk", self.risk, RISKS)):
+        for name, value, allowed in (
+            ("terms", self.terms, TERMS),
+            ("risk", self.risk, RISKS),
+            ("networks", self.networks, NETWORKS),
+        ):
             if value not in allowed:
                 raise InputError(f"unknown {name} '{value}': choose one of {', '.join(allowed)}")
 
@@ -134,23 +141,24 @@ def score_fold(
     device: torch.device | str = "cpu",
     track: Track | None = None,
 ) -> FoldScores:
-    """Train a network of `network(generator)` on every fold but `fold`, and score the rows of `fold` (see the top).
+    """Train a network of `network(generator)` on every fold but `fold`, and score the rows of `fold`, or all (see the top).
 
     `fold_of` `(N,)` as `assign` gives it; `rng(purpose, index)` gives CPU generators; `track(items, what, total)` may show
     progress. Raises `RunError` when training diverges.
     """
     members, held = (fold_of != fold).nonzero().flatten(), (fold_of == fold).nonzero().flatten()
+    scored = held if settings.networks == "held-out" else torch.arange(len(fold_of))
     net = network(rng("network", fold)).to(device)
     epochs = train_epochs(net, dataset, members, settings, rng, fold, device)
     first, found = settings.epochs - settings.checkpoints, []
     for epoch in epochs if track is None else track(epochs, "training", settings.epochs):
         if epoch >= first:
             net.eval()
-            found.append(score_rows(net, dataset, held, members, settings, rng("curvature", fold), device))
+            found.append(score_rows(net, dataset, scored, members, settings, rng("curvature", fold), device))
             net.train()
     score = torch.stack([each.score for each in found]).mean(0)
     last = found[-1]
-    return FoldScores(held, score, last.loss, last.suggested, last.damping, last.iterations, last.accuracy)
+    return FoldScores(scored, score, last.loss, last.suggested, last.damping, last.iterations, last.accuracy)
 
 
 def score_model(

@@ -152,6 +152,8 @@ def measured(facts: Mapping[str, Any]) -> str:
         nets = f"a network that was not trained on it ({facts['folds']} folds)"
         if facts["nets"] > 1:
             nets = f"{facts['nets']} networks that were not trained on it ({facts['folds']} folds)"
+        if facts["networks"] == "all":
+            nets = f"{facts['nets'] * facts['folds']} networks, all but {facts['nets']} of which were trained on it"
         how = f"Each of {what} was scored by {nets}"
     labels = f" Labels are those of {facts['labels']}." if facts.get("labels") else ""
     return f"{how}. The {counted(validation['images'], 'validation image')} were held out of all training.{labels}"
