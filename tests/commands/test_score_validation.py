@@ -287,3 +287,13 @@ def test_defaults_in_help_and_documentation_are_those_of_the_code(refluence):
         # `NUMBER|auto` holds an escaped bar: the default stands in the last but one cell
         defaults = re.split(r"(?<!\\)\|", row)[2].strip().strip("`").split(", ")
         assert defaults[flags.index(flag)] == str(value), flag
+
+
+def test_all_networks_may_score_every_instance(score, pets, tmp_path):
+    said = score("scores", "--networks", "all", "--terms", "explicit")
+    assert said.code == 0
+    assert "scored by all folds" in said.out
+    found, told = table(tmp_path / "scores.parquet"), facts(tmp_path / "scores.parquet")
+    assert len(found["score"]) == len(load(str(pets)).train)
+    assert abs(found["score"].mean()) < 1e-6, "each network's scores are held against their mean"
+    assert told["networks"] == "all"
