@@ -323,8 +323,8 @@ def main() -> None:
         rows += [
             {"network": name, "method": m, "version": peers.get(m, "refluence"), **own, **facts} for m, own in found.items()
         ]
-    flags.out.parent.mkdir(parents=True, exist_ok=True)
-    flags.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        flags.out.parent.mkdir(parents=True, exist_ok=True)
+        flags.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":

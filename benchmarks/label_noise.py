@@ -10,10 +10,12 @@ one; only the AUC looks at it. All scores of a seed and setting come from the sa
     noisy   the validation labels are as noisy as those of the rows (primary)
     clean   the validation labels are the original ones; the networks of the baselines may train on those 1,000 images too
 
-influence (both) is crossfit's default score, influence (implicit) KD-AIF's phi alone. Baselines: out-of-fold loss (which is
+influence (both) is crossfit's default score, influence (implicit) KD-AIF's phi alone; "mean of all networks" is
+`networks="all"`, where four of the five that score a row were trained on it. Baselines: out-of-fold loss (which is
 the explicit term's order), out-of-fold margin of the logits, cleanlab's label quality by normalised margin of probabilities
 with confident learning's class thresholds and by confidence-weighted entropy, loss at a third of the epochs of a network
-trained on the rows themselves, its last loss, and self-influence (TracIn at its last checkpoint, identity metric).
+trained on the rows themselves, its last loss, the loss as a mean of all five networks, and self-influence (TracIn at its last
+checkpoint, identity metric).
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from refluence.run.seeds import streams
 
 COLUMNS = ("aggre_label", "random_label1")
 VALIDATION, ALL_ROWS = 1000, 99  # images; the "fold" of the network that is trained on every row
+OURS = ("influence (both), mean of all networks", "influence (both)")
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw" / "label_noise.jsonl"
 
 
@@ -192,18 +195,18 @@ def write(rows: list[dict]) -> None:
 
 
 def tables() -> None:
-    """Mean AUC over seeds, and the paired difference of influence (both) to each other method."""
+    """Mean AUC over seeds, and the paired difference of the two influence scores to each other method."""
     rows = read()
     for column, setting in sorted({(r["column"], r["setting"]) for r in rows}, key=lambda k: (k[1] != "noisy", k[0])):
         mine = [r for r in rows if (r["column"], r["setting"]) == (column, setting)]
         by = {m: {r["seed"]: r["auc"] for r in mine if r["method"] == m} for m in dict.fromkeys(r["method"] for r in mine)}
-        ours = by["influence (both)"]
-        print(f"\n{column}, validation labels {setting} ({100 * mine[0]['wrong']:.1f} % wrong, n = {len(ours)} seeds)\n")
-        print("| score | AUC | influence (both) minus it [95 %] |\n|---|---|---|")
+        wrong = 100 * sum(r["wrong"] for r in mine) / len(mine)
+        print(f"\n{column}, validation labels {setting} ({wrong:.1f} % wrong, n = {len(by[OURS[0]])} seeds)\n")
+        print("| score | AUC | all networks minus it [95 %] | held-out minus it [95 %] |\n|---|---|---|---|")
         for method, values in sorted(by.items(), key=lambda item: -sum(item[1].values()) / len(item[1])):
             mean = sum(values.values()) / len(values)
-            told = "" if method == "influence (both)" else _difference([ours[s] - values[s] for s in values])
-            print(f"| {method} | {mean:.4f} | {told} |")
+            told = [_difference([by[our][s] - values[s] for s in values]) if our != method else "" for our in OURS]
+            print(f"| {method} | {mean:.4f} | {told[0]} | {told[1]} |")
 
 
 def _difference(each: list[float]) -> str:
