@@ -122,6 +122,37 @@ def test_automatic_damping_is_relative_to_the_diagonal_and_told():
     assert plain.iterations == 0
 
 
+def test_frozen_parameters_do_not_count():
+    """A frozen first layer gives the scores of the head alone."""
+    dataset = split(tiny_dataset())
+    net = network(dataset)(torch.Generator().manual_seed(3)).eval()
+    for name, p in net.named_parameters():
+        p.requires_grad_(name.startswith("classifier"))
+    settings = replace(FEW, terms="implicit", fit=10_000)
+    rows, held = ([(dataset.pixels(s), s.labels)] for s in (dataset.train, dataset.val))
+    head = [name for name, _ in net.named_parameters() if name.startswith("classifier")]
+    want = validation_influence(net, rows, held, risk=expected_error, curvature=settings.curvature, names=head)
+    torch.testing.assert_close(score_model(dataset, net, settings, streams(0)).score, want.scores, rtol=1e-3, atol=1e-5)
+
+
+def test_a_solve_that_stops_early_is_told():
+    dataset = split(tiny_dataset())
+    net = network(dataset)(torch.Generator().manual_seed(3)).eval()
+    told = [
+        score_model(dataset, net, replace(FEW, curvature=Curvature("ggn", damping=1e-4, iterations=n)), streams(0))
+        for n in (1, 500)
+    ]
+    assert [each.converged for each in told] == [False, True]
+    assert told[0].residual > 0.01 >= told[1].residual
+
+
+def test_large_images_are_read_few_at_a_time():
+    dataset = tiny_dataset(sizes=(5, 4), shape=(3, 600, 600))
+    seen = [len(x) for x, _ in Rows(dataset, dataset.train, torch.arange(9))]
+    assert sum(seen) == 9
+    assert max(seen) == 1
+
+
 def test_wrong_labels_rank_as_harmful():
     dataset = split(tiny_dataset(sizes=(80, 70, 60)))
     wrong = torch.rand(len(dataset.train), generator=torch.Generator().manual_seed(5)) < 0.15

@@ -138,7 +138,7 @@ class ClassifierFlags:
     lr: Real = None
     """Highest learning rate of training (default: 0.05)."""
     weight_decay: Real = None
-    """Weight decay of training; it belongs to the curvature too (default: 0.0005)."""
+    """Weight decay of training (default: 0.0005)."""
     terms: Annotated[Literal["explicit", "implicit", "both"] | None,
                      arg(metavar="{explicit,implicit,both}", help_behavior_hint="")] = None  # fmt: skip
     """Its own held-out risk, what training on it does to the validation risk, or their sum (default: both)."""

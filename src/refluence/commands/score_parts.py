@@ -18,7 +18,7 @@ from refluence.influence.crossfit import FoldScores
 from refluence.run.folder import CONFIG
 
 TENSORS = ("positions", "score", "loss", "suggested")
-NUMBERS = ("damping", "iterations", "accuracy")
+NUMBERS = ("damping", "iterations", "residual", "converged", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Scored:
     accuracies: list[float]
     dampings: list[float]
     iterations: list[int]
+    residuals: list[float]
+    converged: bool
 
 
 def save_part(folder: Path, part: Part, found: FoldScores) -> None:
@@ -70,23 +72,28 @@ def together(folder: Path, parts: Sequence[Part], count: int) -> Scored:
     """All parts of `count` instances: scores and losses are means over the networks that scored an instance, `suggested` is
     what most of them say."""
     read = [load_part(folder, part) for part in parts]
-    score, loss, scored = (torch.zeros(count, dtype=torch.float64) for _ in range(3))
-    votes = torch.zeros(count, 1 + max(int(found.suggested.max()) for found in read))
+    scored = torch.zeros(count, dtype=torch.int64)
+    for found in read:
+        scored[found.positions] += 1
+    if not bool((scored == scored.max()).all()):
+        raise RunError(f"{int((scored < scored.max()).sum())} of {count} instances lack scores in {folder}: delete it")
+    score, loss = (torch.zeros(count, dtype=torch.float64) for _ in range(2))
+    said, place = torch.zeros(count, int(scored[0]), dtype=torch.int32), torch.zeros_like(scored)
     for found in read:
         at = found.positions
         score[at] += found.score.double()
         loss[at] += found.loss.double()
-        votes[at, found.suggested] += 1
-        scored[at] += 1
-    if not bool((scored == scored.max()).all()):
-        raise RunError(f"{int((scored < scored.max()).sum())} of {count} instances lack scores in {folder}: delete it")
+        said[at, place[at]] = found.suggested.int()
+        place[at] += 1
     return Scored(
         score / scored,
         loss / scored,
-        votes.argmax(1),
+        said.mode(1).values.long(),
         [found.accuracy for found in read],
         [found.damping for found in read],
         [found.iterations for found in read],
+        [found.residual for found in read],
+        all(found.converged for found in read),
     )
 
 

@@ -29,7 +29,15 @@ from refluence.run.folder import check_free, check_same, claim
 from refluence.run.seeds import streams
 
 WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean
-TRAINING = ("folds", "nets", "networks", "epochs", "batch", "lr")  # flags that mean nothing for a trained network
+TRAINING = (
+    "folds",
+    "nets",
+    "networks",
+    "epochs",
+    "batch",
+    "lr",
+    "weight_decay",
+)  # flags that mean nothing for a trained network
 
 
 def against_validation(flags: Any) -> None:
@@ -76,6 +84,7 @@ def against_validation(flags: Any) -> None:
             continue
         begin = time.monotonic()
         how = {"rng": _streams(flags.seed, part.net), "device": session.compute.device, "track": _track(session, number, parts)}
+        how |= {"compile": session.compute.compile, "precision": session.compute.precision}
         if trained is not None:
             found = score_model(session.dataset, trained.to(session.compute.device), settings, **how)
         else:
@@ -85,6 +94,10 @@ def against_validation(flags: Any) -> None:
         more = f", about {duration(left)} left" if left else ""
         session.reporter.say(f"network {number + 1} of {len(parts)}: {found.accuracy:.1f} % validation accuracy{more}")
     scored = together(folder, parts, len(dataset.train))
+    if not scored.converged:
+        session.reporter.say(
+            f"the curvature solve stopped at a relative residual of {max(scored.residuals):.2g}: a larger --damping would help"
+        )
     accuracy = fmean(scored.accuracies)
     facts = {
         "kind": "validation",
@@ -103,6 +116,8 @@ def against_validation(flags: Any) -> None:
         "curvature": settings.curvature.kind,
         "damping": scored.dampings,
         "iterations": scored.iterations,
+        "residual": scored.residuals,
+        "converged": scored.converged,
         "weights": flags.weights or WEIGHTS,
         "seed": flags.seed,
         "version": __version__,
@@ -126,7 +141,8 @@ def settings_of(flags: Any) -> CrossFit:
     if flags.load is not None:
         for name in TRAINING:
             if (value := getattr(flags, name)) is not None:
-                raise InputError(f"--{name} {value} means nothing with --load, where nothing is trained: leave one of them out")
+                flag = f"--{name.replace('_', '-')} {value}"
+                raise InputError(f"{flag} means nothing with --load, where nothing is trained: leave one of them out")
     curvature = {"kind": flags.curvature, "damping": None if flags.damping is None else _damping(flags.damping)}
     asked = {
         name: getattr(flags, name) for name in ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "networks", "risk")
@@ -144,7 +160,7 @@ def _damping(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--damping {text}: expected a number above 0, or auto") from None
+        raise InputError(f"--damping {text}: expected a number, 0 or more, or auto") from None
 
 
 def _classifier(flags: Any, stored: Stored | None, dataset: Dataset) -> Classifier:

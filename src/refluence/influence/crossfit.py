@@ -14,7 +14,8 @@ the defaults are ours; phi alone is `terms="implicit"`, the out-of-fold risk tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,14 +24,15 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset, Split
 from refluence.errors import InputError, RunError
-from refluence.influence.curvature import Curvature, inverse_product, mean_diagonal, operator
+from refluence.influence.batches import passes
+from refluence.influence.curvature import Curvature, Solution, inverse_product, mean_diagonal, operator
 from refluence.influence.directional import Scorer
 from refluence.influence.losses import cross_entropy, expected_error
 from refluence.influence.parameters import scaled
 from refluence.influence.risk import risk_gradient
 from refluence.matching.augment import parse
 
-CHUNK = 512  # rows that are turned into floats at once
+CHUNK_PIXELS = 2**19  # pixels that are turned into floats at once: 512 rows of 32 x 32
 DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 EPOCHS_PER_FOLD = 1_000_003  # each (fold, epoch) has a random stream of its own
@@ -88,7 +90,8 @@ class FoldScores:
     """What the network of one fold says of the rows at `positions` `(n,)` of the training split.
 
     `score` `(n,)`: I_j, positive is harmful; `loss` `(n,)`: cross-entropy at the last checkpoint; `suggested` `(n,)`: its most
-    likely class there. `accuracy`: percent of the validation split. `damping`, `iterations`: of the last curvature solve.
+    likely class there. `accuracy`: percent of the validation split. `damping`, `iterations`, `residual` (relative) and
+    `converged` are those of the last curvature solve.
     """
 
     positions: Tensor
@@ -97,6 +100,8 @@ class FoldScores:
     suggested: Tensor
     damping: float
     iterations: int
+    residual: float
+    converged: bool
     accuracy: float
 
 
@@ -105,13 +110,14 @@ class Rows:
 
     def __init__(self, dataset: Dataset, split: Split, positions: Tensor, device: torch.device | str = "cpu"):
         self.dataset, self.split, self.positions, self.device = dataset, split, positions, device
+        self.chunk = max(1, CHUNK_PIXELS // (dataset.shape[1] * dataset.shape[2]))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for part in self.positions.split(CHUNK):
+        for part in self.positions.split(self.chunk):
             yield self.dataset.pixels(self.split, part, self.device), self.split.labels[part].to(self.device)
 
     def __len__(self) -> int:
-        return -(-len(self.positions) // CHUNK)
+        return -(-len(self.positions) // self.chunk)
 
 
 def assign(labels: Tensor, folds: int, generator: torch.Generator) -> Tensor:
@@ -140,11 +146,12 @@ def score_fold(
     rng: Rng,
     device: torch.device | str = "cpu",
     track: Track | None = None,
+    **scorer: Any,
 ) -> FoldScores:
     """Train a network of `network(generator)` on every fold but `fold`, and score the rows of `fold`, or all (see the top).
 
     `fold_of` `(N,)` as `assign` gives it; `rng(purpose, index)` gives CPU generators; `track(items, what, total)` may show
-    progress. Raises `RunError` when training diverges.
+    progress; `scorer`: options of `Scorer`, such as compile. Raises `RunError` when training diverges.
     """
     members, held = (fold_of != fold).nonzero().flatten(), (fold_of == fold).nonzero().flatten()
     scored = held if settings.networks == "held-out" else torch.arange(len(fold_of))
@@ -154,11 +161,11 @@ def score_fold(
     for epoch in epochs if track is None else track(epochs, "training", settings.epochs):
         if epoch >= first:
             net.eval()
-            found.append(score_rows(net, dataset, scored, members, settings, rng("curvature", fold), device))
+            found.append(score_rows(net, dataset, scored, members, settings, rng("curvature", fold), device, track, **scorer))
             net.train()
     score = torch.stack([each.score for each in found]).mean(0)
     last = found[-1]
-    return FoldScores(scored, score, last.loss, last.suggested, last.damping, last.iterations, last.accuracy)
+    return replace(last, score=score)
 
 
 def score_model(
@@ -168,11 +175,12 @@ def score_model(
     rng: Rng,
     device: torch.device | str = "cpu",
     track: Track | None = None,
+    **scorer: Any,
 ) -> FoldScores:
     """Scores of all training rows by a network that is trained already, and may have seen them. It is put in eval mode."""
     rows = torch.arange(len(dataset.train))
     model = model.to(device).eval()
-    return score_rows(model, dataset, rows, rows, settings, rng("curvature", 0), device, track)
+    return score_rows(model, dataset, rows, rows, settings, rng("curvature", 0), device, track, **scorer)
 
 
 def score_rows(
@@ -184,41 +192,57 @@ def score_rows(
     generator: torch.Generator,
     device: torch.device | str,
     track: Track | None = None,
+    **scorer: Any,
 ) -> FoldScores:
     """I_j of the training `rows` by a network in eval mode; the curvature is that of its training loss on a sample of
-    `members`, the rows that it was trained on. `generator` draws that sample."""
+    `members`, the rows that it was trained on. `generator` draws that sample. Frozen parameters do not count."""
+    device, names = torch.device(device), [name for name, p in net.named_parameters() if p.requires_grad]
     risk = RISKS[settings.risk]
     validation = Rows(dataset, dataset.val, torch.arange(len(dataset.val)), device)
-    right = torch.cat([_predictions(net, x) == y for x, y in validation])
-    accuracy = 100 * float(right.double().mean())
-    v, damping, iterations = None, 0.0, 0
+    right = sum(int((_logits(net, x).argmax(1) == y).sum()) for x, y, _ in passes(validation, device))
+    v, solved = None, Solution({}, 0, (), 0.0, settings.curvature.kind, True)
     if settings.terms != "explicit":
         sample = members[torch.randperm(len(members), generator=generator)[: settings.fit]]
-        gradient, _ = risk_gradient(net, validation, risk)
+        gradient, _ = risk_gradient(net, validation, risk, names)
         fit = Rows(dataset, dataset.train, sample, device)
-        solution = inverse_product(net, fit, gradient, _damped(net, fit, settings.curvature))
-        v, damping, iterations = scaled(solution.x, -1.0), solution.damping, solution.iterations
-    scorer, held, parts = Scorer(net), Rows(dataset, dataset.train, rows, device), []
-    for x, y in held if track is None else track(held, "scoring", len(held)):
-        with torch.no_grad():
-            logits = net(x)
-        phi = torch.zeros(len(x)) if v is None else scorer(x, y, v)
-        parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
+        with _steps(track, settings.curvature.iterations) as step:
+            curvature = _damped(net, fit, settings.curvature, names)
+            solved = inverse_product(net, fit, gradient, curvature, names=names, progress=step)
+        v = scaled(solved.x, -1.0)
+    one, held, parts = Scorer(net, **scorer), Rows(dataset, dataset.train, rows, device), []
+    for chunk in held if track is None else track(held, "scoring", len(held)):
+        for x, y, _ in passes([chunk], device):
+            logits = _logits(net, x)
+            phi = torch.zeros(len(x)) if v is None else one(x, y, v)
+            parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
     phi, own, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
     score = phi if settings.terms == "implicit" else phi + own - own.mean()
-    return FoldScores(rows, score, loss, suggested, damping, iterations, accuracy)
+    residual, accuracy = (solved.residuals or (0.0,))[-1], 100 * right / len(dataset.val)
+    found = (solved.damping, solved.iterations, residual, solved.converged)
+    return FoldScores(rows, score, loss, suggested, *found, accuracy)
 
 
-def _damped(net: nn.Module, fit: Rows, curvature: Curvature) -> Curvature:
+def _damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -> Curvature:
     """The same curvature with a number in place of "auto"."""
     if curvature.damping != "auto" or curvature.kind == "identity":
         return curvature
-    return replace(curvature, damping=DAMPING_SHARE * mean_diagonal(operator(net, fit, damping=0.0)))
+    return replace(curvature, damping=DAMPING_SHARE * mean_diagonal(operator(net, fit, damping=0.0, names=names)))
+
+
+@contextmanager
+def _steps(track: Track | None, total: int) -> Iterator[Callable[..., None]]:
+    """A function that counts one iteration of the solver under `track`."""
+    bar = iter(range(0)) if track is None else iter(track(range(total + 1), "solving for the curvature", total))
+    try:
+        yield lambda *_: next(bar, None) and None
+    finally:
+        if isinstance(bar, Generator):
+            bar.close()
 
 
 @torch.no_grad()
-def _predictions(net: nn.Module, x: Tensor) -> Tensor:
-    return net(x).argmax(1)
+def _logits(net: nn.Module, x: Tensor) -> Tensor:
+    return net(x)
 
 
 def train_epochs(
@@ -246,6 +270,6 @@ def train_epochs(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        if not math.isfinite(float(loss.detach())):
+        if not all(bool(p.isfinite().all()) for p in net.parameters()):
             raise RunError(f"training of fold {fold} diverged in epoch {epoch + 1}: a smaller lr would help")
         yield epoch

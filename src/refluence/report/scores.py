@@ -65,11 +65,11 @@ VALIDATION = Words(
 RISKS = {"error": "expected error", "cross-entropy": "loss"}
 TERMS = {
     "explicit": "M is the {risk} on the training instances, so the score is the {risk} on the instance itself, less the "
-    "mean of its fold. The higher, the worse its label agrees with the others.",
+    "mean. The higher, the worse its label agrees with the others.",
     "implicit": "M is the {risk} on the validation instances, and weight is weight in training. Positive is harmful, "
     "negative is helpful.",
     "both": "M is the {risk} on the validation instances plus that on the training instances, so a score is the {risk} on the "
-    "instance itself, less the mean of its fold, plus what training on it does to the {risk} on validation. The higher, the "
+    "instance itself, less the mean, plus what training on it does to the {risk} on validation. The higher, the "
     "more harmful.",
 }
 
