@@ -100,6 +100,26 @@ def out_of_fold(z: Tensor, y: Tensor) -> dict[str, Tensor]:
     return found
 
 
+def averaged(z: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """The same scores, and the explicit term of influence, as means over all networks: logits `(N, networks, K)`."""
+    n, count, _ = z.shape
+    losses = F.cross_entropy(z.flatten(0, 1), y.repeat_interleave(count), reduction="none").view(n, count)
+    own = 1 - torch.softmax(z, 2).gather(2, y[:, None, None].expand(-1, count, 1))[:, :, 0]
+    found = {"loss": losses.mean(1), "influence (explicit)": own.mean(1)}
+    of_mean = out_of_fold(torch.softmax(z, 2).mean(1).log(), y)
+    found |= {name.replace("out-of-fold ", ""): score for name, score in of_mean.items() if name != "out-of-fold loss"}
+    return {f"{name}, mean of all networks": score for name, score in found.items()}
+
+
+def every_network(dataset: Dataset, rows: int, fold_of: Tensor, settings: CrossFit, rng, width: int) -> Tensor:
+    """Logits `(rows, folds, K)` of the first rows of `dataset` by the trained network of each fold."""
+    z = torch.zeros(rows, settings.folds, len(dataset.classes))
+    for fold in range(settings.folds):
+        *_, (_, net) = networks(dataset, fold_of, fold, settings, rng, width)
+        z[:, fold] = logits(net.eval(), dataset, torch.arange(rows))
+    return z
+
+
 def one(noisy: Dataset, clean: Dataset, settings: CrossFit, seed: int, width: int) -> dict[str, dict[str, Tensor]]:
     """setting -> method -> scores `(N,)`."""
     rng, n = streams(seed), len(noisy.train)
@@ -131,8 +151,7 @@ def one(noisy: Dataset, clean: Dataset, settings: CrossFit, seed: int, width: in
             "influence (both), mean of all networks": (own + each).mean(1),
             "influence (implicit), mean of all networks": each.mean(1),
         }
-    losses = F.cross_entropy(z.flatten(0, 1), y.repeat_interleave(settings.folds), reduction="none").view(n, settings.folds)
-    found["noisy"] |= out_of_fold(z[held], y) | {"loss, mean of all networks": losses.mean(1)}
+    found["noisy"] |= out_of_fold(z[held], y) | averaged(z, y)
     for epoch, net in networks(noisy, fold_of, ALL_ROWS, settings, rng, width):
         if epoch + 1 in (settings.epochs // 3, settings.epochs):
             each = F.cross_entropy(logits(net, noisy, every), y, reduction="none")
@@ -142,43 +161,33 @@ def one(noisy: Dataset, clean: Dataset, settings: CrossFit, seed: int, width: in
 
 
 def with_clean_images(noisy: Dataset, clean: Dataset, settings: CrossFit, seed: int, width: int) -> dict[str, Tensor]:
-    """The baselines of the setting `clean`: out of fold, by networks that were trained on the original labels' images too."""
+    """The baselines of the setting `clean`: by networks that were trained on the images with original labels too."""
     rng, n = streams(seed), len(noisy.train)
     fold_of = assign(noisy.train.labels, settings.folds, rng("folds", 0))
     more = torch.full((len(clean.val),), ALL_ROWS + 1)
     joined = Split(*(torch.cat([getattr(s, name) for s in (noisy.train, clean.val)]) for name in ("images", "labels", "rows")))
-    dataset, z = replace(noisy, train=joined), torch.zeros(n, len(noisy.classes))
-    for fold in range(settings.folds):
-        for epoch, net in networks(dataset, torch.cat([fold_of, more]), fold, settings, rng, width):
-            if epoch + 1 == settings.epochs:
-                held = (fold_of == fold).nonzero().flatten()
-                z[held] = logits(net, dataset, held)
-    return out_of_fold(z, noisy.train.labels)
+    z = every_network(replace(noisy, train=joined), n, torch.cat([fold_of, more]), settings, rng, width)
+    return out_of_fold(z[torch.arange(n), fold_of], noisy.train.labels) | averaged(z, noisy.train.labels)
 
 
 def run(args: argparse.Namespace) -> None:
     """Append a row for every (column, seed, setting, method) that the file does not have yet."""
     prepare(args.threads)
     settings = CrossFit()
-    done = {(r["column"], r["seed"], r["setting"]) for r in read()}
     for seed in range(args.first, args.first + args.seeds):
         for column in args.columns:
             noisy, clean, wrong = problem(args.data, args.noise, column, args.rows, seed)
             about = {"column": column, "seed": seed, "rows": len(noisy.train), "wrong": float(wrong.double().mean())}
             about |= {"width": args.width, "settings": asdict(settings), "date": time.strftime("%Y-%m-%d")}
-            if (column, seed, "noisy") not in done:
-                start = time.perf_counter()
+            done = {(r["setting"], r["method"]) for r in read() if (r["column"], r["seed"]) == (column, seed)}
+            start = time.perf_counter()
+            if not {("noisy", OURS[0]), ("clean", OURS[0])} <= done:
                 found = one(noisy, clean, settings, seed, args.width)
-                seconds = time.perf_counter() - start
-                for setting, methods in found.items():
-                    write([about | auc(setting, name, scores, wrong) for name, scores in methods.items()])
-                print(f"{column}, seed {seed}: {seconds:.0f} s", flush=True)
-            if args.clean and not any(
-                r["setting"] == "clean" and "out-of-fold" in r["method"] and (r["column"], r["seed"]) == (column, seed)
-                for r in read()
-            ):
+                write([about | auc(k, name, s, wrong) for k in found for name, s in found[k].items() if (k, name) not in done])
+            if args.clean and ("clean", "out-of-fold loss") not in done:
                 found = with_clean_images(noisy, clean, settings, seed, args.width)
                 write([about | auc("clean", name, scores, wrong) for name, scores in found.items()])
+            print(f"{column}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def auc(setting: str, method: str, scores: Tensor, wrong: Tensor) -> dict:
