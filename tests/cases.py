@@ -77,6 +77,30 @@ class Rare(nn.Module):
         return self.tokens(self.convs(x).flatten(2).mT).mean(1)
 
 
+class TimeFirst(nn.Module):
+    """A layer whose input is `(T, B, 3)`: at B = T its first axis has the length of the batch, and is not the batch."""
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length, self.inner, self.out = length, nn.Linear(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = x.flatten(2)[:, :, : self.length].permute(2, 0, 1)
+        return self.out(torch.tanh(self.inner(steps)).mean(0))
+
+
+class Patches(nn.Module):
+    """A layer whose input holds the four patches of every image as rows of their own, `(4B, 48)`."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(48, 4), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = x.reshape(-1, 3, 2, 4, 2, 4).permute(0, 2, 4, 1, 3, 5).reshape(-1, 48)
+        return self.out(torch.tanh(self.inner(patches)).reshape(-1, 16))
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -110,13 +134,18 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "rare": Rare,
 }
 NAMES = [*MODELS, "soft"]
+ROWS: dict[str, Callable[[], nn.Module]] = {  # samples are not the rows of every layer: nothing for the ghost method
+    "time first": lambda: TimeFirst(SIZE),
+    "time as long as the batch": lambda: TimeFirst(SAMPLES),
+    "patches": Patches,
+}
 
 
 def make(name: str) -> Case:
-    """A case by name: a key of `MODELS` with cross-entropy, or "soft" for the instance ConvNet with soft labels."""
+    """A case by name: a key of `MODELS` or `ROWS` with cross-entropy, or "soft" for the instance ConvNet with soft labels."""
     g = generator(0)
     x = torch.randn(SAMPLES, 3, SIZE, SIZE, generator=g, dtype=torch.float64)
-    model = MODELS["instance" if name == "soft" else name]().double().eval()
+    model = (MODELS | ROWS)["instance" if name == "soft" else name]().double().eval()
     for p in model.parameters():  # away from the symmetric start, where norms are at one and zero
         p.data.copy_(0.3 * torch.randn(p.shape, generator=g, dtype=torch.float64) + (p.dim() == 1))
     if name == "soft":

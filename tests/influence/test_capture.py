@@ -180,6 +180,14 @@ def test_a_layer_that_is_never_called_is_named():
         capture(case.model, case.x, case.y)
 
 
+@pytest.mark.parametrize(("name", "rows"), [("time first", 8), ("patches", 44)])
+def test_a_layer_whose_rows_are_not_the_samples_is_named(name, rows):
+    case = make(name)
+    with pytest.raises(Unsupported, match=f"layer 'inner' sees {rows} rows for 11 samples"):
+        capture(case.model, case.x, case.y)
+    assert not hooks(case.model)
+
+
 def test_an_input_changed_in_place_is_refused():
     class InPlace(nn.Module):
         def __init__(self):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from cases import NAMES, make
+from cases import NAMES, ROWS, SAMPLES, SIZE, make
 from refluence.errors import InputError
 from refluence.influence import Unsupported, directional, scores
 
@@ -104,6 +104,22 @@ def test_auto_falls_back_from_ghost_to_forward_to_double_backward():
             scores(model, case.x, case.y, v, engine="ghost")
     with pytest.raises(RuntimeError):
         scores(model, case.x, case.y, v, engine="forward")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, SIZE, SAMPLES, 64])
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_that_are_not_samples_are_refused_by_ghost_and_exact_by_auto(name, chunk):
+    case = make(name)
+    v = case.direction()
+    for direction in (v, {k: v[k] for k in ("inner.weight",)}):
+        got = scores(case.model, case.x, case.y, direction, loss=case.loss, chunk=chunk)
+        torch.testing.assert_close(got, brute(case, direction), rtol=1e-10, atol=1e-10)
+        for n in (1, SAMPLES):
+            with pytest.raises(Unsupported, match=r"layer 'inner' sees \d+ rows for 2 samples: use engine 'forward'"):
+                scores(case.model, case.x[:n], case.y[:n], direction, engine="ghost", chunk=chunk)
+    outer = {k: v[k] for k in ("out.weight", "out.bias")}  # its rows are the samples
+    got = scores(case.model, case.x, case.y, outer, engine="ghost", chunk=chunk)
+    torch.testing.assert_close(got, brute(case, outer), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -50,6 +50,15 @@ def test_one_trace_serves_other_directions_parameters_and_numbers_of_samples(tra
     assert len(traces) == 2
 
 
+def test_time_as_long_as_the_chunk_is_left_to_the_forward_engine(traces):
+    case = make("time as long as the batch")
+    v = case.direction()
+    want = scores(case.model, case.x, case.y, v, engine="double_backward")
+    got = scores(case.model, case.x[:5], case.y[:5], v, chunk=11, compile=True)
+    torch.testing.assert_close(got, want[:5], rtol=1e-10, atol=1e-10)
+    assert len(traces) == 1
+
+
 def test_buffers_and_modes_are_those_of_the_call(traces):
     case = make("batch")
     scorer, v = Scorer(case.model, chunk=11, compile=True), case.direction()

@@ -91,7 +91,11 @@ def capture(
     choice. Conv2d, Linear, GroupNorm, InstanceNorm, LayerNorm and BatchNorm in eval mode are covered; every call of a
     shared layer counts. The model is left as it was.
 
-    Raises `Unsupported` (naming the layer) for other parametrised layers, `InputError` for a BatchNorm in train mode.
+    The first axis of every layer's input must be the samples. Another number of rows is refused; an axis that happens to
+    be as long as the batch cannot be told apart in one pass (`Scorer` tries other numbers of samples at its first use).
+
+    Raises `Unsupported` (naming the layer) for other parametrised layers, never called ones and ones whose rows are not the
+    samples, `InputError` for a BatchNorm in train mode.
     """
     parameters, wanted = watched(model, names)
     if len(x) == 0:
@@ -106,9 +110,8 @@ def capture(
             each = loss(model(part.requires_grad_() if part.is_floating_point() else part), take(y, slice(start, start + size)))
             if each.shape != part.shape[:1]:
                 raise InputError(f"loss must return one value a sample, {tuple(part.shape[:1])}, got {tuple(each.shape)}")
-            missing = wanted.keys() - {call.module for call in calls}
-            if missing:
-                raise Unsupported(f"layer '{min(wanted[m].label for m in missing)}' is never called: leave it out of names")
+            check_called(calls, wanted)
+            check_rows(calls, wanted, len(part))
             deltas = torch.autograd.grad(each.sum(), [call.edge for call in calls], allow_unused=True)
             chunks.append([p for c, d in zip(calls, deltas, strict=True) if d is not None for p in pieces(c, d, budget)])
             losses.append(each.detach())
@@ -174,6 +177,21 @@ def check_frozen(label: str, module: nn.Module) -> None:
         raise InputError(f"layer '{label}' would update its running statistics: call model.eval() first")
 
 
+def check_called(calls: list[Call], wanted: dict[nn.Module, Watched]) -> None:
+    """Raise `Unsupported` when one of the layers was never called."""
+    missing = wanted.keys() - {call.module for call in calls}
+    if missing:
+        raise Unsupported(f"layer '{min(wanted[m].label for m in missing)}' is never called: leave it out of names")
+
+
+def check_rows(calls: list[Call], wanted: dict[nn.Module, Watched], samples: int) -> None:
+    """Raise `Unsupported` unless the first axis of every call's input has as many rows as there are samples."""
+    for call in calls:
+        if len(call.a) != samples:
+            what = f"layer '{wanted[call.module].label}' sees {len(call.a)} rows for {samples} samples"
+            raise Unsupported(f"{what}: use engine 'forward'")
+
+
 def _forward(kind: type) -> Any:
     return kind.forward
 
@@ -185,7 +203,8 @@ def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
 
     def keep(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         a = args[0].detach()
-        calls.append(Call(module, wanted[module].names, a, a._version, get_gradient_edge(out)))
+        edge = get_gradient_edge(out) if torch.is_grad_enabled() else None
+        calls.append(Call(module, wanted[module].names, a, a._version, edge))
 
     handles = [module.register_forward_hook(keep) for module in wanted]
     try:

@@ -77,7 +77,7 @@ class Scorer:
         `v`: parameter name -> tensor of its shape; missing names count as zero and cost nothing. The model is left as it was.
 
         Raises `InputError` for unknown names or shapes in v, a loss that is not per sample, no samples, and for a BatchNorm
-        in train mode; `Unsupported` for engine "ghost" with a layer that it does not cover; `RunError` where compiling fails.
+        in train mode; `Unsupported` for engine "ghost" with a layer that it does not cover or whose input's first axis is not the samples; `RunError` where compiling fails.
         """
         state = parameters_of(self.model)
         check_direction(v, state)
@@ -117,12 +117,13 @@ class Scorer:
             kinds = tuple((t.shape[1:], t.dtype, t.device) for t in (x, *(y if isinstance(y, (tuple, list)) else [y])))
             key = (*key, kinds, tuple(module.training for module in self.model.modules()))
         if key not in self._passes:
-            made = self._ghost(names) if engine == "ghost" else self._by_losses(engine)
+            made = self._ghost(names, x) if engine == "ghost" else self._by_losses(engine)
             self._passes[key] = Fused(made, self.chunk) if self.compile else made
         return self._passes[key]
 
-    def _ghost(self, names: tuple[str, ...]) -> Callable[..., Tensor]:
+    def _ghost(self, names: tuple[str, ...], x: Tensor) -> Callable[..., Tensor]:
         ghost = Ghost(self.model, self.loss, names, self.half)
+        ghost.check(x)
         if not self.compile:
             return lambda state, v, x, y: ghost(v, x, y)
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from refluence.influence.capture import watch, watched
+from refluence.influence.capture import check_called, check_rows, watch, watched
 from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
 from refluence.influence.losses import Targets
 from refluence.influence.risk import per_sample
@@ -37,15 +37,24 @@ class Ghost(nn.Module):
         self.model, self.loss, self.half = model, loss, half
         self.layers = watched(model, names)[1]
 
+    @torch.no_grad()
+    def check(self, x: Tensor) -> None:
+        """Raise `Unsupported` for a layer whose first axis is not the samples: it must follow 2 and 3 samples of x alike.
+
+        One number would not do: time first in `(T, n, ...)`, say, looks like samples at n = T.
+        """
+        for n in (2, 3):
+            with watch(self.layers) as calls:
+                self.model(x[[i % len(x) for i in range(n)]])
+            check_rows(calls, self.layers, n)
+
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
         with watch(self.layers) as calls, torch.enable_grad():
             x = x.detach()
             each = per_sample(self.loss(self.model(x.requires_grad_() if x.is_floating_point() else x), y), len(x))
-            missing = self.layers.keys() - {call.module for call in calls}
-            if missing:
-                label = min(self.layers[m].label for m in missing)
-                raise Unsupported(f"layer '{label}' is never called: leave it out of names")
+            check_called(calls, self.layers)
+            check_rows(calls, self.layers, len(x))
             with _HalfProducts() if self.half else nullcontext():
                 deltas = torch.autograd.grad(each.sum(), [call.edge for call in calls], allow_unused=True)
         with torch.no_grad():

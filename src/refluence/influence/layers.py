@@ -23,7 +23,7 @@ class Unsupported(ValueError):  # noqa: N818 (read as a state: "this layer is un
 
 @dataclass
 class Call:
-    """One call of a layer: its input, and the edge of the graph where its output gradient is read."""
+    """One call of a layer: its input, and the edge of the graph where its output gradient is read (None: no graph)."""
 
     module: nn.Module
     names: dict[str, str]
