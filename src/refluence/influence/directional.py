@@ -77,7 +77,8 @@ class Scorer:
         `v`: parameter name -> tensor of its shape; missing names count as zero and cost nothing. The model is left as it was.
 
         Raises `InputError` for unknown names or shapes in v, a loss that is not per sample, no samples, and for a BatchNorm
-        in train mode; `Unsupported` for engine "ghost" with a layer that it does not cover or whose input's first axis is not the samples; `RunError` where compiling fails.
+        in train mode; `Unsupported` for engine "ghost" with a layer that it does not cover or whose input's first axis is not
+        the samples; `RunError` where compiling fails.
         """
         state = parameters_of(self.model)
         check_direction(v, state)
