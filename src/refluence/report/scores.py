@@ -176,6 +176,9 @@ def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("Curvature", facts["curvature"]),
             ("Damping", damping[0] if damping[0] == damping[1] else f"{damping[0]} to {damping[1]}"),
         ]
+        if max(facts["iterations"]):
+            stop = "" if facts["converged"] else ", stopped early"
+            found.append(("Solve", f"{max(facts['iterations'])} iterations, residual {compact(max(facts['residual']))}{stop}"))
     return [*found, ("Seed", str(facts["seed"]))]
 
 
