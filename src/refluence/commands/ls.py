@@ -7,6 +7,8 @@ from typing import Any
 from refluence.commands.arms import methods
 from refluence.condense.base import Method
 from refluence.evaluate.protocols import protocols
+from refluence.influence.curvature import CURVATURES
+from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS
 from refluence.models.build import MODELS
 from refluence.models.convnet import NORMS
@@ -19,6 +21,8 @@ def run(flags: Any) -> None:
         {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()},
     )
     _list("weights (METHOD+WEIGHTS)", KINDS)
+    _list("links (METHOD+WEIGHTS:link=LINK)", LINKS)
+    _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
     _list("models", {**MODELS, "norms": ", ".join(NORMS)})
     print("recipes\n  none in this version")
