@@ -129,6 +129,27 @@ def test_batch_norm_in_train_mode_is_refused(engine):
         scores(case.model.train(), case.x, case.y, case.direction(), engine=engine)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_active_dropout_is_refused(engine):
+    case = make("mlp")
+    case.model.insert(3, nn.Dropout(0.5))
+    v = case.direction()
+    with pytest.raises(InputError, match=r"layer '3' drops units at random: call model\.eval\(\) first"):
+        scores(case.model.train(), case.x, case.y, v, engine=engine)
+    got = scores(case.model.eval(), case.x, case.y, v, engine=engine)
+    torch.testing.assert_close(got, brute(case, v), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_direction_is_taken_to_the_dtype_and_the_device_of_the_model(engine):
+    case = make("mlp")
+    v = {k: t.float() for k, t in case.direction().items()}
+    got = scores(case.model, case.x, case.y, v, engine=engine)
+    torch.testing.assert_close(got, brute(case, v), rtol=1e-10, atol=1e-10)
+    got = scores(case.model.to("meta"), case.x.to("meta"), case.y.to("meta"), v, engine=engine)
+    assert got.is_meta
+
+
 def test_bad_directions_and_engines():
     case = make("mlp")
     with pytest.raises(InputError, match="unknown engine 'fast': choose one of auto, ghost, forward, double_backward"):

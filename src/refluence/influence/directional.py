@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from refluence.errors import InputError, RunError
-from refluence.influence.capture import check_direction, check_frozen, cross_entropy
+from refluence.influence.batches import check_fixed
+from refluence.influence.capture import check_direction, cross_entropy
 from refluence.influence.fused import Fused
 from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
@@ -74,19 +75,19 @@ class Scorer:
         """<v, grad l_j> `(B,)` for inputs x `(B, ...)` (augmented already, if at all) and targets y: a tensor `(B, ...)` or a
         tuple of such, whatever `loss(model(x), y) -> (B,)` takes.
 
-        `v`: parameter name -> tensor of its shape; missing names count as zero and cost nothing. The model is left as it was.
+        `v`: parameter name -> tensor of its shape, taken to its dtype and device (x and y must be on the model's already);
+        missing names count as zero and cost nothing. The model is left as it was.
 
-        Raises `InputError` for unknown names or shapes in v, a loss that is not per sample, no samples, and for a BatchNorm
-        in train mode; `Unsupported` for engine "ghost" with a layer that it does not cover or whose input's first axis is not
-        the samples; `RunError` where compiling fails.
+        Raises `InputError` for unknown names or shapes in v, a loss that is not per sample, no samples, BatchNorm in train
+        mode and active dropout; `Unsupported` for engine "ghost" with a layer that it does not cover or whose input's first
+        axis is not the samples; `RunError` where compiling fails.
         """
         state = parameters_of(self.model)
         check_direction(v, state)
-        for label, module in self.model.named_modules():
-            check_frozen(label, module)
+        check_fixed(self.model)
         if len(x) == 0:
             raise InputError("no samples to score: x is empty")
-        v = {name: v[name].detach().to(p.dtype) for name, p in state.items() if name in v}
+        v = {name: v[name].detach().to(p) for name, p in state.items() if name in v}
         state |= dict(self.model.named_buffers())
         starts = range(0, len(x), self.chunk)
         parts = [slice(i, i + self.chunk) for i in starts]
@@ -168,6 +169,7 @@ def directional(losses: Losses, params: Parameters, v: Parameters, batches: Iter
         raise InputError(f"unknown engine '{engine}': choose one of auto, forward, double_backward")
     params = {name: p.detach() for name, p in params.items()}
     check_direction(v, params)
+    v = {name: t.detach().to(params[name]) for name, t in v.items()}
     one = {"auto": _either, "forward": _forward, "double_backward": _double_backward}[engine]
     parts = [one(losses, params, v, batch) for batch in batches]
     if not parts:
@@ -178,9 +180,8 @@ def directional(losses: Losses, params: Parameters, v: Parameters, batches: Iter
 def _forward(losses: Losses, params: Parameters, v: Parameters, batch: Any) -> Tensor:
     """Forward mode: the tangent of the losses when the parameters named in v move along v."""
     moving = {name: params[name] for name in v}
-    tangents = {name: t.detach().to(params[name].dtype) for name, t in v.items()}
     with torch.no_grad():
-        return jvp(lambda p: losses({**params, **p}, batch), (moving,), (tangents,))[1]
+        return jvp(lambda p: losses({**params, **p}, batch), (moving,), (v,))[1]
 
 
 def _double_backward(losses: Losses, params: Parameters, v: Parameters, batch: Any) -> Tensor:
@@ -190,7 +191,7 @@ def _double_backward(losses: Losses, params: Parameters, v: Parameters, batch: A
         each = losses({**params, **moving}, batch)
         s = torch.ones_like(each, requires_grad=True)
         gradients = torch.autograd.grad((s * each).sum(), list(moving.values()), create_graph=True, allow_unused=True)
-        dots = [(g * v[name].detach()).sum() for name, g in zip(moving, gradients, strict=True) if g is not None]
+        dots = [(g * v[name]).sum() for name, g in zip(moving, gradients, strict=True) if g is not None]
         if not dots:
             return torch.zeros_like(each).detach()
         return torch.autograd.grad(torch.stack(dots).sum(), s, materialize_grads=True)[0]
