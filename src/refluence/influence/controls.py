@@ -29,9 +29,9 @@ def random_weights(omega: Tensor, generator: torch.Generator, match: str = "entr
     Both grow with tau, so tau is found by bisection. Weights that are all equal come back as they are.
     """
     one_of("match", match, MATCHES)
-    scores = torch.randn(omega.numel(), generator=generator, device=generator.device, dtype=torch.float64)
+    scores = torch.randn(omega.numel(), generator=generator, device=generator.device, dtype=torch.float64).cpu()
     if omega.max() == omega.min():
         return omega.clone()
     measure = MATCHES[match]
     drawn = softmax_weights(scores, tau_where(measure, measure(omega), scores))
-    return (drawn.to(omega.device) * omega.double().mean()).to(omega.dtype)
+    return (drawn * omega.cpu().double().mean()).to(omega)

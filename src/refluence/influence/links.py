@@ -47,11 +47,11 @@ def standardise(scores: Tensor, how: str = "std") -> Tensor:
     _check_finite(scores)
     if how == "none" or scores.numel() == 0:
         return scores
-    s = scores.double()
+    s = _wide(scores)
     scale = s.abs().max()
     s = s / scale.clamp_min(torch.finfo(torch.float64).tiny)  # no overflow in the squares, whatever the scale
     if how == "scale":
-        return (s / (s.square().mean().sqrt() + 1e-12)).to(scores.dtype)
+        return (s / (s.square().mean().sqrt() + 1e-12)).to(scores)
     if s.max() - s.min() <= 4 * torch.finfo(scores.dtype).eps:
         return torch.zeros_like(scores)
     s = s - (s.median() if how == "robust" else s.mean())
@@ -59,7 +59,7 @@ def standardise(scores: Tensor, how: str = "std") -> Tensor:
     spread = 1.4826 * s.abs().median() if how == "robust" else s.square().mean().sqrt()
     if spread == 0:
         spread = s.square().mean().sqrt()
-    return (s / (spread + 1e-12)).to(scores.dtype)
+    return (s / (spread + 1e-12)).to(scores)
 
 
 def softmax_weights(scores: Tensor, tau: float, sign: int = 1) -> Tensor:
@@ -70,9 +70,9 @@ def softmax_weights(scores: Tensor, tau: float, sign: int = 1) -> Tensor:
     """
     check_tau(tau)
     _check_finite(scores)
-    s = scores.double() * sign
+    s = _wide(scores) * sign
     e = torch.exp((s - s.max()) / tau)
-    return (e / e.mean()).to(scores.dtype)
+    return (e / e.mean()).to(scores)
 
 
 def sigmoid_weights(scores: Tensor, tau: float, sign: int) -> Tensor:
@@ -83,7 +83,7 @@ def sigmoid_weights(scores: Tensor, tau: float, sign: int) -> Tensor:
     """
     check_tau(tau)
     _check_finite(scores)
-    return (2 * torch.sigmoid(scores.double() * sign / tau)).to(scores.dtype)
+    return (2 * torch.sigmoid(_wide(scores) * sign / tau)).to(scores)
 
 
 def exp_weights(scores: Tensor, tau: float, sign: int) -> Tensor:
@@ -93,7 +93,7 @@ def exp_weights(scores: Tensor, tau: float, sign: int) -> Tensor:
     """
     check_tau(tau)
     _check_finite(scores)
-    return torch.exp((scores.double() * sign / tau).clamp_max(LARGEST_EXPONENT)).to(scores.dtype)
+    return torch.exp((_wide(scores) * sign / tau).clamp_max(LARGEST_EXPONENT)).to(scores)
 
 
 def top_weights(scores: Tensor, keep: float, sign: int) -> Tensor:
@@ -104,12 +104,12 @@ def top_weights(scores: Tensor, keep: float, sign: int) -> Tensor:
     """
     check_share("keep", keep)
     _check_finite(scores)
-    n, s = scores.numel(), scores * sign
+    n, s = scores.numel(), _wide(scores) * sign
     k = max(1, math.floor(keep * n + 0.5))
     last = s.sort(descending=True).values[k - 1]
     above, tied = s > last, s == last
     places = (k - int(above.sum())) / int(tied.sum())
-    return ((above.double() + places * tied.double()) * (n / k)).to(scores.dtype)
+    return ((above.double() + places * tied.double()) * (n / k)).to(scores)
 
 
 def prune_weights(scores: Tensor, keep: float, sign: int) -> Tensor:
@@ -122,13 +122,15 @@ def prune_weights(scores: Tensor, keep: float, sign: int) -> Tensor:
 
 def effective_sample_size(omega: Tensor) -> float:
     """(sum w)^2 / (n sum w^2), the share in (0, 1] of the bag `(n,)` that is in effect (Kish): 1 when uniform."""
-    w = omega.double() / omega.max()
+    w = _wide(omega)
+    w = w / w.max()
     return min(1.0, float(w.sum().square() / (w.numel() * w.square().sum())))
 
 
 def entropy(omega: Tensor) -> float:
     """-sum p log p of p = omega / sum omega `(n,)`, in nats: log n when uniform, 0 when one instance has everything."""
-    w = omega.double() / omega.max()
+    w = _wide(omega)
+    w = w / w.max()
     return float(torch.special.entr(w / w.sum()).sum())
 
 
@@ -148,7 +150,7 @@ def tau_where(measure: Callable[[Tensor], float], target: float, scores: Tensor,
 
     A constant bag gives inf.
     """
-    s = scores.double() * sign
+    s = _wide(scores) * sign
     spread = float(s.max() / 2 - s.min() / 2) * 2
     if spread == 0:
         return math.inf
@@ -186,6 +188,11 @@ def check_tau(tau: Any) -> None:
     """Raise `InputError` unless `tau` is a number above 0."""
     if not number(tau) or not tau > 0:
         raise InputError(f"tau must be > 0 (a number, inf for uniform weights, or auto), got {tau!r}")
+
+
+def _wide(t: Tensor) -> Tensor:
+    """In float64 and on the CPU, since some accelerators have no float64."""
+    return t.cpu().double()
 
 
 def _check_finite(scores: Tensor) -> None:
