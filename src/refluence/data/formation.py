@@ -10,6 +10,8 @@ overlap (the authors' code pads instead).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -23,7 +25,7 @@ def edges(side: int, factor: int) -> list[tuple[int, int]]:
         raise InputError(f"factor is {factor}: it must be from 1 to the side of the image, {side} pixels")
     size, more = divmod(side, factor)
     starts = [i * size + min(i, more) for i in range(factor + 1)]
-    return list(zip(starts, starts[1:], strict=False))
+    return list(pairwise(starts))
 
 
 def decode(images: Tensor, factor: int) -> Tensor:
