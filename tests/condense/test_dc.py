@@ -8,13 +8,13 @@ from literal_dc import matching_loss, outer_step
 
 from condense_fixtures import tiny_dataset
 from refluence.condense.dc import METHOD, loops
+from refluence.condense.compute import Compute
 from refluence.condense.instances import ClassBatch, RealSide
 from refluence.condense.loop import Distillation, freeze_norm_statistics
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting, weights
-from refluence.matching.statistics import synthetic_gradient
 from refluence.models import ModelSpec, build
 from refluence.run.seeds import streams
 
@@ -49,8 +49,9 @@ class Float64:
         found, start = [], 0
         for (xs, ys), (xr, yr) in zip(self.synthetic, self.real, strict=True):
             leaf = xs.clone().requires_grad_()
-            a = synthetic_gradient(self.net, leaf, ys, self.names)
-            found.append(ClassBatch(leaf, a, xr, yr, torch.arange(start, start + len(yr))))
+            bound = METHOD.statistic.at(self.net, self.net, METHOD.discrepancy, SETTINGS, torch.Generator(), Compute())
+            a, positions = bound.synthetic(leaf, ys), torch.arange(start, start + len(yr))
+            found.append(ClassBatch(torch.arange(2), [leaf], bound, a, None, (xs, ys), xr, yr, positions))
             start += len(yr)
         return found
 
@@ -138,7 +139,7 @@ def test_outside_weights_are_algorithm_1_line_9_by_brute_force():
             for w, gj in zip(match.omega / n, g, strict=True)
         )
         torch.testing.assert_close(match.distance, total.detach(), rtol=1e-10, atol=0)
-        (expected,) = torch.autograd.grad(total, batch.images)
+        (expected,) = torch.autograd.grad(total, batch.leaves)
         torch.testing.assert_close(match.image_gradient(), expected, rtol=1e-8, atol=1e-14)
 
 
@@ -265,7 +266,7 @@ def test_batch_norm_is_frozen_while_matching_and_trains_between():
     list(work.real.match(work.net, work._class_batches(), 0, torch.Generator()))
     assert len(norms) == 2
     assert all(torch.equal(n.running_mean, b) for n, b in zip(norms, before, strict=True))
-    work.train_network()
+    work.networks.advance(0, work.synthetic)
     assert not any(torch.equal(n.running_mean, b) for n, b in zip(norms, before, strict=True))
 
 

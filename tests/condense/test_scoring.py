@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from condense_fixtures import tiny_dataset
 from refluence.condense.dc import METHOD
-from refluence.condense.loop import freeze_norm_statistics, train_on_synthetic
+from refluence.condense.inner import train_on_synthetic
+from refluence.condense.loop import freeze_norm_statistics
 from refluence.condense.scoring import influence, points
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.models import ModelSpec, build
@@ -41,7 +42,7 @@ def brute_force(norm: str, nets: int):
         net = build(dataclasses.replace(SPEC, norm=norm), rng("scoring-network", number))
         for t in range(SETTINGS.outer):
             if (number, t) in where:
-                freeze_norm_statistics(net, data, members, rng("scoring-norm", number * SETTINGS.outer + t), "cpu")
+                freeze_norm_statistics(net, data, members, rng("scoring-norm-batch", number * SETTINGS.outer + t), "cpu")
                 names = [n for n, p in net.named_parameters() if p.dim() > 1]
                 for c in range(3):
                     g = each_gradient(net, data.pixels(data.train, members[c]), torch.full((len(members[c]),), c), names)

@@ -75,8 +75,8 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
             steps = max(1, round(method.steps * flags.iterations / ITERATIONS[flags.size]))
     if isinstance(method, Method):
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
-        settings = method.settings(flags.ipc, flags.size).with_(**{k: v for k, v in asked.items() if v is not None})
-        settings = arm.settings(settings)
+        published = method.settings(flags.ipc, flags.size, dataset.shape)
+        settings = arm.settings(published.with_(**{k: v for k, v in asked.items() if v is not None}))
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
     return Unit(arm, seed, flags.ipc, settings, arm.weighting(), model, chosen, nets, flags.split, steps, allocation)

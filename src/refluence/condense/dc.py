@@ -26,7 +26,7 @@ def loops(ipc: int) -> tuple[int, int]:
     return LOOPS[max((entry for entry in LOOPS if entry <= ipc), default=1)]
 
 
-def settings(ipc: int, size: str) -> Settings:
+def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
     """Published numbers (`paper`), or short ones of ours (`cpu`).
 
     `cpu`: 200 image steps, real batches of 64, a fifth of the inner epochs, and real images to start from: noise, the

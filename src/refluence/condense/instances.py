@@ -1,11 +1,12 @@
 """The real side of Algorithm 1 (IWD): which weight each real instance of the batch gets, and the statistic under it.
 
-    I_j = <grad_2 D(a, b), g_j>          b the uniform class mean                     lines 5-6, eq. 24
-    omega = n softmax(sign I / tau)      in its bag, standardised                      line 7
-    inside:   D(a, (1/n) sum_j omega_j g_j)                                            eq. 8 (our default)
-    outside:  (1/n) sum_j omega_j D(a, g_j)                                            line 9
+    I_j = <grad_2 D(a, b), phi_j>  [- (n_c/N) <H^-1 q, grad l_j>]     b the uniform class mean     lines 5-6, eq. 22-25
+    omega = n softmax(sign I / tau + rho log omega_before)            in its bag, standardised     line 7 (rho = 0)
+    inside:   D(a, (1/n) sum_j omega_j phi_j)                                                      eq. 8 (our default)
+    outside:  (1/n) sum_j omega_j D(a, phi_j)                                                      line 9
 
-omega has mean 1 in its bag, so omega = 1 is the base method.
+The bracket is the implicit term, where networks train on D (implicit.py). omega has mean 1 in its bag, so omega = 1 is the base
+method. What the loss has beside D (calibration, SDC) does not depend on D, so it adds nothing to the influence.
 """
 
 from __future__ import annotations
@@ -16,90 +17,126 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from refluence.condense.base import Method
+from refluence.condense.base import Method, Settings
 from refluence.condense.compute import Compute
+from refluence.condense.implicit import Implicit
+from refluence.condense.statistics import Bound, Measured, gradient_norms
 from refluence.errors import InputError
-from refluence.influence.capture import Capture, capture
-from refluence.influence.distillation import RunningInfluence, explicit
+from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting, standardise, weights
 from refluence.matching.discrepancies import first_derivative, second_derivative
-from refluence.matching.statistics import per_sample_gradients, real_gradient
 
 
 @dataclass
 class ClassBatch:
     """One class at one image step: its synthetic images, their statistic `a`, and the real batch it is held against."""
 
-    images: Tensor  # (M_c, C, H, W), a leaf
-    a: dict[str, Tensor]  # with the graph that leads back to `images`
+    rows: Tensor  # (M_c,) in the synthetic set
+    leaves: list[Tensor]  # pixels (M_c, C, H, W) and perhaps logits (M_c, K)
+    bound: Bound  # the statistic at this theta
+    a: dict[str, Tensor]  # with the graph that leads back to `leaves`
+    extra: Tensor | None  # what the loss has beside D, a scalar with its graph
+    shown: tuple[Tensor, Tensor]  # the synthetic (x, y) that gave `a`, detached
     x: Tensor  # (n, C, H, W) normalised, augmented like the synthetic side
     y: Tensor  # (n,)
     positions: Tensor  # (n,) in the training split
 
 
+@dataclass(frozen=True)
+class Terms:
+    """Scores `(n,)` of one batch: those that weigh, and the parts of which an influence is made (None: not measured)."""
+
+    scores: Tensor
+    explicit: Tensor | None = None
+    implicit: Tensor | None = None
+
+
 @dataclass
 class Match:
-    """D of one class, its derivative with respect to `batch.a`, and the weights `(n,)` used (None: the plain mean)."""
+    """D of one class, its derivative with respect to `batch.a`, the weights `(n,)` used (None: the plain mean) and scores."""
 
     batch: ClassBatch
     distance: Tensor
     cotangent: dict[str, Tensor]
     omega: Tensor | None
+    terms: Terms | None = None
+
+    def gradients(self) -> list[Tensor]:
+        """dD/d(leaf) of each leaf, `extra` included: the cotangent carried back through the synthetic statistic."""
+        outputs, cotangents = list(self.batch.a.values()), [self.cotangent[n] for n in self.batch.a]
+        if self.batch.extra is not None:
+            outputs, cotangents = [*outputs, self.batch.extra], [*cotangents, torch.ones_like(self.batch.extra)]
+        return list(torch.autograd.grad(outputs, self.batch.leaves, cotangents, allow_unused=True, materialize_grads=True))
 
     def image_gradient(self) -> Tensor:
-        """dD/dS_c `(M_c, C, H, W)`: the cotangent carried back through the synthetic statistic."""
-        outputs = list(self.batch.a.values())
-        return torch.autograd.grad(outputs, self.batch.images, [self.cotangent[n] for n in self.batch.a])[0]
+        """dD/dS_c `(M_c, C, H, W)`."""
+        return self.gradients()[0]
 
 
 def check(method: Method, weighting: Weighting) -> None:
     """Refuse weights that this method cannot have (`InputError`)."""
-    if weighting.terms == "implicit":
-        raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks train on the synthetic set")
+    if weighting.terms == "implicit" and not method.inner_is_real:
+        raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks do not train on the real set")
 
 
 class RealSide:
     """Weights and statistics of real batches; its state is the table of running influence."""
 
-    def __init__(self, method: Method, weighting: Weighting, table: RunningInfluence, compute: Compute | None = None):
-        check(method, weighting)
-        self.method, self.weighting, self.table, self.compute = method, weighting, table, compute or Compute()
-
-    def match(
+    def __init__(
         self,
-        net: nn.Module,
-        batches: Iterable[ClassBatch],
-        step: int,
-        generator: torch.Generator,
-        plain: nn.Module | None = None,
-    ) -> Iterator[Match]:
-        """Each class's match, in order. With `bag="class"` one class at a time is held in memory.
+        method: Method,
+        weighting: Weighting,
+        table: RunningInfluence,
+        compute: Compute | None = None,
+        settings: Settings | None = None,
+        implicit: Implicit | None = None,
+    ):
+        check(method, weighting)
+        self.weighting, self.table, self.compute = weighting, table, compute or Compute()
+        self.distance = method.discrepancy if settings is None else method.distance(settings)
+        self.implicit = implicit if method.inner_is_real and weighting.terms != "explicit" else None
 
-        `plain` is `net` as plain passes call it (compiled, perhaps).
-        """
-        plain = net if plain is None else plain
-        if self.weighting.bag == "class":
+    def match(self, net: nn.Module, batches: Iterable[ClassBatch], step: int, generator: torch.Generator) -> Iterator[Match]:
+        """Each class's match, in order. With `bag="class"` and no implicit term one class at a time is held in memory."""
+        if self.weighting.bag == "class" and self.implicit is None:
             for batch in batches:
-                kept, scores = self._measure(net, batch, step)
-                (omega,) = self._weights([batch], scores, generator)
-                yield self._distance(plain, batch, omega, kept)
+                kept, terms = self._measure(net, batch, step, None)
+                (omega,) = self._weights([batch], terms and terms.scores, generator)
+                yield self._distance(batch, omega, kept, terms)
             return
         held = list(batches)
-        scored = [s for batch in held if (s := self._measure(net, batch, step)[1]) is not None]
-        omegas = self._weights(held, torch.cat(scored) if scored else None, generator)
-        for batch, omega in zip(held, omegas, strict=True):
-            yield self._distance(plain, batch, omega, None)
+        solution = None
+        if self.implicit is not None and self._measures(step):
+            solution = self.implicit.solve(net, [(b.bound.engine, b.shown, (b.x, b.y)) for b in held], self.distance, step)
+        found = [self._measure(net, batch, step, solution)[1] for batch in held]
+        groups = [[i] for i in range(len(held))] if self.weighting.bag == "class" else [list(range(len(held)))]
+        omegas: list[Tensor | None] = [None] * len(held)
+        for group in groups:
+            scored = [terms.scores for i in group if (terms := found[i]) is not None]
+            these = self._weights([held[i] for i in group], torch.cat(scored) if scored else None, generator)
+            for i, omega in zip(group, these, strict=True):
+                omegas[i] = omega
+        for batch, omega, terms in zip(held, omegas, found, strict=True):
+            yield self._distance(batch, omega, None, terms)
 
-    def _measure(self, net: nn.Module, batch: ClassBatch, step: int) -> tuple[Capture | None, Tensor | None]:
+    def _measures(self, step: int) -> bool:
+        return self.weighting.scored and step % self.weighting.refresh == 0
+
+    def _measure(self, net: nn.Module, batch: ClassBatch, step: int, solution) -> tuple[Measured | None, Terms | None]:
         """Scores `(n,)` of this step's real batch, where this step measures any."""
-        if self.weighting.kind == "uniform" or step % self.weighting.refresh:
+        if not self._measures(step):
             return None, None
-        with self.compute.autocast():
-            kept = capture(net, batch.x, batch.y, names=set(batch.a))
+        if self.weighting.kind == "difficulty":  # easier instances are stressed: arXiv 2408.12483
+            return None, Terms(-gradient_norms(batch.bound, net, batch.x, batch.y).cpu())
+        kept = batch.bound.measure(batch.x, batch.y)
         if self.weighting.kind == "loss":
-            return kept, kept.losses.cpu()
-        _, direction = second_derivative(self.method.discrepancy, batch.a, kept.gradient(None))
-        return kept, explicit(kept, direction).cpu()  # a few numbers; some accelerators know no float64
+            return kept, Terms(kept.losses.cpu())
+        _, direction = second_derivative(self.distance, batch.a, kept.gradient(None))
+        explicit = kept.scores(direction).cpu()  # a few numbers; some accelerators know no float64
+        if solution is None:
+            return kept, Terms(explicit, explicit)
+        implicit = solution.scores(net, batch.x, batch.y, batch.positions)
+        return kept, Terms(implicit if self.weighting.terms == "implicit" else explicit + implicit, explicit, implicit)
 
     def _weights(
         self, batches: list[ClassBatch], scores: Tensor | None, generator: torch.Generator
@@ -107,9 +144,10 @@ class RealSide:
         """omega of each batch of one bag; `scores` are theirs, one after the other, where this step measured any.
 
         New scores enter the running means, standardised in this bag. Between measurements the running means stand for
-        them; `memory` blends both; `bag="all"` weighs every instance seen so far by its running mean.
+        them; `memory` blends both; `carry` keeps a share of the logarithm of the weights that an instance had before;
+        `bag="all"` weighs every instance seen so far by its running mean.
         """
-        if self.weighting.kind == "uniform":
+        if not self.weighting.scored:
             return [None] * len(batches)
         positions, table, how = torch.cat([b.positions for b in batches]), self.table, self.weighting.standardise
         if scores is not None:
@@ -125,30 +163,42 @@ class RealSide:
                 scores = running
             elif memory:
                 scores = memory * running.to(scores) + (1 - memory) * standardise(scores, how)
-            omega = weights(scores, self.weighting, generator)
+            if self.weighting.carry:
+                omega, table.log[positions] = carried(scores, self.weighting, table.log[positions], generator)
+            else:
+                omega = weights(scores, self.weighting, generator)
         return list(omega.split([len(b.positions) for b in batches]))
 
-    def _distance(self, net: nn.Module, batch: ClassBatch, omega: Tensor | None, kept: Capture | None) -> Match:
-        names = list(batch.a)
+    def _distance(self, batch: ClassBatch, omega: Tensor | None, kept: Measured | None, terms: Terms | None) -> Match:
         if omega is not None:
             omega = omega.to(batch.x)
             if self.weighting.where == "outside":
-                return Match(batch, *self._outside(net, batch, omega, names), omega)
-        if kept is not None:
-            b = kept.gradient(omega)
-        else:
-            with self.compute.autocast():
-                b = real_gradient(net, batch.x, batch.y, names, omega)
-        return Match(batch, *first_derivative(self.method.discrepancy, batch.a, b), omega)
+                return Match(batch, *self._outside(batch, omega), omega, terms)
+        b = kept.gradient(omega) if kept is not None else batch.bound.mean(batch.x, batch.y, omega)
+        return Match(batch, *first_derivative(self.distance, batch.a, b), omega, terms)
 
-    def _outside(self, net: nn.Module, batch: ClassBatch, omega: Tensor, names: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """(1/n) sum_j omega_j D(a, g_j) and its derivative with respect to a, chunk by chunk (Algorithm 1, line 9)."""
+    def _outside(self, batch: ClassBatch, omega: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(1/n) sum_j omega_j D(a, phi_j) and its derivative with respect to a, chunk by chunk (Algorithm 1, line 9)."""
         a = {name: tensor.detach().requires_grad_() for name, tensor in batch.a.items()}
         total, cotangent = torch.zeros((), device=omega.device), {name: torch.zeros_like(t) for name, t in a.items()}
-        for part, gradients in per_sample_gradients(net, batch.x, batch.y, names):
-            each = torch.vmap(lambda g: self.method.discrepancy.value(a, g))(gradients)
+        for part, rows in batch.bound.each(batch.x, batch.y):
+            each = torch.vmap(lambda phi: self.distance.value(a, phi))(rows)
             share = (omega[part] * each).sum() / len(omega)
             for name, gradient in zip(a, torch.autograd.grad(share, list(a.values())), strict=True):
                 cotangent[name] += gradient
             total = total + share.detach()
         return total, cotangent
+
+
+def carried(scores: Tensor, weighting: Weighting, before: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror ascent on the simplex, w ~ w_before^rho exp(sign I / tau): omega and log omega, before any shuffling `(n,)`.
+
+    The step of the exponentiated gradient (Kivinen and Warmuth 1997) for max_w <w, I> - tau KL(w | w_before^rho); ours here.
+    """
+    plain = weights(scores, weighting.with_(kind="influence" if weighting.kind in ("shuffled", "random") else weighting.kind))
+    log = weighting.carry * before.to(plain) + plain.clamp_min(torch.finfo(plain.dtype).tiny).log()
+    log = log - log.logsumexp(0) + torch.tensor(float(len(log))).log()
+    omega = log.exp()
+    if weighting.kind in ("shuffled", "random"):
+        omega = weighting.control(omega, generator)
+    return omega, log.double()

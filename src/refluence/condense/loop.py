@@ -1,9 +1,9 @@
-"""Algorithm 1 (IWD, arXiv 2510.27253) on gradient matching with S_inner = S; with uniform weights it is DC's own loop.
+"""Algorithm 1 (IWD, arXiv 2510.27253) on any method's page; with uniform weights it is the method's own loop.
 
-    for each initialisation theta_0, for t = 0 … outer - 1 (one *image step* each):
-        for each class c:  a_c = Phi_syn(S_c; theta_t);  omega_c, D_c by `instances.RealSide`         lines 2, 5-9
-        S <- SGD step on sum_c D_c                                                                   line 10
-        theta_{t+1} <- `inner` epochs of SGD on S                                                    line 4
+    for each image step t:
+        theta_t from the method's networks                                                            lines 3-4
+        for each class c:  a_c = Phi_syn(S_c; theta_t);  omega_c, D_c by `instances.RealSide`         lines 5-9
+        S <- one step of the image optimiser on sum_c D_c (or one a class)                            line 10
 
 Everything random comes from (purpose, step), so a run that is stopped and resumed repeats itself bit for bit.
 """
@@ -11,7 +11,7 @@ Everything random comes from (purpose, step), so a run that is stopped and resum
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +20,11 @@ from torch.nn.functional import cross_entropy
 
 from refluence.condense.base import Method, Settings
 from refluence.condense.compute import Compute
-from refluence.condense.instances import ClassBatch, RealSide
-from refluence.condense.synthetic import initial_images
+from refluence.condense.implicit import Implicit
+from refluence.condense.instances import ClassBatch, Match, RealSide
+from refluence.condense.networks import Around, Rng, within
+from refluence.condense.sampling import Batches, nearest
+from refluence.condense.synthetic import Synthetic, initial_images, laid
 from refluence.data.allocation import allocate
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
@@ -29,21 +32,25 @@ from refluence.influence.distillation import RunningInfluence
 from refluence.influence.links import effective_sample_size
 from refluence.influence.weighting import Weighting
 from refluence.matching import augment
-from refluence.matching.statistics import synthetic_gradient
-from refluence.models import ModelSpec, build
+from refluence.models import ModelSpec
 
 NORM_BATCH = 16  # real images per class
-Rng = Callable[[str, int], torch.Generator]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one image step tells: its number, the matching loss, per class too, and the effective sample size (a share)."""
+    """What one image step tells: its number, the loss, per class too, and the effective sample size (a share).
+
+    `spread_by_class`: standard deviation of the influence in each class's batch, `implicit_by_class` that of its implicit
+    term; empty where nothing was measured.
+    """
 
     step: int
     loss: float
     loss_by_class: tuple[float, ...]
     ess: float
+    spread_by_class: tuple[float, ...] = ()
+    implicit_by_class: tuple[float, ...] = ()
 
 
 class Distillation:
@@ -59,89 +66,143 @@ class Distillation:
         rng: Rng,
         compute: Compute | None = None,
     ):
-        self.method, self.settings, self.dataset, self.rng, self.spec = method, settings, dataset, rng, spec
+        self.method, self.settings, self.dataset, self.rng = method, settings, dataset, rng
         self.compute = compute or Compute()
-        self.device = self.compute.device
+        self.device, self.distance = self.compute.device, method.distance(settings)
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
         counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
-        self.images, self.labels = initial_images(dataset, self.members, counts, settings.initial, rng("initial-images", 0))
-        self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
-        self.velocity = torch.zeros_like(self.images)
+        self.networks = method.networks(Around(settings, dataset, spec, rng, self.compute))
+        images, labels = start(self, counts)
+        self.synthetic = Synthetic(images, labels, settings, dataset, method.unit_pixels, self.device)
+        self.batches = Batches(dataset, self.members, settings)
         self.table = RunningInfluence(len(dataset.train))
-        self.real = RealSide(method, weighting, self.table, self.compute)
-        self.augmentation = augment.parse(settings.augmentation) if settings.augmentation else None
-        self.net = build(spec, rng("network", 0), self.device)
-        self.plain = self.compute.compiled(self.net)
+        implicit = Implicit(dataset, settings, rng, self.device)
+        self.real = RealSide(method, weighting, self.table, self.compute, settings, implicit)
+        mode = settings.augmentation_mode
+        self.augmentation = augment.parse(settings.augmentation, mode) if settings.augmentation else None
         self.step = 0
+
+    @property
+    def net(self) -> nn.Module:
+        """The network of the current image step."""
+        return self.networks.net
+
+    @property
+    def images(self) -> Tensor:
+        """The learned images, normalised `(M, C, H, W)`, as they are stored."""
+        return self.synthetic.images
+
+    @property
+    def labels(self) -> Tensor:
+        """Their classes `(M,)`."""
+        return self.synthetic.labels
 
     def steps(self) -> Iterator[Step]:
         """The image steps that are left, one at a time. Raises `RunError` on a loss that is not finite."""
-        s = self.settings
-        while self.step < s.iterations:
-            initialisation, t = divmod(self.step, s.outer)
-            if t == 0:  # into the same modules, which may be compiled
-                self.net.load_state_dict(build(self.spec, self.rng("network", initialisation), self.device).state_dict())
+        while self.step < self.settings.iterations:
             event = self.image_step()
-            last_of_net = t == s.outer - 1 or self.step == s.iterations - 1
-            if not last_of_net:
-                self.train_network()
+            self.networks.advance(self.step, self.synthetic)
             self.step += 1
+            if self.step == self.settings.iterations:
+                self.synthetic.clamp()
             yield event
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as tensors."""
-        return {
-            "step": torch.tensor(self.step),
-            "images": self.images,
-            "velocity": self.velocity,
-            **{f"net.{k}": v for k, v in self.net.state_dict().items()},
-            **{f"table.{k}": v for k, v in self.table.state().items()},
-        }
+        parts = {"synthetic": self.synthetic, "networks": self.networks, "batches": self.batches, "table": self.table}
+        tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state().items()}
+        return {"step": torch.tensor(self.step), **tensors}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Continue where `state` was taken."""
         self.step = int(state["step"])
-        self.images, self.velocity = state["images"].to(self.device), state["velocity"].to(self.device)
-        self.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
-        self.table.restore({k[6:]: v for k, v in state.items() if k.startswith("table.")})
-
-    def train_network(self) -> None:
-        """Line 4 for the run's own network."""
-        generator = self.rng("inner", self.step)
-        with self.compute.autocast():
-            train_on_synthetic(self.plain, self.images, self.labels, self.settings, generator, self.augmentation)
+        for name, part in (
+            ("synthetic", self.synthetic), ("networks", self.networks), ("batches", self.batches), ("table", self.table),
+        ):  # fmt: skip
+            part.restore(within(state, f"{name}."))
 
     def image_step(self) -> Step:
-        """Lines 5 to 10: one SGD step (momentum) on all images from the sum of the classes' discrepancies."""
-        freeze_norm_statistics(self.net, self.dataset, self.members, self.rng("norm-batch", self.step), self.device)
-        gradient, losses, shares = torch.empty_like(self.images), [], []
-        matches = self.real.match(self.net, self._class_batches(), self.step, self.rng("shuffle", self.step), self.plain)
-        for c, match in enumerate(matches):
-            gradient[self.labels == c] = match.image_gradient()
-            losses.append(float(match.distance))
-            shares.append(1.0 if match.omega is None else float(effective_sample_size(match.omega)))
-        loss = sum(losses)
-        if not (math.isfinite(loss) and bool(gradient.isfinite().all())):
-            raise RunError(f"the matching loss or its gradient is not finite at iteration {self.step} (loss {loss})")
-        self.velocity = self.settings.image_momentum * self.velocity + gradient
-        self.images = self.images - self.settings.image_lr * self.velocity
-        return Step(self.step, loss, tuple(losses), sum(shares) / len(shares))
+        """Lines 3 to 10."""
+        s, synthetic = self.settings, self.synthetic
+        synthetic.begin(stage_at(self.step, s))
+        if fresh := self.networks.ready(self.step, synthetic):
+            synthetic.clamp()
+        for net in {self.net, self.networks.judge}:
+            freeze_norm_statistics(net, self.dataset, self.members, self.rng("norm-batch", self.step), self.device)
+        self.batches.refresh(self.net, self.step, fresh, self.rng("clusters", self.step), self.device)
+        synthetic.zero()
+        matches = []
+        for match in self.real.match(self.net, self._class_batches(), self.step, self.rng("shuffle", self.step)):
+            gradients = match.gradients()
+            if not all(bool(g.isfinite().all()) for g in [match.distance, *gradients]):
+                what = f"the matching loss or its gradient is not finite at iteration {self.step}"
+                raise RunError(f"{what} (loss {float(match.distance)})")
+            synthetic.add(match.batch.rows, gradients)
+            if self.method.class_steps:
+                synthetic.step()
+                synthetic.zero()
+            match.batch.a, match.batch.leaves = {}, []  # the graph is not needed any more
+            matches.append(match)
+        if not self.method.class_steps:
+            synthetic.step()
+        told = self._told(matches)
+        synthetic.watch(told.loss)
+        return told
+
+    def _told(self, matches: list[Match]) -> Step:
+        losses = [float(match.distance) for match in matches]
+        shares = [1.0 if match.omega is None else float(effective_sample_size(match.omega)) for match in matches]
+        explicit = [m.terms for m in matches if m.terms is not None and m.terms.explicit is not None]
+        spread = tuple(float(terms.scores.std(correction=0)) for terms in explicit)
+        implicit = tuple(float(t.implicit.std(correction=0)) for t in explicit if t.implicit is not None)
+        return Step(self.step, math.fsum(losses), tuple(losses), sum(shares) / len(shares), spread, implicit)
 
     def _class_batches(self) -> Iterator[ClassBatch]:
-        """Class by class: a fresh real batch, the class's synthetic images, one Siamese draw for both."""
-        names = [n for n, p in self.net.named_parameters() if self.method.discrepancy.uses(p)]
+        """Class by class: a real batch, the class's synthetic images, one Siamese draw for both."""
         generator, draws = self.rng("real-batch", self.step), self.rng("siamese", self.step)
-        for c, members in enumerate(self.members):
-            chosen = members[torch.randperm(len(members), generator=generator)[: self.settings.real_batch]]
-            real = self.dataset.pixels(self.dataset.train, chosen, self.device)
-            of_class = self.labels == c
-            images = self.images[of_class].detach().requires_grad_()
-            synthetic: Tensor = images
+        more = self.rng("synthetic-batch", self.step), self.rng("frequencies", self.step)
+        s = self.settings
+        for c in range(len(self.members)):
+            positions = self.batches.draw(c, generator)
+            real = self.dataset.pixels(self.dataset.train, positions, self.device)
+            rows, leaves = self.synthetic.leaves(c)
+            x, y = self.synthetic.view(c, leaves, more[0])
             if self.augmentation is not None:
                 draw = self.augmentation.draw(draws, tuple(real.shape[2:]))
-                real, synthetic = (self.augmentation.apply(draw, side) for side in (real, synthetic))
-            a = synthetic_gradient(self.net, synthetic, self.labels[of_class], names)
-            yield ClassBatch(images, a, real, torch.full((len(chosen),), c, device=self.device), chosen)
+                real, x = (self.augmentation.apply(draw, side) for side in (real, x))
+            bound = self.method.statistic.at(self.net, self.networks.plain, self.distance, s, more[1], self.compute)
+            a = bound.synthetic(x, y)
+            labels = torch.full((len(positions),), c, device=self.device)
+            yield ClassBatch(rows, leaves, bound, a, self._extra(a, x, y), (x.detach(), y.detach()), real, labels, positions)
+
+    def _extra(self, a: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor | None:
+        """Calibration: `calibration` times the network's accuracy times the cross-entropy of S; SDC: `sdc` times |a|."""
+        s, parts = self.settings, []
+        if s.calibration and self.networks.accuracy:
+            parts.append(s.calibration * self.networks.accuracy * cross_entropy(self.networks.judge(x), y))
+        if s.sdc:
+            parts.append(s.sdc * torch.stack([t.square().sum() for t in a.values()]).sum().sqrt())
+        return torch.stack(parts).sum() if parts else None
+
+
+def stage_at(step: int, settings: Settings) -> int:
+    """The stage of an image step: as many networks for each, so that a stage begins with a new one."""
+    networks = -(-settings.iterations // settings.outer)
+    return min(settings.stages - 1, (step // settings.outer) * settings.stages // networks)
+
+
+def start(work: Distillation, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Where images start: noise, random real images, or the images nearest to k-means centres under the first network."""
+    s, generator = work.settings, work.rng("initial-images", 0)
+    images, labels = initial_images(work.dataset, work.members, counts, s.initial, generator, s.factor)
+    if s.initial == "cluster":
+        parts = []
+        for members, count in zip(work.members, counts, strict=True):
+            wanted = min(count * s.factor**2, len(members))
+            order = nearest(work.dataset, work.net, members, s, wanted, generator, work.device)
+            parts.append(laid(work.dataset, order, count, s.factor))
+        images = torch.cat(parts)
+    return images, labels
 
 
 def freeze_norm_statistics(
@@ -157,25 +218,3 @@ def freeze_norm_statistics(
         net(dataset.pixels(dataset.train, chosen, device))
     for norm in norms:
         norm.eval()
-
-
-def train_on_synthetic(
-    net: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    settings: Settings,
-    generator: torch.Generator,
-    augmentation: augment.Augmentation | None = None,
-) -> None:
-    """Line 4: `inner` epochs of SGD without momentum on S, in place."""
-    net.train()
-    parameters = list(net.parameters())
-    for _ in range(settings.inner):
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for part in order.split(settings.net_batch):
-            x = images[part]
-            if augmentation is not None:
-                x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
-            gradients = torch.autograd.grad(cross_entropy(net(x), labels[part]), parameters)
-            with torch.no_grad():
-                torch._foreach_add_(parameters, gradients, alpha=-settings.net_lr)

@@ -1,9 +1,10 @@
 """The influence of every instance on the objective at a *given* synthetic set S (IWD eq. 8 and 24), real and synthetic.
 
-    I_j     = E_theta0 sum_t <grad_2 D(a_t, b_t), g_j>        j real: over all of D, or over one batch a class
-    I_i^syn = E_theta0 sum_t <grad_1 D(a_t, b_t), g_i>        i synthetic: orders the pictures as Fig. 5 does (reading: ours)
+    I_j     = E_theta0 sum_t <grad_2 D(a_t, b_t), phi_j>        j real: over all of D, or over one batch a class
+    I_i^syn = E_theta0 sum_t <grad_1 D(a_t, b_t), phi_i>        i synthetic: orders the pictures as Fig. 5 does (reading: ours)
 
-The mean over t is reported in place of the sum: the same order, a scale that does not grow with the number of steps.
+The mean over t is reported in place of the sum: the same order, a scale that does not grow with the number of steps. Explicit
+terms alone.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import torch
 from torch import Tensor
 
 from refluence.condense.base import Method, Settings
-from refluence.condense.loop import Rng, freeze_norm_statistics, train_on_synthetic
+from refluence.condense.compute import Compute
+from refluence.condense.loop import freeze_norm_statistics
+from refluence.condense.networks import Around, Rng
+from refluence.condense.statistics import Bound
+from refluence.condense.synthetic import Synthetic
 from refluence.data.dataset import Dataset
-from refluence.influence.capture import capture
-from refluence.influence.distillation import RunningInfluence, explicit
-from refluence.matching import augment
+from refluence.influence.distillation import RunningInfluence
 from refluence.matching.discrepancies import first_derivative, second_derivative
-from refluence.models import ModelSpec, build
+from refluence.models import ModelSpec
 
 
 def points(nets: int, outer: int) -> list[tuple[int, int]]:
@@ -45,54 +48,59 @@ def influence(
 ) -> tuple[Tensor, RunningInfluence, Tensor]:
     """Influence of the synthetic images `(M,)`, of real instances (a table over `dataset.train`), and their losses `(N,)`.
 
-    The network is taken as matching takes it (batch norm frozen on real images); a and b are of images as they are, also
-    where the run's matching augments them. `whole`: b is the mean over *all* of a class and every instance is scored; else
-    over one real batch a class.
-    Losses are means over the points, NaN where an instance was not visited.
+    `images`: stored, normalised. The networks are those of the method, from random streams of their own; a and b are of images
+    as they are, also where the run's matching augments them. `whole`: b is the mean over *all* of a class and every instance is
+    scored; else over one real batch a class. A stored image that decodes into several has the sum of theirs. Losses are means
+    over the points, NaN where an instance was not visited.
     """
-    images, labels = images.to(device), labels.to(device)
+    device, compute = torch.device(device), Compute(torch.device(device))
+
+    def stream(purpose: str, index: int) -> torch.Generator:
+        return rng(f"scoring-{purpose}", index)
+
+    settings = settings.with_(stages=1)
     table, losses = RunningInfluence(len(dataset.train)), RunningInfluence(len(dataset.train))
-    synthetic = torch.zeros(len(images), dtype=torch.float64)
-    augmentation = augment.parse(settings.augmentation) if settings.augmentation else None
+    pictures = torch.zeros(len(images), dtype=torch.float64)
+    small = Synthetic(images, labels, settings.with_(initial="real"), dataset, method.unit_pixels, device)
     members = [dataset.train.members(c) for c in range(len(dataset.classes))]
-    where, net, at = points(nets, settings.outer), None, (-1, 0)
-    for point in track(where):
-        if point[0] != at[0]:
-            net, at = build(spec, rng("scoring-network", point[0]), device), (point[0], 0)
-        while at[1] < point[1]:
-            generator = rng("scoring-inner", point[0] * settings.outer + at[1])
-            train_on_synthetic(net, images, labels, settings, generator, augmentation)
-            at = (at[0], at[1] + 1)
-        freeze_norm_statistics(net, dataset, members, rng("scoring-norm", point[0] * settings.outer + point[1]), device)
-        names = {n for n, p in net.named_parameters() if method.discrepancy.uses(p)}
-        for c in range(len(dataset.classes)):
-            of_class = labels == c
-            small = capture(net, images[of_class], labels[of_class], names=names)
+    networks = method.networks(Around(settings.with_(iterations=nets * settings.outer), dataset, spec, stream, compute))
+    distance, at, where = method.distance(settings), 0, points(nets, settings.outer)
+    for number, t in track(where):
+        step = number * settings.outer + t
+        for between in range(at, step):
+            networks.ready(between, small)
+            networks.advance(between, small)
+        networks.ready(step, small)
+        freeze_norm_statistics(networks.net, dataset, members, stream("norm-batch", step), device)
+        bound = method.statistic.at(networks.net, networks.net, distance, settings, stream("frequencies", step), compute)
+        for c in range(len(members)):
             positions = members[c]
             if not whole:
-                order = torch.randperm(len(positions), generator=rng("scoring-batch", point[0] * len(dataset.classes) + c))
+                order = torch.randperm(len(positions), generator=stream("batch", number * len(members) + c))
                 positions = positions[order[: settings.real_batch]]
-            a, b = small.gradient(), _mean_gradient(net, dataset, positions, c, names, device)
-            direction = second_derivative(method.discrepancy, a, b)[1]
+            rows, leaves = small.leaves(c)
+            own = bound.measure(*(part.detach() for part in small.view(c, leaves)))
+            a, b = own.gradient(), _mean(bound, dataset, positions, c, device)
+            direction = second_derivative(distance, a, b)[1]
             for chunk in positions.split(settings.real_batch):
-                kept = _real(net, dataset, chunk, c, names, device)
-                table.add(chunk, *[explicit(kept, direction).cpu()] * 2)
+                kept = bound.measure(*_real(dataset, chunk, c, device))
+                table.add(chunk, *[kept.scores(direction).cpu()] * 2)
                 losses.add(chunk, *[kept.losses.cpu()] * 2)
-            mine = small.scores(first_derivative(method.discrepancy, a, b)[1])
-            synthetic[of_class.cpu()] += mine.cpu().double() / len(where)
-    return synthetic, table, losses.raw.masked_fill(losses.visits == 0, torch.nan)
+            mine = own.scores(first_derivative(distance, a, b)[1]).cpu().double()
+            pictures[rows.cpu()] += mine.view(-1, len(rows)).sum(0) / len(where)
+        networks.advance(step, small)
+        at = step + 1
+    return pictures, table, losses.raw.masked_fill(losses.visits == 0, torch.nan)
 
 
-def _mean_gradient(net, dataset: Dataset, positions: Tensor, label: int, names: set[str], device) -> dict[str, Tensor]:
+def _mean(bound: Bound, dataset: Dataset, positions: Tensor, label: int, device: torch.device) -> dict[str, Tensor]:
     """b of one class over `positions`, in chunks."""
     total: dict[str, Tensor] = {}
     for chunk in positions.split(256):
-        part = _real(net, dataset, chunk, label, names, device).gradient()
-        for name, value in part.items():
+        for name, value in bound.mean(*_real(dataset, chunk, label, device), None).items():
             total[name] = total.get(name, 0) + value * (len(chunk) / len(positions))
     return total
 
 
-def _real(net, dataset: Dataset, positions: Tensor, label: int, names: set[str], device):
-    x = dataset.pixels(dataset.train, positions, device)
-    return capture(net, x, torch.full((len(positions),), label, device=x.device), names=names)
+def _real(dataset: Dataset, positions: Tensor, label: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    return dataset.pixels(dataset.train, positions, device), torch.full((len(positions),), label, device=device)

@@ -1,4 +1,11 @@
-"""What is learned: pixels, and where they start."""
+"""What is learned: pixels, soft labels where a run asks for them, and the optimiser that moves them (Algorithm 1, line 10).
+
+    x = decode((u - mean) / std, factor)     u in [0, 1] (`unit_pixels`), or x = decode(u, factor) with u normalised
+    y = softmax(z)                           soft labels, z learned; else the class
+
+Images of an earlier stage (progressive distillation) stay as they are and take part. A learned learning rate eta = exp(l) has
+its place here too (`log_lr`): no method of gradient or distribution matching unrolls its network's training, so none has one.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +13,221 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from refluence.condense.settings import Settings
 from refluence.data.dataset import Dataset
+from refluence.data.formation import decode, repeat, tile
+from refluence.errors import InputError
+
+CERTAIN = 10.0  # the logit of an image's own class where soft labels start
 
 
 def initial_images(
-    dataset: Dataset, members: Sequence[Tensor], counts: Sequence[int], how: str, generator: torch.Generator
+    dataset: Dataset, members: Sequence[Tensor], counts: Sequence[int], how: str, generator: torch.Generator, factor: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Images `(M, C, H, W)` in normalised units and labels `(M,)`, class by class: Gaussian noise or random real images."""
+    """Images `(M, C, H, W)` in normalised units and labels `(M,)`, class by class: Gaussian noise or random real images.
+
+    `factor`: each image holds factor^2 reduced real ones. Where a class has too few, images are used again.
+    """
     labels = torch.cat([torch.full((n,), c) for c, n in enumerate(counts)])
     if how == "noise":
         return torch.randn((len(labels), *dataset.shape), generator=generator), labels
-    chosen = [m[torch.randperm(len(m), generator=generator)[:n]] for m, n in zip(members, counts, strict=True)]
-    return dataset.pixels(dataset.train, torch.cat(chosen)), labels
+    images = []
+    for m, n in zip(members, counts, strict=True):
+        order = m[torch.randperm(len(m), generator=generator)]
+        images.append(laid(dataset, order, n, factor))
+    return torch.cat(images), labels
+
+
+def laid(dataset: Dataset, order: Tensor, count: int, factor: int) -> Tensor:
+    """The first `count factor^2` positions of `order` (from its start again where it ends) as `(count, C, H, W)` images."""
+    wanted = count * factor**2
+    chosen = order.repeat(-(-wanted // len(order)))[:wanted]
+    return tile(dataset.pixels(dataset.train, chosen), factor)
+
+
+class Synthetic:
+    """The learned set and its optimiser. `pixels (M, C, H, W)`, `labels (M,)`, `stage (M,)`, `logits (M, K)` or None."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        settings: Settings,
+        dataset: Dataset,
+        unit_pixels: bool = False,
+        device: torch.device | str = "cpu",
+    ):
+        self.settings, self.unit, self.factor = settings, unit_pixels, settings.factor
+        self.mean = torch.tensor(dataset.mean, device=device).view(-1, 1, 1)
+        self.std = torch.tensor(dataset.std, device=device).view(-1, 1, 1)
+        self.labels = labels.to(device)
+        self.stage = stages_of(labels, settings.stages).to(device)
+        pixels = images.to(device)
+        if unit_pixels:  # noise starts around mid grey, as IDC's does: clamp(z/4 + 1/2)
+            grey = pixels / 4 + 0.5 if settings.initial == "noise" else pixels * self.std + self.mean
+            pixels = grey.clamp(0, 1)
+        self.pixels = pixels.clone().requires_grad_()
+        self.logits: Tensor | None = None
+        if settings.label_lr:
+            self.logits = (CERTAIN * one_hot(self.labels, len(dataset.classes)).to(pixels)).requires_grad_()
+        self.optimiser = self._optimiser()
+        self.now = 0  # the stage that is learned
+        self.lowest, self.waited, self.halved = float("inf"), 0, 0  # for `plateau`
+
+    @property
+    def learned(self) -> list[Tensor]:
+        """The leaves that a step moves."""
+        return [t for t in (self.pixels, self.logits) if t is not None]
+
+    @property
+    def images(self) -> Tensor:
+        """What is stored: normalised `(M, C, H, W)`, detached."""
+        return self._normalised(self.pixels.detach())
+
+    @property
+    def soft(self) -> Tensor | None:
+        """Soft labels `(M, K)`, detached, where they are learned."""
+        return None if self.logits is None else self.logits.detach().softmax(1)
+
+    def begin(self, stage: int) -> None:
+        """Learn the images of `stage`, with a new optimiser, beside the earlier ones."""
+        if stage != self.now:
+            self.now, self.optimiser = stage, self._optimiser()
+            self.lowest, self.waited, self.halved = float("inf"), 0, 0
+
+    def present(self, stage: int | None = None) -> Tensor:
+        """Which images `(M,)` take part up to a stage (default: the one that is learned)."""
+        return self.stage <= (self.now if stage is None else stage)
+
+    def leaves(self, label: int) -> tuple[Tensor, list[Tensor]]:
+        """Rows of a class that take part, and fresh leaves of what is learned of them: pixels, then logits."""
+        rows = ((self.labels == label) & self.present()).nonzero().flatten()
+        return rows, [t.detach()[rows].requires_grad_() for t in self.learned]
+
+    def view(self, label: int, leaves: list[Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Decoded images `(m, C, H, W)` and labels `(m,)` or `(m, K)` of a class's leaves, with their graph.
+
+        More than `synthetic_batch` decoded images: so many of them, drawn from `generator`.
+        """
+        x = decode(self._normalised(leaves[0]), self.factor)
+        y = torch.full((len(leaves[0]),), label, device=x.device) if len(leaves) == 1 else leaves[1].softmax(1)
+        y, most = repeat(y, self.factor), self.settings.synthetic_batch
+        if most and len(x) > most and generator is not None:
+            chosen = torch.randperm(len(x), generator=generator)[:most].to(x.device)
+            x, y = x[chosen], y[chosen]
+        return x, y
+
+    def training_set(self, stage: int | None = None) -> tuple[Tensor, Tensor]:
+        """Decoded images and labels that a network trains on, up to a stage (default: the one that is learned)."""
+        here = self.present(stage)
+        labels = self.labels if self.logits is None else self.logits.detach().softmax(1)
+        return decode(self.images[here], self.factor), repeat(labels[here], self.factor)
+
+    def zero(self) -> None:
+        """No gradient anywhere: what is not added to stays zero, so that momentum alone moves it."""
+        for leaf in self.learned:
+            leaf.grad = torch.zeros_like(leaf)
+
+    def add(self, rows: Tensor, gradients: list[Tensor]) -> None:
+        """Gradients of `rows`; those of images of an earlier stage are left out."""
+        mine = (self.stage[rows] == self.now).nonzero().flatten()
+        for leaf, gradient in zip(self.learned, gradients, strict=True):
+            assert leaf.grad is not None, "zero() comes first"
+            leaf.grad[rows[mine]] = gradient[mine].to(leaf)
+
+    def step(self) -> None:
+        """One step of the image optimiser."""
+        kept = (self.stage != self.now).nonzero().flatten()
+        before = [leaf.detach()[kept].clone() for leaf in self.learned] if len(kept) else []
+        self.optimiser.step()
+        with torch.no_grad():
+            for leaf, values in zip(self.learned, before, strict=False):
+                leaf[kept] = values  # weight decay and old momentum move nothing outside the stage
+
+    def watch(self, loss: float) -> None:
+        """Halve the learning rate where the loss has not been lower for more than `plateau` steps (threshold 1e-4, relative)."""
+        if not self.settings.plateau:
+            return
+        if loss < self.lowest * (1 - 1e-4):
+            self.lowest, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited > self.settings.plateau:
+            self.halved, self.waited = self.halved + 1, 0
+            self._rate(0.5)
+
+    def _rate(self, factor: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] *= factor
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Pixels back to [0, 1], where they are learned there."""
+        if self.unit:
+            self.pixels.clamp_(0, 1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything the next step depends on."""
+        learned = {"pixels": self.pixels.detach()} | ({} if self.logits is None else {"logits": self.logits.detach()})
+        watched = torch.tensor([self.lowest, self.waited, self.halved], dtype=torch.float64)
+        return {**learned, "now": torch.tensor(self.now), "watched": watched, **optimiser_state(self.optimiser)}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue where `state` was taken."""
+        self.begin(int(state["now"]))
+        self.pixels.copy_(state["pixels"])
+        if self.logits is not None:
+            self.logits.copy_(state["logits"])
+        restore_optimiser(self.optimiser, state)
+        self.lowest, self.waited, self.halved = float(state["watched"][0]), *(int(v) for v in state["watched"][1:])
+        self._rate(0.5**self.halved)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std if self.unit else pixels
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        s = self.settings
+        groups = [{"params": [self.pixels], "lr": s.image_lr}]
+        if self.logits is not None:
+            groups.append({"params": [self.logits], "lr": s.label_lr})
+        if s.image_optimiser == "adamw":
+            return torch.optim.AdamW(groups, lr=s.image_lr)
+        return torch.optim.SGD(groups, lr=s.image_lr, momentum=s.image_momentum)
+
+
+def stages_of(labels: Tensor, stages: int) -> Tensor:
+    """The stage `(M,)` in which each image is learned: those of a class in order, shared out evenly, the first ones first."""
+    found = torch.zeros_like(labels)
+    for label in labels.unique():
+        rows = (labels == label).nonzero().flatten()
+        if len(rows) < stages:
+            raise InputError(
+                f"stages is {stages}, but a class has {len(rows)} images: each stage learns at least one of each class"
+            )
+        found[rows] = torch.arange(len(rows), device=labels.device) * stages // len(rows)
+    return found
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimiser by "optimiser.NUMBER.NAME"."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    return {
+        f"optimiser.{i}.{name}": value
+        for i, p in enumerate(parameters)
+        for name, value in optimiser.state.get(p, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Tensor], prefix: str = "optimiser.") -> None:
+    """Take over what `optimiser_state` gave."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for key, value in state.items():
+        if key.startswith(prefix):
+            number, _, name = key.removeprefix(prefix).partition(".")
+            parameter = parameters[int(number)]
+            # a counter of steps stays where the optimiser keeps it
+            optimiser.state[parameter][name] = value.clone() if value.dim() == 0 else value.to(parameter, copy=True)

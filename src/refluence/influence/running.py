@@ -9,6 +9,7 @@ from torch import Tensor
 class RunningInfluence:
     """E over theta0 and sum over t as running means, keyed by the instance's position in the training split.
 
+    `log (n,)`: the logarithm of the weight that an instance had last, for weights that are carried over (0 at the start).
     Two means: the influence itself (for reports and files), and the influence standardised in its bag (for weights:
     raw influence changes its scale with theta and t, so that late steps would drown early ones; ours).
     """
@@ -16,6 +17,7 @@ class RunningInfluence:
     def __init__(self, n: int):
         self.raw = torch.zeros(n, dtype=torch.float64)
         self.standardised = torch.zeros(n, dtype=torch.float64)
+        self.log = torch.zeros(n, dtype=torch.float64)
         self.visits = torch.zeros(n, dtype=torch.int64)
 
     def add(self, positions: Tensor, raw: Tensor, standardised: Tensor) -> None:
@@ -27,7 +29,7 @@ class RunningInfluence:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors that restore this table bit for bit."""
-        return {"raw": self.raw, "standardised": self.standardised, "visits": self.visits}
+        return {"raw": self.raw, "standardised": self.standardised, "log": self.log, "visits": self.visits}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` gave."""

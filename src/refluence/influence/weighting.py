@@ -8,7 +8,7 @@ The default is Algorithm 1 of IWD (arXiv 2510.27253), w = softmax(I / tau) on a 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ KINDS: dict[str, str] = {
     "random": "control: random weights with the entropy of the influence weights",
     "flipped": "control: the influence weights with the opposite sign",
     "loss": "control: the per-instance loss in place of its influence",
+    "difficulty": "rival: easier instances weigh more, by the negative norm of each one's gradient (arXiv 2408.12483)",
 }
 SMALLEST_BAG = 5
 
@@ -53,8 +54,8 @@ class Weighting:
     (the orientation of KD-AIF's sigmoid). `bag`: the instances that compete: of one "class" in the batch, the "batch", or
     "all". `where`: weights "inside" the distance (IWD eq. 8) or "outside" (Algorithm 1, line 9). `standardise`: "std",
     "robust" (median, MAD), "scale" (root mean square, zero stays zero) or "none". `refresh`: new scores every so many
-    steps, running means between. `memory`: share of an instance's running mean in its score, in [0, 1). `terms`:
-    "explicit", "implicit" or "both" (IWD eq. 22); where S_inner = S both are the explicit one.
+    steps, running means between. `memory`: share of an instance's running mean in its score, in [0, 1). `carry`: the power to
+    which an instance's last weight enters the next one (mirror ascent), in [0, 1]. `terms`: "explicit", "implicit" or "both" (IWD eq. 22); where S_inner = S both are the explicit one.
     """
 
     kind: str = "uniform"
@@ -66,6 +67,7 @@ class Weighting:
     standardise: str = "std"
     refresh: int = 1
     memory: float = 0.0
+    carry: float = 0.0
     terms: str = "explicit"
     link: str = "softmax"
     keep: float = 0.5
@@ -89,6 +91,28 @@ class Weighting:
             raise InputError(f"refresh must be a whole number of steps, at least 1, got {self.refresh!r}")
         if not number(self.memory) or not 0 <= self.memory < 1:
             raise InputError(f"memory must be in [0, 1), got {self.memory!r}: 0 keeps only the newest scores")
+        if not number(self.carry) or not 0 <= self.carry <= 1:
+            raise InputError(f"carry must be in [0, 1], got {self.carry!r}: 0 forgets the weights of earlier steps")
+        if self.carry and (self.link != "softmax" or self.bag == "all"):
+            raise InputError(f"carry={self.carry} is for link=softmax and a bag in the batch, got {self.link}, bag={self.bag}")
+
+    @property
+    def scored(self) -> bool:
+        """Whether instances of a batch are measured to be weighted."""
+        return self.kind != "uniform"
+
+    def with_(self, **changes: Any) -> Weighting:
+        """A copy with some options changed."""
+        return replace(self, **changes)
+
+    def control(self, omega: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The weights of the kinds "shuffled" and "random" from the influence weights `(n,)`; those of the others as they are."""
+        if self.kind not in ("shuffled", "random"):
+            return omega
+        if generator is None:
+            what = "permutation is" if self.kind == "shuffled" else "scores are"
+            raise InputError(f"{self.kind} weights need a generator: the {what} drawn from it")
+        return (shuffle if self.kind == "shuffled" else random_weights)(omega, generator)
 
 
 def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
@@ -133,13 +157,7 @@ def weights(scores: Tensor, weighting: Weighting, generator: torch.Generator | N
         )
         return torch.ones_like(scores)
     sign = -weighting.sign if weighting.kind == "flipped" else weighting.sign
-    omega = _linked(scores, weighting, sign)
-    if weighting.kind not in ("shuffled", "random"):
-        return omega
-    if generator is None:
-        what = "permutation is" if weighting.kind == "shuffled" else "scores are"
-        raise InputError(f"{weighting.kind} weights need a generator: the {what} drawn from it")
-    return (shuffle if weighting.kind == "shuffled" else random_weights)(omega, generator)
+    return weighting.control(_linked(scores, weighting, sign), generator)
 
 
 def _linked(scores: Tensor, weighting: Weighting, sign: int) -> Tensor:

@@ -29,6 +29,7 @@ from torch import Tensor
 from refluence.errors import InputError
 
 DSA = "color_crop_cutout_flip_scale_rotate"
+ALWAYS = ("flip", "color", "cutout")  # in mode I, in this order around the one that is drawn
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate", "dc_grey")
 
 
@@ -45,7 +46,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The operations of a strategy. Mode `S` applies one of them per call, chosen uniformly; mode `M` all, in order."""
+    """The operations of a strategy. Mode `S` applies one of them per call, chosen uniformly; mode `M` all, in order.
+
+    Mode `I` is IDC's (snu-mllab/Efficient-Dataset-Condensation): flip and color where the strategy has them, then one of
+    crop, scale and rotate, then cutout where it has it.
+    """
 
     operations: tuple[str, ...]
     mode: str = "S"
@@ -59,6 +64,11 @@ class Augmentation:
         chosen = self.operations
         if self.mode == "S" and len(chosen) > 1:
             chosen = (chosen[int(torch.randint(len(chosen), (), generator=generator))],)
+        if self.mode == "I":
+            one = [name for name in chosen if name not in ALWAYS]
+            drawn = [one[int(torch.randint(len(one), (), generator=generator))]] if one else []
+            first, last = ([name for name in part if name in chosen] for part in (ALWAYS[:2], ALWAYS[2:]))
+            chosen = (*first, *drawn, *last)
         n = 1 if batch is None else batch
         return Draw(tuple(size), tuple((name, _parameters(name, generator, size, n)) for name in chosen))
 
@@ -78,8 +88,8 @@ def parse(strategy: str, mode: str = "S") -> Augmentation:
 
     Raises `InputError` for an operation or a mode that does not exist, and repeats the strategy.
     """
-    if mode not in ("S", "M"):
-        raise InputError(f"unknown augmentation mode '{mode}': choose S (one operation per call) or M (all of them)")
+    if mode not in ("S", "M", "I"):
+        raise InputError(f"unknown augmentation mode '{mode}': choose S (one operation per call), M (all) or I (IDC's)")
     names = () if strategy == "none" else ("dc_grey",) if strategy == "dc_grey" else tuple(strategy.split("_"))
     for name in names:
         if name not in OPERATIONS:

@@ -40,10 +40,11 @@ def characteristic(features: Tensor, t: Tensor) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Characteristic:
-    """The distance of two characteristic functions {"real", "imag"} `(T,)`: `alpha` amplitude and `beta` phase."""
+    """`scale` times the distance of two characteristic functions {"real", "imag"} `(T,)`: `alpha` amplitude, `beta` phase."""
 
     alpha: float = 0.5
     beta: float = 0.5
+    scale: float = 1.0
     name: str = "characteristic"
 
     def uses(self, tensor: Tensor) -> bool:
@@ -54,7 +55,7 @@ class Characteristic:
         """D(a, b), a scalar."""
         a, b = _pair(a), _pair(b)
         amplitude, phase = self._parts(a, b, a.norm(dim=0), b.norm(dim=0))
-        return (self.alpha * amplitude + self.beta * phase.clamp(min=FLOOR)).sqrt().mean()
+        return self.scale * (self.alpha * amplitude + self.beta * phase.clamp(min=FLOOR)).sqrt().mean()
 
     def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
         """grad_2 D in closed form."""
@@ -64,7 +65,7 @@ class Characteristic:
         root = (self.alpha * amplitude + self.beta * phase.clamp(min=FLOOR)).sqrt()
         unit = torch.where(R > 0, b / R, 0.0)
         moving = torch.where(phase >= FLOOR, r * unit - a, 0.0)
-        gradient = (self.alpha * (R - r) * unit + self.beta * moving) / (root * len(root))
+        gradient = self.scale * (self.alpha * (R - r) * unit + self.beta * moving) / (root * len(root))
         return {"real": gradient[0], "imag": gradient[1]}
 
     @staticmethod

@@ -132,6 +132,15 @@ class L1:
         return {name: (b[name] - t).sign() if self.uses(t) else torch.zeros_like(t) for name, t in a.items()}
 
 
+BY_NAME: dict[str, Discrepancy] = {  # those that a setting can name
+    "row-cosine": RowCosine(),
+    "flat-cosine": FlatCosine(),
+    "squared": Squared(),
+    "squared-conv": Squared(least=4),
+    "l1-conv": L1(least=4),
+}
+
+
 def first_derivative(discrepancy: Discrepancy | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
     """D(a, b) and its gradient with respect to `a` (IWD eq. 9), both detached. D may be any function of (a, b)."""
     value = _function(discrepancy)

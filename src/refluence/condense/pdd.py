@@ -1,0 +1,34 @@
+"""PDD: progressive dataset distillation (Chen et al. 2024, arXiv 2310.06982, alg. 1), here with IDC as its base.
+
+    stage i = 1 ... P:  theta_0 first trains on S_1, on S_1 + S_2, ... (200 epochs each), then
+                        min_{S_i} of the base's objective with S_1 + ... + S_i in the place of S, S_1 ... S_{i-1} fixed
+
+P = 5 stages (as many as there are images per class, if fewer), the base's number of steps in each. Any other base: its own arm
+with the same setting, such as `dm:stages=5`. Evaluated stage after stage by the protocol `pdd`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from refluence.condense import idc
+from refluence.condense.base import Settings
+
+STAGES = 5
+
+
+def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
+    """IDC's numbers for the images of a stage; at size `cpu` (ours) 200 sweeps in all and 5 epochs on an earlier stage."""
+    stages = min(STAGES, ipc)
+    base = idc.settings(max(1, ipc // stages), size, shape)
+    chosen = base.with_(ipc=ipc, stages=stages)
+    return chosen.with_(iterations=stages * base.iterations) if size == "paper" else chosen.with_(stage_epochs=5)
+
+
+METHOD = replace(
+    idc.METHOD,
+    name="pdd",
+    summary="idc in stages: a few images at a time, beside those learned before",
+    source="arXiv 2310.06982",
+    settings=settings,
+)

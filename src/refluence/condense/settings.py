@@ -1,0 +1,116 @@
+"""Every number of a distillation run. None of them is hidden in the loop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from refluence.errors import InputError
+from refluence.matching import augment
+from refluence.matching.discrepancies import BY_NAME
+
+CHOICES = {
+    "initial": ("noise", "real", "cluster"),
+    "image_optimiser": ("sgd", "adamw"),
+    "allocation": ("equal", "proportional"),
+    "distance": ("", *BY_NAME),
+}
+AT_LEAST = {
+    "ipc": 1,
+    "iterations": 1,
+    "outer": 1,
+    "inner": 0,
+    "real_batch": 1,
+    "net_batch": 1,
+    "factor": 1,
+    "synthetic_batch": 0,
+    "stages": 1,
+    "stage_epochs": 1,
+    "pool": 1,
+    "pool_every": 1,
+    "pretrain": 0,
+    "cluster_every": 0,
+    "candidates": 0,
+    "frequencies": 1,
+    "plateau": 0,
+}
+FLAGS = ("ipc", "iterations", "real_batch")  # those that are flags of the command line too
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of one run; a method's page says which of them it reads.
+
+    Units: `image_lr` is that of the pixels as the method keeps them (normalised, or in [0, 1]); one *iteration* is an image
+    step for every class. `inner`: epochs on S, or SGD steps on D, between two iterations, as the method's networks have it.
+    """
+
+    ipc: int
+    iterations: int  # image steps in all (of every stage)
+    outer: int  # image steps per network initialisation
+    inner: int
+    real_batch: int = 256  # real images per class
+    image_lr: float = 0.1
+    image_momentum: float = 0.5
+    image_optimiser: str = "sgd"
+    net_lr: float = 0.01
+    net_batch: int = 256
+    net_momentum: float = 0.0
+    net_weight_decay: float = 0.0
+    cutmix: float = 0.0  # probability of CutMix in training on D
+    pretrain: int = 0  # SGD steps on D before a network is used
+    initial: str = "noise"  # or "real": random training images; "cluster": those nearest to k-means centres
+    augmentation: str = ""  # "" or a Siamese strategy such as color_crop_cutout_flip_scale_rotate
+    augmentation_mode: str = "S"  # S: one operation a call, M: all, I: IDC's
+    net_augmentation: str = "same"  # of networks that are trained: as in matching, "" (none), or a strategy
+    allocation: str = "equal"  # or "proportional": images per class by class size
+    factor: int = 1  # multi-formation: factor^2 images in the room of one
+    synthetic_batch: int = 0  # at most so many decoded images of a class in a match (0: all)
+    distance: str = ""  # "" is the method's own
+    stages: int = 1  # progressive distillation: images are learned in so many groups, one after the other
+    stage_epochs: int = 200  # a network's training on each earlier stage before it is used
+    pool: int = 20  # networks kept, where a method keeps several
+    pool_every: int = 30  # image steps between two new networks of a pool
+    calibration: float = 0.0  # weight of the cross-entropy of the synthetic images themselves
+    cluster_every: int = 0  # image steps between two clusterings of the real images (0: random batches)
+    candidates: int = 0  # real images of a class that are clustered (0: all)
+    plateau: int = 0  # image steps without a lower loss after which the image learning rate is halved (0: never)
+    frequencies: int = 4096  # of a characteristic function
+    label_lr: float = 0.0  # learning rate of soft labels (0: hard labels)
+    sdc: float = 0.0  # weight of the norm of the synthetic gradient: sample-difficulty correction
+
+    def __post_init__(self):
+        for name, least in AT_LEAST.items():
+            if getattr(self, name) < least:
+                label = f"--{name.replace('_', '-')}" if name in FLAGS else name
+                raise InputError(f"{label} is {getattr(self, name)}: it must be at least {least}")
+        for name in ("image_lr", "net_lr"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number above 0")
+        for name in ("calibration", "label_lr", "sdc", "net_weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number, 0 (none) or more")
+        for name in ("image_momentum", "net_momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be 0 (none) or more, and below 1")
+        if not 0 <= self.cutmix <= 1:
+            raise InputError(f"cutmix is {self.cutmix}: it is a probability, from 0 (never) to 1")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                label = "--allocation" if name == "allocation" else name
+                raise InputError(f"{label} is '{getattr(self, name)}': choose {' or '.join(a for a in allowed if a)}")
+        if self.stages > self.ipc:
+            raise InputError(
+                f"stages is {self.stages}, more than the {self.ipc} images per class: each stage learns at least one"
+            )
+        for strategy in (self.augmentation, self.strategy):
+            augment.parse(strategy or "none", self.augmentation_mode)
+
+    @property
+    def strategy(self) -> str:
+        """The augmentation of networks in training."""
+        return self.augmentation if self.net_augmentation == "same" else self.net_augmentation
+
+    def with_(self, **changes) -> Settings:
+        """A copy with some numbers changed."""
+        return replace(self, **changes)
