@@ -7,8 +7,8 @@ import torch
 from literal_dc import matching_loss, outer_step
 
 from condense_fixtures import tiny_dataset
-from refluence.condense.dc import METHOD, loops
 from refluence.condense.compute import Compute
+from refluence.condense.dc import METHOD, loops
 from refluence.condense.instances import ClassBatch, RealSide
 from refluence.condense.loop import Distillation, freeze_norm_statistics
 from refluence.data.dataset import Dataset

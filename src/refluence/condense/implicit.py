@@ -73,7 +73,7 @@ class Implicit:
 def total(
     net: nn.Module, pairs: Sequence[tuple[Statistic, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]], distance: Discrepancy
 ) -> Parameters:
-    """q = sum_c J_syn^T grad_1 D + J_real^T grad_2 D (eq. 22), each statistic its own (as `influence.match`, for one shared)."""
+    """q = sum_c J_syn^T grad_1 D + J_real^T grad_2 D (eq. 22); `influence.match` does the same for one shared statistic."""
     q = zeros(parameters_of(net))
     for statistic, synthetic, real in pairs:
         a, b = statistic.mean(net, [synthetic]), statistic.mean(net, [real])

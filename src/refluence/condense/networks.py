@@ -1,9 +1,9 @@
 """Where theta_t comes from: the network of each image step, and what trains it in between (S_inner of IWD eq. 6).
 
-    OnSynthetic    a new network every `outer` steps, trained on S between them; `outer` = 1 is a fresh one each time   DC, DSA, DM
-    OnReal         the same, trained on D (momentum is kept), after `pretrain` steps on D                               IDC, DREAM
-    Pool           one of up to `pool` networks at random; a new one every `pool_every` steps; one trained a step       IDM
-    Interpolated   between the first and the last weights of one of `pool` networks trained on D beforehand             NCFM
+    OnSynthetic    a new network every `outer` steps, trained on S between them; `outer` = 1: a fresh one each time    DC, DSA, DM
+    OnReal         the same, trained on D (momentum is kept), after `pretrain` steps on D                              IDC, DREAM
+    Pool           one of up to `pool` networks at random; a new one every `pool_every` steps; two trained a step      IDM
+    Interpolated   between the first and the last weights of one of `pool` networks trained on D beforehand            NCFM
 
 In a progressive run (stages > 1) a new network first trains on the earlier stages' images, in order (PDD).
 """
@@ -80,6 +80,7 @@ class Networks(ABC):
 
     def advance(self, step: int, synthetic: Synthetic) -> None:
         """Train what is trained after image step `step`."""
+        return  # nothing, unless a subclass does
 
     def state(self) -> dict[str, Tensor]:
         """Everything the next step depends on."""

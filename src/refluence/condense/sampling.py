@@ -61,7 +61,7 @@ def nearest(
     generator: torch.Generator,
     device: torch.device | str,
 ) -> Tensor:
-    """Positions `(count,)` of the members nearest to `count` k-means centres, each once; `candidates` bounds how many compete."""
+    """Positions `(count,)` of the members nearest to k-means centres, each once; `candidates` bounds how many compete."""
     order = members[torch.randperm(len(members), generator=generator)]
     if settings.candidates:
         order = order[: max(settings.candidates, count)]
@@ -74,7 +74,7 @@ def nearest(
 
 
 def representatives(features: Tensor, count: int, seed: int) -> Tensor:
-    """Rows `(count,)` of `features (N, F)`, the nearest to each k-means centre that is not taken yet, in the order of centres."""
+    """Rows `(count,)` of `features (N, F)`: the nearest to each k-means centre that is not taken yet, centre by centre."""
     found = KMeans(count, n_init=1, max_iter=ROUNDS, init="k-means++", random_state=seed).fit(features.numpy())
     distance = torch.cdist(torch.from_numpy(found.cluster_centers_).to(features), features)
     chosen: list[int] = []

@@ -147,7 +147,7 @@ class Synthetic:
                 leaf[kept] = values  # weight decay and old momentum move nothing outside the stage
 
     def watch(self, loss: float) -> None:
-        """Halve the learning rate where the loss has not been lower for more than `plateau` steps (threshold 1e-4, relative)."""
+        """Halve the learning rate when the loss was not lower (by 1e-4 of it) for more than `plateau` steps."""
         if not self.settings.plateau:
             return
         if loss < self.lowest * (1 - 1e-4):

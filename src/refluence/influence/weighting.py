@@ -54,8 +54,9 @@ class Weighting:
     (the orientation of KD-AIF's sigmoid). `bag`: the instances that compete: of one "class" in the batch, the "batch", or
     "all". `where`: weights "inside" the distance (IWD eq. 8) or "outside" (Algorithm 1, line 9). `standardise`: "std",
     "robust" (median, MAD), "scale" (root mean square, zero stays zero) or "none". `refresh`: new scores every so many
-    steps, running means between. `memory`: share of an instance's running mean in its score, in [0, 1). `carry`: the power to
-    which an instance's last weight enters the next one (mirror ascent), in [0, 1]. `terms`: "explicit", "implicit" or "both" (IWD eq. 22); where S_inner = S both are the explicit one.
+    steps, running means between. `memory`: share of an instance's running mean in its score, in [0, 1). `carry`: the power
+    to which an instance's last weight enters the next one (mirror ascent), in [0, 1]. `terms`: "explicit", "implicit" or
+    "both" (IWD eq. 22); where S_inner = S both are the explicit one.
     """
 
     kind: str = "uniform"
@@ -106,7 +107,7 @@ class Weighting:
         return replace(self, **changes)
 
     def control(self, omega: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The weights of the kinds "shuffled" and "random" from the influence weights `(n,)`; those of the others as they are."""
+        """The weights of the kinds "shuffled" and "random" from the influence weights `(n,)`; of the others as they are."""
         if self.kind not in ("shuffled", "random"):
             return omega
         if generator is None:
