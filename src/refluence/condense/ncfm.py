@@ -5,9 +5,9 @@
 a(t) and b(t) are the empirical characteristic functions of unit features at 4096 Gaussian frequencies, fresh for every class
 and step (their min-max over frequencies is off in the shipped configurations). theta lies between the first and the last
 weights of one of 20 networks trained on D for 60 epochs; the cross-entropy is that of its last weights. AdamW .01, halved when
-the loss has not fallen for 500 steps; 20,000 steps, one for each class; real batch 1024; factor 2; pixels in [0, 1]. Their code takes
-the step of the cross-entropy after that of the matching; here one step takes their sum. The 60 epochs are 11,700 steps of 256
-(CIFAR's size); SGD .01, momentum .9, decay .01 as the configuration says.
+the loss has not fallen for 500 steps; 20,000 steps, one for each class; real batch 1024; factor 2; pixels in [0, 1]. Their
+code takes the step of the cross-entropy after that of the matching; here one step takes their sum. The 60 epochs are 11,700
+steps of 256 (CIFAR's size); SGD .01, momentum .9, decay .01 as the configuration says.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Where theta_t comes from: the network of each image step, and what trains it in between (S_inner of IWD eq. 6).
 
-    OnSynthetic    a new network every `outer` steps, trained on S between them; `outer` = 1: a fresh one each time    DC, DSA, DM
-    OnReal         the same, trained on D (momentum is kept), after `pretrain` steps on D                              IDC, DREAM
-    Pool           one of up to `pool` networks at random; a new one every `pool_every` steps; two trained a step      IDM
-    Interpolated   between the first and the last weights of one of `pool` networks trained on D beforehand            NCFM
+    OnSynthetic    a new network every `outer` steps, trained on S between them; `outer` = 1: always fresh    DC, DSA, DM
+    OnReal         the same, trained on D (momentum is kept), after `pretrain` steps on D                     IDC, DREAM
+    Pool           one of up to `pool` networks at random; a new one every `pool_every` steps; two trained    IDM
+    Interpolated   between the first and the last weights of one of `pool` networks trained on D beforehand   NCFM
 
 In a progressive run (stages > 1) a new network first trains on the earlier stages' images, in order (PDD).
 """

@@ -60,8 +60,7 @@ class Synthetic:
         device: torch.device | str = "cpu",
     ):
         self.settings, self.unit, self.factor = settings, unit_pixels, settings.factor
-        self.mean = torch.tensor(dataset.mean, device=device).view(-1, 1, 1)
-        self.std = torch.tensor(dataset.std, device=device).view(-1, 1, 1)
+        self.mean, self.std = (images.new_tensor(v).view(-1, 1, 1).to(device) for v in (dataset.mean, dataset.std))
         self.labels = labels.to(device)
         self.stage = stages_of(labels, settings.stages).to(device)
         pixels = images.to(device)

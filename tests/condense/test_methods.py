@@ -1,0 +1,296 @@
+"""Every method against its published equation in float64, and every weight kind on every method."""
+
+import pytest
+import torch
+
+import literal_methods as literal
+from condense_fixtures import tiny_dataset
+from method_fixtures import METHODS, SMALL, in_float64, run, small, start, wide
+from refluence.condense.instances import RealSide
+from refluence.errors import InputError
+from refluence.influence.distillation import RunningInfluence
+from refluence.influence.weighting import KINDS, Weighting
+from refluence.matching import augment
+from refluence.run.seeds import streams
+
+IDC_LIKE = ("idc", "idc1", "dream", "pdd")
+GRADIENT = (*IDC_LIKE, "dc", "dsa")
+
+
+def literal_loss(name: str, work, c: int, draw, leaf: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """The objective of one class, from its page alone. `leaf`: the images as the method keeps them."""
+    data, s, net = work.dataset, work.settings, work.net
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (data.mean, data.std))
+    x = (leaf - mean) / std if name in (*IDC_LIKE, "ncfm") else leaf
+    x = literal.enlarged(x, 2) if s.factor == 2 else x
+    real = data.pixels(data.train, data.train.members(c))
+    if draw is not None:
+        x, real = (work.augmentation.apply(draw, side) for side in (x, real))
+    if name in ("dc", "dsa"):
+        return literal.row_cosine(net, x, real, c)
+    if name in IDC_LIKE:
+        return literal.squared_convolutions(net, x, real, c)
+    if name == "dm":
+        return literal.mean_embedding(net, x, real, c)
+    if name == "idm":
+        return literal.mean_embedding(net, x, real, c) + 50 * work.networks.accuracy * literal.cross_entropy(net, x, c)
+    return literal.characteristic(net, x, real, t) + literal.cross_entropy(work.networks.final, x, c)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_step_image_gradient_is_that_of_the_published_equation(name, monkeypatch):
+    """Real batches larger than the classes: both sides see the same instances. Stage 1 for pdd: earlier images take part."""
+    in_float64(monkeypatch)
+    work = start(name, data=wide(), iterations=6, cluster_every=0)
+    step = 0
+    while (name == "pdd" and work.synthetic.now < 1) or (name == "idm" and not work.networks.accuracy):
+        next(work.steps())
+        step = work.step
+        work.synthetic.begin(min(1, step // 2) if name == "pdd" else 0)
+        work.networks.ready(step, work.synthetic)
+    if step == 0:
+        work.networks.ready(0, work.synthetic)
+    draws, frequencies = work.rng("siamese", work.step), work.rng("frequencies", work.step)
+    for c, match in enumerate(work.real.match(work.net, work._class_batches(), work.step, torch.Generator())):
+        rows, (leaf, *_) = work.synthetic.leaves(c)
+        draw = work.augmentation.draw(draws, (8, 8)) if work.augmentation is not None else None
+        t = torch.randn(7, 4 * 2 * 2, generator=frequencies).double() if name == "ncfm" else None
+        loss = literal_loss(name, work, c, draw, leaf, t)
+        (expected,) = torch.autograd.grad(loss, leaf)
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(match.image_gradient(), expected, rtol=1e-8, atol=1e-12 * float(expected.abs().max()))
+        assert torch.equal(rows, match.batch.rows)
+        if name == "pdd":
+            assert len(rows) == 2, "the image of the first stage takes part"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if Weighting(kind).scored])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_weight_kind_runs_on_every_method(name, kind):
+    work = run(name, Weighting(kind, tau=0.5), iterations=3)
+    plain = run(name, iterations=3)
+    assert work.images.isfinite().all()
+    assert not torch.equal(work.images, plain.images)
+    assert all(0 < event.ess < 1 for event in work.events)
+
+
+@pytest.mark.parametrize("kind", ["influence", "difficulty"])
+@pytest.mark.parametrize("name", METHODS)
+def test_uniform_weights_give_the_base_method_back(name, kind):
+    plain, weighted = run(name, iterations=4), run(name, Weighting(kind, tau=float("inf")), iterations=4)
+    scale = float((plain.images - start(name, iterations=4).images).abs().max())
+    assert scale > 1e-4
+    torch.testing.assert_close(weighted.images, plain.images, rtol=0, atol=2e-2 * scale)
+    assert [event.ess for event in weighted.events] == [1.0] * 4
+
+
+@pytest.mark.parametrize("where", ["inside", "outside"])
+@pytest.mark.parametrize("name", METHODS)
+def test_uniform_weights_give_the_gradient_of_the_base_method(name, where, monkeypatch):
+    """In float64. Outside, the squared distance has the gradient of the inside form (its spread does not depend on S)."""
+    in_float64(monkeypatch)
+    found = []
+    for weighting in (Weighting(), Weighting("influence", tau=float("inf"), where=where)):
+        work = start(name, weighting, wide())
+        work.networks.ready(0, work.synthetic)
+        work.batches.refresh(work.net, 0, True, work.rng("clusters", 0), work.device)
+        matches = work.real.match(work.net, work._class_batches(), 0, torch.Generator())
+        found.append([match.image_gradient() for match in matches])
+    same = where == "inside" or name in (*IDC_LIKE, "dm", "idm")
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, rtol=1e-8, atol=1e-10 * float(a.abs().max())) is same
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_influence_is_the_derivative_of_the_objective_by_each_weight(name, monkeypatch):
+    """Central differences of D(a, sum_j w_j phi_j) at uniform w (IWD eq. 8), float64, 1e-6 relative."""
+    in_float64(monkeypatch)
+    work = start(name, Weighting("influence"), wide())
+    work.networks.ready(0, work.synthetic)
+    work.batches.refresh(work.net, 0, True, work.rng("clusters", 0), work.device)
+    h = 1e-5
+    for match in work.real.match(work.net, work._class_batches(), 0, torch.Generator()):
+        batch, n = match.batch, len(match.batch.y)
+        for j in range(n):
+            ends = []
+            for sign in (1, -1):
+                omega = torch.ones(n, dtype=torch.float64)
+                omega[j] += sign * h * n  # omega = n w
+                b = batch.bound.measure(batch.x, batch.y).gradient(omega)
+                ends.append(float(work.distance.value({k: v.detach() for k, v in batch.a.items()}, b)))
+            expected = torch.tensor((ends[0] - ends[1]) / (2 * h), dtype=torch.float64)
+            torch.testing.assert_close(match.terms.explicit[j], expected, rtol=1e-6, atol=1e-7 * float(ends[0] + 1))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "influence"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stopped_run_resumes_to_the_same_bits(name, kind):
+    weighting = Weighting(kind, carry=0.5 if kind == "influence" else 0.0)
+    whole = run(name, weighting)
+    part = start(name, weighting)
+    for _ in zip(range(4), part.steps(), strict=False):
+        pass
+    state = {k: v.clone() for k, v in part.state().items()}
+    resumed = start(name, weighting)
+    resumed.restore(state)
+    list(resumed.steps())
+    assert torch.equal(resumed.images, whole.images)
+    assert torch.equal(resumed.table.raw, whole.table.raw)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_published_numbers_start_and_step(name):
+    """Size `paper` on a tiny set: its real batch, networks and loops, shortened in time alone."""
+    method, _ = small(name)
+    settings = method.settings(10, "paper", (3, 32, 32))
+    assert settings.iterations >= 10_000
+    work = run(
+        name,
+        Weighting("influence"),
+        tiny_dataset((40, 40)),
+        **{f: getattr(settings, f) for f in settings.__dataclass_fields__ if f not in ("iterations", "pretrain", "ipc")}
+        | {"iterations": 1, "pretrain": 2, "ipc": 5, "inner": min(settings.inner, 2)},
+    )
+    assert work.images.isfinite().all()
+
+
+def test_one_image_step_a_class_moves_all_images_by_momentum():
+    """IDC's optimiser, literally, with gradients that are given."""
+    work = start("idc1", iterations=2, outer=5, inner=1)
+    before, given = work.synthetic.pixels.detach().clone(), []
+    real_match = RealSide.match
+
+    def noted(self, *words):
+        for match in real_match(self, *words):
+            rows, gradient = match.batch.rows, match.image_gradient().detach()
+            given.append((rows, gradient))
+            match.gradients = lambda gradient=gradient: [gradient]
+            yield match
+
+    RealSide.match = noted
+    try:
+        list(work.steps())
+    finally:
+        RealSide.match = real_match
+    queue = iter(given)
+
+    def gradient_of(c, pixels):
+        rows, gradient = next(queue)
+        whole = torch.zeros_like(pixels)
+        whole[rows] = gradient
+        return whole
+
+    expected = literal.sgd_class_by_class(before, gradient_of, 2, work.settings.image_lr, 0.5, 2)
+    torch.testing.assert_close(work.synthetic.pixels.detach(), expected.clamp(0, 1), rtol=1e-5, atol=1e-7)
+
+
+def test_progressive_stages_leave_earlier_images_as_they_were():
+    work = start("pdd", iterations=9)
+    seen = {}
+    for event in work.steps():
+        for stage in range(work.synthetic.now):
+            rows = work.synthetic.stage == stage
+            values = work.synthetic.pixels.detach()[rows]
+            assert torch.equal(values, seen.setdefault((stage, work.synthetic.now), values.clone())), event.step
+    assert work.synthetic.now == 2
+    assert work.synthetic.stage.tolist() == [0, 1, 2] * 2
+    assert sorted(seen) == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_any_base_can_be_progressive():
+    work = run("dm", stages=2, iterations=4)
+    assert work.synthetic.stage.tolist() == [0, 0, 1] * 2
+    with pytest.raises(InputError, match="stages is 4"):
+        small("dm", stages=4)
+
+
+def test_the_implicit_term_needs_networks_that_train_on_real_data():
+    for name in ("dc", "dsa", "dm"):
+        with pytest.raises(InputError, match=f"zero for {name}"):
+            start(name, Weighting("influence", terms="implicit"))
+    work = run("idc", Weighting("influence", terms="both"), iterations=2)
+    for event in work.events:
+        assert len(event.implicit_by_class) == len(event.spread_by_class) == 2
+        assert min(event.implicit_by_class) > 0
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_soft_labels_are_learned_through_the_gradient(name):
+    work = run(name, label_lr=0.5, iterations=3)
+    soft = work.synthetic.soft
+    assert soft.shape == (len(work.labels), 2)
+    assert soft.argmax(1).tolist() == work.labels.tolist()
+    assert not torch.equal(soft, start(name, label_lr=0.5).synthetic.soft)
+    assert start(name).synthetic.soft is None
+
+
+def test_sample_difficulty_correction_adds_the_norm_of_the_synthetic_gradient(monkeypatch):
+    in_float64(monkeypatch)
+    gradients = {}
+    for weight in (0.0, 0.3):
+        work = start("dc", data=wide(), sdc=weight)
+        work.networks.ready(0, work.synthetic)
+        gradients[weight] = [m.image_gradient() for m in work.real.match(work.net, work._class_batches(), 0, torch.Generator())]
+    for c in range(2):
+        _, (leaf,) = work.synthetic.leaves(c)
+        parts = [g for g in literal.gradients(work.net, leaf, c, True) if g.dim() > 1]
+        (more,) = torch.autograd.grad(torch.cat([g.flatten() for g in parts]).norm(), leaf)
+        torch.testing.assert_close(gradients[0.3][c] - gradients[0.0][c], 0.3 * more, rtol=1e-8, atol=1e-12)
+
+
+def test_mirror_ascent_multiplies_the_weights_an_instance_had():
+    """carry = 1 with scores that stay: omega after k visits is the softmax of k times the score."""
+    work = start("dc", Weighting("influence", carry=1.0), data=tiny_dataset((9, 8)))
+    work.networks.ready(0, work.synthetic)
+    table = RunningInfluence(17)
+    side = RealSide(work.method, Weighting("influence", carry=1.0), table, settings=work.settings)
+    for visit in range(1, 4):
+        for match in side.match(work.net, work._class_batches(), 0, streams(0)("x", 0)):
+            scores = match.terms.scores.double()
+            s = (scores - scores.mean()) / scores.std(correction=0)
+            expected = len(s) * torch.softmax(visit * s, 0)
+            torch.testing.assert_close(match.omega.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_difficulty_rival_stresses_small_gradients():
+    work = start("dc", Weighting("difficulty"))
+    work.networks.ready(0, work.synthetic)
+    for match in work.real.match(work.net, work._class_batches(), 0, torch.Generator()):
+        batch, norms = match.batch, []
+        for x, y in zip(batch.x, batch.y, strict=True):
+            parts = [g.flatten() for g in literal.gradients(work.net, x[None], int(y), False) if g.dim() > 1]
+            norms.append(float(torch.cat(parts).norm()))
+        order = torch.tensor(norms).argsort()
+        assert torch.equal(match.omega.argsort(descending=True), order)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "always"), [("flip_color_crop_scale_cutout", {"flip", "color", "cutout"}), ("crop_scale", set())]
+)
+def test_idc_augmentation_applies_some_always_and_one_of_the_rest(strategy, always):
+    parsed = augment.parse(strategy, "I")
+    seen = set()
+    for seed in range(20):
+        names = [name for name, _ in parsed.draw(torch.Generator().manual_seed(seed), (8, 8)).steps]
+        assert always <= set(names)
+        assert len(set(names) - always) == 1
+        seen |= set(names)
+        if always:
+            assert names[:2] == ["flip", "color"]
+            assert names[-1] == "cutout"
+    assert seen == set(strategy.split("_"))
+
+
+def test_settings_of_the_pages_follow_the_published_tables():
+    from refluence.condense import dm, dream, idc, idc1, idm, pdd
+
+    assert dm.settings(10, "paper").image_lr == 1
+    assert dm.settings(100, "paper").image_lr == 10
+    assert idc.settings(1, "paper").image_lr == pytest.approx(5e-4)
+    assert idc.settings(10, "paper", (1, 28, 28)).distance == "l1-conv"
+    assert (idc.settings(10, "paper", (3, 224, 224)).factor, idc1.settings(10, "paper").factor) == (3, 1)
+    assert dream.settings(10, "paper").cluster_every == 10
+    assert (pdd.settings(10, "paper").stages, pdd.settings(3, "paper").stages) == (5, 3)
+    assert pdd.settings(10, "paper").image_lr == idc.settings(2, "paper").image_lr
+    assert (idm.settings(1, "paper").real_batch, idm.settings(50, "paper").calibration) == (5000, 10)
+    assert SMALL["iterations"] < dm.settings(10, "cpu").iterations
