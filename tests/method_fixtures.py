@@ -17,6 +17,7 @@ from refluence.models import ModelSpec, build
 from refluence.run.seeds import streams
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 2, width=4)
+UNIFORM = Weighting()
 METHODS = sorted(name for name, method in methods().items() if isinstance(method, Method))
 SMALL = {"iterations": 6, "real_batch": 9, "inner": 2, "pretrain": 3, "stage_epochs": 1, "frequencies": 7, "net_batch": 8}
 
@@ -42,14 +43,14 @@ def small(name: str, **changes):
     return method, settings.with_(**{"outer": min(3, settings.outer), **SMALL, **changes})
 
 
-def run(name: str, weighting: Weighting = Weighting(), data: Dataset | None = None, spec: ModelSpec = SPEC, **changes):
+def run(name: str, weighting: Weighting = UNIFORM, data: Dataset | None = None, spec: ModelSpec = SPEC, **changes):
     """A distillation that was run to its end, with its `events`."""
     work = start(name, weighting, data, spec, **changes)
     work.events = list(work.steps())
     return work
 
 
-def start(name: str, weighting: Weighting = Weighting(), data: Dataset | None = None, spec: ModelSpec = SPEC, **changes):
+def start(name: str, weighting: Weighting = UNIFORM, data: Dataset | None = None, spec: ModelSpec = SPEC, **changes):
     method, settings = small(name, **changes)
     data = data or tiny_dataset((23, 14))
     return Distillation(method, settings, weighting, data, replace(spec, classes=len(data.classes)), streams(0))
