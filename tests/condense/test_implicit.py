@@ -66,7 +66,7 @@ def test_scores_are_those_of_a_dense_inverse(monkeypatch):
     net, parameters = work.net, dict(work.net.named_parameters())
     sizes = [p.numel() for p in parameters.values()]
     matrix = torch.zeros(len(q), len(q), dtype=torch.float64)
-    x, y = data.pixels(data.train), data.train.labels
+    x = data.pixels(data.train)
 
     def logits(vector, image):
         own = {k: part.view_as(p) for (k, p), part in zip(parameters.items(), vector.split(sizes), strict=True)}
@@ -77,7 +77,6 @@ def test_scores_are_those_of_a_dense_inverse(monkeypatch):
         jacobian = torch.func.jacrev(logits)(theta, image)
         p = logits(theta, image).softmax(0).detach()
         matrix += jacobian.T @ (torch.diag(p) - torch.outer(p, p)) @ jacobian / len(x)
-    # auto damping aside, the damping is all of lambda: weight decay enters by it alone
     exact = torch.linalg.solve(matrix + DAMPING * torch.eye(len(q), dtype=torch.float64), q)
     torch.testing.assert_close(flat(solution.x), exact, rtol=1e-5, atol=1e-7 * float(exact.abs().max()))
     for c, batch in enumerate(batches):
