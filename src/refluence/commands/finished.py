@@ -41,6 +41,8 @@ class Finished:
 def open_finished(folder: Path) -> Finished:
     """The run in `folder`; `InputError` where there is none, or one that is a comparison or not finished."""
     config = configuration(folder)
+    if config["command"] == "run":
+        raise InputError(f"{folder} holds a recipe: name one of its units, {folder}/PART/units/ARM/SEED")
     if config["command"] == "compare":
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     require_finished(folder, config)
@@ -52,7 +54,7 @@ def open_finished(folder: Path) -> Finished:
 
 def require_finished(folder: Path, config: dict[str, Any]) -> None:
     """`InputError` for a run that was stopped before its end."""
-    done = (folder / "results.json").exists() if config["command"] == "compare" else finished(folder)
+    done = (folder / "results.json").exists() if config["command"] in ("compare", "run") else finished(folder)
     if not done:
         raise InputError(f"the run in {folder} is not finished: the same `refluence {config['command']}` with --resume ends it")
 

@@ -23,7 +23,7 @@ from refluence.commands.options import (
 Source = Annotated[str, arg(metavar="SRC")]
 OwnSource = Annotated[str | None, arg(metavar="SRC", help_behavior_hint="")]
 Folder = Annotated[Path, arg(metavar="DIR")]
-Run = Annotated[Positional[Path], arg(metavar="DIR")]
+RunFolder = Annotated[Positional[Path], arg(metavar="DIR")]
 OtherFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 Count = Annotated[int, arg(metavar="N")]
 Real = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
@@ -173,7 +173,7 @@ class Score(ScoreTask, ClassifierFlags, SourceFlags, MachineFlags):
 class EvaluateTask:
     """How to judge the set; what is left out is as in the run."""
 
-    folder: Run
+    folder: RunFolder
     """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
     protocol: Names = ()
     """Named protocols (see `refluence ls`; default: those of the run)."""
@@ -211,10 +211,70 @@ class Evaluate(EvaluateTask, MachineFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunTask:
+    """Which table or figure. RECIPE, --data and --out are all that is needed."""
+
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
+    """One of `refluence ls`: table1, fig3, fig4a, fig4b, fig5, terms, rivals, iwd."""
+    data: Annotated[tuple[str, ...], arg(metavar="SRC|NAME=SRC [NAME=SRC …]", help_behavior_hint="")] = ()
+    """SRC for the recipe's main set, NAME=SRC for others (cifar10, cifar100, svhn); parts of other sets are left out."""
+    out: OtherFolder = None
+    """Folder of this run; it is made. One folder holds one recipe at one size."""
+    size: Literal["cpu", "paper"] = "cpu"
+    """cpu: short and small, ours, compares with no published number. paper: the published settings."""
+    seeds: Number = None
+    """Paired seeds of every part (default: the recipe's own). More can be asked for later, with --resume."""
+    only: Annotated[tuple[str, ...], arg(metavar="PART [PART …]", help_behavior_hint="")] = ()
+    """These parts alone; wildcards as in 'cifar10-*'."""
+    resume: Switch = False
+    """Continue the run in --out: what has rows is not made again."""
+    rows: Annotated[Path | None, arg(metavar="FILE.jsonl", help_behavior_hint="")] = None
+    """File that a row is appended to for every finished unit and protocol (default: DIR/rows.jsonl)."""
+    tables: Switch = False
+    """Run nothing: write table, figure and page from the rows that there are."""
+    steps: Number = None
+    """Only check that every arm starts: N image steps and epochs on small batches, nothing is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeFlags:
+    """Numbers instead of the recipe's own. A changed recipe is no longer the published one."""
+
+    iterations: Number = None
+    """Steps of the image optimiser."""
+    real_batch: Number = None
+    """Real images per class and step."""
+    width: Number = None
+    """Channels per layer."""
+    nets: Number = None
+    """Networks per set."""
+    epochs: Number = None
+    """Epochs of each network, instead of the protocol's."""
+    batch: Number = None
+    """Batch size, instead of the protocol's."""
+    split: Literal["test", "val"] = "test"
+    """test for the final number; val (cut from train) for every choice you make on the way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(RunTask, ChangeFlags, SourceFlags, LongFlags):
+    """Make a table or figure of a paper, our numbers beside the published ones.
+
+    For example:
+      refluence run fig4a --data digits --out runs/fig4a
+      refluence run table1 --data cifar10 cifar100=uoft-cs/cifar100 --only 'cifar10-*' \\
+                           --seeds 5 --out runs/table1 --resume
+
+    Do all arms start at the published size?
+      refluence run fig3 --data digits --size paper --steps 1
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Write report.html of a finished run again."""
 
-    folder: Run
+    folder: RunFolder
     """Folder of a run."""
 
 
@@ -222,7 +282,7 @@ class Report:
 class Export:
     """Write a distilled set for other tools: image folder, Parquet or plain tensors."""
 
-    folder: Run
+    folder: RunFolder
     """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
     format: Annotated[Literal["imagefolder", "parquet", "tensors"], arg(metavar="NAME")] = "imagefolder"
     """imagefolder, parquet or tensors. The first two round to 8-bit pixels, which costs accuracy; tensors lie beside them."""
@@ -234,7 +294,7 @@ class Export:
 class Repeat:
     """Run a folder's config.json again: is the outcome the same bit for bit?"""
 
-    folder: Run
+    folder: RunFolder
     """Folder of a finished run."""
     out: OtherFolder = None
     """New folder (default: DIR-repeat)."""
@@ -248,5 +308,5 @@ class Ls:
 
 
 COMMANDS: dict[str, type] = {
-    kind.__name__.lower(): kind for kind in (Compare, Distill, Score, Evaluate, Report, Export, Repeat, Ls)
+    kind.__name__.lower(): kind for kind in (Compare, Distill, Score, Evaluate, Run, Report, Export, Repeat, Ls)
 }

@@ -12,6 +12,7 @@ from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS
 from refluence.models.build import MODELS
 from refluence.models.convnet import NORMS
+from refluence.recipes.find import recipes
 
 
 def run(flags: Any) -> None:
@@ -25,7 +26,7 @@ def run(flags: Any) -> None:
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
     _list("models", {**MODELS, "norms": ", ".join(NORMS)})
-    print("recipes\n  none in this version")
+    _list("recipes (run RECIPE)", {r.name: f"{r.summary} ({r.source})" for r in recipes().values()})
 
 
 def _list(title: str, entries: dict[str, str]) -> None:

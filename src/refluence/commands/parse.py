@@ -30,6 +30,7 @@ For example:
 TITLES = {
     "Task": "main",
     "Size": "size",
+    "Change": "changes",
     "Evaluation": "evaluation",
     "Classifier": "classifier",
     "Source": "data",

@@ -18,6 +18,8 @@ from refluence.run.folder import CONFIG, configuration
 def run(flags: Any) -> None:
     """Run DIR/config.json into another folder and compare the distilled sets byte by byte."""
     config = configuration(flags.folder)
+    if config["command"] == "run":
+        raise InputError(f"{flags.folder} holds a recipe: repeat one of its parts, {flags.folder}/PART")
     require_finished(flags.folder, config)
     kind = COMMANDS.get(config["command"])
     if kind is None:

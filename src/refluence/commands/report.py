@@ -12,5 +12,9 @@ from refluence.run.folder import configuration
 
 def run(flags: Any) -> None:
     """Write DIR/report.html from what the folder holds."""
-    require_finished(flags.folder, configuration(flags.folder))
+    config = configuration(flags.folder)
+    require_finished(flags.folder, config)
+    if config["command"] == "run":
+        print(f"written: {', '.join(relative(path) for path in report.write_recipe(flags.folder))}")
+        return
     print(f"report: {relative(report.write(flags.folder))}")

@@ -21,7 +21,7 @@ from refluence.select import herding
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
-AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch")
+AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch", "steps")
 AT_LEAST_ZERO = ("threads", "workers", "inner", "seed", "checkpoint_seconds")
 
 

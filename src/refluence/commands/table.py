@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from refluence.commands.session import relative
+from refluence.report import recipe as recipes
 
 
 def show(results: dict[str, Any], out: Path) -> None:
@@ -42,6 +43,27 @@ def show(results: dict[str, Any], out: Path) -> None:
     console.print(table)
     print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
     print(results["verdict"])
+
+
+def show_recipe(results: dict[str, Any], out: Path) -> None:
+    """Print every line of a recipe's table, what the paper says, the verdict on each part, and where the files are."""
+    table = Table(header_style="bold", title=f"{results['recipe']}, size {results['size']}: {results['summary']}")
+    for name in recipes.HEADS:
+        table.add_column(name, no_wrap=name not in ("arm", "against", "published"), overflow="fold")
+    for row in recipes.cells(results):
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 160)
+    console.print(table)
+    for claim in results["claims"]:
+        print(f"the paper says (in our words): {claim}")
+    for part in results["parts"]:
+        if part["verdict"]:
+            print(f"{part['part']}: {part['verdict']}")
+    for note in results["notes"]:
+        print(note)
+    print(f"report: {relative(out / 'report.html')}   table: {relative(out / 'table.md')}")
 
 
 def _difference(line: dict[str, Any]) -> str:

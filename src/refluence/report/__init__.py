@@ -1,10 +1,12 @@
-"""The self-contained HTML page: `write` for a run or a comparison, `write_scores` for the scores of a dataset.
+"""The self-contained HTML page: `write` for a run or a comparison, `write_scores` for the scores of a dataset,
+`write_recipe` for the table and figure of a recipe.
 
 `picture_rows` names the instances whose pictures the page can show, so that a run stores those alone.
 """
 
 from refluence.report.gallery import picture_rows
 from refluence.report.page import write
+from refluence.report.recipe import write_recipe
 from refluence.report.scores import write_scores
 
-__all__ = ["picture_rows", "write", "write_scores"]
+__all__ = ["picture_rows", "write", "write_recipe", "write_scores"]

@@ -1,0 +1,141 @@
+"""A part of a recipe made: a comparison in its own folder, unit by unit, a row of the rows file for each that is finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from pathlib import Path
+from typing import Any
+
+from refluence import __version__, report
+from refluence.commands.arms import parse_arm
+from refluence.commands.compare import primary, unit_folder, write_unit_config
+from refluence.commands.flags import Compare
+from refluence.commands.session import Session, about, arguments, open_session
+from refluence.commands.unit import Unit, resolve, run_unit
+from refluence.errors import InputError, RunError
+from refluence.evaluate.statistics import summarise, verdict
+from refluence.files import read_json, write_json
+from refluence.recipes.base import Part, Recipe
+from refluence.run.folder import CONFIG, check_same, write_config
+from refluence.run.rows import append_rows, read_rows
+
+CHANGES = ("iterations", "real_batch", "width", "nets", "epochs", "batch")  # flags of `run` that override a part's own
+Row = dict[str, Any]
+
+
+def compare_flags(part: Part, source: str, flags: Any, out: Path) -> Compare:
+    """The flags of `refluence compare` that make this part: its own, under those that were given to `run`."""
+    names = {field.name for field in dataclasses.fields(Compare)} - {"data", "out", "resume", "seed", "methods"}
+    shared = {name: getattr(flags, name) for name in names if hasattr(flags, name) and name not in CHANGES}
+    changes = {name: getattr(flags, name) for name in CHANGES if getattr(flags, name) is not None}
+    own = {"ipc": part.ipc, "protocol": part.protocols, "model": part.model, "controls": False, "workers": 1, **part.flags}
+    shared |= {"seeds": flags.seeds or part.seeds}
+    return Compare(data=source, methods=part.arms, out=out / part.name, resume=True, **{**shared, **own, **changes})
+
+
+def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -> tuple[bool, list[str]]:
+    """Make the units that have no rows in `path` yet, all arms of a seed before the next seed, and append their rows.
+
+    Returns whether any was made, and what failed. A failed unit is left out, the others go on.
+    """
+    asked = compare_flags(part, source, flags, flags.out)
+    session = open_session(asked)
+    arms = [parse_arm(text) for text in part.arms]
+    units = [resolve(asked, arm, session.dataset, seed) for seed in range(asked.seeds) for arm in arms]
+    made, failed = False, []
+    for number, unit in enumerate(units, 1):
+        there = own_rows(recipe, part, data_name(source), flags.size, read_rows(path))
+        have = _have(unit, there, part, path)
+        if {protocol.name for protocol in unit.protocols} <= have:
+            continue
+        if not made:
+            _claim(units[: len(arms)], session, asked)
+        made, folder = True, unit_folder(asked.out, unit)
+        if not (folder / CONFIG).exists():
+            write_unit_config(unit, session, asked)
+        try:
+            found = run_unit(unit, session, folder)
+        except RunError as error:
+            failed.append(f"{part.name}, {error}")
+            session.reporter.say(f"{part.name}: {error}")
+            continue
+        facts = _facts(recipe, part, unit, source, flags.size)
+        append_rows(path, [{**facts, **row} for row in found if row["protocol"] not in have])
+        done = f"[{number}/{len(units)}] {part.name}: {unit.arm.name}, seed {unit.seed}"
+        session.reporter.say(f"{done}: {found[0]['accuracy']:.1f} %")
+    return made, failed
+
+
+def own_rows(recipe: Recipe, part: Part, data: str, size: str, rows: list[Row]) -> list[Row]:
+    """The rows of this part, on this data, at this size, of the arms that it has."""
+    key = (recipe.name, part.name, data, size)
+    return [r for r in rows if tuple(r.get(k) for k in ("recipe", "part", "data", "size")) == key and r["arm"] in part.arms]
+
+
+def data_name(source: str) -> str:
+    """A source as rows name it: without the folders above it."""
+    folder, colon, task = source.rpartition(":") if not Path(source).exists() else (source, "", "")
+    return Path(folder).resolve().name + colon + task if folder and Path(folder).exists() else source
+
+
+def write_part(recipe: Recipe, part: Part, rows: list[Row], out: Path) -> None:
+    """results.json and report.html of the part's own folder, as a comparison has them."""
+    folder = out / part.name
+    if not rows or not (folder / CONFIG).exists():
+        return
+    summary = summarise(rows, primary([parse_arm(text) for text in part.arms if any(r["arm"] == text for r in rows)]))
+    notes = [f"A part of the recipe {recipe.name}: {recipe.summary}."]
+    write_json(folder / "results.json", {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes})
+    report.write(folder)
+
+
+def _facts(recipe: Recipe, part: Part, unit: Unit, source: str, size: str) -> Row:
+    return {
+        "recipe": recipe.name,
+        "part": part.name,
+        "set": part.data,
+        "data": data_name(source),
+        "size": size,
+        "ipc": unit.ipc,
+        **_numbers(unit),
+        "date": datetime.date.today().isoformat(),
+        "refluence": __version__,
+    }
+
+
+def _numbers(unit: Unit) -> Row:
+    """What rows of one line must share."""
+    model, settings = unit.model, unit.settings
+    batch = settings.real_batch if settings is not None else None
+    return {"model": model.name, "width": model.width, "norm": model.norm, "real_batch": batch, "split": unit.split}
+
+
+def _have(unit: Unit, rows: list[Row], part: Part, path: Path) -> set[str]:
+    """The protocols under which the unit has rows; `InputError` where they were made with other numbers."""
+    found = [row for row in rows if (row["arm"], row["seed"]) == (unit.arm.name, unit.seed)]
+    asked = {**_numbers(unit), "iterations": unit.settings.iterations if unit.settings is not None else 0, "nets": unit.nets}
+    for row in found:
+        for name, value in asked.items():
+            stored = len(row["nets"]) if name == "nets" else row.get(name)
+            if stored != value:
+                raise InputError(
+                    f"{path} has {part.name}, {unit.what} with {name} {stored}, here it is {value}: give the same flags, "
+                    "or another file with --rows"
+                )
+    return {row["protocol"] for row in found}
+
+
+def _claim(units: list[Unit], session: Session, asked: Compare) -> None:
+    """config.json of the part's folder, as that of a comparison; more seeds than before may be asked for, nothing else."""
+    resolved = {
+        "arms": {unit.arm.name: unit.describe() for unit in units},
+        "equal_seconds": False,
+        **about(session, asked),
+    }
+    path = asked.out / CONFIG
+    if path.exists():
+        stored = read_json(path)["resolved"]
+        check_same(asked.out, {k: v for k, v in stored.items() if k != "seeds"}, resolved)
+    resolved["seeds"] = list(range(asked.seeds))
+    write_config(asked.out, "compare", arguments(dataclasses.replace(asked, resume=False)), resolved)

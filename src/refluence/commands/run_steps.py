@@ -1,0 +1,49 @@
+"""`refluence run RECIPE --steps N`: does every arm start, step and get judged? Shortened, in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from refluence.commands.arms import parse_arm
+from refluence.commands.run_part import compare_flags
+from refluence.commands.session import open_session
+from refluence.commands.unit import Unit, resolve, run_unit
+from refluence.recipes.base import Part
+
+REAL_BATCH = 16
+
+
+def try_part(part: Part, source: str, flags: Any) -> list[str]:
+    """Each arm of the part with its first seed, judged on validation data; a line each is printed."""
+    lines = []
+    with tempfile.TemporaryDirectory() as place:
+        asked = dataclasses.replace(compare_flags(part, source, flags, Path(place)), split="val")
+        session = open_session(asked)
+        for number, text in enumerate(part.arms):
+            unit = shortened(resolve(asked, parse_arm(text), session.dataset, 0), flags.steps)
+            begin = time.perf_counter()
+            rows = run_unit(unit, session, Path(place) / str(number))
+            judged = ", ".join(row["protocol"] for row in rows)
+            lines.append(
+                f"{part.name}: {text}: {rows[0]['iterations']} steps, judged by {judged}, {time.perf_counter() - begin:.1f} s"
+            )
+            print(lines[-1], flush=True)
+    return lines
+
+
+def shortened(unit: Unit, steps: int) -> Unit:
+    """The unit with so many image steps (at least one a stage), epochs and steps between; one network judges.
+
+    What it does stays as published: the method, its augmentation, the width of its networks, every rate.
+    """
+    settings = unit.settings
+    if settings is not None:
+        small = {name: min(getattr(settings, name), steps) for name in ("outer", "inner", "stage_epochs", "pretrain")}
+        batch = min(settings.real_batch, REAL_BATCH)
+        settings = settings.with_(**small, iterations=max(steps, settings.stages), real_batch=batch)
+    judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in unit.protocols)
+    return dataclasses.replace(unit, settings=settings, protocols=judged, nets=1, selection_steps=steps)

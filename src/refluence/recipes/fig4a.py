@@ -1,0 +1,32 @@
+"""Fig. 4a of IWD (arXiv 2510.27253, sec. 5.2): the temperature of the weights, by images per class.
+
+`dc` is the limit of a large temperature, uniform weights (ours in the figure). Ours: scores are standardised in their class of
+the batch before the softmax, so a temperature here is in standard deviations; the paper's unit is not stated.
+"""
+
+from __future__ import annotations
+
+from refluence.recipes.base import Part, Recipe
+
+TAUS = (".01", ".1", "1", "10", "100")
+ARMS = ("dc", *(f"dc+influence:tau={tau}" for tau in TAUS))
+
+
+def parts(size: str) -> tuple[Part, ...]:
+    """CIFAR-10 at 1, 10 and 50 images per class, five temperatures each."""
+    protocols, seeds = (("iwd", "dc"), 5) if size == "paper" else (("iwd-cpu", "dc-cpu"), 3)
+    return tuple(Part(f"ipc{ipc}", "cifar10", ipc, ARMS, protocols, seeds) for ipc in (1, 10, 50))
+
+
+RECIPE = Recipe(
+    name="fig4a",
+    summary="temperature of the influence weights by images per class",
+    source="IWD (arXiv 2510.27253), Fig. 4a",
+    parts=parts,
+    shown=ARMS[1:],
+    claims=(
+        "For a fixed number of images per class accuracy rises with the temperature, peaks, and falls.",
+        "The best temperature is larger for more images per class.",
+    ),
+    picture="tau",
+)

@@ -1,0 +1,123 @@
+"""From rows to the table of a recipe: plain values, as `results.json` keeps them and the report draws them.
+
+A line is an arm in a part under a protocol: mean and standard deviation over seeds, paired differences (evaluate/statistics.py,
+each part by itself, its first influence arm against its uniform base being the primary comparison), and the published number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from refluence.errors import InputError
+from refluence.evaluate.statistics import summarise, verdict
+from refluence.recipes.base import SETS, Part, Published, Recipe
+
+Row = dict[str, Any]
+ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split")  # of the rows of a line, and how many networks
+
+
+def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Row], seeds: int | None = None) -> Row:
+    """The results of `rows`, which are all of this recipe and size; cells without a row are there and empty.
+
+    `seeds`: how many were asked for, instead of the parts' own number. Errors: `InputError` where the rows of an arm in a
+    part were not made alike.
+    """
+    lines: list[Row] = []
+    told: list[Row] = []
+    for part in parts:
+        own = [row for row in rows if row["part"] == part.name]
+        _check_alike(own)
+        summary = summarise(own)
+        data = own[0]["data"] if own else None
+        for protocol in _protocols(part, own):
+            lines += [_line(recipe, part, arm, protocol, own, summary, seeds or part.seeds) for arm in part.arms]
+        told.append(
+            {"part": part.name, "set": SETS[part.data], "data": data, "verdict": verdict(summary, own) if own else None}
+        )
+    return {
+        "recipe": recipe.name,
+        "summary": recipe.summary,
+        "source": recipe.source,
+        "size": size,
+        "picture": recipe.picture,
+        "claims": list(recipe.claims),
+        "parts": told,
+        "lines": lines,
+        "notes": [*recipe.notes, *_notes(size, parts, told, lines)],
+        "rows": list(rows),
+    }
+
+
+def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], summary: list[Row], seeds: int) -> Row:
+    own = [row for row in rows if (row["arm"], row["protocol"]) == (arm, protocol)]
+    found = [line for line in summary if (line["arm"], line["protocol"]) == (arm, protocol)]
+    ess = [row["ess"] for row in own if row.get("ess") is not None]
+    published = recipe.publication(part, arm, protocol)
+    return {
+        "part": part.name,
+        "set": SETS[part.data],
+        "data": own[0]["data"] if own else None,
+        "ipc": part.ipc,
+        "model": own[0]["model"] if own else part.model,
+        "protocol": protocol,
+        "arm": arm,
+        "n": found[0]["n"] if found else 0,
+        "seeds": seeds,
+        "mean": found[0]["mean"] if found else None,
+        "sd": found[0]["sd"] if found else None,
+        "ess": fmean(ess) if ess else None,
+        "seconds": fmean(row["seconds"] for row in own) if own else None,
+        "compared": [
+            {k: line[k] for k in ("against", "pairs", "difference", "low", "high", "p", "p_holm", "primary")}
+            for line in found
+            if line["against"] is not None
+        ],
+        "published": {"mean": published.mean, "sd": published.sd} if isinstance(published, Published) else published,
+    }
+
+
+def _protocols(part: Part, rows: list[Row]) -> list[str]:
+    """The part's protocols; where its rows have changed ones (`dc:epochs=3`), those instead."""
+    made = list(dict.fromkeys(row["protocol"] for row in rows))
+    shown = [[m for m in made if m.partition(":")[0] == name.partition(":")[0]] or [name] for name in part.protocols]
+    return [name for names in shown for name in names]
+
+
+def _check_alike(rows: list[Row]) -> None:
+    seen: dict[tuple, Row] = {}
+    for row in rows:
+        first = seen.setdefault((row["part"], row["arm"], row["protocol"]), row)
+        for name in ALIKE:
+            if row[name] != first[name]:
+                raise InputError(
+                    f"rows of part {row['part']}, arm {row['arm']} are not alike: {name} is {first[name]!r} with seed "
+                    f"{first['seed']}, {row[name]!r} with seed {row['seed']}; keep them in two files (--rows)"
+                )
+        if len(row["nets"]) != len(first["nets"]):
+            raise InputError(
+                f"rows of part {row['part']}, arm {row['arm']} are not alike: {len(first['nets'])} and {len(row['nets'])} "
+                "networks a set; keep them in two files (--rows)"
+            )
+
+
+def _notes(size: str, parts: Sequence[Part], told: list[Row], lines: list[Row]) -> list[str]:
+    notes = [
+        "Ours: mean ± standard deviation over n seeds, each the mean of its networks; differences are paired, 95 % intervals."
+    ]
+    if size == "cpu":
+        notes.append("Size cpu is a short run of ours: it is not the published setting, and its numbers are not the paper's.")
+    pairs = [(part, t["data"]) for part, t in zip(parts, told, strict=True) if t["data"] is not None]
+    others = {SETS[part.data]: data for part, data in pairs if not _is(part.data, data)}
+    notes += [f"Ours are on {data} where the paper has {name}." for name, data in others.items()]
+    missing = sum(line["n"] < line["seeds"] for line in lines)
+    if missing:
+        notes.append(f"{missing} of {len(lines)} lines have fewer seeds than asked for (– where there is none).")
+    return notes
+
+
+def _is(name: str, data: str) -> bool:
+    """Whether a source is called like a set: `uoft-cs/cifar10` or `CIFAR-10`."""
+    return re.sub(r"[^a-z0-9]", "", re.split(r"[/:]", data.lower())[-1]) == name

@@ -1,0 +1,29 @@
+"""Explicit influence alone against explicit and implicit, on IDC (IWD, arXiv 2510.27253, eq. 22).
+
+IDC's networks train on the real set, so the influence has an implicit term: an instance also moves the networks. The paper has
+the equation and no ablation of it; this one is ours. The term is that of a stationary network (docs/mathematics.md).
+"""
+
+from __future__ import annotations
+
+from refluence.recipes import table1
+from refluence.recipes.base import Part, Recipe
+
+ARMS = ("idc", "idc+influence", "idc+influence:terms=both", "idc+shuffled", "idc+shuffled:terms=both")
+
+
+def parts(size: str) -> tuple[Part, ...]:
+    """CIFAR-10 at 1 and 10 images per class."""
+    protocols, seeds = (("iwd-idc",), 5) if size == "paper" else (("idc-cpu",), 3)
+    return tuple(Part(f"ipc{ipc}", "cifar10", ipc, ARMS, protocols, seeds) for ipc in (1, 10))
+
+
+RECIPE = Recipe(
+    name="terms",
+    summary="explicit influence alone against explicit and implicit, on IDC",
+    source="ours; the terms are those of IWD (arXiv 2510.27253), eq. 22",
+    parts=parts,
+    published={key: cell for key, cell in table1.published().items() if key[2] == "idc"},
+    notes=("The paper does not say which terms its weights for IDC have, and has no ablation of them.",),
+    picture="gains",
+)

@@ -1,0 +1,103 @@
+"""A recipe's `results.json` as Markdown, as a page, and as rows of cells for the terminal: our numbers beside the published."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from refluence.files import read_json, replacing, write_text
+from refluence.report import recipe_figure
+from refluence.report.template import render
+from refluence.report.words import DASH, fixed, signed
+
+HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", "ESS", "published")
+Line = dict[str, Any]
+
+
+def write_recipe(folder: Path) -> list[Path]:
+    """Write table.md, the figure and report.html from the `results.json` in the folder; return what was written."""
+    results = read_json(folder / "results.json")
+    figure = recipe_figure.draw(results, folder)
+    written = [folder / "table.md"]
+    for suffix, data in figure.items():
+        with replacing(folder / f"figure.{suffix}") as temporary:
+            temporary.write_bytes(data)
+        written.append(folder / f"figure.{suffix}")
+    write_text(folder / "table.md", markdown(results))
+    picture = f"data:image/png;base64,{base64.b64encode(figure['png']).decode('ascii')}" if figure else None
+    heads, rows = grid(results)
+    facts = {part["set"]: f"ours on {part['data']}" for part in results["parts"] if part["data"] is not None}
+    more = {"heads": heads, "grid": rows, "columns": HEADS, "rows": cells(results), "facts": list(facts.items())}
+    page = render("recipe.html.j2", results=results, picture=picture, **more)
+    write_text(folder / "report.html", page)
+    return [*written, folder / "report.html"]
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """`table.md`: the paper's form of the table, then every line with its differences."""
+    heads, rows = grid(results)
+    out = [f"# {results['recipe']}: {results['summary']}", "", f"{results['source']}. Size {results['size']}."]
+    out += ["", *(f"The paper says (in our words): {claim}" for claim in results["claims"])]
+    out += ["", "Each cell: ours (n seeds) / published.", "", _table(heads, rows)]
+    out += ["", _table(HEADS, cells(results)), ""]
+    out += [f"- {part['part']}: {part['verdict']}" for part in results["parts"] if part["verdict"]]
+    out += ["", *(f"- {note}" for note in results["notes"]), ""]
+    return "\n".join(out)
+
+
+def grid(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The paper's form: a row for each arm, model and protocol, a column for each set and number of images per class."""
+    lines = results["lines"]
+    columns = list(dict.fromkeys((line["set"], line["ipc"]) for line in lines))
+    several = len({line["model"] for line in lines}) > 1
+    rows: dict[tuple[str, str, str], dict[tuple[str, int], str]] = {}
+    for line in lines:
+        row = rows.setdefault((line["arm"], line["model"] if several else "", line["protocol"]), {})
+        row[line["set"], line["ipc"]] = f"{ours(line)} / {published(line) or DASH}"
+    heads = ["arm", *(["model"] if several else []), "protocol", *(f"{name}, {ipc} a class" for name, ipc in columns)]
+    return heads, [
+        [arm, *([model] if several else []), protocol, *(row.get(column, DASH) for column in columns)]
+        for (arm, model, protocol), row in rows.items()
+    ]
+
+
+def cells(results: dict[str, Any]) -> list[list[str]]:
+    """Every line, one row for each of its comparisons; a further comparison repeats nothing."""
+    found = []
+    for line in results["lines"]:
+        model = f" ({line['model']})" if len({other["model"] for other in results["lines"]}) > 1 else ""
+        own = [line["part"] + model, line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
+        ends = ["" if line["ess"] is None else fixed(line["ess"], 2), published(line)]
+        for number, compared in enumerate(line["compared"] or [None]):
+            difference = ["", ""] if compared is None else [_difference(compared), compared["against"]]
+            found.append([*(own if not number else [""] * len(own)), *difference, *(ends if not number else ["", ""])])
+    return found
+
+
+def ours(line: Line) -> str:
+    """`29.1 ± 0.5 (5)`."""
+    return DASH if line["mean"] is None else f"{_accuracy(line)} ({line['n']})"
+
+
+def published(line: Line) -> str:
+    """The paper's number, or why there is none."""
+    found = line["published"]
+    return found if isinstance(found, str) else f"{fixed(found['mean'])} ± {fixed(found['sd'])}"
+
+
+def _accuracy(line: Line) -> str:
+    return fixed(line["mean"]) + ("" if line["sd"] is None else f" ± {fixed(line['sd'])}")
+
+
+def _difference(compared: Line) -> str:
+    if compared["difference"] is None:
+        return DASH
+    if compared["low"] is None:
+        return f"{signed(compared['difference'])} (no interval)"
+    return f"{signed(compared['difference'])} [{signed(compared['low'])}, {signed(compared['high'])}]"
+
+
+def _table(heads: Any, rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,173 @@
+"""The figure of a recipe as PNG and SVG: drawn from its results alone, first protocol of each part.
+
+Four pictures: accuracies of the arms by part; gains over the base method by part; accuracy by temperature; images in the order
+of their influence. ± is the standard deviation over seeds in the first and third, a 95 % interval in the second.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import vl_convert
+from PIL import Image, ImageDraw
+
+from refluence.report.charts import GRID, INK, PALETTE, QUIET
+from refluence.report.gallery import class_name
+from refluence.report.pictures import visible
+from refluence.report.reading import read_unit
+
+SCALE = 2.0  # pixels of the PNG to a point
+TILE, GAP, NAMES = 64, 4, 80  # of the gallery, in pixels: an image, between two, the room for names
+Line = dict[str, Any]
+
+
+def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
+    """`{"png": …, "svg": …}` (a gallery has no svg), or nothing where the recipe has no picture or there is nothing to draw."""
+    if results["picture"] == "gallery":
+        return gallery(results, folder)
+    first: dict[str, str] = {}
+    lines = [line for line in results["lines"] if first.setdefault(line["part"], line["protocol"]) == line["protocol"]]
+    lines = [line for line in lines if line["mean"] is not None]
+    kinds = {"arms": arms, "gains": gains, "tau": temperatures}
+    chart = kinds[results["picture"]](lines) if results["picture"] in kinds and lines else None
+    if chart is None:
+        return {}
+    where = ", ".join(dict.fromkeys(f"{line['data']} {line['protocol']}" for line in lines))
+    title = alt.TitleParams(
+        f"{results['recipe']}: {results['summary']}", subtitle=f"size {results['size']}; {where}", anchor="start",
+        color=INK, subtitleColor=QUIET, fontSize=13, fontWeight="normal", offset=12,
+    )  # fmt: skip
+    chart = chart.properties(title=title).configure(background="white", padding=10).configure_view(stroke=None)
+    chart = chart.configure_axis(labelColor=INK, titleColor=INK, gridColor=GRID, titleFontWeight="normal").to_dict()
+    return {"png": vl_convert.vegalite_to_png(chart, scale=SCALE), "svg": vl_convert.vegalite_to_svg(chart).encode()}
+
+
+def arms(lines: list[Line]) -> alt.Chart:
+    """Mean ± sd of each arm, a panel for each part; the published number as a cross."""
+    names = list(dict.fromkeys(line["arm"] for line in lines))
+    values = [
+        {
+            "part": line["part"],
+            "arm": line["arm"],
+            "mean": line["mean"],
+            "low": line["mean"] - (line["sd"] or 0.0),
+            "high": line["mean"] + (line["sd"] or 0.0),
+            "published": line["published"]["mean"] if isinstance(line["published"], dict) else None,
+        }
+        for line in lines
+    ]
+    return _panels(values, names, "test accuracy, %", zero=False)
+
+
+def gains(lines: list[Line]) -> alt.Chart | None:
+    """Paired difference to the base method with its interval, a panel for each part."""
+    values = []
+    for line in lines:
+        base = next((c for c in line["compared"] if _base(line["arm"], c["against"]) and c["difference"] is not None), None)
+        if base is not None:
+            low, high = (base["difference"] if base[k] is None else base[k] for k in ("low", "high"))
+            values.append({"part": line["part"], "arm": line["arm"], "mean": base["difference"], "low": low, "high": high})
+    names = list(dict.fromkeys(value["arm"] for value in values))
+    return _panels(values, names, "points over the method without weights", zero=True) if values else None
+
+
+def _base(arm: str, against: str) -> bool:
+    """Whether `against` is the method of `arm`, an arm with weights, without them."""
+    return "+" in arm and "+" not in against and against.partition(":")[0] == arm.partition("+")[0]
+
+
+def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.FacetChart:
+    ends = [v[k] for v in values for k in ("low", "high", "published") if v.get(k) is not None] + [0.0] * zero
+    room = 0.05 * (max(ends) - min(ends)) or 1.0
+    scale = alt.Scale(domain=[min(ends) - room, max(ends) + room], nice=False, zero=False)
+    x = alt.X("arm:N", sort=names, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=220))
+    colour = alt.Color("arm:N", legend=None, scale=alt.Scale(domain=names, range=_colours(names)))
+    chart = alt.Chart()
+    layers = [
+        chart.mark_rule(strokeWidth=2).encode(x=x, y=alt.Y("low:Q", title=axis, scale=scale), y2="high:Q", color=colour),
+        chart.mark_circle(size=70, opacity=1).encode(x=x, y=alt.Y("mean:Q", title=axis, scale=scale), color=colour),
+    ]
+    known = alt.datum.published > 0
+    layers.append(
+        chart.mark_point(shape="cross", size=60, color=QUIET, filled=True).transform_filter(known).encode(x=x, y="published:Q")
+    )
+    if zero:
+        layers.append(chart.mark_rule(color=INK, strokeWidth=1).encode(y=alt.datum(0)))
+    layered = alt.layer(*layers, data=alt.Data(values=values)).properties(width=max(90, 28 * len(names)), height=230)
+    order = list(dict.fromkeys(value["part"] for value in values))
+    return layered.facet(
+        column=alt.Column("part:N", sort=order, title=None, header=alt.Header(labelColor=INK, labelFontSize=12))
+    )
+
+
+def temperatures(lines: list[Line]) -> alt.LayerChart | None:
+    """Accuracy by temperature, a line for each part; the arm without weights as a dashed line."""
+    found = [(line, tau_of(line["arm"])) for line in lines]
+    parts = list(dict.fromkeys(line["part"] for line in lines))
+    colour = alt.Color("part:N", title=None, scale=alt.Scale(domain=parts, range=_colours(parts)))
+    points = [
+        {"part": line["part"], "tau": tau, "mean": line["mean"], "low": line["mean"] - (line["sd"] or 0.0),
+         "high": line["mean"] + (line["sd"] or 0.0)}
+        for line, tau in found if tau is not None and math.isfinite(tau)
+    ]  # fmt: skip
+    if not points:
+        return None
+    flat = [{"part": line["part"], "mean": line["mean"]} for line, tau in found if tau is None]
+    x = alt.X("tau:Q", title="temperature τ", scale=alt.Scale(type="log"))
+    y = alt.Y("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False))
+    base = alt.Chart(alt.Data(values=points))
+    return alt.layer(
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
+        base.mark_circle(size=60, opacity=1).encode(x=x, y=y, color=colour),
+        base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        alt.Chart(alt.Data(values=flat)).mark_rule(strokeDash=[5, 4], strokeWidth=1.5).encode(y=y, color=colour),
+    ).properties(width=460, height=280)
+
+
+def tau_of(arm: str) -> float | None:
+    """The temperature that an arm names."""
+    options = dict(option.split("=", 1) for option in arm.partition(":")[2].split(",") if option)
+    try:
+        return float(options["tau"]) if "tau" in options else None
+    except ValueError:  # auto
+        return None
+
+
+def _colours(names: list[str]) -> list[str]:
+    return [PALETTE[i % len(PALETTE)] for i in range(len(names))]
+
+
+def gallery(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
+    """A row of images for each class, those of every seed in the order of their influence, the lowest on the left."""
+    found: dict[int, list[tuple[float, int, np.ndarray]]] = {}
+    names: list[str] = []
+    for part in results["parts"]:
+        for place in sorted((folder / part["part"]).glob("units/*/*/distilled")):
+            unit = read_unit(place.parent)
+            small = unit.distilled()
+            if small is None or small.influence is None:
+                continue
+            names = names or unit.classes
+            shown = visible(small.images(list(range(len(small.labels)))), unit.card.get("mean"), unit.card.get("std"))
+            for label, influence, picture in zip(small.labels.tolist(), small.influence.tolist(), shown, strict=True):
+                found.setdefault(label, []).append((influence, len(found.get(label, [])), picture))
+    if not found:
+        return {}
+    rows = [[picture for _, _, picture in sorted(found[label], key=lambda entry: entry[:2])] for label in sorted(found)]
+    step = TILE + GAP
+    sheet = Image.new("RGB", (NAMES + step * max(map(len, rows)), GAP + step * len(rows)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for y, (label, row) in enumerate(zip(sorted(found), rows, strict=True)):
+        pen.text((GAP, GAP + step * y + TILE // 2), class_name(names, label), fill=INK, anchor="lm")
+        for x, picture in enumerate(row):
+            pixels = np.repeat(picture[:1], 3, axis=0) if picture.shape[0] != 3 else picture
+            tile = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+            sheet.paste(tile.resize((TILE, TILE), Image.Resampling.NEAREST), (NAMES + step * x, GAP + step * y))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return {"png": buffer.getvalue()}
