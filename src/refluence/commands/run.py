@@ -1,4 +1,4 @@
-"""`refluence run RECIPE`: a table or figure of a paper, our numbers beside the published ones; it grows over several sittings."""
+"""`refluence run RECIPE`: a table or figure of a paper, our numbers beside the published ones; it grows sitting by sitting."""
 
 from __future__ import annotations
 

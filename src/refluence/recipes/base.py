@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
-SIZES = ("cpu", "paper")
-NOT_STATED, FIGURE_ONLY = "not in the paper", "in a figure only"
+NOT_STATED, FIGURE_ONLY = "none", "in a figure only"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ RECIPE = Recipe(
     protocols=table1.PROTOCOLS,
     shown=("random", "influence", "dc+pruned"),
     claims=(
-        "The order is the same everywhere: random selection, influence selection, prune then distil, influence weights last and best.",
+        "The order is the same everywhere: random selection, influence selection, prune then distil, and best influence weights.",
     ),
     notes=("The numbers of dc and dc+influence are those of the paper's Table 1; Fig. 3 has none in print.",),
     picture="arms",

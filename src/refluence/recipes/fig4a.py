@@ -6,6 +6,7 @@ the batch before the softmax, so a temperature here is in standard deviations; t
 
 from __future__ import annotations
 
+from refluence.recipes import table1
 from refluence.recipes.base import Part, Recipe
 
 TAUS = (".01", ".1", "1", "10", "100")
@@ -23,6 +24,8 @@ RECIPE = Recipe(
     summary="temperature of the influence weights by images per class",
     source="IWD (arXiv 2510.27253), Fig. 4a",
     parts=parts,
+    published={key: cell for key, cell in table1.published().items() if key[2] == "dc"},
+    protocols=table1.PROTOCOLS,
     shown=ARMS[1:],
     claims=(
         "For a fixed number of images per class accuracy rises with the temperature, peaks, and falls.",

@@ -1,4 +1,4 @@
-"""Fig. 5 of IWD (arXiv 2510.27253, sec. 5.2): synthetic images in the order of their influence, IWD with DC at one image a class.
+"""Fig. 5 of IWD (arXiv 2510.27253, sec. 5.2): synthetic images in the order of their influence, IWD with DC at IPC 1.
 
 At one image per class a class has one image: how the paper comes to rows of several it does not say. Ours are those of the
 seeds. The influence of a synthetic image is <grad_1 D, phi_i> on untrained networks (`condense/scoring.py`), a reading of ours.

@@ -7,6 +7,7 @@ All have the same effective sample size, half of the class in the batch: they di
 
 from __future__ import annotations
 
+from refluence.recipes import table1
 from refluence.recipes.base import Part, Recipe
 
 HALF = "tau=auto,ess=.5"
@@ -32,6 +33,8 @@ RECIPE = Recipe(
     summary="influence beside loss and difficulty weights of the same effective sample size",
     source="ours; difficulty after arXiv 2408.12483",
     parts=parts,
+    published={key: cell for key, cell in table1.published().items() if key[2] == "dc"},
+    protocols=table1.PROTOCOLS,
     claims=("arXiv 2408.12483: at few images per class the easier instances serve better.",),
     picture="gains",
 )

@@ -22,6 +22,8 @@ from refluence.report.pictures import visible
 from refluence.report.reading import read_unit
 
 SCALE = 2.0  # pixels of the PNG to a point
+CROSS = "; crosses: published"
+COLUMNS = 4  # panels side by side
 TILE, GAP, NAMES = 64, 4, 80  # of the gallery, in pixels: an image, between two, the room for names
 Line = dict[str, Any]
 
@@ -39,7 +41,7 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
         return {}
     where = ", ".join(dict.fromkeys(f"{line['data']} {line['protocol']}" for line in lines))
     title = alt.TitleParams(
-        f"{results['recipe']}: {results['summary']}", subtitle=f"size {results['size']}; {where}", anchor="start",
+        f"{results['recipe']}: {results['summary']}", subtitle=f"size {results['size']}; {where}{CROSS if _crossed(results['picture'], lines) else ''}", anchor="start",
         color=INK, subtitleColor=QUIET, fontSize=13, fontWeight="normal", offset=12,
     )  # fmt: skip
     chart = chart.properties(title=title).configure(background="white", padding=10).configure_view(stroke=None)
@@ -47,8 +49,12 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
     return {"png": vl_convert.vegalite_to_png(chart, scale=SCALE), "svg": vl_convert.vegalite_to_svg(chart).encode()}
 
 
+def _crossed(picture: str, lines: list[Line]) -> bool:
+    return picture == "arms" and any(line["is_set"] and isinstance(line["published"], dict) for line in lines)
+
+
 def arms(lines: list[Line]) -> alt.Chart:
-    """Mean ± sd of each arm, a panel for each part; the published number as a cross."""
+    """Mean ± sd of each arm, a panel for each part; the published number as a cross, if the data are those of the paper."""
     names = list(dict.fromkeys(line["arm"] for line in lines))
     values = [
         {
@@ -57,7 +63,7 @@ def arms(lines: list[Line]) -> alt.Chart:
             "mean": line["mean"],
             "low": line["mean"] - (line["sd"] or 0.0),
             "high": line["mean"] + (line["sd"] or 0.0),
-            "published": line["published"]["mean"] if isinstance(line["published"], dict) else None,
+            "published": line["published"]["mean"] if line["is_set"] and isinstance(line["published"], dict) else None,
         }
         for line in lines
     ]
@@ -98,11 +104,11 @@ def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.
     )
     if zero:
         layers.append(chart.mark_rule(color=INK, strokeWidth=1).encode(y=alt.datum(0)))
-    layered = alt.layer(*layers, data=alt.Data(values=values)).properties(width=max(90, 28 * len(names)), height=230)
     order = list(dict.fromkeys(value["part"] for value in values))
-    return layered.facet(
-        column=alt.Column("part:N", sort=order, title=None, header=alt.Header(labelColor=INK, labelFontSize=12))
-    )
+    most = max(sum(value["part"] == part for value in values) for part in order)
+    layered = alt.layer(*layers, data=alt.Data(values=values)).properties(width=max(90, 28 * most), height=230)
+    panel = alt.Facet("part:N", sort=order, title=None, header=alt.Header(labelColor=INK, labelFontSize=12))
+    return layered.facet(facet=panel, columns=COLUMNS).resolve_scale(x="independent")
 
 
 def temperatures(lines: list[Line]) -> alt.LayerChart | None:
@@ -117,8 +123,9 @@ def temperatures(lines: list[Line]) -> alt.LayerChart | None:
     ]  # fmt: skip
     if not points:
         return None
+    taus = sorted({point["tau"] for point in points})
     flat = [{"part": line["part"], "mean": line["mean"]} for line, tau in found if tau is None]
-    x = alt.X("tau:Q", title="temperature τ", scale=alt.Scale(type="log"))
+    x = alt.X("tau:Q", title="temperature τ", scale=alt.Scale(type="log"), axis=alt.Axis(values=taus))
     y = alt.Y("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False))
     base = alt.Chart(alt.Data(values=points))
     return alt.layer(
