@@ -26,9 +26,7 @@ RECIPE = Recipe(
     published={key: cell for key, cell in table1.published().items() if key[2] in ("dc", "dc+influence")},
     protocols=table1.PROTOCOLS,
     shown=("random", "influence", "dc+pruned"),
-    claims=(
-        "The order is the same everywhere: random selection, influence selection, prune then distil, and best influence weights.",
-    ),
+    claims=("The order is the same everywhere: random selection, influence selection, pruning, and best influence weights.",),
     notes=("The numbers of dc and dc+influence are those of the paper's Table 1; Fig. 3 has none in print.",),
     picture="arms",
 )

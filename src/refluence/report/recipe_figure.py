@@ -40,8 +40,9 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
     if chart is None:
         return {}
     where = ", ".join(dict.fromkeys(f"{line['data']} {line['protocol']}" for line in lines))
+    crosses = CROSS if _crossed(results["picture"], lines) else ""
     title = alt.TitleParams(
-        f"{results['recipe']}: {results['summary']}", subtitle=f"size {results['size']}; {where}{CROSS if _crossed(results['picture'], lines) else ''}", anchor="start",
+        f"{results['recipe']}: {results['summary']}", subtitle=f"size {results['size']}; {where}{crosses}", anchor="start",
         color=INK, subtitleColor=QUIET, fontSize=13, fontWeight="normal", offset=12,
     )  # fmt: skip
     chart = chart.properties(title=title).configure(background="white", padding=10).configure_view(stroke=None)

@@ -1,0 +1,229 @@
+"""`run RECIPE`: a recipe from the beginning to its table, over several sittings."""
+
+import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from cli_fixtures import TINY, lines, read, tree, without_seconds
+from refluence.cli import main
+from refluence.commands import run_part
+from refluence.commands.run_part import data_name
+from refluence.errors import RunError
+from refluence.recipes.find import recipes
+
+SHORT = (*TINY, "--iterations", "2", "--data", "digits")
+WORDS = ("run", "fig4a", *SHORT, "--only", "ipc1", "--seeds", "2")
+ARMS = list(recipes()["fig4a"].parts("cpu")[0].arms)
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    out = tmp_path_factory.mktemp("recipe") / "fig4a"
+    assert main([*WORDS, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def made(made_once, tmp_path):
+    return shutil.copytree(made_once, tmp_path / "fig4a")
+
+
+def sets(folder):
+    return {name: stamp for name, stamp in tree(folder).items() if "/units/" in f"/{name}"}
+
+
+def test_the_folder_of_a_recipe(made_once):
+    rows = lines(made_once / "rows.jsonl")
+    assert [(r["seed"], r["arm"]) for r in rows if r["protocol"].startswith("iwd")] == [(s, a) for s in (0, 1) for a in ARMS]
+    assert len(rows) == 2 * 2 * len(ARMS), "seeds x protocols x arms"
+    facts = {"recipe": "fig4a", "part": "ipc1", "set": "cifar10", "data": "digits", "size": "cpu", "ipc": 1, "width": 8}
+    facts |= {"iterations": 2, "real_batch": 16, "model": "convnet1"}
+    assert all(facts.items() <= row.items() for row in rows)
+    assert {"date", "refluence", "nets", "protocol", "accuracy", "ess", "seconds"} <= rows[0].keys()
+    results = read(made_once / "results.json")
+    assert [(x["arm"], x["n"]) for x in results["lines"][: len(ARMS)]] == [(arm, 2) for arm in ARMS]
+    assert Image.open(made_once / "figure.png").format == "PNG"
+    for name in ("table.md", "report.html", "figure.svg", "config.json", "ipc1/report.html", "ipc1/results.json"):
+        assert (made_once / name).stat().st_size > 0
+
+
+def test_a_unit_of_a_recipe_is_the_distill_run_with_the_same_flags(refluence, made_once, tmp_path):
+    words = ("distill", *SHORT, "--weights", "influence:tau=.1", "--ipc", "1", "--seed", "1", "--out", tmp_path / "run")
+    assert refluence(*words, "--protocol", "iwd-cpu", "dc-cpu").code == 0
+    unit = made_once / "ipc1" / "units" / "dc+influence@tau=.1" / "1"
+    name = "distilled/images.safetensors"
+    assert (unit / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+    assert read(unit / "config.json")["resolved"] == read(tmp_path / "run" / "config.json")["resolved"]
+
+
+def test_resume_makes_nothing_that_has_rows(refluence, made):
+    before, rows = sets(made), (made / "rows.jsonl").read_bytes()
+    said = refluence(*WORDS, "--out", made, "--resume")
+    assert said.code == 0
+    assert sets(made) == before
+    assert (made / "rows.jsonl").read_bytes() == rows
+
+
+def test_a_grid_grows_by_seeds(refluence, made):
+    before = sets(made)
+    words = [word if word != "2" or WORDS[i - 1] != "--seeds" else "3" for i, word in enumerate(WORDS)]
+    assert refluence(*words, "--out", made, "--resume").code == 0
+    after = sets(made)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[3] for name in after if name not in before} == {"2"}
+    assert [x["n"] for x in read(made / "results.json")["lines"]] == [3] * (2 * len(ARMS))
+    assert read(made / "ipc1" / "config.json")["resolved"]["seeds"] == [0, 1, 2]
+
+
+def test_a_kill_before_the_rows_of_a_unit_loses_nothing(refluence, made, made_once):
+    whole = lines(made / "rows.jsonl")
+    kept = (made / "rows.jsonl").read_text().splitlines(keepends=True)[:-3]  # one unit and half of another
+    (made / "rows.jsonl").write_text("".join(kept) + '{"recipe": "fig4a", "pa')
+    before = sets(made)
+    assert refluence(*WORDS, "--out", made, "--resume").code == 0
+    assert sets(made) == before, "the units are read, not made again"
+    assert lines(made / "rows.jsonl") == whole
+
+
+def test_rows_of_another_folder_count(refluence, made, tmp_path):
+    assert refluence(*WORDS, "--out", tmp_path / "new", "--rows", made / "rows.jsonl").code == 0
+    assert not (tmp_path / "new" / "ipc1").exists(), "nothing was left to make"
+    ours, theirs = read(tmp_path / "new" / "results.json"), read(made / "results.json")
+    assert ours == theirs
+
+
+def test_tables_run_nothing(refluence, made, tmp_path):
+    said = refluence("run", "fig4a", "--tables", "--rows", made / "rows.jsonl", "--out", tmp_path / "new")
+    assert said.code == 0
+    assert "dc+influence:tau=.01" in said.out
+    assert {p.name for p in (tmp_path / "new").iterdir()} == {
+        "results.json",
+        "table.md",
+        "report.html",
+        "figure.png",
+        "figure.svg",
+    }
+    results = read(tmp_path / "new" / "results.json")
+    assert sum(x["n"] for x in results["lines"]) == 2 * 2 * len(ARMS)
+    assert {x["part"] for x in results["lines"] if x["mean"] is None} == {"ipc10", "ipc50"}, "missing cells are marked"
+
+
+def test_rows_made_with_other_numbers_are_refused(refused, made, tmp_path):
+    words = [word if word != "8" else "9" for word in WORDS]
+    said = refused(*words, "--out", tmp_path / "new", "--rows", made / "rows.jsonl")
+    assert "has ipc1, dc seed 0 with width 8, here it is 9: give the same flags, or another file with --rows" in said
+
+
+def test_a_failed_unit_is_named_and_the_others_go_on(refluence, tmp_path, monkeypatch):
+    real = run_part.run_unit
+
+    def fails(unit, session, folder):
+        if unit.arm.name == "dc+influence:tau=1":
+            raise RunError(f"{unit.what}: the images are not finite")
+        return real(unit, session, folder)
+
+    monkeypatch.setattr(run_part, "run_unit", fails)
+    said = refluence(*WORDS[:-1], "1", "--out", tmp_path / "run")
+    assert said.code == 1
+    assert "1 units failed" in said.err.splitlines()[-1]
+    assert "ipc1, dc+influence:tau=1 seed 0: the images are not finite" in said.err
+    assert [x["n"] for x in read(tmp_path / "run" / "results.json")["lines"][: len(ARMS)]] == [1, 1, 1, 0, 1, 1]
+
+
+def test_the_gallery_of_fig5(refluence, tmp_path):
+    out = tmp_path / "fig5"
+    assert refluence("run", "fig5", *SHORT, "--seeds", "2", "--out", out).code == 0
+    picture = Image.open(out / "figure.png")
+    assert picture.size == (80 + 2 * 68, 4 + 10 * 68), "ten classes, two seeds"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fig9", "--data", "digits", "--out", "x"), "unknown recipe 'fig9'"),
+        (("fig4a", "--data", "digits"), "--out is missing"),
+        (("fig4a", "--out", "x"), "--data is missing: SRC for cifar10"),
+        (("table1", "--out", "x"), "--data is missing: SRC for cifar10, cifar100=SRC, svhn=SRC"),
+        (("fig4a", "--data", "digits", "mnist", "--out", "x"), "--data gives cifar10 twice (digits, mnist)"),
+        (("fig4a", "--data", "digits", "--only", "ipc7", "--out", "x"), "--only ipc7: fig4a has the parts ipc1, ipc10, ipc50"),
+        (("fig4a", "--data", "digits", "--steps", "0"), "--steps is 0: it must be at least 1"),
+        (("fig4a", "--tables", "--out", "x"), "rows.jsonl holds no rows of fig4a at size cpu"),
+        ((), "the folder DIR is missing"),
+    ],
+)
+def test_input_that_cannot_be_is_one_line(refused, words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused("run", *words)
+    assert not list(tmp_path.glob("x"))
+
+
+def test_other_commands_say_what_to_do_with_the_folder_of_a_recipe(refluence, refused, made):
+    assert "repeat one of its parts" in refused("repeat", made)
+    assert "name one of its units" in refused("evaluate", made)
+    assert "already holds a run: add --resume" in refused(*WORDS, "--out", made)
+    (made / "table.md").unlink()
+    assert refluence("report", made).code == 0
+    assert (made / "table.md").exists()
+    said = refluence("repeat", made / "ipc1")
+    assert said.code == 0
+    assert "12 distilled sets: the same bit for bit" in said.out
+    assert refluence("report", made / "ipc1").code == 0
+
+
+def test_parts_of_other_sets_are_left_out_and_said(refluence, tmp_path):
+    words = ("run", "iwd", *SHORT, "--only", "cifar100-*", "--seeds", "1", "--out")
+    said = refluence(*words, tmp_path / "without")
+    assert said.code == 0
+    assert "1 parts left out: no --data cifar100=SRC" in said.err
+    words = [word if word != "digits" else "cifar100=digits" for word in words]
+    assert refluence(*words, tmp_path / "with").code == 0
+    assert {row["set"] for row in lines(tmp_path / "with" / "rows.jsonl")} == {"cifar100"}
+
+
+def test_data_are_named_without_the_folders_above_them(tmp_path, monkeypatch):
+    (tmp_path / "sets").mkdir()
+    monkeypatch.chdir(tmp_path / "sets")
+    assert data_name(str(tmp_path / "sets")) == data_name(".") == "sets"
+    assert data_name(f"{tmp_path}/sets:birds") == "sets:birds"
+    assert data_name("digits") == "digits"
+    assert data_name("owner/name:config") == "owner/name:config"
+
+
+def test_flags_of_the_run_come_before_those_of_the_part(tmp_path):
+    part = dataclasses.replace(recipes()["iwd"].parts("cpu")[0], flags={"iterations": 1000, "nets": 2})
+    none = dict.fromkeys(("iterations", "real_batch", "width", "nets", "epochs", "batch", "seeds"))
+    asked = run_part.compare_flags(part, "digits", SimpleNamespace(size="cpu", **{**none, "nets": 1}), tmp_path)
+    assert (asked.iterations, asked.nets, asked.width, asked.seeds) == (1000, 1, None, 5)
+    assert (asked.methods, asked.protocol, asked.controls) == (part.arms, part.protocols, False)
+
+
+def test_a_recipe_starts_and_steps(refluence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refluence("run", "fig5", "--data", "digits", "--size", "paper", "--steps", "1", "--threads", "1", "--quiet")
+    assert said.code == 0
+    assert "ipc1: dc+influence: 1 steps, judged by iwd:epochs=1" in said.out
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_every_recipe_starts_and_steps_at_the_published_size(refluence, name):
+    said = refluence("run", name, "--data", "digits", "--size", "paper", "--steps", "1", "--threads", "1", "--quiet")
+    assert said.code == 0, said.err
+    arms = sum(len(part.arms) for part in recipes()[name].parts("paper") if part.data == "cifar10")
+    assert f"{arms} arms start and step" in said.out
+
+
+def test_ls_lists_recipes(refluence):
+    said = refluence("ls").out
+    assert all(f"  {name} " in said and recipe.summary in said for name, recipe in recipes().items())
+
+
+def test_rows_are_plain_json(made_once):
+    for row in lines(made_once / "rows.jsonl"):
+        assert json.loads(json.dumps(row, allow_nan=False)) == row
+        assert without_seconds(row) != row

@@ -1,0 +1,102 @@
+"""Recipes: found by looking at the package, every arm and protocol is one that there is, published numbers are the paper's."""
+
+import pytest
+
+from refluence.commands.arms import parse_arm
+from refluence.errors import InputError
+from refluence.evaluate.protocols import protocols
+from refluence.recipes.base import SETS, Part, Published, plain
+from refluence.recipes.find import recipe_named, recipes
+from refluence.recipes.table1 import COLUMNS, published
+
+NAMES = {"table1", "fig3", "fig4a", "fig4b", "fig5", "terms", "rivals", "iwd"}
+EVERY = [(recipe, size) for recipe in recipes().values() for size in ("cpu", "paper")]
+
+
+def test_recipes_are_found():
+    assert set(recipes()) == NAMES
+    assert all(recipe_named(name).name == name for name in NAMES)
+
+
+def test_an_unknown_recipe_is_refused_with_what_there_is():
+    with pytest.raises(InputError, match=r"unknown recipe 'fig4': did you mean fig4[ab]\? there are .*table1"):
+        recipe_named("fig4")
+
+
+@pytest.mark.parametrize(("recipe", "size"), EVERY, ids=lambda value: getattr(value, "name", value))
+def test_parts_are_complete_and_name_what_there_is(recipe, size):
+    parts = recipe.parts(size)
+    assert len({part.name for part in parts}) == len(parts) > 0
+    for part in parts:
+        assert part.name.replace("-", "").isalnum(), "a folder's name"
+        assert part.data in SETS
+        assert part.protocols
+        assert set(part.protocols) <= set(protocols())
+        assert all(plain(name) == name for name in part.protocols) or size == "cpu"
+        assert [parse_arm(arm).name for arm in part.arms] == list(part.arms), "rows are found by the canonical name"
+    assert recipe.sets(size)[0] == "cifar10"
+
+
+@pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
+def test_both_sizes_have_the_same_parts_and_the_published_one_five_seeds(recipe):
+    cpu, paper = recipe.parts("cpu"), recipe.parts("paper")
+    assert [(p.name, p.arms, p.ipc, p.model) for p in cpu] == [(p.name, p.arms, p.ipc, p.model) for p in paper]
+    assert all(part.seeds >= 5 for part in paper if part.arms != ("full",))
+    changed = {name for part in paper for name in part.flags}
+    assert not changed, "the published size changes no number"
+
+
+@pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
+def test_influence_arms_have_their_controls(recipe):
+    for part in recipe.parts("paper"):
+        for arm in part.arms:
+            method, plus, weights = arm.partition("+influence")
+            if plus and recipe.name not in ("fig4a", "fig5"):
+                assert {method, f"{method}+shuffled{weights}"} <= set(part.arms)
+
+
+def cell(data, ipc, arm):
+    return published()[data, ipc, arm]
+
+
+def test_spots_of_table_1():
+    assert cell("cifar10", 1, "random") == Published(14.4, 2.0)
+    assert cell("cifar10", 10, "dc+influence") == Published(52.7, 0.6)
+    assert cell("cifar10", 50, "pdd+influence") == Published(76.9, 0.3)
+    assert cell("cifar100", 10, "idm") == Published(45.1, 0.1)
+    assert cell("svhn", 1, "idc+influence") == Published(70.1, 0.3)
+    assert cell("svhn", 50, "full") == Published(95.4, 0.1)
+    assert len(published()) == 9 * 10 - 3 - 1 - 1 - 5 - 5, "idm: no SVHN; idc: none of CIFAR-100 at 50; pdd: four columns"
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "gains"),
+    [
+        ("dc", "cifar10", {1: 1.3, 10: 7.8, 50: 6.1 + 1.0}),  # 61.0 - 53.9 = 7.1: the text says 6.1
+        ("dc", "cifar100", {1: 1.4, 10: 7.2, 50: 4.4}),
+        ("dc", "svhn", {1: 3.2, 10: 2.5, 50: 1.1}),
+        ("idc", "cifar10", {1: 0.9, 10: 0.8, 50: 0.4}),
+        ("idc", "cifar100", {1: 0.7, 10: 1.0}),
+        ("idc", "svhn", {1: 1.6, 10: 0.7, 50: 0.7}),
+        ("pdd", "cifar10", {10: 0.9, 50: 0.4}),
+        ("pdd", "cifar100", {10: 0.9, 50: 0.4}),
+    ],
+)
+def test_the_gains_of_the_table_are_those_of_the_papers_text(method, data, gains):
+    found = {
+        ipc: cell(data, ipc, f"{method}+influence").mean - cell(data, ipc, method).mean
+        for name, ipc in COLUMNS
+        if name == data and (data, ipc, method) in published()
+    }
+    assert found == pytest.approx(gains)
+
+
+def test_a_number_stands_under_its_own_protocol_alone():
+    recipe = recipes()["table1"]
+    part = Part("x", "cifar10", 10, ("dc", "dc+influence", "dream"), ("iwd", "dc"))
+    assert recipe.publication(part, "dc", "dc") == Published(44.9, 0.5)
+    assert recipe.publication(part, "dc", "iwd") == ""
+    assert recipe.publication(part, "dc+influence", "iwd-cpu:epochs=3") == Published(52.7, 0.6)
+    assert recipe.publication(part, "dc+influence", "dc") == ""
+    assert recipe.publication(part, "dream", "dc") == "none"
+    assert recipes()["fig4a"].publication(part, "dc+influence:tau=1", "iwd") == "in a figure only"

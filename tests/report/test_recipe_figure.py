@@ -1,0 +1,98 @@
+"""Tables, figures and page of a recipe, drawn from its results alone."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from recipe_fixtures import made_up
+from refluence.files import write_json
+from refluence.recipes.find import recipes
+from refluence.recipes.table import tabulate
+from refluence.report import write_recipe
+from refluence.report.recipe import cells, grid
+from refluence.report.recipe_figure import GAP, NAMES, TILE, gallery, tau_of
+
+
+def results_of(name, size="paper", rows=None):
+    recipe = recipes()[name]
+    return tabulate(recipe, recipe.parts(size), size, made_up(recipe) if rows is None else rows)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, recipe in recipes().items() if recipe.picture not in ("", "gallery")))
+def test_figures_are_pictures(name, tmp_path):
+    write_json(tmp_path / "results.json", results_of(name))
+    written = {path.name for path in write_recipe(tmp_path)}
+    assert written == {"table.md", "figure.png", "figure.svg", "report.html"}
+    picture = Image.open(tmp_path / "figure.png")
+    picture.load()
+    assert (picture.format, picture.width > 300, picture.height > 300) == ("PNG", True, True)
+    assert len(set(picture.convert("L").tobytes())) > 20, "something is drawn"
+    drawn = (tmp_path / "figure.svg").read_text()
+    assert drawn.startswith("<svg")
+    for part in recipes()[name].parts("paper"):
+        assert part.name in drawn
+
+
+def test_without_rows_there_is_a_table_and_no_figure(tmp_path):
+    write_json(tmp_path / "results.json", results_of("fig3", rows=[]))
+    assert {path.name for path in write_recipe(tmp_path)} == {"table.md", "report.html"}
+    assert "| dc+pruned | iwd | – / in a figure only |" in (tmp_path / "table.md").read_text()
+
+
+def test_ours_stand_beside_the_published(tmp_path):
+    results = results_of("table1")
+    heads, rows = grid(results)
+    assert heads[:4] == ["arm", "protocol", "CIFAR-10, 1 a class", "CIFAR-10, 10 a class"]
+    by_arm = {(r[0], r[1]): dict(zip(heads, r, strict=True)) for r in rows}
+    assert by_arm["dc+influence", "iwd"]["CIFAR-10, 10 a class"].endswith(" (3) / 52.7 ± 0.6")
+    assert by_arm["dc", "dc"]["SVHN, 50 a class"].endswith(" (3) / 82.3 ± 0.3")
+    assert by_arm["dc", "iwd"]["SVHN, 50 a class"].endswith(" (3) / –")
+    own = next(x for x in results["lines"] if (x["part"], x["arm"]) == ("cifar10-ipc1-idc", "idc+influence"))
+    shown = next(c for c in cells(results) if c[:2] == ["cifar10-ipc1-idc", "idc+influence"])
+    assert shown[3] == f"{own['mean']:.1f} ± {own['sd']:.1f}"
+    assert shown[4] == "3 of 5"
+    assert shown[6] == "idc"
+    assert shown[-1] == "51.5 ± 0.5"
+
+
+def test_the_page_is_one_file(tmp_path):
+    write_json(tmp_path / "results.json", results_of("fig4a"))
+    write_recipe(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "The paper says (in our words)" in page
+
+
+@pytest.mark.parametrize(
+    ("arm", "tau"),
+    [("dc", None), ("dc+influence:tau=.1", 0.1), ("dc+influence:tau=auto,ess=.5", None), ("dc+influence:sign=-1,tau=10", 10.0)],
+)
+def test_temperatures_are_read_from_the_arm(arm, tau):
+    assert tau_of(arm) == tau
+
+
+def test_images_of_a_class_stand_in_the_order_of_their_influence(tmp_path):
+    levels = {0: ([0.9, 0.1], [3.0, -1.0]), 1: ([0.5, 0.7], [0.0, 5.0]), 2: ([0.3, 0.2], [-2.0, 2.0])}  # seed: grey, influence
+    for seed, (greys, influence) in levels.items():
+        place = tmp_path / "ipc1" / "units" / "dc+influence" / str(seed) / "distilled"
+        place.mkdir(parents=True)
+        images = torch.tensor(greys).view(2, 1, 1, 1).expand(2, 1, 4, 4).contiguous()
+        save_file(
+            {"images": images, "labels": torch.tensor([0, 1]), "influence": torch.tensor(influence)},
+            place / "images.safetensors",
+        )
+        write_json(
+            place / "card.json", {"classes": ["zero", "one"], "mean": [0.0], "std": [1.0], "arm": "dc+influence", "seed": seed}
+        )
+    sheet = np.asarray(Image.open(io.BytesIO(gallery({"parts": [{"part": "ipc1"}]}, tmp_path)["png"])).convert("L")) / 255
+    centre = [
+        [float(sheet[GAP + (TILE + GAP) * y + TILE // 2, NAMES + (TILE + GAP) * x + TILE // 2]) for x in range(3)]
+        for y in range(2)
+    ]
+    assert centre[0] == pytest.approx([0.3, 0.5, 0.9], abs=0.01), "influence -2, 0, 3"
+    assert centre[1] == pytest.approx([0.1, 0.2, 0.7], abs=0.01), "influence -1, 2, 5"

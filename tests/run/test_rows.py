@@ -1,0 +1,35 @@
+"""The rows file: what a kill can leave at its end does no harm."""
+
+import json
+
+import pytest
+
+from refluence.errors import InputError
+from refluence.run.rows import append_rows, read_rows
+
+
+def test_rows_come_back_in_order(tmp_path):
+    path = tmp_path / "deep" / "rows.jsonl"
+    assert read_rows(path) == []
+    append_rows(path, [{"a": 1}, {"a": "ü"}])
+    append_rows(path, [{"a": 3}])
+    assert read_rows(path) == [{"a": 1}, {"a": "ü"}, {"a": 3}]
+
+
+@pytest.mark.parametrize("left", ['{"a": 2', '{"a": 2}', '{"a": "\\u00'])
+def test_half_a_row_is_passed_over_and_cut_off_by_the_next(tmp_path, left):
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, [{"a": 1}])
+    with path.open("a") as file:
+        file.write(left)
+    assert read_rows(path) == [{"a": 1}]
+    append_rows(path, [{"a": 2}])
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("line", ["{half", "3", ""])
+def test_a_broken_row_in_the_middle_is_named(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"a": 1}}\n{line}\n{{"a": 2}}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2 is no row"):
+        read_rows(path)
