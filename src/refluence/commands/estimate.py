@@ -7,6 +7,7 @@ from typing import Any
 
 from refluence.commands.arms import arm_of, methods, with_controls
 from refluence.commands.compare import how_many
+from refluence.commands.networks import check_distillable
 from refluence.commands.session import Session, check_numbers, open_session
 from refluence.commands.unit import Unit, resolve
 from refluence.condense.base import Method
@@ -32,6 +33,7 @@ def run(flags: Any) -> None:
     memory = machine.PeakMemory(session.compute.device)
     total, stored = 0.0, 0
     units = [resolve(flags, arm, session.dataset, flags.seed) for arm in arms]
+    check_distillable(unit.model for unit in units if unit.settings is not None)
     warm_up(units[0], session)
     for unit in units:
         making, images = making_seconds(unit, session)

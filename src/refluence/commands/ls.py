@@ -11,7 +11,7 @@ from refluence.influence.curvature import CURVATURES
 from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS
 from refluence.models.build import MODELS
-from refluence.models.convnet import NORMS
+from refluence.models.norms import NORMS
 
 
 def run(flags: Any) -> None:
@@ -24,7 +24,7 @@ def run(flags: Any) -> None:
     _list("links (METHOD+WEIGHTS:link=LINK)", LINKS)
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
-    _list("models", {**MODELS, "norms": ", ".join(NORMS)})
+    _list("models", {**MODELS, "norms": f"{', '.join(NORMS)} (--norm)"})
     print("recipes\n  none in this version")
 
 

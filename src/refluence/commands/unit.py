@@ -18,7 +18,7 @@ from refluence.errors import InputError
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import read_json
 from refluence.influence.weighting import Weighting
-from refluence.models import ModelSpec
+from refluence.models import ModelSpec, width_beside
 from refluence.select.base import Selection
 
 ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales a selection's pre-training with it
@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     """Turn flags (a mixture of size, evaluation and data flags) into a unit; refuses what cannot run."""
     method, paper = methods()[arm.method], flags.size == "paper"
-    width = flags.width if flags.width is not None else (128 if paper else 32)
+    width = flags.width if flags.width is not None else width_beside(flags.model, 128 if paper else 32)
     model = ModelSpec(flags.model, dataset.shape, len(dataset.classes), width=width, norm=flags.norm)
     settings, steps, allocation = None, None, None
     if isinstance(method, Selection):

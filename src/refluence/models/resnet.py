@@ -106,8 +106,8 @@ def check_size(name: str, size: tuple[int, int], norm: str) -> None:
         raise InputError(f"{images} are too small for {name}: --image-size {smallest(1)} or more resizes them")
     if norm == "instance" and not fits(size, 2):
         raise InputError(
-            f"{images} leave one pixel in the last maps of {name}, of which instance norm leaves nothing: use norm group or "
-            f"batch, or --image-size {smallest(2)} or more"
+            f"{images} leave one pixel in the last maps of {name}, of which instance norm leaves nothing: use --norm group "
+            f"or batch, or --image-size {smallest(2)} or more"
         )
 
 
