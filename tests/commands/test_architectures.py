@@ -170,7 +170,7 @@ def test_a_second_derivative_is_tried_too(monkeypatch):
     check_distillable([spec])
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Hardsigmoid(), nn.Flatten(), nn.Linear(16, 2))
     monkeypatch.setattr("refluence.commands.networks.build", lambda *_: net)
-    with pytest.raises(InputError, match="can judge a set, not make one .derivative for aten::hardsigmoid_backward"):
+    with pytest.raises(InputError, match=r"can judge a set, not make one .derivative for aten::hardsigmoid_backward"):
         check_distillable([spec])
     net[1] = nn.Tanh()
     check_distillable([spec])
