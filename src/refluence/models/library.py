@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 
@@ -56,6 +57,7 @@ def build_library(name: str, shape: tuple[int, int, int], classes: int, generato
         return _wrapped(name, _made(name, shape, classes), shape, classes)
 
 
+@lru_cache  # a number that never changes, and a whole network to find it
 def own_width(name: str, shape: tuple[int, int, int], classes: int) -> int:
     """The length F of the network's embedding, after it was tried on two images of this shape.
 
