@@ -9,9 +9,11 @@ import torch
 from refluence.commands.finished import open_data, open_finished
 from refluence.commands.judge import judge_once
 from refluence.commands.load_model import save_model
+from refluence.commands.robust import judge_robust
 from refluence.commands.session import check_numbers, relative
 from refluence.commands.unit import choose_protocols
 from refluence.data import count_test_use
+from refluence.errors import InputError
 from refluence.files import read_json, write_json
 from refluence.run.seeds import streams
 
@@ -25,7 +27,11 @@ def run(flags: Any) -> None:
     )  # fmt: skip
     changes = {k: getattr(flags, n) for k, n in (("name", "model"), ("width", "width"), ("norm", "norm"))}
     model = own.model.with_(**{k: v for k, v in changes.items() if v is not None})
+    if flags.robust and flags.save_model:
+        raise InputError("--robust trains many networks and keeps none: leave out --save-model, or --robust")
     session, source = open_data(own, flags)
+    if flags.robust:
+        return judge_robust(flags, own.small, model, chosen, session, source)
     path = flags.folder / "evaluation.json"
     found = read_json(path)["evaluations"]
 
