@@ -74,13 +74,17 @@ def test_patches_are_a_permutation_of_two_by_two():
     assert len(seen) == 4
 
 
-def test_pad_is_a_shift_with_zeros():
-    x = images(40)
-    found = augment.pad(x, generator(3))
+@pytest.mark.parametrize(("size", "down", "across"), [((8, 8), 1, 1), ((32, 16), 4, 2)])
+def test_pad_is_a_shift_with_zeros(size, down, across):
+    x = images(60, size=size)
+    found, seen = augment.pad(x, generator(3)), set()
     for i in range(len(x)):
-        padded = F.pad(x[i], (4,) * 4)
-        shifts = [(r, c) for r in range(9) for c in range(9) if torch.equal(padded[:, r : r + 8, c : c + 8], found[i])]
-        assert len(shifts) == 1
+        padded = F.pad(x[i], (across, across, down, down))
+        every = [(r, c) for r in range(2 * down + 1) for c in range(2 * across + 1)]
+        (at,) = [(r, c) for r, c in every if torch.equal(padded[:, r : r + size[0], c : c + size[1]], found[i])]
+        seen.add(at)
+    assert {r for r, _ in seen} == set(range(2 * down + 1))
+    assert {c for _, c in seen} == set(range(2 * across + 1))
 
 
 def test_jitter_written_out():

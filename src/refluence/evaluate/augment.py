@@ -2,7 +2,7 @@
 
     rrc      a box of share s ~ U[least, 1] of the area and aspect exp U[log 3/4, log 4/3], placed uniformly, enlarged to the
              full size by bilinear interpolation; where none of ten boxes fits, the largest one in the middle
-    flip     mirrored left-right with probability 1/2          pad      zero padding of 4, integer shift up to 4 each side
+    flip     mirrored left-right with probability 1/2          pad      zero padding of side/8, integer shift up to that
     patches  the image cut in 2 x 2; its two columns and then its two rows in random order
     jitter   on pixels: brightness (1 - a) x, contrast (1 - b) x + b mean grey, saturation (1 - c) x + c grey, with
              a, b, c ~ U[-.4, .4], in random order; grey = .299 R + .587 G + .114 B
@@ -17,7 +17,8 @@
                cutout: a zero square of a quarter of the side. Warps repeat the border. frepo_grey: without flip
 
 "On pixels" means that the image is brought back to [0, 1] by its mean and std first; without them it is taken as it is.
-Ours: the order of jitter is drawn once a batch, not once an image; grey images are their own grey and get no lighting.
+Ours: the padding is side/8, which is 4 at 32 px, that of the source; the order of jitter is drawn once a batch, not once an
+image; grey images are their own grey and get no lighting.
 """
 
 from __future__ import annotations
@@ -74,14 +75,15 @@ def flip(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(_uniform(x, generator, 1) < 0.5, x.flip(-1), x)
 
 
-def pad(x: Tensor, generator: torch.Generator, reach: int = 4) -> Tensor:
+def pad(x: Tensor, generator: torch.Generator) -> Tensor:
     """Zero padding and an integer shift."""
     height, width = x.shape[-2:]
-    shift = torch.randint(2 * reach + 1, (2, len(x)), generator=generator).to(x.device)
-    rows = (torch.arange(height, device=x.device) + shift[0][:, None])[:, :, None]
-    columns = (torch.arange(width, device=x.device) + shift[1][:, None])[:, None, :]
+    down, across = (max(1, round(side / 8)) for side in (height, width))
+    shift = [torch.randint(2 * reach + 1, (len(x), 1), generator=generator).to(x.device) for reach in (down, across)]
+    rows = (torch.arange(height, device=x.device) + shift[0])[:, :, None]
+    columns = (torch.arange(width, device=x.device) + shift[1])[:, None, :]
     image = torch.arange(len(x), device=x.device)[:, None, None]
-    return F.pad(x, (reach,) * 4).permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2).contiguous()
+    return F.pad(x, (across, across, down, down)).permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2).contiguous()
 
 
 def rrc(x: Tensor, generator: torch.Generator, least: float = 0.08) -> Tensor:

@@ -19,11 +19,11 @@ class Protocol:
     `schedule` is one of `schedules.SCHEDULES`; `steps` multiplies the rate by `factor` at each of `milestones` (shares of the
     epochs), and `rebuild` makes a new optimiser there, which forgets its momentum. `rule` names a rule of `sizes` that sets
     epochs and batch by the size of the set; what `with_` has set (`fixed`) stays. `loss` is one of `objectives.LOSSES`;
-    `soft` says that soft labels are used where the set has them. `mix` is `cutmix`, `mixup` or `none`, for a batch with
-    probability `mix_p`. `ema` is the decay of an average of the weights, which is what is scored (0: none). With `one_batch`
-    an epoch is one update on a batch drawn at random. With `staged` a set of stages is learned stage after stage, `epochs`
-    each. `learned_lr`: a learning rate that comes with the set takes the place of `lr`. `decay_all` False: no weight decay on
-    biases and norms.
+    `soft` says that soft labels are used where the set has them. `mix` is `cutmix`, `mixup` (shares of
+    Beta(`mix_alpha`, `mix_alpha`)) or `none`, for a batch with probability `mix_p`. `ema` is the decay of an average of the
+    weights, which is what is scored (0: none). With `one_batch` an epoch is one update on a batch drawn at random. With
+    `staged` a set of stages is learned stage after stage, `epochs` each. `learned_lr`: a learning rate that comes with the set
+    takes the place of `lr`. `decay_all` False: no weight decay on biases and norms.
     """
 
     name: str

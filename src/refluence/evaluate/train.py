@@ -62,8 +62,9 @@ def train(
     def step(batch: Tensor, generator: torch.Generator) -> Tensor:
         """One update on `batch` `(B,)` int64; its loss."""
         x = augment(images[batch], generator)
-        mix = mixing.draw(protocol.mix, protocol.mix_p, protocol.mix_alpha, len(batch), x.shape[-2:], generator)
-        loss = _loss(net, x, labels[batch], mix, protocol, teacher)
+        x, partner, share = mixing.mix(protocol.mix, protocol.mix_p, protocol.mix_alpha, x, generator)
+        other = None if partner is None else labels[batch[partner]]
+        loss = _loss(net, x, labels[batch], other, share, protocol, teacher)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -98,20 +99,18 @@ def members(stage: Tensor | None, count: int) -> list[Tensor]:
 
 
 def _loss(
-    net: nn.Module, x: Tensor, labels: Tensor, mix: mixing.Mix | None, protocol: Protocol, teacher: Teacher | None
+    net: nn.Module, x: Tensor, own: Tensor, other: Tensor | None, share: float, protocol: Protocol, teacher: Teacher | None
 ) -> Tensor:
-    """Loss of an augmented batch; a teacher labels the mixed images themselves, labels are mixed with the images."""
-    x = x if mix is None else mix.apply(x)
+    """Loss of a batch as it is seen: its own labels and those of the partners in shares, or a teacher's of the mixed images."""
     logits = net(x)
     if teacher is not None:
         with torch.no_grad():
             told = teacher(x)
         return objectives.divergence(logits, told, protocol.temperature)
-    own = objectives.loss(protocol.loss, logits, labels, protocol.temperature)
-    if mix is None:
-        return own
-    other = objectives.loss(protocol.loss, logits, labels[mix.partner.to(labels.device)], protocol.temperature)
-    return mix.share * own + (1 - mix.share) * other
+    loss = objectives.loss(protocol.loss, logits, own, protocol.temperature)
+    if other is None:
+        return loss
+    return share * loss + (1 - share) * objectives.loss(protocol.loss, logits, other, protocol.temperature)
 
 
 def _check(curve: Tensor, net_index: int, protocol: Protocol) -> None:
