@@ -97,6 +97,22 @@ def test_soft_labels_are_compared_with_soft_labels(scene):
     assert found.stored_bytes == found.random_bytes == 6 * 64 * 4 + 6 * 8 + 6 * 3 * 4
 
 
+def test_a_set_that_holds_several_in_stages_has_a_rival_in_stages(scene):
+    dataset, small, spec = scene
+    small = dataclasses.replace(small, factor=2, stage=torch.arange(6) // 3)
+    seen = []
+
+    def row(self, data, images, labels, augmented, stage=None):
+        seen.append((data, len(images), None if stage is None else stage.bincount().tolist()))
+        return original(self, data, images, labels, augmented, stage)
+
+    original = Bench.row
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bench, "row", row)
+        robust.robust(small, bench(dataset, spec, "pdd", nets=1))
+    assert seen == [("full", 30, None), *[("set", 24, [12, 12]), ("random", 6, [3, 3])] * 2]
+
+
 def test_a_row_is_the_rate_that_is_best_on_validation(scene):
     """Written out: five rates with one network on `val`, then the networks on `test` at the best of them."""
     dataset, small, spec = scene
