@@ -81,7 +81,7 @@ def judging_seconds(unit: Unit, session: Session) -> float:
     chosen = [p for c, n in enumerate(unit.counts(dataset)) for p in dataset.train.members(c)[:n].tolist()]
     images, labels = dataset.pixels(dataset.train, chosen), dataset.train.labels[chosen]
     total = 0.0
-    for protocol in unit.protocols:
+    for protocol in (p.resolve(len(images), unit.model.classes) for p in unit.protocols):
         short = [min(EPOCHS, protocol.epochs), min(2 * EPOCHS, protocol.epochs)]
         spent = []
         for epochs in short:

@@ -10,6 +10,7 @@ from refluence.commands.finished import open_data, open_finished
 from refluence.commands.judge import judge_once
 from refluence.commands.load_model import save_model
 from refluence.commands.networks import show_networks, the_networks
+from refluence.commands.robust import judge_robust
 from refluence.commands.session import check_numbers, relative
 from refluence.commands.unit import choose_protocols
 from refluence.data import count_test_use
@@ -28,7 +29,11 @@ def run(flags: Any) -> None:
         p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.unit["protocols"]
     )  # fmt: skip
     models = the_networks(flags, own.model)
+    if flags.robust and (flags.save_model or len(models) > 1):
+        raise InputError("--robust trains many networks of one kind and keeps none: leave out --save-model, name one --model")
     session, source = open_data(own, flags)
+    if flags.robust:
+        return judge_robust(flags, own.small, models[0], chosen, session, source)
     path = flags.folder / "evaluation.json"
     found = read_json(path)["evaluations"]
     asked_for = []

@@ -198,6 +198,8 @@ class EvaluateTask:
     """The networks follow from it."""
     save_model: Switch = False
     """Keep the first network as model.safetensors."""
+    robust: Switch = False
+    """Label-robust and augmentation-robust scores instead, against random images and the full data, to robust.json."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from refluence.commands.session import Session
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
 from refluence.errors import InputError, RunError
-from refluence.evaluate.evaluation import evaluate
+from refluence.evaluate.evaluation import evaluate_set
 from refluence.evaluate.protocols import Protocol
 from refluence.files import write_json
 from refluence.models import ModelSpec
@@ -52,9 +52,8 @@ def judge_once(
             keep(index, net)
             advance()
 
-        facts, device = (small.mean, small.std), session.compute.device
         try:
-            result = evaluate(small.images, small.labels, model, protocol, held_out, *facts, rng, nets, device, progress)
+            result = evaluate_set(small, model, protocol, held_out, rng, nets, session.compute.device, progress)
         except RunError as error:
             raise RunError(f"{what}: {error}") from None
         except ValueError as error:  # PyTorch's word for a batch norm that sees one number
