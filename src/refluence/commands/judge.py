@@ -10,6 +10,7 @@ import torch
 
 from refluence.commands.session import Session
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
+from refluence.data.formation import decode, repeat
 from refluence.errors import RunError
 from refluence.evaluate.evaluation import evaluate
 from refluence.evaluate.protocols import Protocol
@@ -54,7 +55,8 @@ def judge_once(
 
         facts, device = (small.mean, small.std), session.compute.device
         try:
-            result = evaluate(small.images, small.labels, model, protocol, held_out, *facts, rng, nets, device, progress)
+            images, labels = decode(small.images, small.factor), repeat(small.labels, small.factor)
+            result = evaluate(images, labels, model, protocol, held_out, *facts, rng, nets, device, progress)
         except RunError as error:
             raise RunError(f"{what}: {error}") from None
     return {**result.to_dict(), "split": split}

@@ -19,8 +19,11 @@ from refluence.files import read_json, write_json, write_tensors, write_text
 IMAGES, CARD, README = "images.safetensors", "card.json", "README.md"
 FORMAT = 1
 """Version of the folder's layout, as `version` in the card."""
-LOSES = """- **Exporting to PNG loses accuracy**: learned pixels lie between and beyond the 256 levels that a PNG can hold.
+LOSES = """- **Exporting to PNG loses accuracy**: pixels lie between the 256 levels that a PNG can hold, or beyond them.
   Train on the tensors; look at the PNGs."""
+TILES = """- Each image holds {factor} x {factor} reduced images. Train on all of them, enlarged:
+  `refluence.data.formation.decode(images, {factor})` with `refluence.data.formation.repeat(labels, {factor})`.
+"""
 KEEPS = "- Exporting to PNG loses nothing: these are real images of 8 bits."
 
 
@@ -29,7 +32,8 @@ class DistilledSet:
     """`images (M, C, H, W)` float32, normalised by `mean` and `std`; `labels (M,)` int64, indices into `classes`.
 
     `mean` and `std` are per channel on [0, 1] pixels: pixel = image * std + mean. `influence (M,)`, where it was measured,
-    is that of each synthetic image on the objective: it orders the pictures and is no part of what is learned.
+    is that of each synthetic image on the objective: it orders the pictures and is no part of what is learned. With a
+    `factor` above 1 each image holds factor x factor reduced ones, and training takes `formation.decode(images, factor)`.
     """
 
     images: Tensor
@@ -38,6 +42,7 @@ class DistilledSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     influence: Tensor | None = None
+    factor: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +64,7 @@ def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, Any
         "mean": list(distilled.mean),
         "std": list(distilled.std),
         "shape": list(tensors["images"].shape),
+        "factor": distilled.factor,
         "stored_bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
         "version": FORMAT,
         "refluence": __version__,
@@ -83,7 +89,7 @@ def load_distilled(folder: Path) -> DistilledSet:
         raise InputError(f"{folder / IMAGES} cannot be read as safetensors: {error}") from error
     _check(folder, tensors, len(card["classes"]), card["mean"], card["std"])
     facts = (tuple(card["classes"]), tuple(card["mean"]), tuple(card["std"]))
-    return DistilledSet(tensors["images"], tensors["labels"], *facts, tensors.get("influence"))
+    return DistilledSet(tensors["images"], tensors["labels"], *facts, tensors.get("influence"), card.get("factor", 1))
 
 
 def locate(folder: Path) -> Path:
@@ -152,8 +158,9 @@ def _check(folder: Path, tensors: Mapping[str, Tensor], classes: int, mean, std)
 def _readme(card: Mapping[str, Any]) -> str:
     count, channels, height, width = card["shape"]
     made = " ".join(f"{name} `{card[name]}`," for name in ("arm", "source", "ipc", "seed") if name in card).rstrip(",")
-    real = card.get("iterations") == 0  # chosen, not learned
-    kind, export = ("real", KEEPS) if real else ("learned", LOSES)
+    real, factor = card.get("iterations") == 0, card["factor"]  # real: chosen, not learned
+    kind, export = ("real" if real else "learned", KEEPS if real and factor == 1 else LOSES)
+    tiles = "" if factor == 1 else TILES.format(factor=factor)
     return f"""# A distilled dataset
 
 {count} {kind} images of {channels} x {height} x {width}, {len(card["classes"])} classes{f" ({made})" if made else ""}.
@@ -170,7 +177,7 @@ dataset = torch.utils.data.TensorDataset(images, labels)
 
 - Normalised: `image = (pixel / 255 - mean) / std`, per channel, with mean {_numbers(card["mean"])} and
   std {_numbers(card["std"])} of the real training split. Normalise real test images the same way.
-- Class names, in the order of the labels, are `classes` in `card.json`.
+{tiles}- Class names, in the order of the labels, are `classes` in `card.json`.
 {export}
 - `test_uses` in `card.json` counts how often the test split was used to judge this set.
 """
