@@ -54,11 +54,12 @@ def restrict(dataset: Dataset, positions: Tensor) -> Dataset:
 
 def check_share(dataset: Dataset, counts: tuple[int, ...], keep: float) -> None:
     """`InputError` where a class would keep fewer real images than it gets distilled ones."""
-    for label, count in enumerate(counts):
-        members = len(dataset.train.members(label))
-        if (left := kept_count(members, keep)) < count:
-            share = math.ceil(100 * count / members) / 100
-            raise InputError(
-                f"keep={keep:g} leaves {left} of the {members} training images of class '{dataset.classes[label]}', fewer than "
-                f"its {count} distilled ones: keep={share:g} or a smaller --ipc would do"
-            )
+    members = [len(dataset.train.members(label)) for label in range(len(counts))]
+    label = min(range(len(counts)), key=lambda c: members[c] / counts[c])
+    left = kept_count(members[label], keep)
+    if left < counts[label]:
+        share = math.ceil(100 * counts[label] / members[label]) / 100
+        raise InputError(
+            f"keep={keep:g} leaves {left} of the {members[label]} training images of class '{dataset.classes[label]}', fewer "
+            f"than its {counts[label]} distilled ones: keep={share:g} or a smaller --ipc would do"
+        )

@@ -34,12 +34,13 @@ def tiled(dataset: Dataset, positions: Tensor, factor: int) -> tuple[Tensor, Ten
 def check_room(dataset: Dataset, counts: Sequence[int], factor: int) -> None:
     """`InputError` where a class has fewer than factor^2 counts[class] images, or an image fewer pixels than tiles."""
     edges(min(dataset.shape[1:]), factor)
-    for label, count in enumerate(counts):
-        there, needed = len(dataset.train.members(label)), factor**2 * count
-        if factor > 1 and there < needed:
-            ipc, largest = there // factor**2, math.isqrt(there // count)
-            smaller = f"--ipc {ipc} or factor={largest}" if ipc else f"factor={largest}"
-            raise InputError(
-                f"class '{dataset.classes[label]}' has {there} training images, but factor={factor} at {count} images per "
-                f"class needs {needed}: {smaller} would fit it"
-            )
+    members = [len(dataset.train.members(label)) for label in range(len(counts))]
+    label = min(range(len(counts)), key=lambda c: members[c] / counts[c])
+    there, count = members[label], counts[label]
+    if factor > 1 and there < factor**2 * count:
+        ipc, largest = there // factor**2, math.isqrt(there // count)
+        smaller = f"--ipc {ipc} or factor={largest}" if ipc else f"factor={largest}"
+        raise InputError(
+            f"class '{dataset.classes[label]}' has {there} training images, but factor={factor} at {count} images per "
+            f"class needs {factor**2 * count}: {smaller} would fit"
+        )
