@@ -72,6 +72,8 @@ def test_a_tiled_selection_stores_ipc_images_and_decodes_to_the_chosen_ones(comp
     assert torch.equal(repeat(labels, 2), repeat(small.labels, 2))
     assert decode(small.images, 2).shape == (80, 1, 8, 8)
     assert "2 x 2 reduced images" in (place / "README.md").read_text()
+    page = (compared.parent / "report.html").read_text()
+    assert page.count("Each picture holds 2 x 2 reduced real images.") == 1
 
 
 def test_the_evaluation_is_that_of_the_decoded_images(refluence, compared, monkeypatch):
