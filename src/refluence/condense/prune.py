@@ -7,8 +7,8 @@
     dc+pruned:by=random  no score, keep .9             control (ours)
     dc+selected          the same, keep .1             only the best few (ours)
 
-arXiv 2411.12115 keeps as little as a fifth (its abstract: gains even where 80 % were removed); which share is best it finds by
-trying, so .2 is one of its values, not its advice. Ranking inside each class is ours where the sources do not say.
+arXiv 2411.12115 keeps easy samples and reports gains even where 80 % of the set were removed (its abstract, all that is taken
+over); .2 is that share, and no claim that it is its best one. Ranking inside each class, and by networks of ours, is ours.
 """
 
 from __future__ import annotations
