@@ -65,7 +65,8 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     )
     pictures = pictures.nan_to_num(0.0)  # their order alone is of use
     facts = (dataset.classes, dataset.mean, dataset.std)
-    _save(folder, DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, influence=pictures), card)
+    small = DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, influence=pictures, factor=unit.settings.factor)
+    _save(folder, small, card)
 
 
 def _steps(work: Distillation, unit: Unit, folder: Path) -> Iterator[Step]:

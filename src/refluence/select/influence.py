@@ -32,7 +32,7 @@ def select(
     """Positions in `dataset.train`; see `Selection`. `steps` is the number of points, 12 by default."""
     start = RANDOM.select(dataset, counts, spec, rng)
     images, labels = dataset.pixels(dataset.train, start), dataset.train.labels[start]
-    settings = dc.METHOD.settings(max(counts), "cpu")
+    settings = dc.METHOD.settings(max(counts), "cpu", dataset.shape)
     found = scores(images, labels, dc.METHOD, settings, dataset, spec, rng, device, steps)
     return highest(found, dataset, counts, rng, "influence")
 
