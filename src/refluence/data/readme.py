@@ -8,7 +8,7 @@ from typing import Any
 from refluence import __version__
 
 IMAGES, CARD, README = "images.safetensors", "card.json", "README.md"
-LOSES = """- **Exporting to PNG loses accuracy**: learned pixels lie between and beyond the 256 levels that a PNG can hold.
+LOSES = """- **Exporting to PNG loses accuracy**: pixels lie between the 256 levels that a PNG can hold, or beyond them.
   Train on the tensors; look at the PNGs."""
 KEEPS = "- Exporting to PNG loses nothing: these are real images of 8 bits."
 
@@ -18,7 +18,8 @@ def readme(card: Mapping[str, Any], tensors: Collection[str]) -> str:
     count, channels, height, width = card["shape"]
     made = " ".join(f"{name} `{card[name]}`," for name in ("arm", "source", "ipc", "seed") if name in card).rstrip(",")
     real = card.get("iterations") == 0  # chosen, not learned
-    kind, export = ("real", KEEPS) if real else ("learned", LOSES)
+    exact = real and card.get("factor", 1) == 1  # tiles are of reduced images
+    kind, export = "real" if real else "learned", KEEPS if exact else LOSES
     return f"""# A distilled dataset
 
 {count} {kind} images of {channels} x {height} x {width}, {len(card["classes"])} classes{f" ({made})" if made else ""}.
