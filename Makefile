@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml src/refluence/__init__.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Refluence needs Python 3.10 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
 	@echo "Installing into $(VENV) (several minutes the first time) ..."
-	@# torch first and alone: the resolver then has nothing to weigh it against
-	$(BIN)/python -m pip install -q torch
+	@# torch and torchvision first and alone: the resolver then has nothing to weigh them against
+	$(BIN)/python -m pip install -q torch torchvision
 	$(BIN)/python -m pip install -q -e '.[dev]'
 	@touch $@
 

@@ -15,6 +15,7 @@ from refluence.commands.arms import methods
 from refluence.condense.base import Settings
 from refluence.data.options import SMALL_CLASSES
 from refluence.evaluate.protocols import protocols
+from refluence.evaluate.sizes import RULES
 from refluence.influence.directional import ENGINES
 from refluence.influence.weighting import KINDS, Weighting
 from refluence.models.convnet import NORMS
@@ -95,10 +96,12 @@ def test_every_name_of_the_code_is_explained(page, names):
 
 
 def test_protocol_numbers_are_those_of_the_code():
-    rows = {
-        name: cells for name, *cells in re.findall(r"^\| `([\w-]+)` \| (\d+) \| \**(\.\d+)", text("docs/protocols.md"), re.M)
+    found = re.findall(r"^\| `([\w-]+)` \| (\d+)(\\\*)? \| \**(\.\d+)", text("docs/protocols.md"), re.M)
+    by_size = {name for name in protocols() if "epochs" in RULES.get(protocols()[name].rule, lambda *_: ())(1, 10)}
+    assert {name: (epochs, lr) for name, epochs, _, lr in found} == {
+        p.name: (str(p.epochs), f"{p.lr:g}".lstrip("0")) for p in protocols().values()
     }
-    assert rows == {p.name: [str(p.epochs), f"{p.lr:g}".lstrip("0")] for p in protocols().values()}
+    assert {name for name, _, star, _ in found if star} == by_size
 
 
 def test_weight_defaults_are_those_of_the_code():

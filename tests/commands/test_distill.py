@@ -38,7 +38,7 @@ def test_the_folder_holds_what_the_contract_says(distilled_once):
     assert unit["model"] == {"name": "convnet1", "shape": [1, 8, 8], "classes": 10, "width": 8, "norm": "instance"}
     assert unit["protocols"][0]["name"] == "iwd-cpu:epochs=2"
     constants = config["resolved"]["constants"]
-    assert (constants["val_fraction"], constants["test_fraction"], constants["herding"]["steps"]) == (0.1, 0.2, 500)
+    assert (constants["val_fraction"], constants["test_fraction"], constants["pretraining"]["steps"]) == (0.1, 0.2, 500)
     machine = config["resolved"]["machine"]
     assert {"torch", "threads", "device", "precision", "compile"} <= set(machine)
     assert machine["threads"] == 1

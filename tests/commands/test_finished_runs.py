@@ -67,6 +67,26 @@ def test_evaluate_on_another_source(refluence, tmp_path):
     assert read(tmp_path / "run" / "evaluation.json")["evaluations"][-1]["source"] == str(other)
 
 
+def test_robust_scores(refluence, refused, distilled):
+    before = (distilled / "evaluation.json").read_bytes()
+    words = ("evaluate", distilled, "--robust", "--epochs", "1", *ONE)
+    said = refluence(*words)
+    assert said.code == 0, said.err
+    (entry,) = read(distilled / "robust.json")["robust"]
+    assert (entry["protocol"], entry["nets"], entry["split"]) == ("iwd-cpu:epochs=1", 1, "test")
+    assert 0 <= entry["lrs"] <= 1
+    assert [row["data"] for row in entry["rows"]] == ["full", "set", "random", "set", "random"]
+    assert f"label-robust score {entry['lrs']:.3f}" in said.out
+    assert f"augmentation-robust score {entry['ars']:.3f}" in said.out
+    assert (distilled / "evaluation.json").read_bytes() == before
+    assert read(distilled / "distilled" / "card.json")["test_uses"] == 2
+    assert "nothing to do" in refluence(*words, "--resume").out
+    assert refluence(*words, "--split", "val").code == 0
+    assert [e["split"] for e in read(distilled / "robust.json")["robust"]] == ["test", "val"]
+    assert read(distilled / "distilled" / "card.json")["test_uses"] == 2
+    assert "--save-model" in refused(*words, "--save-model")
+
+
 @pytest.mark.parametrize("where", ["run", "unit"])
 def test_score_every_training_instance(refluence, distilled, compared, tmp_path, where):
     folder = distilled if where == "run" else compared / "units" / "dc" / "0"
@@ -123,7 +143,7 @@ def test_a_use_of_the_test_split_is_counted_before_it_can_be_lost(refluence, dis
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("refluence.commands.judge.evaluate", killed)
+    monkeypatch.setattr("refluence.commands.judge.evaluate_set", killed)
     assert refluence("evaluate", distilled, "--epochs", "1", *ONE).code == 130
     assert read(distilled / "distilled" / "card.json")["test_uses"] == 2
 

@@ -16,20 +16,20 @@ from refluence.errors import RunError
 from refluence.recipes.find import recipes
 
 SHORT = (*TINY, "--iterations", "2", "--data", "digits")
-WORDS = ("run", "fig4a", *SHORT, "--only", "ipc1", "--seeds", "2")
-ARMS = list(recipes()["fig4a"].parts("cpu")[0].arms)
+WORDS = ("run", "iwd", *SHORT, "--only", "dc-ipc1", "--seeds", "2")
+ARMS = ["dc", "dc+influence", "dc+shuffled"]
 
 
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory):
-    out = tmp_path_factory.mktemp("recipe") / "fig4a"
+    out = tmp_path_factory.mktemp("recipe") / "iwd"
     assert main([*WORDS, "--out", str(out)]) == 0
     return out
 
 
 @pytest.fixture
 def made(made_once, tmp_path):
-    return shutil.copytree(made_once, tmp_path / "fig4a")
+    return shutil.copytree(made_once, tmp_path / "iwd")
 
 
 def sets(folder):
@@ -40,21 +40,21 @@ def test_the_folder_of_a_recipe(made_once):
     rows = lines(made_once / "rows.jsonl")
     assert [(r["seed"], r["arm"]) for r in rows if r["protocol"].startswith("iwd")] == [(s, a) for s in (0, 1) for a in ARMS]
     assert len(rows) == 2 * 2 * len(ARMS), "seeds x protocols x arms"
-    facts = {"recipe": "fig4a", "part": "ipc1", "set": "cifar10", "data": "digits", "size": "cpu", "ipc": 1, "width": 8}
+    facts = {"recipe": "iwd", "part": "dc-ipc1", "set": "cifar10", "data": "digits", "size": "cpu", "ipc": 1, "width": 8}
     facts |= {"iterations": 2, "real_batch": 16, "model": "convnet1"}
     assert all(facts.items() <= row.items() for row in rows)
     assert {"date", "refluence", "nets", "protocol", "accuracy", "ess", "seconds"} <= rows[0].keys()
     results = read(made_once / "results.json")
     assert [(x["arm"], x["n"]) for x in results["lines"][: len(ARMS)]] == [(arm, 2) for arm in ARMS]
     assert Image.open(made_once / "figure.png").format == "PNG"
-    for name in ("table.md", "report.html", "figure.svg", "config.json", "ipc1/report.html", "ipc1/results.json"):
+    for name in ("table.md", "report.html", "figure.svg", "config.json", "dc-ipc1/report.html", "dc-ipc1/results.json"):
         assert (made_once / name).stat().st_size > 0
 
 
 def test_a_unit_of_a_recipe_is_the_distill_run_with_the_same_flags(refluence, made_once, tmp_path):
-    words = ("distill", *SHORT, "--weights", "influence:tau=.1", "--ipc", "1", "--seed", "1", "--out", tmp_path / "run")
+    words = ("distill", *SHORT, "--weights", "influence", "--ipc", "1", "--seed", "1", "--out", tmp_path / "run")
     assert refluence(*words, "--protocol", "iwd-cpu", "dc-cpu").code == 0
-    unit = made_once / "ipc1" / "units" / "dc+influence@tau=.1" / "1"
+    unit = made_once / "dc-ipc1" / "units" / "dc+influence" / "1"
     name = "distilled/images.safetensors"
     assert (unit / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
     assert read(unit / "config.json")["resolved"] == read(tmp_path / "run" / "config.json")["resolved"]
@@ -76,13 +76,13 @@ def test_a_grid_grows_by_seeds(refluence, made):
     assert {name: after[name] for name in before} == before
     assert {name.split("/")[3] for name in after if name not in before} == {"2"}
     assert [x["n"] for x in read(made / "results.json")["lines"]] == [3] * (2 * len(ARMS))
-    assert read(made / "ipc1" / "config.json")["resolved"]["seeds"] == [0, 1, 2]
+    assert read(made / "dc-ipc1" / "config.json")["resolved"]["seeds"] == [0, 1, 2]
 
 
 def test_a_kill_before_the_rows_of_a_unit_loses_nothing(refluence, made, made_once):
     whole = lines(made / "rows.jsonl")
     kept = (made / "rows.jsonl").read_text().splitlines(keepends=True)[:-3]  # one unit and half of another
-    (made / "rows.jsonl").write_text("".join(kept) + '{"recipe": "fig4a", "pa')
+    (made / "rows.jsonl").write_text("".join(kept) + '{"recipe": "iwd", "pa')
     before = sets(made)
     assert refluence(*WORDS, "--out", made, "--resume").code == 0
     assert sets(made) == before, "the units are read, not made again"
@@ -91,15 +91,15 @@ def test_a_kill_before_the_rows_of_a_unit_loses_nothing(refluence, made, made_on
 
 def test_rows_of_another_folder_count(refluence, made, tmp_path):
     assert refluence(*WORDS, "--out", tmp_path / "new", "--rows", made / "rows.jsonl").code == 0
-    assert not (tmp_path / "new" / "ipc1").exists(), "nothing was left to make"
+    assert not (tmp_path / "new" / "dc-ipc1").exists(), "nothing was left to make"
     ours, theirs = read(tmp_path / "new" / "results.json"), read(made / "results.json")
     assert ours == theirs
 
 
 def test_tables_run_nothing(refluence, made, tmp_path):
-    said = refluence("run", "fig4a", "--tables", "--rows", made / "rows.jsonl", "--out", tmp_path / "new")
+    said = refluence("run", "iwd", "--tables", "--rows", made / "rows.jsonl", "--out", tmp_path / "new")
     assert said.code == 0
-    assert "dc+influence:tau=.01" in said.out
+    assert "dc+influence" in said.out
     assert {p.name for p in (tmp_path / "new").iterdir()} == {
         "results.json",
         "table.md",
@@ -109,20 +109,20 @@ def test_tables_run_nothing(refluence, made, tmp_path):
     }
     results = read(tmp_path / "new" / "results.json")
     assert sum(x["n"] for x in results["lines"]) == 2 * 2 * len(ARMS)
-    assert {x["part"] for x in results["lines"] if x["mean"] is None} == {"ipc10", "ipc50"}, "missing cells are marked"
+    assert {x["part"] for x in results["lines"] if x["mean"] is None} == {p.name for p in recipes()["iwd"].parts("cpu")} - {"dc-ipc1"}, "missing cells are marked"
 
 
 def test_rows_made_with_other_numbers_are_refused(refused, made, tmp_path):
     words = [word if word != "8" else "9" for word in WORDS]
     said = refused(*words, "--out", tmp_path / "new", "--rows", made / "rows.jsonl")
-    assert "has ipc1, dc seed 0 with width 8, here it is 9: give the same flags, or another file with --rows" in said
+    assert "has dc-ipc1, dc seed 0 with width 8, here it is 9: give the same flags, or another file with --rows" in said
 
 
 def test_a_failed_unit_is_named_and_the_others_go_on(refluence, tmp_path, monkeypatch):
     real = run_part.run_unit
 
     def fails(unit, session, folder):
-        if unit.arm.name == "dc+influence:tau=1":
+        if unit.arm.name == "dc+influence":
             raise RunError(f"{unit.what}: the images are not finite")
         return real(unit, session, folder)
 
@@ -130,8 +130,19 @@ def test_a_failed_unit_is_named_and_the_others_go_on(refluence, tmp_path, monkey
     said = refluence(*WORDS[:-1], "1", "--out", tmp_path / "run")
     assert said.code == 1
     assert "1 units failed" in said.err.splitlines()[-1]
-    assert "ipc1, dc+influence:tau=1 seed 0: the images are not finite" in said.err
-    assert [x["n"] for x in read(tmp_path / "run" / "results.json")["lines"][: len(ARMS)]] == [1, 1, 1, 0, 1, 1]
+    assert "dc-ipc1, dc+influence seed 0: the images are not finite" in said.err
+    assert [x["n"] for x in read(tmp_path / "run" / "results.json")["lines"][: len(ARMS)]] == [1, 0, 1]
+
+
+def test_fig4a_from_the_beginning_to_its_table(refluence, tmp_path):
+    out, arms = tmp_path / "fig4a", recipes()["fig4a"].parts("cpu")[0].arms
+    assert refluence("run", "fig4a", *SHORT, "--only", "ipc1", "--seeds", "1", "--out", out).code == 0
+    found = read(out / "results.json")["lines"]
+    assert [(x["arm"], x["n"]) for x in found] == [(arm, 1) for arm in arms] * 2
+    assert Image.open(out / "figure.png").width > 800
+    told = (out / "table.md").read_text()
+    assert "| dc+influence:tau=100 | iwd-cpu:epochs=2 |" in told
+    assert "The paper says (in our words): The best temperature is larger" in told
 
 
 def test_the_gallery_of_fig5(refluence, tmp_path):
@@ -152,7 +163,7 @@ def test_the_gallery_of_fig5(refluence, tmp_path):
         (("fig4a", "--data", "digits", "--only", "ipc7", "--out", "x"), "--only ipc7: fig4a has the parts ipc1, ipc10, ipc50"),
         (("fig4a", "--data", "digits", "--steps", "0"), "--steps is 0: it must be at least 1"),
         (("fig4a", "--tables", "--out", "x"), "rows.jsonl holds no rows of fig4a at size cpu"),
-        ((), "the folder DIR is missing"),
+        ((), "run: RECIPE (see refluence ls) is missing"),
     ],
 )
 def test_input_that_cannot_be_is_one_line(refused, words, said, tmp_path, monkeypatch):
@@ -168,10 +179,14 @@ def test_other_commands_say_what_to_do_with_the_folder_of_a_recipe(refluence, re
     (made / "table.md").unlink()
     assert refluence("report", made).code == 0
     assert (made / "table.md").exists()
-    said = refluence("repeat", made / "ipc1")
+
+
+@pytest.mark.slow
+def test_a_part_of_a_recipe_is_a_comparison(refluence, made):
+    said = refluence("repeat", made / "dc-ipc1")
     assert said.code == 0
-    assert "12 distilled sets: the same bit for bit" in said.out
-    assert refluence("report", made / "ipc1").code == 0
+    assert "6 distilled sets: the same bit for bit" in said.out
+    assert refluence("report", made / "dc-ipc1").code == 0
 
 
 def test_parts_of_other_sets_are_left_out_and_said(refluence, tmp_path):

@@ -1,12 +1,13 @@
 """The distilled set: what is written is what comes back, and what a broken folder says."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from refluence.data import DistilledSet, count_test_use, load_distilled, read_card, save_distilled, to_uint8
+from refluence.data import DistilledSet, count_test_use, decoded, load_distilled, read_card, save_distilled, to_uint8
 from refluence.errors import InputError
 
 
@@ -123,3 +124,77 @@ def test_folders_that_cannot_be_loaded(folder, tmp_path):
     (folder / "card.json").write_text("{")
     with pytest.raises(InputError, match=r"cannot be read as JSON"):
         read_card(folder)
+
+
+SOFT = torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]).repeat(3, 1)
+
+
+def learned(**parts):
+    return dataclasses.replace(make(), **parts)
+
+
+def test_learned_parts_come_back_and_are_paid_for(tmp_path):
+    plain = 6 * 3 * 8 * 8 * 4 + 6 * 8
+    for parts, price in (
+        ({}, 0),
+        ({"soft": SOFT}, 6 * 3 * 4),
+        ({"stage": torch.arange(6) // 2}, 6 * 8),
+        ({"lr": 0.03}, 4),
+        ({"factor": 2}, 0),
+        ({"soft": SOFT, "stage": torch.arange(6), "lr": 0.5, "factor": 3}, 6 * 3 * 4 + 6 * 8 + 4),
+    ):
+        save_distilled(tmp_path, learned(**parts), {})
+        back, card = load_distilled(tmp_path), read_card(tmp_path)
+        assert card["stored_bytes"] == plain + price
+        assert (back.factor, back.lr) == (parts.get("factor", 1), parts.get("lr"))
+        assert ("factor" in card, "lr" in card) == ("factor" in parts, "lr" in parts)
+        for name in ("soft", "stage"):
+            assert (getattr(back, name) is None) == (name not in parts)
+            if name in parts:
+                assert torch.equal(getattr(back, name), parts[name])
+
+
+def test_influence_is_free(tmp_path):
+    save_distilled(tmp_path, learned(influence=torch.ones(6)), {})
+    assert read_card(tmp_path)["stored_bytes"] == 6 * 3 * 8 * 8 * 4 + 6 * 8
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_the_readme_really_decodes(tmp_path, monkeypatch, factor):
+    small = learned(factor=factor, soft=SOFT, stage=torch.arange(6) // 2, lr=0.03)
+    save_distilled(tmp_path, small, {})
+    text = (tmp_path / "README.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in text.split("```python\n")[1:]:
+        exec(block.split("```")[0], names)
+    whole = decoded(small)
+    assert (len(whole), whole.factor) == (6 * factor**2, 1)
+    assert torch.equal(names["images"], whole.images)
+    assert torch.equal(names["labels"], whole.labels)
+    assert torch.equal(whole.soft, torch.cat([SOFT] * factor**2))
+    assert torch.equal(whole.stage, torch.cat([small.stage] * factor**2))
+    for said in ("soft labels", "`stage`", "0.03", f"{6 * factor**2} in all"):
+        assert said in text
+    assert decoded(make()).images.shape == (6, 3, 8, 8)
+
+
+def test_the_readme_of_a_plain_set_says_nothing_of_learned_parts(folder):
+    text = (folder / "README.md").read_text()
+    assert not [word for word in ("soft", "stage", "Decode", "learning rate") if word in text]
+
+
+def test_learned_parts_that_cannot_be_saved(tmp_path):
+    for parts, message in (
+        ({"soft": SOFT[:4]}, r"soft labels \(4, 3\) .*expected \(6, 3\)"),
+        ({"soft": SOFT * 2}, "no probabilities"),
+        ({"soft": SOFT - 0.25}, "no probabilities"),
+        ({"stage": torch.arange(4)}, r"stages \(4,\)"),
+        ({"stage": torch.arange(6) - 1}, "from 0 on"),
+        ({"factor": 0}, "factor is 0"),
+        ({"factor": 9}, "factor is 9: expected a whole number from 1 to the side of the images, 8"),
+        ({"lr": -0.1}, "learning rate is -0.1"),
+        ({"lr": float("inf")}, "learning rate is inf"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_distilled(tmp_path / "x", learned(**parts), {})

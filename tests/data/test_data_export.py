@@ -1,5 +1,6 @@
 """Exports, read back by the tools they are for."""
 
+import dataclasses
 import os
 
 import datasets
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from refluence.data import DistilledSet, export, load, load_distilled, save_distilled, to_uint8
+from refluence.data import DistilledSet, decoded, export, load, load_distilled, save_distilled, to_uint8
 from refluence.errors import InputError
 
 
@@ -94,3 +95,29 @@ def test_the_summary_tells_how_much_is_lost(folder, tmp_path, distilled):
     values = distilled.images * 0.25 * 255 + 0.5 * 255
     outside = ((values < -0.5) | (values > 255.5)).float().mean().item()
     assert f"{outside:.1%} of the values" in export(folder, "imagefolder", tmp_path / "out")
+
+
+@pytest.mark.parametrize("format", ["imagefolder", "parquet", "tensors"])
+def test_learned_parts_go_along(tmp_path, distilled, format):
+    """Images that hold several are written decoded; soft labels are a column, and in the tensors with the rest."""
+    soft = torch.tensor([[0.5, 0.25, 0.25]]).repeat(15, 1)
+    small = dataclasses.replace(distilled, soft=soft, factor=2, stage=torch.arange(15), lr=0.02)
+    save_distilled(tmp_path / "distilled", small, {})
+    summary = export(tmp_path, format, tmp_path / "out")
+    back = load_distilled(tmp_path / "out")
+    assert (back.factor, back.lr) == (2, 0.02)
+    assert torch.equal(back.soft, soft)
+    assert torch.equal(back.stage, torch.arange(15))
+    pixels = to_uint8(decoded(small))
+    if format == "tensors":
+        assert "15 images" in summary
+        return
+    assert "60 images, decoded from 15 stored ones" in summary
+    if format == "imagefolder":
+        assert len(list((tmp_path / "out" / "train").rglob("*.png"))) == 60
+        assert "Soft labels are in the tensors alone" in summary
+        return
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "out" / "train.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert rows["soft"][59] == [0.5, 0.25, 0.25]
+    image = np.asarray(rows[59]["image"])
+    assert np.array_equal(image[None] if image.ndim == 2 else image.transpose(2, 0, 1), pixels[59].numpy())

@@ -117,6 +117,8 @@ def test_references_follow_the_options():
     arms += ["dc+shuffled", "dc+shuffled:tau=1", "dc+shuffled:net_lr=1,tau=1"]
     assert references("dc", arms) == ["random"]
     assert references("random", arms) == references("full", arms) == []
+    assert references("random:factor=2", arms) == references("herding:factor=2", arms) == ["random"]
+    assert references("dc+pruned:by=loss,keep=.3", arms) == ["dc"]
     assert references("dc+influence", arms) == ["dc", "dc+shuffled"]
     assert references("dc+influence:tau=1", arms) == ["dc", "dc+shuffled:tau=1"]
     assert references("dc+loss:tau=1,net_lr=1", arms) == ["dc:net_lr=1", "dc+shuffled:net_lr=1,tau=1"]

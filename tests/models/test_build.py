@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refluence.errors import InputError
-from refluence.models import ModelSpec, build
+from refluence.models import ModelSpec, build, width_beside
 from refluence.models.convnet import NORMS, ConvNet, default_depth
 
 CIFAR = ModelSpec("convnet3", (3, 32, 32), 10, width=128)
@@ -116,3 +116,38 @@ def test_the_class_itself_refuses_too():
         ConvNet(3, (32, 32), 10, depth=6)
     with pytest.raises(InputError, match="unknown norm"):
         ConvNet(3, (32, 32), 10, norm="layer")
+
+
+def test_what_is_left_open_is_what_is_published():
+    assert ModelSpec("convnet3", (3, 32, 32), 10) == CIFAR
+    assert (CIFAR.width, CIFAR.norm) == (128, "instance")
+
+
+@pytest.mark.parametrize(
+    ("own", "change", "expected"),
+    [
+        (("convnet1", 32, "group"), ("convnet2", None, None), ("convnet2", 32, "group")),
+        (("convnet1", 32, "group"), (None, 8, None), ("convnet1", 8, "group")),
+        (("convnet1", 128, "group"), ("resnet10", None, None), ("resnet10", 64, "batch")),
+        (("convnet1", 32, "none"), ("resnetap10", None, None), ("resnetap10", 16, "instance")),
+        (("convnet1", 1, "none"), ("resnet18", None, "none"), ("resnet18", 1, "none")),
+        (("resnet10", 16, "group"), ("resnet18", None, None), ("resnet18", 16, "group")),
+        (("resnet10", 16, "group"), ("resnetap10", None, None), ("resnetap10", 16, "instance")),
+        (("resnet18", 16, "batch"), ("convnet", None, None), ("convnet2", 32, "instance")),
+        (("convnet1", 32, "group"), ("torchvision:shufflenet_v2_x0_5", None, None),
+         ("torchvision:shufflenet_v2_x0_5", 1024, "own")),
+        (("torchvision:shufflenet_v2_x0_5", None, None), ("resnet10", None, None), ("resnet10", 64, "batch")),
+        (("torchvision:shufflenet_v2_x0_5", None, None), (None, None, None), ("torchvision:shufflenet_v2_x0_5", 1024, "own")),
+    ],
+)  # fmt: skip
+def test_another_network_for_the_same_images(own, change, expected):
+    found = ModelSpec(own[0], (3, 16, 16), 4, *own[1:]).other(*change)
+    assert (found.name, found.width, found.norm) == expected
+    assert (found.shape, found.classes) == ((3, 16, 16), 4)
+
+
+def test_the_width_beside_a_convnet_has_the_same_share_of_the_published_one():
+    assert [width_beside(name, 32) for name in ("convnet", "convnet3", "resnet18", "timm:x")] == [32, 32, 16, None]
+    assert width_beside("resnet10", 128) == 64
+    with pytest.raises(InputError, match="unknown model 'vgg'"):
+        width_beside("vgg", 32)

@@ -12,7 +12,7 @@ import refluence.select
 from refluence.data.dataset import Dataset, Split
 from refluence.errors import RunError
 from refluence.models import ModelSpec
-from refluence.select import herding
+from refluence.select import herding, pretrain
 from refluence.select.base import Selection
 from refluence.select.random import METHOD as RANDOM
 
@@ -45,11 +45,11 @@ def methods() -> dict[str, Selection]:
 
 
 def test_methods_are_found_by_looking_at_the_package():
-    assert set(methods()) == {"random", "herding", "full"}
+    assert set(methods()) == {"random", "herding", "kcenter", "forgetting", "el2n", "loss", "influence", "full"}
     assert all(isinstance(method, Selection) and method.summary for method in methods().values())
 
 
-@pytest.mark.parametrize("name", ["random", "herding"])
+@pytest.mark.parametrize("name", sorted(set(methods()) - {"full"}))
 def test_counts_per_class_ascending_and_small_classes_give_all(dataset, name):
     positions = methods()[name].select(dataset, [5, 5, 2], SPEC, rng, "cpu", 3)
     assert positions.dtype == torch.long
@@ -120,9 +120,9 @@ def test_the_first_choices_do_not_depend_on_how_many_follow():
 
 
 def test_herding_beats_random_at_its_own_game(dataset):
-    net = herding.pretrain(dataset, SPEC, rng, "cpu", 5)
-    members = dataset.train.members(0)
-    x = herding.embed(net, dataset, members, "cpu").double()
+    net = pretrain.pretrain(dataset, SPEC, rng, "cpu", 5)
+    members, x = pretrain.embed(net, dataset, 0, "cpu", "herding")
+    x = x.double()
 
     def error(positions):
         mine = [members.tolist().index(p) for p in positions.tolist() if p in members]
@@ -134,17 +134,17 @@ def test_herding_beats_random_at_its_own_game(dataset):
 
 
 def test_pretraining_learns_and_embeds_in_chunks(dataset, monkeypatch):
-    net = herding.pretrain(dataset, SPEC, rng, "cpu", 60)
+    net = pretrain.pretrain(dataset, SPEC, rng, "cpu", 60)
     x = dataset.pixels(dataset.train)
     assert (net(x).argmax(1) == dataset.train.labels).double().mean() > 0.9
     everything = torch.arange(len(dataset.train))
-    whole = herding.embed(net, dataset, everything, "cpu")
-    monkeypatch.setattr(herding, "CHUNK_PIXELS", 5 * 64)
-    torch.testing.assert_close(herding.embed(net, dataset, everything, "cpu"), whole)
+    whole = pretrain.outputs(net.features, dataset, everything, "cpu")
+    monkeypatch.setattr(pretrain, "CHUNK_PIXELS", 5 * 64)
+    torch.testing.assert_close(pretrain.outputs(net.features, dataset, everything, "cpu"), whole)
     assert whole.shape == (sum(SIZES), 4 * 4 * 4)
 
 
 def test_herding_says_when_its_network_diverged(dataset, monkeypatch):
-    monkeypatch.setattr(herding, "LR", 1e20)
+    monkeypatch.setattr(pretrain, "LR", 1e20)
     with pytest.raises(RunError, match=r"herding.*'a'.*diverged"):
         herding.select(dataset, [2] * 3, SPEC.with_(norm="none"), rng, "cpu", 8)

@@ -8,6 +8,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
 import refluence.condense
@@ -62,7 +63,19 @@ class Arm:
 
     def weighting(self) -> Weighting:
         """How real instances are weighted."""
+        if isinstance(methods()[self.method], Selection):
+            return Weighting()
         return parse_weighting(self.kind, {k: v for k, v in self.options if k not in _setting_types()})
+
+    def chosen(self) -> dict[str, Any]:
+        """The options of an arm that selects real images, such as `random:factor=2`, as values."""
+        declared = methods()[self.method]
+        if not isinstance(declared, Selection):
+            return {}
+        try:
+            return declared.read(dict(self.options))
+        except InputError as error:
+            raise InputError(f"arm '{self.name}': {error}") from None
 
     def settings(self, settings: Settings) -> Settings:
         """The run's settings with this arm's own, such as `dc:image_lr=1`."""
@@ -101,10 +114,10 @@ def parse_arm(text: str) -> Arm:
     arm = Arm(method, kind, tuple((k.strip(), v.strip()) for k, _, v in pairs))
     weighting = arm.weighting()  # refuses unknown keys and impossible values now, not after an hour
     declared = methods()[method]
-    idle = [k for k, _ in arm.options if isinstance(declared, Selection) or (kind == "uniform" and k not in _setting_types())]
-    if idle:
-        reason = "selects real images and has no options" if isinstance(declared, Selection) else "has no weights"
-        raise InputError(f"arm '{text}': {idle[0]} means nothing there, since '{head}' {reason}")
+    if isinstance(declared, Selection):
+        arm.chosen()
+    elif idle := [k for k, _ in arm.options if kind == "uniform" and k not in _setting_types()]:
+        raise InputError(f"arm '{text}': {idle[0]} means nothing there, since '{head}' has no weights")
     if isinstance(declared, Method):
         check(declared, weighting)
     return arm

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from refluence.errors import InputError
-from refluence.models import ModelSpec, build
+from refluence.models import ModelSpec, build, is_library, width_beside
+from refluence.models.library import SEEDS, reason
 
 FORM = "FILE.py:FUNCTION, a function (shape, classes) -> nn.Module"
-SEEDS = 2**62
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ def classifier(model: str | None, width: int | None, norm: str | None, shape: tu
     Errors: `InputError` for an unknown name, a file or function that is not there or fails, and a network whose logits for
     two images are not `(2, classes)`.
     """
-    if model is not None and (":" in model or model.endswith(".py")):
+    if model is not None and (":" in model or model.endswith(".py")) and not is_library(model):
         for flag, value in (("--width", width), ("--norm", norm)):
             if value is not None:
-                raise InputError(f"{flag} {value} is for a convnet: {model} decides that itself")
+                raise InputError(f"{flag} {value} is for a convnet or a resnet: {model} decides that itself")
         return _from_file(model, shape, classes)
-    spec = ModelSpec(model or "convnet", shape, classes, width=width or 32, norm=norm or "instance")
+    model = model or "convnet"
+    spec = ModelSpec(model, shape, classes, width=width_beside(model, 32) if width is None else width, norm=norm)
     name = f"{spec.name}, width {spec.width}, {spec.norm} norm"
     return Classifier(name, lambda generator: build(spec, generator), asdict(spec))
 
@@ -65,7 +66,7 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int) -> Classifi
             try:
                 net = found(shape, classes)
             except Exception as error:
-                raise InputError(f"--model {text}: {function}({shape}, {classes}) failed ({_reason(error)})") from error
+                raise InputError(f"--model {text}: {function}({shape}, {classes}) failed ({reason(error)})") from error
         if not isinstance(net, nn.Module):
             raise InputError(f"--model {text}: {function} returned a {type(net).__name__}; expected an nn.Module")
         return net
@@ -87,7 +88,7 @@ def _module(path: Path, text: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"--model {text}: {path} cannot be imported ({_reason(error)})") from error
+        raise InputError(f"--model {text}: {path} cannot be imported ({reason(error)})") from error
     return module
 
 
@@ -99,7 +100,7 @@ def _check_logits(net: nn.Module, text: str, shape: tuple[int, int, int], classe
         with torch.no_grad():
             logits = net.eval()(torch.zeros(2, *shape))
     except Exception as error:
-        raise InputError(f"--model {text}: the network fails on 2 images of {sizes} ({_reason(error)})") from error
+        raise InputError(f"--model {text}: the network fails on 2 images of {sizes} ({reason(error)})") from error
     got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
     if got != (2, classes):
         raise InputError(f"--model {text}: the network gives {got} for 2 images of {sizes}; expected logits (2, {classes})")
@@ -108,8 +109,3 @@ def _check_logits(net: nn.Module, text: str, shape: tuple[int, int, int], classe
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -14,6 +14,7 @@ from refluence import report
 from refluence.commands import equal_seconds
 from refluence.commands.arms import Arm, with_controls
 from refluence.commands.flags import Distill
+from refluence.commands.networks import check_distillable
 from refluence.commands.session import Session, about, arguments, check_numbers, open_session, relative
 from refluence.commands.table import show
 from refluence.commands.unit import Unit, finished, resolve, run_unit
@@ -37,6 +38,7 @@ def run(flags: Any) -> None:
     session = open_session(flags)
     seeds = [flags.seed + i for i in range(flags.seeds)]
     units = [resolve(flags, arm, session.dataset, seed) for seed in seeds for arm in arms]
+    check_distillable(unit.model for unit in units if unit.settings is not None)
     workers = how_many(units, session, flags)
     if workers > 1:
         torch.set_num_threads(flags.threads or 1)  # as in the workers, so that config.json says what they use

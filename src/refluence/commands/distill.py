@@ -6,6 +6,7 @@ from typing import Any
 
 from refluence import report
 from refluence.commands.arms import arm_of
+from refluence.commands.networks import check_distillable
 from refluence.commands.session import about, arguments, check_numbers, open_session, relative
 from refluence.commands.unit import finished, resolve, run_unit
 from refluence.report.words import counted
@@ -19,6 +20,7 @@ def run(flags: Any) -> None:
     check_free(flags.out, "distill", flags.resume)
     session = open_session(flags)
     unit = resolve(flags, arm, session.dataset, flags.seed)
+    check_distillable([unit.model] if unit.settings is not None else [])
     resolved = {"unit": unit.describe(), **about(session, flags)}
     claim(flags.out, "distill", arguments(flags), resolved, flags.resume)
     page = flags.out / "report.html"

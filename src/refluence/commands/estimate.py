@@ -7,6 +7,9 @@ from typing import Any
 
 from refluence.commands.arms import arm_of, methods, with_controls
 from refluence.commands.compare import how_many
+from refluence.commands.make import chosen
+from refluence.commands.networks import check_distillable
+from refluence.commands.prune import scores
 from refluence.commands.session import Session, check_numbers, open_session
 from refluence.commands.unit import Unit, resolve
 from refluence.condense.base import Method
@@ -32,6 +35,7 @@ def run(flags: Any) -> None:
     memory = machine.PeakMemory(session.compute.device)
     total, stored = 0.0, 0
     units = [resolve(flags, arm, session.dataset, flags.seed) for arm in arms]
+    check_distillable(unit.model for unit in units if unit.settings is not None)
     warm_up(units[0], session)
     for unit in units:
         making, images = making_seconds(unit, session)
@@ -62,24 +66,28 @@ def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
     dataset, method = session.dataset, methods()[unit.arm.method]
     if not isinstance(method, Method) or unit.settings is None:
         begin = time.perf_counter()
-        device, steps = session.compute.device, unit.selection_steps
-        chosen = method.select(dataset, unit.counts(dataset), unit.model, streams(unit.seed), device, steps)
-        return time.perf_counter() - begin, len(chosen)
+        images = len(chosen(unit, session)) // unit.factor**2
+        return time.perf_counter() - begin, images
+    begin = time.perf_counter()
+    if unit.weighting.prunes:
+        scores(unit, session)
+    ranking = time.perf_counter() - begin
     work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, streams(unit.seed), session.compute)
     steps = work.steps()
     next(steps)  # the first step warms up
     begin = time.perf_counter()
     done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
-    return unit.settings.iterations * (time.perf_counter() - begin) / max(done, 1), len(work.labels)
+    return ranking + unit.settings.iterations * (time.perf_counter() - begin) / max(done, 1), len(work.labels)
 
 
 def judging_seconds(unit: Unit, session: Session) -> float:
     """Seconds of the unit's evaluation: a short one on validation data, scaled. The test split is not read."""
     dataset, device = session.dataset, session.compute.device
-    chosen = [p for c, n in enumerate(unit.counts(dataset)) for p in dataset.train.members(c)[:n].tolist()]
-    images, labels = dataset.pixels(dataset.train, chosen), dataset.train.labels[chosen]
+    many = unit.factor**2
+    some = [p for c, n in enumerate(unit.counts(dataset)) for p in dataset.train.members(c)[: many * n].tolist()]
+    images, labels = dataset.pixels(dataset.train, some), dataset.train.labels[some]
     total = 0.0
-    for protocol in unit.protocols:
+    for protocol in (p.resolve(len(images), unit.model.classes) for p in unit.protocols):
         short = [min(EPOCHS, protocol.epochs), min(2 * EPOCHS, protocol.epochs)]
         spent = []
         for epochs in short:

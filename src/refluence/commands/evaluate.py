@@ -1,4 +1,4 @@
-"""`refluence evaluate DIR`: a distilled set judged again, the result beside the first one."""
+"""`refluence evaluate DIR`: a distilled set judged again, by one network or several, the results beside the first one."""
 
 from __future__ import annotations
 
@@ -9,42 +9,56 @@ import torch
 from refluence.commands.finished import open_data, open_finished
 from refluence.commands.judge import judge_once
 from refluence.commands.load_model import save_model
+from refluence.commands.networks import show_networks, the_networks
+from refluence.commands.robust import judge_robust
 from refluence.commands.session import check_numbers, relative
 from refluence.commands.unit import choose_protocols
 from refluence.data import count_test_use
+from refluence.errors import InputError
 from refluence.files import read_json, write_json
 from refluence.run.seeds import streams
 
 
 def run(flags: Any) -> None:
-    """Train fresh networks under each protocol and append what they reach to evaluation.json."""
+    """Train fresh networks of each kind under each protocol and append what they reach to evaluation.json."""
     check_numbers(flags)
+    if flags.save_model and len(flags.model) > 1:
+        raise InputError("--save-model keeps one network: name one --model")
     own = open_finished(flags.folder)
     chosen = choose_protocols(flags, ()) if flags.protocol else tuple(
         p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.unit["protocols"]
     )  # fmt: skip
-    changes = {k: getattr(flags, n) for k, n in (("name", "model"), ("width", "width"), ("norm", "norm"))}
-    model = own.model.with_(**{k: v for k, v in changes.items() if v is not None})
+    models = the_networks(flags, own.model)
+    if flags.robust and (flags.save_model or len(models) > 1):
+        raise InputError("--robust trains many networks of one kind and keeps none: leave out --save-model, name one --model")
     session, source = open_data(own, flags)
+    if flags.robust:
+        return judge_robust(flags, own.small, models[0], chosen, session, source)
     path = flags.folder / "evaluation.json"
     found = read_json(path)["evaluations"]
+    asked_for = []
 
-    def keep(index: int, net: torch.nn.Module) -> None:
-        if flags.save_model and index == 0:
-            save_model(flags.folder / "model.safetensors", net, model, own.small)
-
-    for protocol in chosen:
-        facts = {"split": flags.split, "source": source, "width": model.width, "norm": model.norm, "seed": flags.seed}
-        asked = {**facts, "protocol": protocol.name, "model": model.name, "nets": flags.nets}
-        if flags.resume and any(all(entry.get(k) == v for k, v in asked.items()) for entry in found):
-            print(f"{protocol.name}: evaluated already, nothing to do")
+    for model, protocol in [(m, p) for m in models for p in chosen]:
+        facts = {"source": source, "seed": flags.seed}
+        network = {"model": model.name, "width": model.width, "norm": model.norm, "nets": flags.nets}
+        asked = {**facts, **network, "protocol": protocol.name, "split": flags.split}
+        there = [entry for entry in found if all(entry.get(k) == v for k, v in asked.items())]
+        title = f"{model.name}, {protocol.name}" if len(models) > 1 else protocol.name
+        if flags.resume and there:
+            print(f"{title}: evaluated already, nothing to do")
+            asked_for.append(there[-1])
             continue
+
+        def keep(index: int, net: torch.nn.Module, spec=model) -> None:
+            if flags.save_model and index == 0:
+                save_model(flags.folder / "model.safetensors", net, spec, own.small)
+
         if flags.split == "test":  # before: a kill must not lose a use
             count_test_use(flags.folder / "distilled")
-        entry = judge_once(
-            own.small, model, protocol, flags.split, streams(flags.seed), flags.nets, session, protocol.name, keep
-        )
-        found.append({**entry, **facts})
+        entry = judge_once(own.small, model, protocol, flags.split, streams(flags.seed), flags.nets, session, title, keep)
+        entry |= facts
+        found.append(entry)
+        asked_for.append(entry)
         write_json(path, {"evaluations": found})
         each = ", ".join(f"{a:.1f}" for a in entry["accuracies"])
         print(
@@ -53,3 +67,5 @@ def run(flags: Any) -> None:
         )
     if flags.save_model:
         print(f"model: {relative(flags.folder / 'model.safetensors')}")
+    if len(models) > 1:
+        show_networks(asked_for)

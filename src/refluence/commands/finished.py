@@ -12,7 +12,7 @@ from refluence.commands.session import Session, open_session
 from refluence.commands.unit import finished, unit_from
 from refluence.data import DistilledSet, SourceOptions, load_distilled, read_card
 from refluence.errors import InputError
-from refluence.influence.weighting import Weighting
+from refluence.influence.weighting import BY_INFLUENCE, Weighting
 from refluence.models import ModelSpec
 from refluence.run.folder import configuration
 
@@ -35,7 +35,7 @@ class Finished:
     def weighting(self) -> Weighting:
         """How the run weighted; influence weights with their defaults where it did not weight."""
         kind = self.unit["weighting"]["kind"]
-        return Weighting(**{**self.unit["weighting"], "kind": "influence" if kind in ("uniform", "loss") else kind})
+        return Weighting(**{**self.unit["weighting"], "kind": kind if kind in BY_INFLUENCE else "influence"})
 
 
 def open_finished(folder: Path) -> Finished:

@@ -14,6 +14,7 @@ from refluence.commands.options import (
     MachineFlags,
     Name,
     Names,
+    Norm,
     Number,
     SizeFlags,
     SourceFlags,
@@ -27,9 +28,7 @@ RunFolder = Annotated[Positional[Path], arg(metavar="DIR")]
 OtherFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 Count = Annotated[int, arg(metavar="N")]
 Real = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
-OtherNorm = Annotated[
-    Literal["instance", "group", "batch", "none"] | None, arg(metavar="{instance,group,batch,none}", help_behavior_hint="")
-]
+Models = Annotated[tuple[str, ...], arg(metavar="[NAME[:NORM] …]", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +123,11 @@ class ClassifierFlags:
     folds: Number = None
     """Every instance is scored by a network that was not trained on it (default: 5 folds)."""
     model: Name = None
-    """convnet, convnet1 … convnet6, or FILE.py:FUNCTION with your function (shape, classes) -> nn.Module."""
+    """One of `refluence ls`, or FILE.py:FUNCTION with your function (shape, classes) -> nn.Module (default: convnet)."""
     width: Number = None
-    """Channels per layer of a convnet (default: 32)."""
-    norm: OtherNorm = None
-    """Normalisation layer of a convnet (default: instance)."""
+    """Channels per layer of a convnet (default: 32), or of a resnet's first stage (default: 16)."""
+    norm: Norm = None
+    """Normalisation layer of a convnet or resnet (default: the published one)."""
     load: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Score with this trained model.safetensors (see `evaluate --save-model`) instead of training any."""
     epochs: Number = None
@@ -185,12 +184,12 @@ class EvaluateTask:
     """Leave out what evaluation.json holds already."""
     data: OwnSource = None
     """Another source to test on."""
-    model: Name = None
-    """Another network."""
+    model: Models = ()
+    """Other networks (see `refluence ls`), each with its norm if you like: resnet10 resnet10:instance torchvision:vgg11."""
     width: Number = None
-    """Another width."""
-    norm: OtherNorm = None
-    """Another normalisation layer."""
+    """Another width, of every network (default: the run's, for a resnet half of it)."""
+    norm: Norm = None
+    """Another normalisation layer, of every network that names none (default: the run's, or the model's published one)."""
     epochs: Number = None
     """Epochs, instead of the protocol's."""
     batch: Number = None
@@ -199,6 +198,8 @@ class EvaluateTask:
     """The networks follow from it."""
     save_model: Switch = False
     """Keep the first network as model.safetensors."""
+    robust: Switch = False
+    """Label-robust and augmentation-robust scores instead, against random images and the full data, to robust.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +208,9 @@ class Evaluate(EvaluateTask, MachineFlags):
 
     For example:
       refluence evaluate runs/digits --protocol dsa-cpu --nets 5
+
+    By networks of other kinds:
+      refluence evaluate runs/digits --model convnet1 resnet10 resnet18:group
     """
 
 

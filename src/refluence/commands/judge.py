@@ -10,8 +10,8 @@ import torch
 
 from refluence.commands.session import Session
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
-from refluence.errors import RunError
-from refluence.evaluate.evaluation import evaluate
+from refluence.errors import InputError, RunError
+from refluence.evaluate.evaluation import evaluate_set
 from refluence.evaluate.protocols import Protocol
 from refluence.files import write_json
 from refluence.models import ModelSpec
@@ -52,9 +52,15 @@ def judge_once(
             keep(index, net)
             advance()
 
-        facts, device = (small.mean, small.std), session.compute.device
         try:
-            result = evaluate(small.images, small.labels, model, protocol, held_out, *facts, rng, nets, device, progress)
+            result = evaluate_set(small, model, protocol, held_out, rng, nets, session.compute.device, progress)
         except RunError as error:
             raise RunError(f"{what}: {error}") from None
-    return {**result.to_dict(), "split": split}
+        except ValueError as error:  # PyTorch's word for a batch norm that sees one number
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"{what}: batch norm cannot be trained on a batch of one image whose map is one pixel: another --batch than "
+                f"{protocol.batch} for {len(small.labels)} images, or a network with another norm"
+            ) from None
+    return {**result.to_dict(), "split": split, "width": model.width, "norm": model.norm}

@@ -11,7 +11,7 @@ from refluence.influence.curvature import CURVATURES
 from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS
 from refluence.models.build import MODELS
-from refluence.models.convnet import NORMS
+from refluence.models.norms import NORMS
 from refluence.recipes.find import recipes
 
 
@@ -25,7 +25,7 @@ def run(flags: Any) -> None:
     _list("links (METHOD+WEIGHTS:link=LINK)", LINKS)
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
-    _list("models", {**MODELS, "norms": ", ".join(NORMS)})
+    _list("models", {**MODELS, "norms": f"{', '.join(NORMS)} (--norm)"})
     _list("recipes (run RECIPE)", {r.name: f"{r.summary} ({r.source})" for r in recipes().values()})
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import LongTensor
 
 from refluence.commands.arms import methods
+from refluence.commands.prune import pruned
 from refluence.commands.score_files import class_weights, extremes, write_scores
 from refluence.commands.session import PICTURE_NETS, Session
 from refluence.condense.loop import Distillation, Step
@@ -20,11 +22,12 @@ from refluence.data.distilled import DistilledSet, save_distilled
 from refluence.errors import InputError, RunError
 from refluence.files import write_tensors
 from refluence.influence.distillation import RunningInfluence
-from refluence.influence.weighting import KINDS
+from refluence.influence.weighting import BY_INFLUENCE, KINDS
 from refluence.run import checkpoint
 from refluence.run import device as machine
 from refluence.run.folder import Metrics
 from refluence.run.seeds import streams
+from refluence.select.tiles import tiled
 
 if TYPE_CHECKING:
     from refluence.commands.unit import Unit
@@ -33,9 +36,10 @@ if TYPE_CHECKING:
 def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     """Run Algorithm 1 from the start or the last checkpoint, and write `distilled/`."""
     assert unit.settings is not None, "a selection has no settings"
-    method, dataset, rng = methods()[unit.arm.method], session.dataset, streams(unit.seed)
+    method, rng = methods()[unit.arm.method], streams(unit.seed)
+    dataset, ranked, kept = pruned(unit, session, folder)
     work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, rng, session.compute)
-    spent = _Spent(session.compute.device)
+    spent = _Spent(session.compute.device, ranked)
     if saved := checkpoint.load(folder):
         work.restore(saved[0])
         spent.restore(saved[1])
@@ -52,8 +56,8 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     if not bool(work.images.isfinite().all()):
         raise _stopped(unit, folder, f"the images are not finite after iteration {work.step - 1}")
     checkpoint.save(folder, work.state(), spent.state())
-    card = {**_card(unit, dataset), "iterations": unit.settings.iterations, **spent.summary(unit.settings.iterations)}
-    if unit.weighting.kind in ("influence", "shuffled", "random", "flipped"):
+    card = {**_card(unit, dataset), **kept, "iterations": unit.settings.iterations, **spent.summary(unit.settings.iterations)}
+    if unit.weighting.kind in BY_INFLUENCE:
         write_influence(unit, dataset, work.table, folder)
     device = session.compute.device
     pictures, _, _ = influence(
@@ -61,7 +65,12 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     )
     pictures = pictures.nan_to_num(0.0)  # their order alone is of use
     facts = (dataset.classes, dataset.mean, dataset.std)
-    _save(folder, DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, influence=pictures), card)
+    synthetic = work.synthetic
+    stage = synthetic.stage.cpu() if unit.settings.stages > 1 else None
+    soft = None if synthetic.soft is None else synthetic.soft.cpu()
+    more = {"influence": pictures, "soft": soft, "factor": unit.settings.factor, "stage": stage}
+    small = DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, **more)
+    _save(folder, small, card)
 
 
 def _steps(work: Distillation, unit: Unit, folder: Path) -> Iterator[Step]:
@@ -91,9 +100,9 @@ def _stopped(unit: Unit, folder: Path, why: str) -> RunError:
 class _Spent:
     """Seconds, peak memory and effective sample size of a run, over all of its sessions."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, before: float):
         self.memory, self.begin = machine.PeakMemory(device), time.monotonic()
-        self.before, self.seconds, self.ess, self.peak = 0.0, 0.0, 0.0, 0
+        self.before, self.seconds, self.ess, self.peak = before, before, 0.0, 0
 
     def step(self, ess: float) -> None:
         self.seconds, self.ess = self.before + time.monotonic() - self.begin, self.ess + ess
@@ -124,18 +133,27 @@ def make_selection(unit: Unit, session: Session, folder: Path) -> None:
     """Choose real images and write them as a distilled set."""
     dataset, device = session.dataset, session.compute.device
     memory, begin = machine.PeakMemory(device), time.monotonic()
-    selection = methods()[unit.arm.method]
-    positions = selection.select(dataset, unit.counts(dataset), unit.model, streams(unit.seed), device, unit.selection_steps)
-    images, labels = dataset.pixels(dataset.train, positions), dataset.train.labels[positions]
+    positions = chosen(unit, session)
+    images, labels = tiled(dataset, positions, unit.factor)
     card = {
         **_card(unit, dataset),
         "iterations": 0,
         "seconds": round(time.monotonic() - begin, 3),
         "peak_bytes": memory.bytes(),
         "ess": None,
-        "rows": dataset.train.rows[positions].tolist() if selection.name != "full" else None,
+        "rows": dataset.train.rows[positions].tolist() if unit.arm.method != "full" else None,
     }
-    _save(folder, DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std), card)
+    facts = (dataset.classes, dataset.mean, dataset.std)
+    _save(folder, DistilledSet(images, labels, *facts, factor=unit.factor), card)
+
+
+def chosen(unit: Unit, session: Session) -> LongTensor:
+    """Positions of the training images that the unit's selection keeps, factor^2 for each one that is stored."""
+    dataset, selection = session.dataset, methods()[unit.arm.method]
+    counts = [unit.factor**2 * count for count in unit.counts(dataset)]
+    own = {key: value for key, value in unit.arm.chosen().items() if key not in ("factor", "steps")}
+    rng, device = streams(unit.seed), session.compute.device
+    return selection.select(dataset, counts, unit.model, rng, device, unit.selection_steps, **own)
 
 
 def _card(unit: Unit, dataset: Dataset) -> dict[str, Any]:

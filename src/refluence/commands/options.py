@@ -15,6 +15,9 @@ Number = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 Switch = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], arg(metavar="[NAME …]", help_behavior_hint="")]
+Norm = Annotated[
+    Literal["instance", "group", "batch", "none"] | None, arg(metavar="{instance,group,batch,none}", help_behavior_hint="")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +59,11 @@ class SizeFlags:
     allocation: Literal["equal", "proportional"] = "equal"
     """Images per class: the same for each, or by class size."""
     model: Annotated[str, arg(metavar="NAME")] = "convnet"
-    """convnet (depth by image size) or convnet1 … convnet6."""
+    """convnet (depth by image size), convnet1 … convnet6, resnet10, resnet18, resnetap10, torchvision:NAME or timm:NAME."""
     width: Number = None
-    """Channels per layer (default: 32 at size cpu, 128 at size paper)."""
-    norm: Literal["instance", "group", "batch", "none"] = "instance"
-    """Normalisation layer. It moves accuracy by points, so it is always named."""
+    """Channels per layer (default: 32 at size cpu, 128 at size paper), of a resnet in its first stage (16, 64)."""
+    norm: Norm = None
+    """Normalisation layer (default: the published one of the model). It moves accuracy by points, so it is always named."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import make_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import OmitArgPrefixes
@@ -109,12 +109,13 @@ def _one_line(box: str, kind: type) -> str:
     text = " ".join(lines)
     flags = list(dict.fromkeys(re.findall(r"--[a-z][a-z-]*", text)))
     if text.startswith("Required"):
-        missing = [flag for flag in flags if flag != "--help"] or ["the folder DIR"]
+        place = "the folder DIR" if "folder" in get_type_hints(kind) else "RECIPE (see refluence ls)"
+        missing = [flag for flag in flags if flag != "--help"] or [place]
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     if found := re.search(r"Unrecognized options: (.*?)(?: Perhaps you meant:.*?(--[a-z-]+)|$)", text):
         return f"there is no {found[1]}" + (f" (did you mean {found[2]}?)" if found[2] else "")
     if found := re.search(r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.+?)\)", text):
-        return f"{found[2]} {found[1]}: choose one of {found[3].rstrip(',')}".replace("'", "")
+        return f"{found[2]} {found[1]}: choose one of {_choices(found[2], kind) or found[3].rstrip(',')}".replace("'", "")
     if found := re.search(r"Error parsing (--[a-z-]+): .*?: ?'?([^']*)'", text):
         wanted = str(get_type_hints(kind).get(found[1][2:].replace("-", "_"), ""))
         what = "a whole number" if "int" in wanted else "a number" if "float" in wanted else "another value"
@@ -123,3 +124,9 @@ def _one_line(box: str, kind: type) -> str:
     if found := re.search(r"Missing value for argument '(.+?)'", text):
         return f"{found[1]} needs a value"
     return text
+
+
+def _choices(flag: str, kind: type) -> str:
+    """The values of a flag in the order of its type, without the absence that it may have too."""
+    hint = get_type_hints(kind).get(flag[2:].replace("-", "_"))
+    return ", ".join(str(v) for part in (hint, *get_args(hint)) if get_origin(part) is Literal for v in get_args(part))

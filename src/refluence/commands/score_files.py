@@ -81,6 +81,8 @@ def read_weighting(text: str) -> Weighting:
     weighting = parse_weighting(kind, options)
     if idle := [key for key in options if key not in READ]:
         raise InputError(f"--weights {text}: {idle[0]} means nothing here; scores take {', '.join(READ)}")
+    if weighting.prunes:
+        raise InputError(f"--weights {text}: {kind} weighs nothing here; link=top or link=prune of influence keep a share")
     if weighting.bag == "batch":
         raise InputError(f"--weights {text}: there are no batches; bag is class or all")
     return weighting

@@ -17,7 +17,8 @@ from refluence.data.plan import TEST_FRACTION
 from refluence.errors import InputError
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
-from refluence.select import herding
+from refluence.select import early, forgetting, pretrain
+from refluence.select import influence as by_influence
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
@@ -95,12 +96,15 @@ def about(session: Session, flags: Any) -> dict[str, Any]:
             "test_fraction": TEST_FRACTION,
             "picture_nets": PICTURE_NETS,
             "norm_batch": NORM_BATCH,
-            "herding": {
-                "steps": herding.STEPS,
-                "batch": herding.BATCH,
-                "lr": herding.LR,
-                "momentum": herding.MOMENTUM,
-                "weight_decay": herding.WEIGHT_DECAY,
+            "pretraining": {
+                "steps": pretrain.STEPS,
+                "batch": pretrain.BATCH,
+                "lr": pretrain.LR,
+                "momentum": pretrain.MOMENTUM,
+                "weight_decay": pretrain.WEIGHT_DECAY,
+                "early_nets": early.NETS,
+                "forgetting_steps": forgetting.STEPS,
+                "influence_points": by_influence.STEPS,
             },
         },
     }

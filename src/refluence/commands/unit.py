@@ -10,16 +10,19 @@ from typing import Any
 from refluence.commands.arms import Arm, methods
 from refluence.commands.judge import judge
 from refluence.commands.make import make_distillation, make_selection
+from refluence.commands.prune import pruning_steps
 from refluence.commands.session import Session
 from refluence.condense.base import Method, Settings
+from refluence.condense.prune import check_share
 from refluence.data import Dataset, allocate
 from refluence.data.distilled import CARD, read_card
 from refluence.errors import InputError
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import read_json
 from refluence.influence.weighting import Weighting
-from refluence.models import ModelSpec
+from refluence.models import ModelSpec, width_beside
 from refluence.select.base import Selection
+from refluence.select.tiles import check_room
 
 ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales a selection's pre-training with it
 
@@ -37,8 +40,9 @@ class Unit:
     protocols: tuple[Protocol, ...]
     nets: int
     split: str
-    selection_steps: int | None = None  # of a selection's own network; None: its default
+    selection_steps: int | None = None  # of the networks of a selection, or of what prunes; None: their default
     allocation: str | None = None  # of a selection's images over the classes; None: equal, or that of the settings
+    factor: int = 1  # factor^2 reduced real images in the room of one, of a selection
 
     @property
     def what(self) -> str:
@@ -46,7 +50,7 @@ class Unit:
         return f"{self.arm.name} seed {self.seed}"
 
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
-        """Images of each class: the same ones for every arm of a comparison."""
+        """Images that are stored of each class: the same numbers for every arm of a comparison."""
         members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
         asked = self.settings.allocation if self.settings is not None else self.allocation
         return allocate(members, self.ipc, asked or "equal")
@@ -66,20 +70,27 @@ def _plain(value: Any) -> Any:
 def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     """Turn flags (a mixture of size, evaluation and data flags) into a unit; refuses what cannot run."""
     method, paper = methods()[arm.method], flags.size == "paper"
-    width = flags.width if flags.width is not None else (128 if paper else 32)
+    width = flags.width if flags.width is not None else width_beside(flags.model, 128 if paper else 32)
     model = ModelSpec(flags.model, dataset.shape, len(dataset.classes), width=width, norm=flags.norm)
-    settings, steps, allocation = None, None, None
+    settings, allocation, own, weighting = None, None, arm.chosen(), arm.weighting()
+    full, steps = method.steps if isinstance(method, Selection) else pruning_steps(weighting), own.get("steps")
+    if steps is None and flags.iterations is not None and full:
+        steps = max(1, round(full * flags.iterations / ITERATIONS[flags.size]))
     if isinstance(method, Selection):
         allocation = flags.allocation if flags.allocation != "equal" else None
-        if flags.iterations is not None:
-            steps = max(1, round(method.steps * flags.iterations / ITERATIONS[flags.size]))
     if isinstance(method, Method):
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
         published = method.settings(flags.ipc, flags.size, dataset.shape)
         settings = arm.settings(published.with_(**{k: v for k, v in asked.items() if v is not None}))
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
-    return Unit(arm, seed, flags.ipc, settings, arm.weighting(), model, chosen, nets, flags.split, steps, allocation)
+    judged, factor = (model, chosen, nets, flags.split), own.get("factor", 1)
+    unit = Unit(arm, seed, flags.ipc, settings, weighting, *judged, steps, allocation, factor)
+    if isinstance(method, Selection):
+        check_room(dataset, unit.counts(dataset), factor)
+    elif weighting.prunes:
+        check_share(dataset, unit.counts(dataset), weighting.keep)
+    return unit
 
 
 def choose_protocols(flags: Any, default: tuple[str, ...]) -> tuple[Protocol, ...]:

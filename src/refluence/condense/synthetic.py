@@ -20,6 +20,7 @@ from refluence.data.dataset import Dataset
 from refluence.data.formation import decode, repeat, tile
 from refluence.errors import InputError
 
+NOTHING_YET = 1e300  # above every loss, and finite, as a checkpoint must be
 CERTAIN = 10.0  # the logit of an image's own class where soft labels start
 
 
@@ -73,7 +74,7 @@ class Synthetic:
             self.logits = (CERTAIN * one_hot(self.labels, len(dataset.classes)).to(pixels)).requires_grad_()
         self.optimiser = self._optimiser()
         self.now = 0  # the stage that is learned
-        self.lowest, self.waited, self.halved = float("inf"), 0, 0  # for `plateau`
+        self.lowest, self.waited, self.halved = NOTHING_YET, 0, 0  # for `plateau`
 
     @property
     def learned(self) -> list[Tensor]:
@@ -94,7 +95,7 @@ class Synthetic:
         """Learn the images of `stage`, with a new optimiser, beside the earlier ones."""
         if stage != self.now:
             self.now, self.optimiser = stage, self._optimiser()
-            self.lowest, self.waited, self.halved = float("inf"), 0, 0
+            self.lowest, self.waited, self.halved = NOTHING_YET, 0, 0
 
     def present(self, stage: int | None = None) -> Tensor:
         """Which images `(M,)` take part up to a stage (default: the one that is learned)."""

@@ -5,6 +5,7 @@ from refluence.data.dataset import Dataset, Split
 from refluence.data.distilled import (
     DistilledSet,
     count_test_use,
+    decoded,
     load_distilled,
     read_card,
     save_distilled,
@@ -21,6 +22,7 @@ __all__ = [
     "Split",
     "allocate",
     "count_test_use",
+    "decoded",
     "export",
     "load",
     "load_distilled",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refluence import __version__
+from refluence.data.check import check
+from refluence.data.formation import decode, repeat
+from refluence.data.readme import CARD, IMAGES, README, readme
 from refluence.errors import InputError
 from refluence.files import read_json, write_json, write_tensors, write_text
 
-IMAGES, CARD, README = "images.safetensors", "card.json", "README.md"
 FORMAT = 1
 """Version of the folder's layout, as `version` in the card."""
-LOSES = """- **Exporting to PNG loses accuracy**: learned pixels lie between and beyond the 256 levels that a PNG can hold.
-  Train on the tensors; look at the PNGs."""
-KEEPS = "- Exporting to PNG loses nothing: these are real images of 8 bits."
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,10 @@ class DistilledSet:
 
     `mean` and `std` are per channel on [0, 1] pixels: pixel = image * std + mean. `influence (M,)`, where it was measured,
     is that of each synthetic image on the objective: it orders the pictures and is no part of what is learned.
+
+    Optional parts of what is learned: `soft (M, len(classes))` float32, probabilities; `factor`, with which each stored image
+    holds factor^2 images (`decoded` gives those, which networks are trained on); `stage (M,)` int64, the stage in which each
+    image was learned, from 0 on; `lr`, the learning rate that was learned with the images.
     """
 
     images: Tensor
@@ -38,6 +41,10 @@ class DistilledSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     influence: Tensor | None = None
+    soft: Tensor | None = None
+    factor: int = 1
+    stage: Tensor | None = None
+    lr: float | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,7 +57,14 @@ def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, Any
     """
     folder = Path(folder)
     tensors = {"images": distilled.images.detach().float(), "labels": distilled.labels.detach().long()}
-    _check(folder, tensors, len(distilled.classes), distilled.mean, distilled.std)
+    if distilled.soft is not None:
+        tensors["soft"] = distilled.soft.detach().float()
+    if distilled.stage is not None:
+        tensors["stage"] = distilled.stage.detach().long()
+    facts = ({} if distilled.factor == 1 else {"factor": distilled.factor}) | (
+        {} if distilled.lr is None else {"lr": float(distilled.lr)}
+    )
+    check(folder / IMAGES, tensors, len(distilled.classes), distilled.mean, distilled.std, facts)
     extra = {} if distilled.influence is None else {"influence": distilled.influence.detach().float()}
     write_tensors(folder / IMAGES, {**tensors, **extra}, {"format": "pt"})
     complete = {
@@ -59,12 +73,13 @@ def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, Any
         "mean": list(distilled.mean),
         "std": list(distilled.std),
         "shape": list(tensors["images"].shape),
-        "stored_bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+        **facts,
+        "stored_bytes": stored_bytes(distilled),
         "version": FORMAT,
         "refluence": __version__,
         "test_uses": 0,
     }
-    write_text(folder / README, _readme(complete))
+    write_text(folder / README, readme(complete, tensors))
     write_json(folder / CARD, complete)
 
 
@@ -81,9 +96,27 @@ def load_distilled(folder: Path) -> DistilledSet:
         raise InputError(f"{folder / IMAGES} does not exist, but {CARD} does: the set is not whole") from None
     except (OSError, SafetensorError) as error:
         raise InputError(f"{folder / IMAGES} cannot be read as safetensors: {error}") from error
-    _check(folder, tensors, len(card["classes"]), card["mean"], card["std"])
+    check(folder / IMAGES, tensors, len(card["classes"]), card["mean"], card["std"], card)
     facts = (tuple(card["classes"]), tuple(card["mean"]), tuple(card["std"]))
-    return DistilledSet(tensors["images"], tensors["labels"], *facts, tensors.get("influence"))
+    parts = {name: tensors.get(name) for name in ("influence", "soft", "stage")}
+    return DistilledSet(tensors["images"], tensors["labels"], *facts, **parts, factor=card.get("factor", 1), lr=card.get("lr"))
+
+
+def decoded(distilled: DistilledSet) -> DistilledSet:
+    """The set that networks are trained on: factor^2 M images with their labels, soft labels and stages, factor 1."""
+    if distilled.factor == 1:
+        return distilled
+    parts = {name: getattr(distilled, name) for name in ("labels", "influence", "soft", "stage")}
+    repeated = {name: None if part is None else repeat(part, distilled.factor) for name, part in parts.items()}
+    return replace(distilled, images=decode(distilled.images, distilled.factor), **repeated, factor=1)
+
+
+def stored_bytes(distilled: DistilledSet) -> int:
+    """What the set is paid for: images and soft labels of 4 bytes a number, labels and stages of 8, a learning rate of 4."""
+    learned = [distilled.images] + ([] if distilled.soft is None else [distilled.soft])
+    whole = [distilled.labels] + ([] if distilled.stage is None else [distilled.stage])
+    numbers = sum(part.numel() for part in learned) + (distilled.lr is not None)
+    return 4 * numbers + 8 * sum(part.numel() for part in whole)
 
 
 def locate(folder: Path) -> Path:
@@ -128,53 +161,3 @@ def pixel_values(distilled: DistilledSet) -> Tensor:
     mean = torch.tensor(distilled.mean).view(-1, 1, 1)
     std = torch.tensor(distilled.std).view(-1, 1, 1)
     return (distilled.images.float().cpu() * std + mean) * 255
-
-
-def _check(folder: Path, tensors: Mapping[str, Tensor], classes: int, mean, std) -> None:
-    """Names, shapes, types and ranges of the tensors agree with the card."""
-    images, labels = tensors.get("images"), tensors.get("labels")
-    where = folder / IMAGES
-    if images is None or labels is None:
-        raise InputError(f"{where} holds {', '.join(tensors) or 'nothing'}: expected images and labels")
-    if images.ndim != 4 or labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-        raise InputError(
-            f"{where}: images {tuple(images.shape)} and labels {tuple(labels.shape)} {labels.dtype} do not fit: "
-            "expected (M, C, H, W) and (M,) int64"
-        )
-    if not len(mean) == len(std) == images.shape[1]:
-        raise InputError(f"{where}: {images.shape[1]} channels, but {len(mean)} means and {len(std)} stds")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise InputError(f"{where}: labels run from {labels.min()} to {labels.max()}, but there are {classes} classes")
-    if not torch.isfinite(images).all():
-        raise InputError(f"{where}: {int((~torch.isfinite(images)).sum())} pixels are not finite numbers")
-
-
-def _readme(card: Mapping[str, Any]) -> str:
-    count, channels, height, width = card["shape"]
-    made = " ".join(f"{name} `{card[name]}`," for name in ("arm", "source", "ipc", "seed") if name in card).rstrip(",")
-    real = card.get("iterations") == 0  # chosen, not learned
-    kind, export = ("real", KEEPS) if real else ("learned", LOSES)
-    return f"""# A distilled dataset
-
-{count} {kind} images of {channels} x {height} x {width}, {len(card["classes"])} classes{f" ({made})" if made else ""}.
-A network is trained on these in place of the real training set. Made with Refluence {__version__};
-`card.json` says how, in `{IMAGES}` are the tensors ({card["stored_bytes"]:,} bytes).
-
-```python
-import json, torch
-from safetensors.torch import load_file
-card, tensors = json.load(open("{CARD}")), load_file("{IMAGES}")
-images, labels = tensors["images"], tensors["labels"]  # (M, C, H, W) float32 normalised, (M,) int64
-dataset = torch.utils.data.TensorDataset(images, labels)
-```
-
-- Normalised: `image = (pixel / 255 - mean) / std`, per channel, with mean {_numbers(card["mean"])} and
-  std {_numbers(card["std"])} of the real training split. Normalise real test images the same way.
-- Class names, in the order of the labels, are `classes` in `card.json`.
-{export}
-- `test_uses` in `card.json` counts how often the test split was used to judge this set.
-"""
-
-
-def _numbers(values) -> str:
-    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"

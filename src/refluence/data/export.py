@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from refluence.data.distilled import CARD, IMAGES, README, DistilledSet, load_distilled, locate, pixel_values, to_uint8
+from refluence.data.distilled import DistilledSet, decoded, load_distilled, locate, pixel_values, to_uint8
+from refluence.data.readme import CARD, IMAGES, README
 from refluence.errors import InputError
 
 FORMATS = ("imagefolder", "parquet", "tensors")
@@ -20,8 +21,10 @@ def export(folder: Path, format: str, out: Path) -> str:
     """Write the distilled set of `folder` to `out` (new or empty) and say in one paragraph what lies where.
 
     `imagefolder` writes `out/train/<class>/NNNNN.png`, `parquet` writes `out/train.parquet` with Image and ClassLabel
-    features. The tensors, card and README always lie beside them, because 8 bits a pixel lose accuracy. `out` appears
-    in one step. `InputError` for an unknown format, an `out` that holds something, or a folder without a distilled set.
+    features. Stored images that hold several (`factor`) are written decoded, one file an image. Soft labels become a column
+    `soft` of the Parquet file. The tensors, card and README always lie beside them, because 8 bits a pixel lose accuracy.
+    `out` appears in one step. `InputError` for an unknown format, an `out` that holds something, or a folder without a
+    distilled set.
     """
     out = Path(out)
     if format not in FORMATS:
@@ -29,7 +32,8 @@ def export(folder: Path, format: str, out: Path) -> str:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty: choose a new folder to export to")
     place = locate(folder)
-    distilled = load_distilled(place)
+    stored = load_distilled(place)
+    distilled = decoded(stored)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
@@ -46,8 +50,11 @@ def export(folder: Path, format: str, out: Path) -> str:
         shutil.rmtree(part, ignore_errors=True)
     tensors = f"The tensors (float32, normalised), {CARD} and {README} lie in {out}: {out / IMAGES}."
     if format == "tensors":
-        return f"Wrote {len(distilled)} images of {len(distilled.classes)} classes. {tensors} Nothing was rounded."
-    return f"Wrote {len(distilled)} images of {len(distilled.classes)} classes {written}. {_loss(distilled)} {tensors}"
+        return f"Wrote {len(stored)} images of {len(stored.classes)} classes. {tensors} Nothing was rounded."
+    of = f", decoded from {len(stored)} stored ones," if stored.factor > 1 else ""
+    soft = " Soft labels are in the tensors alone." if stored.soft is not None and format == "imagefolder" else ""
+    what = f"Wrote {len(distilled)} images{of} of {len(distilled.classes)} classes {written}."
+    return f"{what}{soft} {_loss(distilled)} {tensors}"
 
 
 def _nothing(distilled: DistilledSet, out: Path) -> str:
@@ -66,15 +73,18 @@ def _folders(distilled: DistilledSet, out: Path) -> str:
 def _parquet(distilled: DistilledSet, out: Path) -> str:
     import datasets
 
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(distilled.classes))})
+    kinds: dict = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(distilled.classes))}
     columns = {
         "image": [{"bytes": png, "path": None} for png in _pngs(distilled)],
         "label": distilled.labels.tolist(),
     }
+    if distilled.soft is not None:
+        kinds["soft"] = datasets.Sequence(datasets.Value("float32"), length=len(distilled.classes))
+        columns["soft"] = distilled.soft.tolist()
     hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # they would write to a standard error that is a file
     try:
-        datasets.Dataset.from_dict(columns, features=features).to_parquet(out / "train.parquet")
+        datasets.Dataset.from_dict(columns, features=datasets.Features(kinds)).to_parquet(out / "train.parquet")
     finally:
         if not hidden:
             datasets.enable_progress_bars()

@@ -1,9 +1,23 @@
 """Named protocols: what a network trained on a small set is worth."""
 
-from refluence.evaluate.evaluation import Evaluation, evaluate
+from refluence.evaluate.evaluation import Evaluation, evaluate, evaluate_set
 from refluence.evaluate.measure import Scores, score
 from refluence.evaluate.protocols import Protocol, protocols
+from refluence.evaluate.robust import augmentation_robust_score, label_robust_score
 from refluence.evaluate.statistics import summarise, verdict
 from refluence.evaluate.train import train
 
-__all__ = ["Evaluation", "Protocol", "Scores", "evaluate", "protocols", "score", "summarise", "train", "verdict"]
+__all__ = [
+    "Evaluation",
+    "Protocol",
+    "Scores",
+    "augmentation_robust_score",
+    "evaluate",
+    "evaluate_set",
+    "label_robust_score",
+    "protocols",
+    "score",
+    "summarise",
+    "train",
+    "verdict",
+]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 
 from torch import Tensor, nn
 
 from refluence.data.dataset import Split
+from refluence.data.distilled import DistilledSet, decoded
 from refluence.evaluate.measure import Scores, score
-from refluence.evaluate.protocols import Protocol
-from refluence.evaluate.train import train
+from refluence.evaluate.protocol import Protocol
+from refluence.evaluate.train import Teacher, train
 from refluence.models import ModelSpec
 
 CURVE_POINTS = 100
@@ -23,7 +24,8 @@ class Evaluation:
     """Percent, averaged over the networks; `accuracies` has one value per network.
 
     `curve` is `(epoch, mean training loss)` of network 0, at most 100 points with the last epoch among them. `seconds`
-    covers training and scoring.
+    covers training and scoring. `labels` says what was trained on: `hard`, `soft` (of the set) or `teacher`; `lr` is the
+    highest rate.
     """
 
     protocol: str
@@ -35,6 +37,8 @@ class Evaluation:
     macro_f1: float
     seconds: float
     curve: tuple[tuple[int, float], ...]
+    labels: str
+    lr: float
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -57,31 +61,61 @@ def evaluate(
     nets: int,
     device: str = "cpu",
     progress: Callable[[int, Scores, nn.Module], None] | None = None,
+    *,
+    stage: Tensor | None = None,
+    teacher: Teacher | None = None,
 ) -> Evaluation:
-    """Train `nets` networks on `images` `(M, C, H, W)` (normalised float) with `labels` `(M,)` and score them on `split`.
+    """Train `nets` networks on `images` `(M, C, H, W)` (normalised float) with `labels` and score them on `split`.
 
-    `mean` and `std` normalise the split as `images` were; `rng(purpose, index)` gives CPU generators. After each network
-    `progress(index, scores, network)` is called, which can also keep the network.
+    `labels` are `(M,)` int64 or `(M, classes)` probabilities; `stage` and `teacher` as in `train`. `mean` and `std` normalise
+    the split as `images` were; `rng(purpose, index)` gives CPU generators. After each network `progress(index, scores,
+    network)` is called, which can also keep the network.
     """
+    facts = {"stage": stage, "teacher": teacher, "pixels": (tuple(mean), tuple(std))}
     start = time.perf_counter()
-    scores, curve = [], ()
+    scores, curve, epochs = [], (), 0
     for index in range(nets):
-        net, losses = train(images, labels, spec, protocol, rng, index, device)
+        net, losses = train(images, labels, spec, protocol, rng, index, device, **facts)
         scores.append(score(net, split, mean, std, device))
         if index == 0:
-            curve = _thin(losses)
+            curve, epochs = _thin(losses), len(losses)
         if progress is not None:
             progress(index, scores[-1], net)
     return Evaluation(
         protocol=protocol.name,
         model=spec.name,
-        epochs=protocol.epochs,
+        epochs=epochs,
         accuracies=tuple(s.accuracy for s in scores),
         accuracy=fmean(s.accuracy for s in scores),
         balanced_accuracy=fmean(s.balanced_accuracy for s in scores),
         macro_f1=fmean(s.macro_f1 for s in scores),
         seconds=time.perf_counter() - start,
         curve=curve,
+        labels="teacher" if protocol.loss == "kl" and teacher is not None else "soft" if labels.is_floating_point() else "hard",
+        lr=protocol.lr,
+    )
+
+
+def evaluate_set(
+    small: DistilledSet,
+    spec: ModelSpec,
+    protocol: Protocol,
+    split: Split,
+    rng,
+    nets: int,
+    device: str = "cpu",
+    progress: Callable[[int, Scores, nn.Module], None] | None = None,
+    *,
+    teacher: Teacher | None = None,
+) -> Evaluation:
+    """`evaluate` of a distilled set: its decoded images, its soft labels, stages and learning rate as the protocol asks."""
+    whole = decoded(small)
+    labels = whole.soft if protocol.soft and whole.soft is not None else whole.labels
+    if protocol.learned_lr and small.lr is not None:
+        protocol = replace(protocol, lr=small.lr)
+    facts, stage = (small.mean, small.std), whole.stage
+    return evaluate(
+        whole.images, labels, spec, protocol, split, *facts, rng, nets, device, progress, stage=stage, teacher=teacher
     )
 
 

@@ -57,7 +57,7 @@ def references(arm: str, arms: Iterable[str]) -> list[str]:
     """Those of `arms` that `arm` is compared with: uniform, shuffled, equal seconds; see the top of this file."""
     method, weights, options = parse_arm(arm)
     if weights == UNIFORM:
-        return [other for other in arms if other == "random" and method not in ("random", "full")]
+        return [other for other in arms if other == "random" and arm != "random" and method != "full"]
     others = [(other, *parse_arm(other)) for other in arms]
     same_distance = [o for o, *_ in others if _is_uniform_outside(o, arm)]
     same_distance.sort(key=lambda other: len(parse_arm(other)[2] ^ options))  # at tau=inf no other option has an effect

@@ -40,7 +40,21 @@ KINDS: dict[str, str] = {
     "flipped": "control: the influence weights with the opposite sign",
     "loss": "control: the per-instance loss in place of its influence",
     "difficulty": "rival: easier instances weigh more, by the negative norm of each one's gradient (arXiv 2408.12483)",
+    "pruned": "the worst of each class left out beforehand, the rest uniform (prune, then distil)",
+    "selected": "only the best of each class kept beforehand, uniform",
 }
+BY_INFLUENCE = ("influence", "shuffled", "random", "flipped")
+"""The kinds that measure influence during the run."""
+PRUNED: dict[tuple[str, str], float] = {
+    ("pruned", "influence"): 0.9,
+    ("pruned", "loss"): 0.2,
+    ("pruned", "random"): 0.9,
+    ("selected", "influence"): 0.1,
+    ("selected", "loss"): 0.1,
+    ("selected", "random"): 0.1,
+}
+"""The share that is kept by (kind, by) unless `keep` is given: IWD's, arXiv 2411.12115's, the others ours."""
+RANKINGS = ("influence", "loss", "random")
 SMALLEST_BAG = 5
 
 
@@ -56,7 +70,9 @@ class Weighting:
     "robust" (median, MAD), "scale" (root mean square, zero stays zero) or "none". `refresh`: new scores every so many
     steps, running means between. `memory`: share of an instance's running mean in its score, in [0, 1). `carry`: the power
     to which an instance's last weight enters the next one (mirror ascent), in [0, 1]. `terms`: "explicit", "implicit" or
-    "both" (IWD eq. 22); where S_inner = S both are the explicit one.
+    "both" (IWD eq. 22); where S_inner = S both are the explicit one. `by`: what the kinds pruned and selected rank by, once
+    before the run: they keep the share `keep` of each class with the highest "influence", the lowest "loss" or at "random"
+    (sign -1: the other end).
     """
 
     kind: str = "uniform"
@@ -72,6 +88,7 @@ class Weighting:
     terms: str = "explicit"
     link: str = "softmax"
     keep: float = 0.5
+    by: str = "influence"
 
     def __post_init__(self):
         one_of("weights", self.kind, KINDS)
@@ -80,6 +97,7 @@ class Weighting:
         one_of("where", self.where, ("inside", "outside"))
         one_of("standardise", self.standardise, STANDARDS)
         one_of("terms", self.terms, ("explicit", "implicit", "both"))
+        one_of("by", self.by, RANKINGS)
         if self.tau != "auto":
             check_tau(self.tau)
         elif self.link not in ("softmax", "exp"):
@@ -100,7 +118,7 @@ class Weighting:
     @property
     def scored(self) -> bool:
         """Whether instances of a batch are measured to be weighted."""
-        return self.kind != "uniform"
+        return self.kind != "uniform" and not self.prunes
 
     def with_(self, **changes: Any) -> Weighting:
         """A copy with some options changed."""
@@ -114,6 +132,11 @@ class Weighting:
             what = "permutation is" if self.kind == "shuffled" else "scores are"
             raise InputError(f"{self.kind} weights need a generator: the {what} drawn from it")
         return (shuffle if self.kind == "shuffled" else random_weights)(omega, generator)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether instances are left out before the run."""
+        return self.kind in ("pruned", "selected")
 
 
 def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
@@ -135,6 +158,13 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
         except ValueError:
             what = "a whole number" if read is int else "a number or auto" if name == "tau" else "a number"
             raise InputError(f"{name} must be {what}, got '{text}'") from None
+    if kind in ("pruned", "selected"):
+        if idle := [name for name in options if name not in ("keep", "by", "sign")]:
+            raise InputError(f"{idle[0]} means nothing with {kind}, which weighs what it keeps uniformly: keep, by, sign do")
+        share = PRUNED.get((kind, values.get("by", "influence")), Weighting.keep)
+        return Weighting(**{"kind": kind, "keep": share, **values})
+    if "by" in options:
+        raise InputError(f"by={options['by']} means nothing with {kind}: it is what pruned and selected rank instances by")
     weighting = Weighting(kind=kind, **values)
     for name in ("tau", "ess") if weighting.link in ("top", "prune") else ("keep",):
         if name in options:
@@ -149,7 +179,7 @@ def weights(scores: Tensor, weighting: Weighting, generator: torch.Generator | N
     Of mean 1 with softmax, top and prune; with sigmoid and exp a standardised score of zero weighs 1. `generator` is used
     by the kinds "shuffled" and "random" alone. A bag of fewer than five instances gets ones and a warning.
     """
-    if weighting.kind == "uniform":
+    if not weighting.scored:
         return torch.ones_like(scores)
     if scores.numel() < SMALLEST_BAG:
         warnings.warn(

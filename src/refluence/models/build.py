@@ -1,8 +1,8 @@
-"""Networks by name (`convnet`, `convnet3`, …), initialised from a generator: never from the global random state."""
+"""Networks by name (`convnet3`, `resnet10`, `torchvision:vgg11`, …), initialised from a generator: never from the global
+random state."""
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 
@@ -10,58 +10,117 @@ import torch
 from torch import nn
 
 from refluence.errors import InputError
-from refluence.models.convnet import NORMS, ConvNet, check_depth, default_depth
+from refluence.models.convnet import ConvNet, check_depth, default_depth
+from refluence.models.initialise import he, initialise
+from refluence.models.library import OWN, build_library, is_library, own_width
+from refluence.models.norms import NORMS
+from refluence.models.resnet import RESNETS, ResNet, check_size
 
-MODELS = {"convnet": "ConvNet, depth by image size", "convnet1 … convnet6": "ConvNet of a named depth, as far as it fits"}
+MODELS = {
+    "convnet": "ConvNet, depth by image size; instance norm, width 128 as published",
+    "convnet1 … convnet6": "ConvNet of a named depth, as far as it fits",
+    "resnet10": "ResNet-10, stem by image size (CIFAR's up to 64 pixels); batch norm, width 64",
+    "resnet18": "ResNet-18, the same",
+    "resnetap10": "ResNet-10 with average pools for strides; instance norm, width 64",
+    "torchvision:NAME": "any classifier of torchvision, untrained; its own norm and width",
+    "timm:NAME": "any classifier of timm, untrained (pip install timm); its own norm and width",
+}
+CONVNET, RESNET = 128, 64  # published widths
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What it takes to build a network again: name, input shape `(C, H, W)`, classes, width, norm."""
+    """What it takes to build a network again: name, input shape `(C, H, W)`, classes, width, norm.
+
+    `width` is channels a layer of a ConvNet, channels of the first stage of a ResNet, the length of the embedding of a
+    library's network (which cannot be chosen). None stands for what is published; a spec that was made has no None left.
+    """
 
     name: str
     shape: tuple[int, int, int]
     classes: int
-    width: int = 128
-    norm: str = "instance"
+    width: int | None = None
+    norm: str | None = None
 
     def __post_init__(self):
-        match = re.fullmatch(r"convnet(\d*)", self.name)
-        if not match:
-            raise InputError(f"unknown model '{self.name}': choose one of {', '.join(MODELS)}")
+        if is_library(self.name):
+            return self._library()
+        width, norm = _published(self.name)
+        self._set(width=width if self.width is None else self.width, norm=self.norm or norm)
         if self.norm not in NORMS:
             raise InputError(f"unknown norm '{self.norm}': choose one of {', '.join(NORMS)}")
         if self.width < 1:
             raise InputError(f"the network's width is {self.width}: it must be at least 1")
-        if not match[1]:
-            object.__setattr__(self, "name", f"convnet{default_depth(min(self.shape[1:]))}")
-        check_depth(int(self.name[7:]), self.shape[0], self.shape[1:])
+        if self.name in RESNETS:
+            return check_size(self.name, self.shape[1:], self.norm)
+        if self.name == "convnet":
+            self._set(name=f"convnet{default_depth(min(self.shape[1:]))}")
+        return check_depth(int(self.name[7:]), self.shape[0], self.shape[1:])
+
+    def _library(self) -> None:
+        """The network's own width and norm; `InputError` where others were asked for."""
+        if self.norm not in (None, OWN):
+            raise InputError(f"{self.name} has its own norm layers: leave out norm '{self.norm}'")
+        width = own_width(self.name, self.shape, self.classes)
+        if self.width not in (None, width):
+            raise InputError(f"{self.name} has its own width: leave out width {self.width}")
+        self._set(width=width, norm=OWN)
+
+    def _set(self, **values) -> None:
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
 
     def with_(self, **changes) -> ModelSpec:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
+    def other(self, name: str | None = None, width: int | None = None, norm: str | None = None) -> ModelSpec:
+        """The network `name` (None: this one) for the same images and classes.
+
+        What is not given stays as it is, where both are published alike (ConvNets among themselves, ResNet-10 and 18). Else
+        the norm is the one that `name` is published with, and the width has the same share of the published one (ours).
+        """
+        name = name or self.name
+        if is_library(name):
+            same = name == self.name
+            return ModelSpec(name, self.shape, self.classes, width or (self.width if same else None), norm)
+        if not is_library(self.name):
+            (mine, own), (published, default) = _published(self.name), _published(name)
+            width = width if width is not None else max(1, self.width * published // mine)
+            alike = (mine, own) == (published, default)
+            norm = norm or (self.norm if alike else default)
+        return ModelSpec(name, self.shape, self.classes, width, norm)
+
+
+def width_beside(name: str, convnet: int) -> int | None:
+    """The width of the network `name` that has the share of its published width that `convnet` has of 128 (ours).
+
+    None for a library's network.
+    """
+    return None if is_library(name) else max(1, convnet * _published(name)[0] // CONVNET)
+
+
+def _published(name: str) -> tuple[int, str]:
+    """Width and norm that one of our networks is published with; `InputError` for an unknown name."""
+    if name in RESNETS:
+        return RESNET, RESNETS[name].norm
+    if re.fullmatch(r"convnet\d*", name):
+        return CONVNET, "instance"
+    raise InputError(f"unknown model '{name}': choose one of {', '.join(MODELS)}")
+
 
 def build(spec: ModelSpec, generator: torch.Generator, device: str | torch.device = "cpu") -> nn.Module:
-    """A freshly initialised network, in training mode. Same generator state, same weights on every device."""
+    """A freshly initialised network, in training mode. Same generator state, same weights on every device.
+
+    `features(x)` is its embedding `(B, F)`, `classifier` the linear layer on it.
+    """
+    if is_library(spec.name):
+        return build_library(spec.name, spec.shape, spec.classes, generator).to(device)
+    channels, size = spec.shape[0], spec.shape[1:]
     with torch.device("meta"):
-        net = ConvNet(spec.shape[0], spec.shape[1:], spec.classes, width=spec.width, depth=int(spec.name[7:]), norm=spec.norm)
-    return initialise(net.to_empty(device="cpu"), generator).to(device)
-
-
-@torch.no_grad()
-def initialise(net: nn.Module, generator: torch.Generator) -> nn.Module:
-    """PyTorch's default initialisation (Kaiming uniform, a = sqrt 5; norms at one and zero), drawn from `generator`."""
-    for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            fan_in = module.weight[0].numel()
-            bound = 1 / math.sqrt(fan_in)
-            module.weight.uniform_(-bound, bound, generator=generator)
-            if module.bias is not None:
-                module.bias.uniform_(-bound, bound, generator=generator)
-        elif hasattr(module, "reset_running_stats"):
-            module.reset_running_stats()
-            module.reset_parameters()
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-    return net
+        if spec.name in RESNETS:
+            net = ResNet(spec.name, channels, size, spec.classes, width=spec.width, norm=spec.norm)
+        else:
+            net = ConvNet(channels, size, spec.classes, width=spec.width, depth=int(spec.name[7:]), norm=spec.norm)
+    draw = he if spec.name in RESNETS else initialise
+    return draw(net.to_empty(device="cpu"), generator).to(device)

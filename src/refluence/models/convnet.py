@@ -1,7 +1,6 @@
 """ConvNet-d: d x [3x3 convolution - norm - ReLU - 2x2 average pool], flatten, linear.
 
-The network of the dataset-distillation literature (Zhao et al. 2020, arXiv 2006.05929). "instance" norm is GroupNorm with
-as many groups as channels and affine parameters, as that literature has it.
+The network of the dataset-distillation literature (Zhao et al. 2020, arXiv 2006.05929).
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ import math
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-
-NORMS = ("instance", "group", "batch", "none")
+from refluence.models.norms import NORMS, norm_layer
 
 
 def default_depth(size: int) -> int:
@@ -63,7 +61,7 @@ class ConvNet(nn.Module):
             padding = first_padding if d == 0 else 1
             layers.append(nn.Conv2d(channels if d == 0 else width, width, 3, padding=padding))
             if norm != "none":
-                layers.append(_norm(norm, width))
+                layers.append(norm_layer(norm, width))
             layers += [nn.ReLU(), nn.AvgPool2d(2)]
             h, w = h // 2, w // 2
         self.body = nn.Sequential(*layers, nn.Flatten())
@@ -76,9 +74,3 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(B, classes)`."""
         return self.classifier(self.body(x))
-
-
-def _norm(name: str, width: int) -> nn.Module:
-    if name == "batch":
-        return nn.BatchNorm2d(width)
-    return nn.GroupNorm(width if name == "instance" else math.gcd(4, width), width)

@@ -90,7 +90,9 @@ def distilled_gallery(unit: Unit) -> Gallery | None:
         rows.append(ClassRow(name, tiles, []))
     size = [f"Stored at {side} px; compressed for this page."] if side > EXACT else []
     order = "Highest influence first." if influence is not None else "In stored order: their influence was not measured."
-    kind = ["Real images, chosen and not changed."] if card.get("iterations") == 0 else []
+    real, factor = card.get("iterations") == 0, card.get("factor", 1)
+    kind = ["Real images, chosen and not changed."] if real and factor == 1 else []
+    kind += [f"Each picture holds {factor} x {factor} reduced {'real ' if real else ''}images."] if factor > 1 else []
     return Gallery(unit.arm, rows, [*kind, order, *size, *_left_out(len(labels), most)], few=most <= 3)
 
 

@@ -95,16 +95,24 @@ def seed_table(results: Entry) -> list[dict[str, str]]:
     ]
 
 
+def _network(evaluation: dict[str, Any]) -> str:
+    """What networks an evaluation trained, as a label."""
+    width, norm = evaluation.get("width"), evaluation.get("norm")
+    return str(evaluation.get("model")) + (f" width {width} {norm} norm" if width is not None else "")
+
+
 def single(unit: Unit) -> tuple[str, Table | None]:
     """The sentence and the table of one run; the table is None if it was not evaluated."""
     if not unit.evaluations:
         return f"{unit.arm}: not evaluated yet.", None
     lines, names, dots, spans = [], [], [], []
+    several = len({_network(evaluation) for evaluation in unit.evaluations}) > 1
     for evaluation in unit.evaluations:
         nets = evaluation["accuracies"]
         centre = evaluation["accuracy"] if evaluation["accuracy"] is not None else mean(nets)
         split, spread = str(evaluation.get("split") or "–"), deviation(nets)
-        name = f"{evaluation.get('protocol') or 'evaluation'}, {split}"
+        by = f", {_network(evaluation)}" if several else ""
+        name = f"{evaluation.get('protocol') or 'evaluation'}{by}, {split}"
         names.append(name)
         cells = {
             "Split": split,
@@ -114,7 +122,7 @@ def single(unit: Unit) -> tuple[str, Table | None]:
             "Macro-F1, %": fixed(evaluation["macro_f1"]),
             "Stored": amount(unit.card.get("stored_bytes")),
         }
-        lines.append(Line(str(evaluation.get("protocol") or "–"), charts.PALETTE[2], cells))
+        lines.append(Line(str(evaluation.get("protocol") or "–") + by, charts.PALETTE[2], cells))
         dots += [{"name": name, "value": v, "colour": charts.PALETTE[2]} for v in nets]
         spans += plots.span(name, centre, spread, charts.PALETTE[2])
     first = unit.evaluations[0]

@@ -19,4 +19,4 @@ def select(
     return torch.arange(len(dataset.train))
 
 
-METHOD = Selection("full", "every real image: the upper bound", select)
+METHOD = Selection("full", "every real image: the upper bound", select, options=())

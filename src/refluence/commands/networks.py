@@ -1,0 +1,69 @@
+"""The networks of `refluence evaluate --model NAME[:NORM] …`, and the table of what they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import stdev
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn.functional import cross_entropy
+
+from refluence.errors import InputError
+from refluence.influence import Unsupported, capture
+from refluence.models import ModelSpec, build, is_library
+from refluence.models.norms import NORMS
+
+
+def the_networks(flags: Any, own: ModelSpec) -> list[ModelSpec]:
+    """Those of `--model --width --norm`, each once; without a name the run's own with that width and norm."""
+    found = []
+    for text in flags.model or (None,):
+        name, norm = named(text) if text is not None else (None, None)
+        found.append(own.other(name, flags.width, norm or flags.norm))
+    return list(dict.fromkeys(found))
+
+
+def named(text: str) -> tuple[str, str | None]:
+    """`resnet10:group` as name and norm; a library's name holds a colon of its own."""
+    name, _, norm = text.rpartition(":")
+    if norm in NORMS and name:
+        return name, norm
+    if name and not is_library(text):
+        raise InputError(f"--model {text}: unknown norm '{norm}': choose one of {', '.join(NORMS)}")
+    return text, None
+
+
+def show_networks(entries: Iterable[dict[str, Any]]) -> None:
+    """Print a line for each evaluation: mean and standard deviation (n - 1) over its networks."""
+    table = Table(header_style="bold")
+    for name in ("model", "width", "norm", "protocol", "split", "accuracy %", "networks"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("width", "networks") else "left")
+    for e in entries:
+        spread = f" ± {stdev(e['accuracies']):.1f}" if e["nets"] > 1 else ""
+        accuracy = f"{e['accuracy']:.1f}{spread}"
+        table.add_row(e["model"], str(e["width"]), e["norm"], e["protocol"], e["split"], accuracy, str(e["nets"]))
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 110)
+    console.print(table)
+
+
+def check_distillable(specs: Iterable[ModelSpec]) -> None:
+    """`InputError` for a library's network whose gradients cannot be matched and scored, before a run begins with it.
+
+    Tried on two images: one pass of the influence engine, and the gradient of a gradient with respect to the pixels.
+    """
+    for spec in {spec for spec in specs if is_library(spec.name)}:
+        generator = torch.Generator().manual_seed(0)
+        net = build(spec, generator).eval()
+        x, y = torch.randn(2, *spec.shape, generator=generator, requires_grad=True), torch.zeros(2, dtype=torch.int64)
+        try:
+            capture(net, x, y)
+            gradients = torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
+            torch.autograd.grad(sum(g.square().sum() for g in gradients), x)
+        except (Unsupported, RuntimeError) as error:
+            why = str(error).strip().splitlines()[0].partition(": use engine")[0]
+            raise InputError(f"{spec.name} can judge a set, not make one ({why}): leave it to `evaluate --model`") from None

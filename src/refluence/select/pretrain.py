@@ -1,0 +1,79 @@
+"""Networks trained on the real training set, for selections that need an embedding or losses.
+
+Settings are ours: the ConvNet of the run, SGD .01, momentum .9, weight decay 5e-4, 500 steps of 128 images, no augmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refluence.data.dataset import Dataset
+from refluence.errors import RunError
+from refluence.models import ModelSpec, build
+
+STEPS, BATCH, LR, MOMENTUM, WEIGHT_DECAY = 500, 128, 0.01, 0.9, 5e-4
+CHUNK_PIXELS = 2**18  # images at once x height x width when nothing is learned
+STEPS_PER_NET = 100_003  # a prime above any number of steps: each (network, step) has a random stream of its own
+
+
+def pretrain(
+    dataset: Dataset, spec: ModelSpec, rng, device: str, steps: int, purpose: str = "herding", index: int = 0
+) -> nn.Module:
+    """A network after `steps` steps on random batches of the training split, in evaluation mode.
+
+    Randomness: `rng(f"{purpose}-network", index)` for the weights, `rng(f"{purpose}-batch", …)` for each step's batch.
+    """
+    net, size = build(spec, rng(f"{purpose}-network", index), device), len(dataset.train)
+
+    def batches() -> Iterator[Tensor]:
+        for step in range(steps):
+            generator = rng(f"{purpose}-batch", index * STEPS_PER_NET + step)
+            yield torch.randint(size, (min(BATCH, size),), generator=generator)
+
+    train(net, dataset, batches(), device)
+    return net.eval()
+
+
+def train(
+    net: nn.Module,
+    dataset: Dataset,
+    batches: Iterable[Tensor],
+    device: str,
+    seen: Callable[[Tensor, Tensor], None] = lambda batch, logits: None,
+) -> None:
+    """SGD on mean cross-entropy, one step for each batch of training positions `(B,)`, in place.
+
+    `seen(batch, logits)` is told what the network said of a batch before it learned from it.
+    """
+    optimiser = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    for batch in batches:
+        logits = net(dataset.pixels(dataset.train, batch, device))
+        seen(batch, logits.detach())
+        loss = F.cross_entropy(logits, dataset.train.labels[batch].to(device))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+
+
+@torch.inference_mode()
+def outputs(function: Callable[[Tensor], Tensor], dataset: Dataset, positions: Tensor, device: str) -> Tensor:
+    """`function` of the training images at `positions` `(n,)`, chunk by chunk: `(n, F)` on the CPU."""
+    chunk = max(1, CHUNK_PIXELS // (dataset.shape[1] * dataset.shape[2]))
+    parts = [function(dataset.pixels(dataset.train, p, device)).cpu() for p in positions.split(chunk) if len(p)]
+    return torch.cat(parts) if parts else torch.zeros(0, 1)
+
+
+def embed(net: nn.Module, dataset: Dataset, label: int, device: str, name: str) -> tuple[Tensor, Tensor]:
+    """The positions `(n,)` of a class and their embeddings `(n, F)` before the classifier.
+
+    Raises `RunError`, in the name of the selection `name`, if the embedding is not finite.
+    """
+    members = dataset.train.members(label)
+    features = outputs(net.features, dataset, members, device)
+    if not features.isfinite().all():
+        raise RunError(f"{name}: the embedding of class '{dataset.classes[label]}' is not finite: pre-training diverged")
+    return members, features

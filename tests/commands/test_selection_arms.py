@@ -1,0 +1,145 @@
+"""Tiled selections and prune-then-distil on the command line."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cli_fixtures import DIGITS, read, without_seconds
+from refluence.cli import main
+from refluence.commands import judge, prune
+from refluence.commands.arms import parse_arm
+from refluence.data import load, load_distilled
+from refluence.data.formation import decode, repeat
+from refluence.errors import InputError
+from refluence.influence.weighting import Weighting
+from refluence.select.tiles import tiled
+
+SHORT = ("--iterations", "4")
+
+
+def test_options_of_selections():
+    assert parse_arm("random:factor=2").chosen() == {"factor": 2}
+    assert parse_arm("el2n:factor=3,easiest=1,steps=7").chosen() == {"factor": 3, "easiest": True, "steps": 7}
+    assert parse_arm("random:factor=2").weighting() == Weighting()
+    for text, message in [
+        ("random:factor=0", "arm 'random:factor=0': factor=0: it must be a whole number, at least 1"),
+        ("random:factor=two", "it must be a whole number"),
+        ("random:easiest=1", "easiest=1 means nothing for random: its options are factor"),
+        ("herding:tau=1", "tau=1 means nothing for herding: its options are factor, steps"),
+        ("full:factor=2", "factor=2 means nothing for full: it has no options"),
+        ("forgetting:easiest=yes", "it must be 1 .* or 0"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            parse_arm(text)
+
+
+def test_options_of_pruning():
+    assert parse_arm("dc+pruned").weighting() == Weighting("pruned", keep=0.9)
+    assert parse_arm("dc+pruned:by=loss").weighting() == Weighting("pruned", keep=0.2, by="loss")
+    assert parse_arm("dc+selected:keep=.3,sign=-1").weighting() == Weighting("selected", keep=0.3, sign=-1)
+    for text, message in [
+        ("dc+pruned:by=size", "unknown by 'size': choose one of influence, loss, random"),
+        ("dc+pruned:tau=1", "tau means nothing with pruned"),
+        ("dc+influence:by=loss", "by=loss means nothing with influence"),
+        ("dc+pruned:keep=0", r"keep must be a share in \(0, 1\]"),
+        ("random+pruned", "selects real images and takes no weights"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            parse_arm(text)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    out = tmp_path_factory.mktemp("selections") / "run"
+    arms = ("random", "random:factor=2", "dc", "dc+pruned", "dc+pruned:keep=1", "dc+pruned:by=loss", "dc+selected:keep=.1")
+    words = ("compare", *DIGITS, "--methods", *arms, *SHORT, "--seeds", "1", "--workers", "1", "--out", str(out))
+    assert main([*words]) == 0
+    return out / "units"
+
+
+def test_a_tiled_selection_stores_ipc_images_and_decodes_to_the_chosen_ones(compared):
+    place = compared / "random@factor=2" / "0" / "distilled"
+    small, card = load_distilled(place), read(place / "card.json")
+    assert (len(small), small.factor, card["factor"], card["images"], len(card["rows"])) == (20, 2, 2, 20, 80)
+    plain = read(compared / "random" / "0" / "distilled" / "card.json")
+    assert (plain["stored_bytes"], plain["factor"]) == (card["stored_bytes"], 1)
+    data = load("digits")
+    positions = torch.tensor([data.train.rows.tolist().index(row) for row in card["rows"]])
+    images, labels = tiled(data, positions, 2)
+    assert torch.equal(images, small.images)
+    assert torch.equal(repeat(labels, 2), repeat(small.labels, 2))
+    assert decode(small.images, 2).shape == (80, 1, 8, 8)
+    assert "2 x 2 reduced images" in (place / "README.md").read_text()
+    page = (compared.parent / "report.html").read_text()
+    assert page.count("Each picture holds 2 x 2 reduced real images.") == 1
+
+
+def test_the_evaluation_is_that_of_the_decoded_images(refluence, compared, monkeypatch):
+    seen = []
+    evaluate = judge.evaluate
+    monkeypatch.setattr(judge, "evaluate", lambda images, labels, *rest: seen.append(images) or evaluate(images, labels, *rest))
+    unit = compared / "random@factor=2" / "0"
+    assert refluence("evaluate", unit, "--nets", "1", "--epochs", "1", "--split", "val", "--quiet").code == 0
+    assert torch.equal(seen[0], decode(load_distilled(unit / "distilled").images, 2))
+
+
+def test_what_was_kept_is_in_the_card_and_in_the_folder(compared):
+    for arm, share, by in (
+        ("dc+pruned", 0.9, "influence"),
+        ("dc+pruned@by=loss", 0.2, "loss"),
+        ("dc+selected@keep=.1", 0.1, "influence"),
+    ):
+        unit = compared / arm / "0"
+        facts, file = read(unit / "distilled" / "card.json")["kept"], load_file(unit / "kept.safetensors")
+        assert (facts["share"], facts["by"], facts["images"]) == (share, by, len(file["rows"]))
+        assert facts["of"] == len(file["scores"]) == len(load("digits").train)
+        assert facts["images"] == pytest.approx(share * facts["of"], abs=5)
+        assert 0 < facts["seconds"] <= read(unit / "distilled" / "card.json")["seconds"]
+    rows = {a: load_file(compared / a / "0" / "kept.safetensors")["rows"] for a in ("dc+selected@keep=.1", "dc+pruned")}
+    best, most = (set(kept.tolist()) for kept in rows.values())
+    assert best < most
+
+
+def test_keeping_all_is_the_base_method_and_the_others_are_not(compared):
+    sets = {a: (compared / a / "0/distilled/images.safetensors") for a in ("dc", "dc+pruned@keep=1", "dc+pruned")}
+    images = {a: load_file(path)["images"] for a, path in sets.items()}
+    assert torch.equal(images["dc"], images["dc+pruned@keep=1"])
+    assert not torch.equal(images["dc"], images["dc+pruned"])
+
+
+def test_a_resumed_run_does_not_rank_again(refluence, compared, tmp_path, monkeypatch):
+    unit = shutil.copytree(compared / "dc+pruned" / "0", tmp_path / "unit")
+    shutil.rmtree(unit / "distilled")
+    shutil.rmtree(unit / "checkpoint")
+    for name in ("evaluation.json", "metrics.jsonl"):
+        (unit / name).unlink()
+    monkeypatch.setattr(prune, "scores", None)  # a call would fail
+    words = ("distill", *DIGITS, *SHORT, "--weights", "pruned", "--out", unit, "--resume")
+    said = refluence(*words)
+    assert said.code == 0, said
+    assert (unit / "distilled/images.safetensors").read_bytes() == (
+        compared / "dc+pruned/0/distilled/images.safetensors"
+    ).read_bytes()
+    own, first = (without_seconds(read(u / "distilled/card.json")) for u in (unit, compared / "dc+pruned/0"))
+    assert own == first
+
+
+def test_what_cannot_be_is_refused_before_the_work(refused, tmp_path):
+    out = ("--out", tmp_path / "x")
+    fits = int(load("digits").train.labels.bincount().min()) // 4
+    words = ("compare", *DIGITS, "--methods", "random:factor=2", *out)
+    assert f"--ipc {fits} or factor=1 would fit" in refused(*words, "--ipc", fits + 1)
+    assert "keep=0.1 leaves" in refused("distill", *DIGITS, "--ipc", "50", "--weights", "selected", *out)
+    assert "pruned weighs nothing here" in refused(
+        "score", "--data", "digits", "--weights", "pruned", "--out", tmp_path / "s.parquet"
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_estimate_takes_these_arms(refluence):
+    said = refluence("estimate", "compare", *DIGITS, "--methods", "random:factor=2", "dc+pruned", *SHORT, "--no-controls")
+    assert said.code == 0, said
+    assert "random:factor=2: " in said.out
+    assert "5.3 kB stored" in said.out.splitlines()[0], "as many bytes as without tiles"

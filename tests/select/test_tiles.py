@@ -1,0 +1,60 @@
+"""Tiled selections: what is stored decodes to the chosen images, reduced."""
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+from condense_fixtures import tiny_dataset
+from refluence.data.formation import decode, repeat
+from refluence.errors import InputError
+from refluence.select.tiles import check_room, tiled
+
+
+def chosen(data, counts):
+    return torch.cat([data.train.members(c)[:n] for c, n in enumerate(counts)])
+
+
+def test_tiles_decode_to_the_reduced_images_with_their_own_labels():
+    data = tiny_dataset()
+    positions = chosen(data, (12, 8, 4))
+    images, labels = tiled(data, positions, 2)
+    assert images.shape == (6, 3, 8, 8)
+    assert labels.tolist() == [0, 0, 0, 1, 1, 2]
+    back, back_labels = decode(images, 2), repeat(labels, 2)
+    for c in range(3):
+        own = positions[data.train.labels[positions] == c]
+        raw = data.train.images[own].double() / 255  # reduced as pixels, normalised afterwards
+        mean, std = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (data.mean, data.std))
+        small = (avg_pool2d(raw, 2) - mean) / std
+        expected = interpolate(small.float(), (8, 8), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(back[back_labels == c], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_factor_one_is_the_images_as_they_are_in_any_order():
+    data = tiny_dataset()
+    positions = torch.tensor([7, 3, 20])
+    images, labels = tiled(data, positions, 1)
+    assert torch.equal(images, data.pixels(data.train, positions))
+    assert torch.equal(labels, data.train.labels[positions])
+
+
+@pytest.mark.parametrize(
+    ("counts", "factor", "message"),
+    [
+        (
+            (5, 3, 3),
+            2,
+            r"class 'class 2' has 9 training images, but factor=2 at 3 images .* needs 12: --ipc 2 or factor=1 would fit",
+        ),
+        ((1, 1, 1), 4, r"class 'class 2' has 9 .* needs 16: factor=3 would"),
+        ((1, 1, 1), 9, r"factor is 9: it must be from 1 to the side of the image, 8 pixels"),
+    ],
+)
+def test_a_class_that_is_too_small_is_refused(counts, factor, message):
+    with pytest.raises(InputError, match=message):
+        check_room(tiny_dataset(), counts, factor)
+
+
+def test_what_fits_is_let_through():
+    check_room(tiny_dataset(), (5, 3, 2), 2)
+    check_room(tiny_dataset(), (99, 99, 99), 1)  # without tiles a small class gives all it has
