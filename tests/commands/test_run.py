@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from cli_fixtures import TINY, lines, read, tree, without_seconds
+from cli_fixtures import TINY, lines, pictures, read, tree, without_seconds
 from refluence.cli import main
 from refluence.commands import run_part
 from refluence.commands.run_part import data_name
@@ -109,7 +109,9 @@ def test_tables_run_nothing(refluence, made, tmp_path):
     }
     results = read(tmp_path / "new" / "results.json")
     assert sum(x["n"] for x in results["lines"]) == 2 * 2 * len(ARMS)
-    assert {x["part"] for x in results["lines"] if x["mean"] is None} == {p.name for p in recipes()["iwd"].parts("cpu")} - {"dc-ipc1"}, "missing cells are marked"
+    assert {x["part"] for x in results["lines"] if x["mean"] is None} == {p.name for p in recipes()["iwd"].parts("cpu")} - {
+        "dc-ipc1"
+    }, "missing cells are marked"
 
 
 def test_rows_made_with_other_numbers_are_refused(refused, made, tmp_path):
@@ -226,8 +228,9 @@ def test_a_recipe_starts_and_steps(refluence, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(recipes()))
-def test_every_recipe_starts_and_steps_at_the_published_size(refluence, name):
-    said = refluence("run", name, "--data", "digits", "--size", "paper", "--steps", "1", "--threads", "1", "--quiet")
+def test_every_recipe_starts_and_steps_at_the_published_size(refluence, name, tmp_path):
+    data = pictures(tmp_path / "pictures", count=80)  # colour, and enough for 50 images per class
+    said = refluence("run", name, "--data", data, "--size", "paper", "--steps", "1", "--threads", "1", "--quiet")
     assert said.code == 0, said.err
     arms = sum(len(part.arms) for part in recipes()[name].parts("paper") if part.data == "cifar10")
     assert f"{arms} arms start and step" in said.out
