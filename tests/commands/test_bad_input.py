@@ -65,7 +65,7 @@ def test_flags_that_cannot_be_used(refused, tmp_path, flags, expected):
         (["--workers", "-1"], ["--workers is -1"]),
         (["--methods", "dc+influence:tau=0"], ["tau", "> 0"]),
         (["--methods", "dc", "dc+lose"], ["'dc+lose'", "loss"]),
-        (["--methods", "dm"], ["'dm'", "dc"]),
+        (["--methods", "nosuch"], ["'nosuch'", "dc"]),
         (["--methods", "dc:inner=x"], ["inner=x"]),
         (["--methods", "dc:inner=-1"], ["inner is -1"]),
         (["--methods", "dc:augmentation=bogus"], ["'bogus'", "crop"]),

@@ -8,11 +8,12 @@ from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS, read, without_seconds
 from refluence.cli import main
-from refluence.commands import judge, prune
+from refluence.commands import prune
 from refluence.commands.arms import parse_arm
 from refluence.data import load, load_distilled
 from refluence.data.formation import decode, repeat
 from refluence.errors import InputError
+from refluence.evaluate import evaluation
 from refluence.influence.weighting import Weighting
 from refluence.select.tiles import tiled
 
@@ -64,22 +65,26 @@ def test_a_tiled_selection_stores_ipc_images_and_decodes_to_the_chosen_ones(comp
     small, card = load_distilled(place), read(place / "card.json")
     assert (len(small), small.factor, card["factor"], card["images"], len(card["rows"])) == (20, 2, 2, 20, 80)
     plain = read(compared / "random" / "0" / "distilled" / "card.json")
-    assert (plain["stored_bytes"], plain["factor"]) == (card["stored_bytes"], 1)
+    assert (plain["stored_bytes"], plain.get("factor", 1)) == (card["stored_bytes"], 1)
     data = load("digits")
     positions = torch.tensor([data.train.rows.tolist().index(row) for row in card["rows"]])
     images, labels = tiled(data, positions, 2)
     assert torch.equal(images, small.images)
     assert torch.equal(repeat(labels, 2), repeat(small.labels, 2))
     assert decode(small.images, 2).shape == (80, 1, 8, 8)
-    assert "2 x 2 reduced images" in (place / "README.md").read_text()
+    text = (place / "README.md").read_text()
+    assert "each stored image holds 2 x 2 images, 80 in all" in text
+    assert "Exporting to PNG loses accuracy" in text, "reduced pixels are not of 8 bits"
     page = (compared.parent / "report.html").read_text()
     assert page.count("Each picture holds 2 x 2 reduced real images.") == 1
 
 
 def test_the_evaluation_is_that_of_the_decoded_images(refluence, compared, monkeypatch):
     seen = []
-    evaluate = judge.evaluate
-    monkeypatch.setattr(judge, "evaluate", lambda images, labels, *rest: seen.append(images) or evaluate(images, labels, *rest))
+    train = evaluation.train
+    monkeypatch.setattr(
+        evaluation, "train", lambda images, *rest, **named: seen.append(images) or train(images, *rest, **named)
+    )
     unit = compared / "random@factor=2" / "0"
     assert refluence("evaluate", unit, "--nets", "1", "--epochs", "1", "--split", "val", "--quiet").code == 0
     assert torch.equal(seen[0], decode(load_distilled(unit / "distilled").images, 2))

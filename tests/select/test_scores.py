@@ -76,6 +76,7 @@ def test_influence_is_that_of_dc_at_the_images_that_random_chooses():
     settings = DC.settings(4, "cpu")
     _, table, _ = influence_of(images, labels, DC, settings, data, SPEC, rng, nets=3, whole=True)
     ends(table.raw, data.train.labels, influence.select(data, COUNTS, SPEC, rng), largest=True)
+    ends(table.raw, data.train.labels, influence.select(data, COUNTS, SPEC, rng, easiest=True), largest=False)
     assert table.visits.tolist() == [influence.STEPS] * len(data.train)
 
 

@@ -86,7 +86,7 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
     judged, factor = (model, chosen, nets, flags.split), own.get("factor", 1)
     unit = Unit(arm, seed, flags.ipc, settings, weighting, *judged, steps, allocation, factor)
-    if isinstance(method, Selection):
+    if factor > 1:
         check_room(dataset, unit.counts(dataset), factor)
     elif weighting.prunes:
         check_share(dataset, unit.counts(dataset), weighting.keep)

@@ -37,7 +37,7 @@ def check_room(dataset: Dataset, counts: Sequence[int], factor: int) -> None:
     members = [len(dataset.train.members(label)) for label in range(len(counts))]
     label = min(range(len(counts)), key=lambda c: members[c] / counts[c])
     there, count = members[label], counts[label]
-    if factor > 1 and there < factor**2 * count:
+    if there < factor**2 * count:
         ipc, largest = there // factor**2, math.isqrt(there // count)
         smaller = f"--ipc {ipc} or factor={largest}" if ipc else f"factor={largest}"
         raise InputError(
