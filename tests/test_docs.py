@@ -19,6 +19,7 @@ from refluence.evaluate.sizes import RULES
 from refluence.influence.directional import ENGINES
 from refluence.influence.weighting import KINDS, Weighting
 from refluence.models.convnet import NORMS
+from refluence.recipes.find import recipes
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "refluence"
@@ -50,7 +51,9 @@ def flags() -> dict[str, set[str]]:
     """`--flag` names by command, wherever the command line keeps its dataclasses."""
     place = "refluence.commands.flags" if importlib.util.find_spec("refluence.commands.flags") else "refluence.cli"
     kinds = importlib.import_module(place).COMMANDS
-    return {name: {f"--{f.name.replace('_', '-')}" for f in fields(kind) if f.name != "folder"} for name, kind in kinds.items()}
+    return {
+        name: {f"--{f.name.replace('_', '-')}" for f in fields(kind)} - {"--folder", "--recipe"} for name, kind in kinds.items()
+    }
 
 
 @pytest.mark.parametrize("command", commands())
@@ -77,7 +80,9 @@ def test_every_flag_is_explained(command, names):
         ("docs/interface.md", set(ENGINES)),
         ("docs/interface.md", set(SMALL_CLASSES)),
         ("docs/protocols.md", set(protocols())),
+        ("docs/interface.md", set(recipes())),
         ("README.md", set(methods())),
+        ("README.md", set(recipes())),
     ],
     ids=[
         "methods",
@@ -88,7 +93,9 @@ def test_every_flag_is_explained(command, names):
         "engines",
         "small classes",
         "protocols",
+        "recipes",
         "README methods",
+        "README recipes",
     ],
 )
 def test_every_name_of_the_code_is_explained(page, names):
@@ -158,13 +165,21 @@ ALGORITHMS = ("condense", "select", "evaluate", "matching", "influence", "models
 @pytest.mark.parametrize(
     ("packages", "never"),
     [
-        (ALGORITHMS, {"run", "report", "commands", "cli"}),
+        (ALGORITHMS, {"run", "report", "recipes", "commands", "cli"}),
+        (("recipes",), {"run", "report", "commands", "cli"}),
         (("influence", "matching"), {"condense", "select", "evaluate"}),
         (("matching",), {"influence", "data"}),
         (("data", "models"), {"condense", "select", "evaluate", "matching", "influence"}),
-        (("run", "report"), {*ALGORITHMS, "commands", "cli"}),
+        (("run", "report"), {*ALGORITHMS, "recipes", "commands", "cli"}),
     ],
-    ids=["algorithms", "influence and matching", "matching knows no influence", "data is at the bottom", "report and run"],
+    ids=[
+        "algorithms",
+        "recipes",
+        "influence and matching",
+        "matching knows no influence",
+        "data is at the bottom",
+        "report and run",
+    ],
 )
 def test_arrows_point_one_way(packages, never):
     for package in packages:

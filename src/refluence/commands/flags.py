@@ -219,7 +219,7 @@ class RunTask:
     """Which table or figure. RECIPE, --data and --out are all that is needed."""
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
-    """One of `refluence ls`: table1, fig3, fig4a, fig4b, fig5, terms, rivals, iwd."""
+    """One of `refluence ls`."""
     data: Annotated[tuple[str, ...], arg(metavar="SRC|NAME=SRC [NAME=SRC …]", help_behavior_hint="")] = ()
     """SRC for the recipe's main set, NAME=SRC for others (cifar10, cifar100, svhn); parts of other sets are left out."""
     out: OtherFolder = None
