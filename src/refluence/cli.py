@@ -18,7 +18,7 @@ USAGE = f"""Refluence {__version__}: find which training instances matter, make 
   refluence distill    one small set from your data
   refluence score      which training instances help, which harm
   refluence evaluate   judge a set again: other protocol, other network
-  refluence run        a table or figure of a paper, our numbers beside the published
+  refluence run        a table or figure of the paper, ours beside it
   refluence report     write the page of a run again
   refluence export     a distilled set as image folder, Parquet or tensors
   refluence repeat     run a folder's configuration again: is it the same?

@@ -266,7 +266,7 @@ class Run(RunTask, ChangeFlags, SourceFlags, LongFlags):
 
     For example:
       refluence run fig4a --data digits --out runs/fig4a
-      refluence run table1 --data cifar10 cifar100=uoft-cs/cifar100 --only 'cifar10-*' \\
+      refluence run table1 --data cifar10 cifar100=FOLDER --only 'cifar10-*' \\
                            --seeds 5 --out runs/table1 --resume
 
     Do all arms start at the published size?
