@@ -1,7 +1,8 @@
 """Do influence weights help? Uniform, influence and shuffled weights, method by method, with paired seeds (ours).
 
-Size `cpu`: 1,000 image steps for `dc`, `dm` and `dsa` on CIFAR-10, the short size's own number for the others. First the
-gradient and the distribution method at 10 images per class, then at 1, then other methods and CIFAR-100.
+Size `cpu`: 1,000 image steps for `dc`, `dm` and `dsa` on CIFAR-10, with 5 inner epochs (a tenth of the published 50) where a
+network is trained on S, the short size's own numbers for the others; real images in rows of their own. First the gradient and the
+distribution method at 10 images per class, then at 1, then other methods and CIFAR-100.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from refluence.recipes import table1
 from refluence.recipes.base import Part, Recipe
 
-STEPS = 1000
+STEPS, INNER = 1000, 5
+REAL = ("random", "herding")
 GRID = (  # method, set, images per class, whether STEPS hold
     ("dc", "cifar10", 10, True),
     ("dm", "cifar10", 10, True),
@@ -20,8 +22,8 @@ GRID = (  # method, set, images per class, whether STEPS hold
     ("dc", "cifar100", 1, False),
 )
 PROTOCOLS = {
-    "dc": (("iwd", "dc"), ("iwd-cpu", "dc-cpu")),
-    "dm": (("dsa",), ("dsa-cpu",)),
+    "dc": (("dc", "iwd"), ("dc", "iwd")),
+    "dm": (("dsa",), ("dsa-cpu", "dc")),
     "dsa": (("dsa",), ("dsa-cpu",)),
     "idc": (("iwd-idc",), ("idc-cpu",)),
 }
@@ -32,8 +34,10 @@ def parts(size: str) -> tuple[Part, ...]:
     found = []
     for method, data, ipc, many in GRID:
         name = f"{method}-ipc{ipc}" if data == "cifar10" else f"{data}-{method}-ipc{ipc}"
-        arms = (method, f"{method}+influence", f"{method}+shuffled")
-        flags = {"iterations": STEPS} if many and size == "cpu" else {}
+        real = (*REAL, "random:factor=2") if method == "idc" else REAL
+        arms = (*real, method, f"{method}+influence", f"{method}+shuffled")
+        trains = {"inner": INNER} if ipc > 1 and method != "dm" else {}
+        flags = {"iterations": STEPS, **trains} if many and size == "cpu" else {}
         found.append(Part(name, data, ipc, arms, PROTOCOLS[method][size == "cpu"], 5, flags=flags))
     return tuple(found)
 
