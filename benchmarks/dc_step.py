@@ -75,7 +75,7 @@ def serve(pipe, variant: str, threads: int, width: int) -> None:
             work.image_step()
             work.step += 1
 
-        actions = {"image": image, "inner": work.train_network}
+        actions = {"image": image, "inner": lambda: work.networks.advance(0, work.synthetic)}
     memory = machine.PeakMemory(torch.device("cpu"))
     while (asked := pipe.recv()) != "stop":
         if asked == "peak":
