@@ -44,7 +44,9 @@ def test_the_folder_of_a_recipe(made_once):
     facts |= {"model": "convnet1"}
     assert all(facts.items() <= row.items() for row in rows)
     learned = {"iterations": 2, "real_batch": 16}
-    assert all((learned if "dc" in row["arm"] else {"iterations": 0, "real_batch": None}).items() <= row.items() for row in rows)
+    assert all(
+        (learned if "dc" in row["arm"] else {"iterations": 0, "real_batch": None}).items() <= row.items() for row in rows
+    )
     assert {"date", "refluence", "nets", "protocol", "accuracy", "ess", "seconds"} <= rows[0].keys()
     results = read(made_once / "results.json")
     assert [(x["arm"], x["n"]) for x in results["lines"][: len(ARMS)]] == [(arm, 2) for arm in ARMS]

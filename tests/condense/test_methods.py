@@ -294,3 +294,48 @@ def test_settings_of_the_pages_follow_the_published_tables():
     assert pdd.settings(10, "paper").image_lr == idc.settings(2, "paper").image_lr
     assert (idm.settings(1, "paper").real_batch, idm.settings(50, "paper").calibration) == (5000, 10)
     assert SMALL["iterations"] < dm.settings(10, "cpu").iterations
+
+
+@pytest.mark.parametrize("name", ["dc", "dsa"])
+def test_the_learned_rate_descends_the_objective(name, monkeypatch):
+    """dM/d log eta of the step after one inner step, against central differences of the whole step in float64."""
+    in_float64(monkeypatch)
+
+    def after(log_rate):
+        work = start(name, data=wide(), iterations=3, outer=3, inner=1, net_batch=100, lr_lr=1e-9, image_lr=1e-12)
+        work.synthetic.log_rate = log_rate
+        steps = work.steps()
+        next(steps)
+        return work, next(steps).loss
+
+    h = 1e-4
+    log_rate = float(torch.tensor(0.1).log())
+    work, _ = after(log_rate)
+    expected = (after(log_rate + h)[1] - after(log_rate - h)[1]) / (2 * h)
+    assert abs(expected) > 1e-3
+    found = (log_rate - work.synthetic.log_rate) / 1e-9
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_learned_rate_is_kept_over_a_stop_and_moves():
+    options = {"lr_lr": 0.01, "iterations": 6, "outer": 3}
+    whole = run("dc", **options)
+    assert whole.synthetic.rate != whole.settings.net_lr
+    part = start("dc", **options)
+    for _ in zip(range(2), part.steps(), strict=False):
+        pass
+    resumed = start("dc", **options)
+    resumed.restore({k: v.clone() for k, v in part.state().items()})
+    list(resumed.steps())
+    assert resumed.synthetic.rate == whole.synthetic.rate
+    assert torch.equal(resumed.images, whole.images)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [("dm", {"label_lr": 1.0}, "label_lr means nothing for dm"), ("idc", {"lr_lr": 1.0}, "lr_lr means nothing for idc"),
+     ("dc", {"lr_lr": 1.0, "outer": 1}, "lr_lr needs networks")],
+)  # fmt: skip
+def test_what_is_learned_must_have_an_effect(name, options, words):
+    with pytest.raises(InputError, match=words):
+        start(name, **options)

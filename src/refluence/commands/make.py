@@ -69,6 +69,7 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     stage = synthetic.stage.cpu() if unit.settings.stages > 1 else None
     soft = None if synthetic.soft is None else synthetic.soft.cpu()
     more = {"influence": pictures, "soft": soft, "factor": unit.settings.factor, "stage": stage}
+    more |= {"lr": synthetic.rate if unit.settings.lr_lr else None}
     small = DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, **more)
     _save(folder, small, card)
 

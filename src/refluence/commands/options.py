@@ -53,8 +53,10 @@ class SizeFlags:
     real_batch: Number = None
     """Real images per class and step (default: 64 at size cpu, 256 at size paper)."""
     inner: Number = None
-    """Epochs of network training on the synthetic set between two image steps (default: by --ipc)."""
-    initial: Annotated[Literal["noise", "real"] | None, arg(metavar="{noise,real}", help_behavior_hint="")] = None
+    """Training between two image steps: epochs on the synthetic set (dc, dsa) or steps on the real one (idc, idm)."""
+    initial: Annotated[
+        Literal["noise", "real", "cluster"] | None, arg(metavar="{noise,real,cluster}", help_behavior_hint="")
+    ] = None
     """Where the synthetic images start (default: real at size cpu, the published start at size paper)."""
     allocation: Literal["equal", "proportional"] = "equal"
     """Images per class: the same for each, or by class size."""

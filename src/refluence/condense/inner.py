@@ -23,8 +23,9 @@ def train_on_synthetic(
     settings: Settings,
     generator: torch.Generator,
     augmentation: augment.Augmentation | None = None,
+    lr: float | None = None,
 ) -> None:
-    """`inner` epochs of SGD without momentum on S, in place."""
+    """`inner` epochs of SGD without momentum on S, in place, at the learning rate `lr` (default: `net_lr`)."""
     net.train()
     parameters = list(net.parameters())
     for _ in range(settings.inner):
@@ -35,7 +36,7 @@ def train_on_synthetic(
                 x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
             gradients = torch.autograd.grad(cross_entropy(net(x), labels[part]), parameters)
             with torch.no_grad():
-                torch._foreach_add_(parameters, gradients, alpha=-settings.net_lr)
+                torch._foreach_add_(parameters, gradients, alpha=-(settings.net_lr if lr is None else lr))
 
 
 def sgd(net: nn.Module, settings: Settings) -> torch.optim.SGD:

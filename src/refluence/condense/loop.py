@@ -20,14 +20,14 @@ from torch.nn.functional import cross_entropy
 
 from refluence.condense.base import Method, Settings
 from refluence.condense.compute import Compute
-from refluence.condense.implicit import Implicit
+from refluence.condense.implicit import Implicit, total
 from refluence.condense.instances import ClassBatch, Match, RealSide
-from refluence.condense.networks import Around, Rng, within
+from refluence.condense.networks import Around, OnSynthetic, Rng, within
 from refluence.condense.sampling import Batches, nearest
 from refluence.condense.synthetic import Synthetic, initial_images, laid
 from refluence.data.allocation import allocate
 from refluence.data.dataset import Dataset
-from refluence.errors import RunError
+from refluence.errors import InputError, RunError
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.links import effective_sample_size
 from refluence.influence.weighting import Weighting
@@ -69,6 +69,7 @@ class Distillation:
         self.method, self.settings, self.dataset, self.rng = method, settings, dataset, rng
         self.compute = compute or Compute()
         self.device, self.distance = self.compute.device, method.distance(settings)
+        check(method, settings)
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
         counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
         self.networks = method.networks(Around(settings, dataset, spec, rng, self.compute))
@@ -145,9 +146,17 @@ class Distillation:
             matches.append(match)
         if not self.method.class_steps:
             synthetic.step()
+        if s.lr_lr and self.networks.moved is not None:
+            synthetic.rate_step(self._rate_derivative(matches, self.networks.moved))
         told = self._told(matches)
         synthetic.watch(told.loss)
         return told
+
+    def _rate_derivative(self, matches: list[Match], moved: dict[str, Tensor]) -> float:
+        """dM_t/d log eta = <q_t, theta_t - theta_{t-1}>; see synthetic.py."""
+        pairs = [(m.batch.bound.engine, m.batch.shown, (m.batch.x, m.batch.y, m.omega)) for m in matches]
+        q = total(self.net, pairs, self.distance)
+        return float(sum((q[name] * step).sum() for name, step in moved.items()))
 
     def _told(self, matches: list[Match]) -> Step:
         losses = [float(match.distance) for match in matches]
@@ -183,6 +192,18 @@ class Distillation:
         if s.sdc:
             parts.append(s.sdc * torch.stack([t.square().sum() for t in a.values()]).sum().sqrt())
         return torch.stack(parts).sum() if parts else None
+
+
+def check(method: Method, settings: Settings) -> None:
+    """Refuse settings that mean nothing for this method (`InputError`)."""
+    if settings.label_lr and not (method.statistic.sees_labels or settings.calibration):
+        raise InputError(f"label_lr means nothing for {method.name}: its {method.statistic.name} does not see labels")
+    if settings.lr_lr and method.networks is not OnSynthetic:
+        raise InputError(f"lr_lr means nothing for {method.name}: its networks do not train on the synthetic set")
+    if settings.lr_lr and not (settings.inner and settings.outer > 1):
+        raise InputError(
+            f"lr_lr needs networks that train between image steps, here outer is {settings.outer}, inner {settings.inner}"
+        )
 
 
 def stage_at(step: int, settings: Settings) -> int:

@@ -101,7 +101,12 @@ class Networks(ABC):
 
 
 class OnSynthetic(Networks):
-    """A new network every `outer` steps, trained on the synthetic set between them."""
+    """A new network every `outer` steps, trained on the synthetic set between them.
+
+    `moved`: theta_t - theta_{t-1} of the last training, by name, where the learning rate is learned.
+    """
+
+    moved: dict[str, Tensor] | None = None
 
     def ready(self, step: int, synthetic: Synthetic) -> bool:
         """See `Networks`."""
@@ -109,6 +114,7 @@ class OnSynthetic(Networks):
         if t == 0:
             self.put(self.fresh(number).state_dict())
             self.on_earlier_stages(self.net, synthetic, number)
+            self.moved = None
         return t == 0
 
     def advance(self, step: int, synthetic: Synthetic) -> None:
@@ -116,8 +122,22 @@ class OnSynthetic(Networks):
         if (step + 1) % self.settings.outer and step + 1 < self.settings.iterations and self.settings.inner:
             s = self.settings
             augmentation = augment.parse(s.strategy, s.augmentation_mode) if s.strategy else None
+            generator, before = self.around.rng("inner", step), self._parameters() if s.lr_lr else {}
             with self.around.compute.autocast():
-                train_on_synthetic(self.plain, *synthetic.training_set(), s, self.around.rng("inner", step), augmentation)
+                train_on_synthetic(self.plain, *synthetic.training_set(), s, generator, augmentation, synthetic.rate)
+            self.moved = {k: p - before[k] for k, p in self._parameters().items()} if s.lr_lr else None
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {k: p.detach().clone() for k, p in self.net.named_parameters()}
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Networks`."""
+        return {**super().state(), **{f"moved.{k}": t for k, t in (self.moved or {}).items()}}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See `Networks`."""
+        super().restore(state)
+        self.moved = {k: t.to(self.device) for k, t in within(state, "moved.").items()} or None
 
 
 class OnReal(Networks):

@@ -77,6 +77,7 @@ class Settings:
     plateau: int = 0  # image steps without a lower loss after which the image learning rate is halved (0: never)
     frequencies: int = 4096  # of a characteristic function
     label_lr: float = 0.0  # learning rate of soft labels (0: hard labels)
+    lr_lr: float = 0.0  # learning rate of the logarithm of `net_lr` (0: it stays)
     sdc: float = 0.0  # weight of the norm of the synthetic gradient: sample-difficulty correction
 
     def __post_init__(self):
@@ -87,7 +88,7 @@ class Settings:
         for name in ("image_lr", "net_lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number above 0")
-        for name in ("calibration", "label_lr", "sdc", "net_weight_decay"):
+        for name in ("calibration", "label_lr", "lr_lr", "sdc", "net_weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number, 0 (none) or more")
         for name in ("image_momentum", "net_momentum"):

@@ -65,6 +65,7 @@ class Statistic(Protocol):
     """`at` binds it to a network; `plain` is the network as plain passes call it (compiled, perhaps)."""
 
     name: str
+    sees_labels: bool
 
     def at(
         self,
@@ -83,6 +84,7 @@ class Gradient:
     """The gradient of the mean loss of a class."""
 
     name: str = "gradient"
+    sees_labels: bool = True
 
     def at(self, net, plain, distance, settings, generator, compute) -> Bound:
         """See `Statistic`."""
@@ -120,6 +122,7 @@ class Embedding:
     """The mean embedding of a class."""
 
     name: str = "embedding"
+    sees_labels: bool = False
 
     def at(self, net, plain, distance, settings, generator, compute) -> Bound:
         """See `Statistic`."""
@@ -131,6 +134,7 @@ class CharacteristicFunction:
     """The empirical characteristic function of a class's unit features at fresh Gaussian frequencies."""
 
     name: str = "characteristic function"
+    sees_labels: bool = False
 
     def at(self, net, plain, distance, settings, generator, compute) -> Bound:
         """See `Statistic`."""

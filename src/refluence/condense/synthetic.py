@@ -1,14 +1,18 @@
-"""What is learned: pixels, soft labels where a run asks for them, and the optimiser that moves them (Algorithm 1, line 10).
+"""What is learned: pixels, and where a run asks for them soft labels and a learning rate (Algorithm 1, line 10).
 
     x = decode((u - mean) / std, factor)     u in [0, 1] (`unit_pixels`), or x = decode(u, factor) with u normalised
     y = softmax(z)                           soft labels, z learned; else the class
+    eta = exp(l)                             the rate at which networks train on S, l learned:
+    l <- l - lr_lr <q_t, theta_t - theta_{t-1}>          q_t = dM_t/dtheta_t
 
-Images of an earlier stage (progressive distillation) stay as they are and take part. A learned learning rate eta = exp(l) has
-its place here too (`log_lr`): no method of gradient or distribution matching unrolls its network's training, so none has one.
+Images of an earlier stage (progressive distillation) stay as they are and take part. The rate is Algorithm 1's eta~; the
+published methods of gradient and distribution matching have none. Ours: its derivative goes through the last inner training
+alone, d theta_t/dl = theta_t - theta_{t-1}, exact for one inner step and without curvature for more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -72,6 +76,7 @@ class Synthetic:
         self.logits: Tensor | None = None
         if settings.label_lr:
             self.logits = (CERTAIN * one_hot(self.labels, len(dataset.classes)).to(pixels)).requires_grad_()
+        self.log_rate = math.log(settings.net_lr)
         self.optimiser = self._optimiser()
         self.now = 0  # the stage that is learned
         self.lowest, self.waited, self.halved = NOTHING_YET, 0, 0  # for `plateau`
@@ -90,6 +95,15 @@ class Synthetic:
     def soft(self) -> Tensor | None:
         """Soft labels `(M, K)`, detached, where they are learned."""
         return None if self.logits is None else self.logits.detach().softmax(1)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of networks on S."""
+        return math.exp(self.log_rate) if self.settings.lr_lr else self.settings.net_lr
+
+    def rate_step(self, derivative: float) -> None:
+        """One step of SGD on the logarithm of the rate, given dM/dl."""
+        self.log_rate -= self.settings.lr_lr * derivative
 
     def begin(self, stage: int) -> None:
         """Learn the images of `stage`, with a new optimiser, beside the earlier ones."""
@@ -171,7 +185,7 @@ class Synthetic:
     def state(self) -> dict[str, Tensor]:
         """Everything the next step depends on."""
         learned = {"pixels": self.pixels.detach()} | ({} if self.logits is None else {"logits": self.logits.detach()})
-        watched = torch.tensor([self.lowest, self.waited, self.halved], dtype=torch.float64)
+        watched = torch.tensor([self.lowest, self.waited, self.halved, self.log_rate], dtype=torch.float64)
         return {**learned, "now": torch.tensor(self.now), "watched": watched, **optimiser_state(self.optimiser)}
 
     @torch.no_grad()
@@ -182,7 +196,8 @@ class Synthetic:
         if self.logits is not None:
             self.logits.copy_(state["logits"])
         restore_optimiser(self.optimiser, state)
-        self.lowest, self.waited, self.halved = float(state["watched"][0]), *(int(v) for v in state["watched"][1:])
+        self.lowest, waited, halved, self.log_rate = state["watched"].tolist()
+        self.waited, self.halved = int(waited), int(halved)
         self._rate(0.5**self.halved)
 
     def _normalised(self, pixels: Tensor) -> Tensor:

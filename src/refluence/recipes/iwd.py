@@ -1,8 +1,8 @@
 """Do influence weights help? Uniform, influence and shuffled weights, method by method, with paired seeds (ours).
 
 Size `cpu`: 1,000 image steps for `dc`, `dm` and `dsa` on CIFAR-10, with 5 inner epochs (a tenth of the published 50) where a
-network is trained on S, the short size's own numbers for the others; real images in rows of their own. First the gradient and the
-distribution method at 10 images per class, then at 1, then other methods and CIFAR-100.
+network is trained on S, the short size's own numbers for the others; real images in rows of their own. First the gradient and
+the distribution method at 10 images per class, then at 1, then other methods and CIFAR-100.
 """
 
 from __future__ import annotations
