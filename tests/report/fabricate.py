@@ -76,7 +76,7 @@ def compare(folder: Path, seeds: int = 5, arms: dict[str, float] | None = None, 
     for arm, centre in arms.items():
         table[arm] = centre + rng.normal(0, 0.9, seeds)
         for seed in range(seeds):
-            learned = arm.startswith("dc")
+            learned = arm not in ("random", "herding")
             left_out = () if learned else ("metrics", "influence")
             unit(folder / "units" / arm / str(seed), arm, seed, accuracy=table[arm][seed], without=left_out, **options)
             rows.append(

@@ -6,6 +6,7 @@ phone cannot be read. The inks are exact hexadecimal values so that the style sh
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ def lines(
         scale = alt.Scale(domain=names, range=[colours[n] for n in names])
         chart = chart.encode(
             x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
-            y=alt.Y("y:Q", title=y, scale=alt.Scale(type="log") if log else alt.Scale(zero=False)),
+            y=_logarithmic([v["y"] for v in values], y) if log else alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
             color=alt.Color("name:N", scale=scale, legend=None, sort=names),
         )
         if not single and len(names) > len(PALETTE):
@@ -145,6 +146,20 @@ def both(draw: Callable[[bool], Any], title: str) -> Markup:
     return Markup("").join(_svg(draw(narrow), width, kind, title) for width, kind, narrow in drawings)
 
 
+def _logarithmic(values: Sequence[float], title: str) -> alt.Y:
+    """A logarithmic axis over at least a factor of two, with as few round ticks as tell its scale."""
+    low, high = min(values), max(values)
+    room = max(1.05, math.sqrt(2 * low / high))
+    low, high = low / room, high * room
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        exponents = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+        ticks = [tick for e in exponents for d in digits if low <= (tick := float(f"{d}e{e}")) <= high]
+        if len(ticks) >= 3:
+            break
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    return alt.Y("y:Q", title=title, scale=scale, axis=alt.Axis(values=ticks, format="~g"))
+
+
 def _zero(value: float = 0.0) -> alt.Chart:
     return alt.Chart(alt.Data(values=[{"v": value}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
 
@@ -166,6 +181,6 @@ def _svg(chart: Any, width: int, kind: str, title: str) -> Markup:
     body = re.sub(r'(id="|url\(#)', rf"\g<1>{own}-", body)
     body = re.sub(r' (?:role|aria-[a-z]+|pointer-events|font-family)="[^"]*"', "", body)
     body = re.sub(r'<path class="(?:background|foreground)"[^>]*?d=(?:""|"M0,0h0v0h0Z")[^>]*/>', "", body)
-    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)
+    body = re.sub(r"(\d\.\d\d)\d+(?=[^<>]*>)", r"\1", body)  # in attributes alone: 0.001 may be the label of a tick
     label = escape(title)
     return Markup(f'<svg class="{kind}" role="img" aria-label="{label}" {size[0]}><title>{label}</title>{body}')

@@ -97,16 +97,16 @@ def decided(arm: str, units: list[Unit]) -> str | None:
                 correlations.append(correlation)
     if not ratios:
         return None
-    ratio, correlation = float(np.median(ratios)), float(np.median(correlations))
+    ratio, correlation = float(np.exp(np.median(np.log(ratios)))), float(np.median(correlations))
     wide, narrow = ("implicit", "explicit") if ratio >= 1 else ("explicit", "implicit")
-    times = compact(max(ratio, 1 / ratio))
-    size = f"the {wide} scores spread {times} times as far as the {narrow} ones" if times != "1" else "both spread alike"
     if "terms=implicit" in arm:
-        who = "The implicit term alone makes the weights (terms=implicit)"
+        who, whose = "The implicit term alone makes the weights (terms=implicit)", f"the {wide} scores"
     elif max(ratio, 1 / ratio) >= DECIDES:
-        who = f"The {wide} term decides the weights"
+        who, whose = f"The {wide} term decides the weights", "its scores"
     else:
-        who = "Both terms decide the weights"
+        who, whose = "Both terms decide the weights", f"the {wide} scores"
+    times = compact(max(ratio, 1 / ratio))
+    size = "both spread alike" if times == "1" else f"{whose} spread {times} times as far as the {narrow} ones"
     much = next((word for least, word in AGREE if abs(correlation) >= least), "hardly")
     verb = "oppose each other" if much != "hardly" and correlation < 0 else "agree"
     return f"{who}: {size}, and the two {much} {verb} (correlation {signed(correlation, 2)})."
