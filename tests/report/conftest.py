@@ -19,6 +19,7 @@ def folders(tmp_path_factory):
         "unit": fabricate.unit(root / "unit", classes=TEN, size=32),
         "hundred": fabricate.unit(root / "hundred", classes=[f"class name {i}" for i in range(100)], ipc=1, real=12),
         "hostile": fabricate.unit(root / "hostile", classes=HOSTILE, ipc=12, size=48),
+        "terms": fabricate.unit(root / "terms", "idc+influence:terms=both,bag=batch", classes=TEN, size=32),
         "bare": fabricate.unit(root / "bare", arm="random", without=("metrics", "influence", "config", "evaluation")),
     }
     for folder in made.values():

@@ -54,7 +54,7 @@ def unit(
         config = {"version": 1, "data": {"source": "shapes"}, "arm": arm, "ipc": ipc, "seed": seed, "matching": {"lr": 0.1}}
         (folder / "config.json").write_text(json.dumps(config))
     if "metrics" not in without:
-        _metrics(folder, steps, len(classes), weighted, rng)
+        _metrics(folder, arm, steps, len(classes), rng)
     if "distilled" not in without:
         _distilled(folder / "distilled", arm, classes, ipc, size, channels, rng, "influence" not in without)
     if "evaluation" not in without:
@@ -76,7 +76,7 @@ def compare(folder: Path, seeds: int = 5, arms: dict[str, float] | None = None, 
     for arm, centre in arms.items():
         table[arm] = centre + rng.normal(0, 0.9, seeds)
         for seed in range(seeds):
-            learned = arm.startswith("dc")
+            learned = arm not in ("random", "herding")
             left_out = () if learned else ("metrics", "influence")
             unit(folder / "units" / arm / str(seed), arm, seed, accuracy=table[arm][seed], without=left_out, **options)
             rows.append(
@@ -129,15 +129,29 @@ def _summary(table: dict[str, np.ndarray], protocol: str, seeds: int) -> list[di
     return summary
 
 
-def _metrics(folder: Path, steps: int, classes: int, weighted: bool, rng: np.random.Generator) -> None:
+def _metrics(folder: Path, arm: str, steps: int, classes: int, rng: np.random.Generator) -> None:
+    weighted, own = "+" in arm, np.random.default_rng(2)
     lines = []
     for step in range(steps):
         by_class = 3 * np.exp(-step / 70) + 0.8 + 0.1 * np.arange(classes) + rng.normal(0, 0.12, classes)
         entry = {"step": step, "loss": float(by_class.sum()), "seconds": 0.05, "loss_by_class": by_class.tolist()}
-        lines.append(
-            json.dumps(entry | {"ess": float(0.5 + 0.2 * np.exp(-step / 50) + rng.normal(0, 0.02)) if weighted else 1.0})
-        )
+        entry["ess"] = float(0.5 + 0.2 * np.exp(-step / 50) + rng.normal(0, 0.02)) if weighted else 1.0
+        lines.append(json.dumps(entry | (influence_of_step(arm, step, classes, own) if weighted else {})))
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def influence_of_step(arm: str, step: int, classes: int, rng: np.random.Generator) -> dict[str, list[float]]:
+    """The fields by class of an arm with weights: where it says `terms=`, an implicit term a hundred times as wide."""
+    explicit = 2e-3 * np.exp(-step / 150) * (1 + np.arange(classes)) * np.exp(rng.normal(0, 0.1, classes))
+    fields = {"spread_by_class": explicit}
+    if "terms=" in arm:
+        agreement, implicit = rng.uniform(-0.1, 0.1, classes), 100 * explicit
+        spread = np.sqrt(explicit**2 + implicit**2 + 2 * agreement * explicit * implicit)
+        fields |= {"explicit_by_class": explicit, "implicit_by_class": implicit, "agreement_by_class": agreement}
+        fields["spread_by_class"] = spread if "terms=both" in arm else implicit
+    if "bag=" in arm:
+        fields["weight_by_class"] = 1 + 0.4 * np.linspace(-1, 1, classes) + rng.normal(0, 0.05, classes)
+    return {name: values.tolist() for name, values in fields.items()}
 
 
 def _distilled(

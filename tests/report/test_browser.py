@@ -74,7 +74,7 @@ def visit(chromium):
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
-KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "bare"]
+KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "terms", "bare"]
 
 
 SIZES = [(kind, width) for kind in KINDS for width in (1200, 390)] + [("compare", 768), ("unit", 768)]
@@ -105,11 +105,11 @@ def test_tables_are_complete_and_one_drawing_of_each_chart_is_seen(visit, folder
     page.get_by_text("Every seed").click()
     assert page.locator("table.seeds tbody tr").count() == len(results["rows"])
     seen = [page.locator(f"svg.{kind}:visible").count() for kind in ("wide", "narrow")]
-    assert seen == ([6, 0] if width == 1200 else [0, 6])
+    assert seen == ([8, 0] if width == 1200 else [0, 8])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["compare", "unit"])
+@pytest.mark.parametrize("kind", ["compare", "unit", "terms"])
 def test_text_can_be_read(visit, folders, kind, scheme):
     ratios = visit(folders[kind], 1200, scheme).evaluate(CONTRAST)
     assert len(ratios) > 60

@@ -14,7 +14,7 @@ from refluence.report import page as page_module
 from refluence.report.words import amount, duration, fixed, signed
 from report import fabricate
 
-KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "bare"]
+KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "terms", "bare"]
 VOID = {"meta", "link", "img", "br", "path", "line", "circle", "rect"}
 
 
@@ -134,14 +134,15 @@ def test_sections_keep_their_order(outlines):
     for kind in KINDS:
         ids = [attrs["id"] for tag, attrs in outlines[kind].tags if tag in ("h1", "section")]
         assert ids == [
-            "verdict", "table", "distilled", "influence", "instances", "curves", "notes", "configuration",
+            "verdict", "table", "distilled", "influence", "instances", "over-time", "curves", "notes", "configuration",
         ]  # fmt: skip
 
 
 def test_what_is_absent_is_said(outlines, tmp_path):
     text = outlines["bare"].text
     sentences = [
-        "not evaluated yet", "No evaluation is stored", "No scores of real instances", "no instances to show",
+        "not evaluated yet", "No image step of this folder recorded", "No evaluation is stored",
+        "No scores of real instances", "no instances to show",
         "No image steps were recorded", "recorded unequal weights", "left no notes", "No configuration",
     ]  # fmt: skip
     for words in sentences:
@@ -156,9 +157,10 @@ def test_what_is_absent_is_said(outlines, tmp_path):
 
 def test_charts_are_named_and_deterministic(outlines, folders):
     charts = [a for a in outlines["compare"].all("svg") if a.get("role") == "img"]
-    assert len(charts) == 2 * 6  # accuracy, two of differences, histogram, loss, effective sample size
+    # accuracy, two of differences, histogram, scores per class, spread of the influence, loss, effective sample size
+    assert len(charts) == 2 * 8
     assert all(len(attrs["aria-label"]) > 10 for attrs in charts)
-    assert [attrs["class"] for attrs in charts].count("narrow") == 6
+    assert [attrs["class"] for attrs in charts].count("narrow") == 8
     before = (folders["compare"] / "report.html").read_bytes()
     assert report.write(folders["compare"]).read_bytes() == before
     assert len(before) < 1_000_000

@@ -2,10 +2,12 @@
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from refluence.report.gallery import distilled_gallery, picture_rows, real_gallery
 from refluence.report.pictures import LARGEST, data_uri, visible
@@ -44,6 +46,41 @@ def test_distilled_images_come_in_order_of_influence(tmp_path):
     gallery = distilled_gallery(unit)
     assert [tile.uri for tile in gallery.rows[0].tiles] == [data_uri(pixels[i]) for i in order]
     assert gallery.rows[0].name == "circle"
+
+
+def rewritten(folder, stage=None, **card):
+    """The unit of a folder after its distilled set got these stages and facts."""
+    path = folder / "distilled" / "images.safetensors"
+    tensors = load_file(path) | ({} if stage is None else {"stage": np.asarray(stage)})
+    save_file(tensors, path)
+    known = json.loads((folder / "distilled" / "card.json").read_text())
+    (folder / "distilled" / "card.json").write_text(json.dumps(known | card))
+    return read_unit(folder)
+
+
+def test_images_that_hold_several_are_shown_as_stored_and_counted(tmp_path):
+    unit = rewritten(fabricate.unit(tmp_path, ipc=4), factor=2)
+    gallery = distilled_gallery(unit)
+    assert [len(row.tiles) for row in gallery.rows] == [4, 4]
+    assert gallery.notes[:2] == ["Each picture holds 2 x 2 reduced images.", "Networks are trained on all 32, enlarged."]
+    real = distilled_gallery(rewritten(tmp_path, factor=3, iterations=0)).notes
+    assert real[:2] == ["Each picture holds 3 x 3 reduced real images.", "Networks are trained on all 72, enlarged."]
+    plain = distilled_gallery(rewritten(tmp_path, factor=1, iterations=0)).notes
+    assert plain[:2] == ["Real images, chosen and not changed.", "Highest influence first."]
+
+
+@pytest.mark.parametrize(("ipc", "shown"), [(6, 6), (12, 9)])
+def test_stages_keep_their_order_and_each_is_shown(tmp_path, ipc, shown):
+    stage = np.tile(np.repeat([0, 1, 2], ipc // 3), 2)
+    unit = rewritten(fabricate.unit(tmp_path, ipc=ipc), stage=stage)
+    influence = unit.distilled().influence[:ipc]
+    gallery = distilled_gallery(unit)
+    each = shown // 3
+    expected = [i for s in range(3) for i in sorted(np.flatnonzero(stage[:ipc] == s), key=lambda i: -influence[i])[:each]]
+    pixels = visible(unit.distilled().images(expected), unit.card["mean"], unit.card["std"])
+    assert [tile.uri for tile in gallery.rows[0].tiles] == [data_uri(picture) for picture in pixels]
+    assert [tile.words[-1] for tile in gallery.rows[0].tiles] == ["1"] * each + ["2"] * each + ["3"] * each
+    assert gallery.notes[0] == "In the order of their 3 stages; in each: highest influence first."
 
 
 def test_highest_and_lowest_instances():

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from refluence.condense.base import Method, Settings
 from refluence.condense.compute import Compute
 from refluence.condense.implicit import Implicit, total
-from refluence.condense.instances import ClassBatch, Match, RealSide
+from refluence.condense.instances import ClassBatch, Match, RealSide, agreement, spread
 from refluence.condense.networks import Around, OnSynthetic, Rng, within
 from refluence.condense.sampling import Batches, nearest
 from refluence.condense.synthetic import Synthetic, initial_images, laid
@@ -41,8 +41,15 @@ NORM_BATCH = 16  # real images per class
 class Step:
     """What one image step tells: its number, the loss, per class too, and the effective sample size (a share).
 
-    `spread_by_class`: standard deviation of the influence in each class's batch, `implicit_by_class` that of its implicit
-    term; empty where nothing was measured.
+    By class, over its real batch of n; empty where nothing was measured:
+
+        spread      sd(I)               of the scores that weigh, 1/n in the variance
+        explicit    sd(E)               of the explicit term alone, where I has an implicit term G too
+        implicit    sd(G)               of the implicit term alone, there
+        agreement   cov(E, G) / (sd(E) sd(G))               0 where one of the two is constant
+        weight      (1/n) sum_j omega_j                     where classes compete (bag batch or all): else it is 1
+
+    With I = E + G: spread^2 = explicit^2 + implicit^2 + 2 agreement explicit implicit.
     """
 
     step: int
@@ -50,7 +57,10 @@ class Step:
     loss_by_class: tuple[float, ...]
     ess: float
     spread_by_class: tuple[float, ...] = ()
+    explicit_by_class: tuple[float, ...] = ()
     implicit_by_class: tuple[float, ...] = ()
+    agreement_by_class: tuple[float, ...] = ()
+    weight_by_class: tuple[float, ...] = ()
 
 
 class Distillation:
@@ -161,10 +171,17 @@ class Distillation:
     def _told(self, matches: list[Match]) -> Step:
         losses = [float(match.distance) for match in matches]
         shares = [1.0 if match.omega is None else float(effective_sample_size(match.omega)) for match in matches]
-        explicit = [m.terms for m in matches if m.terms is not None and m.terms.explicit is not None]
-        spread = tuple(float(terms.scores.std(correction=0)) for terms in explicit)
-        implicit = tuple(float(t.implicit.std(correction=0)) for t in explicit if t.implicit is not None)
-        return Step(self.step, math.fsum(losses), tuple(losses), sum(shares) / len(shares), spread, implicit)
+        measured = [m.terms for m in matches if m.terms is not None and m.terms.explicit is not None]
+        both = [(terms.explicit, terms.implicit) for terms in measured if terms.implicit is not None]
+        weighed = [m.omega for m in matches if m.omega is not None and self.real.weighting.bag != "class"]
+        return Step(
+            self.step, math.fsum(losses), tuple(losses), sum(shares) / len(shares),
+            spread_by_class=tuple(spread(terms.scores) for terms in measured),
+            explicit_by_class=tuple(spread(explicit) for explicit, _ in both),
+            implicit_by_class=tuple(spread(implicit) for _, implicit in both),
+            agreement_by_class=tuple(agreement(*terms) for terms in both),
+            weight_by_class=tuple(float(omega.mean()) for omega in weighed),
+        )  # fmt: skip
 
     def _class_batches(self) -> Iterator[ClassBatch]:
         """Class by class: a real batch, the class's synthetic images, one Siamese draw for both."""

@@ -6,6 +6,7 @@ phone cannot be read. The inks are exact hexadecimal values so that the style sh
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -57,8 +58,10 @@ def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: 
     return both(draw, title)
 
 
-def lines(series: dict[str, list[tuple[float, float]]], colours: dict[str, str], x: str, y: str, title: str) -> Markup:
-    """One line per series, of (x, y) points."""
+def lines(
+    series: dict[str, list[tuple[float, float]]], colours: dict[str, str], x: str, y: str, title: str, log: bool = False
+) -> Markup:
+    """One line per series, of (x, y) points; with `log` on a logarithmic axis, where every y is above zero."""
     values = [{"x": a, "y": b, "name": name} for name, points in series.items() for a, b in points]
     names = list(series)
     dashes = [[1, 0] if i < len(PALETTE) else [5, 3] for i in range(len(names))]
@@ -70,7 +73,7 @@ def lines(series: dict[str, list[tuple[float, float]]], colours: dict[str, str],
         scale = alt.Scale(domain=names, range=[colours[n] for n in names])
         chart = chart.encode(
             x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
-            y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
+            y=_logarithmic([v["y"] for v in values], y) if log else alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
             color=alt.Color("name:N", scale=scale, legend=None, sort=names),
         )
         if not single and len(names) > len(PALETTE):
@@ -79,6 +82,32 @@ def lines(series: dict[str, list[tuple[float, float]]], colours: dict[str, str],
         return chart.properties(height=210 if narrow else 230)
 
     return legend({name: colours[name] for name in names}) + both(draw, title)
+
+
+def boxes(rows: Sequence[Row], centre: float, axis: str, title: str) -> Markup:
+    """A distribution per name, {"name", "low", "q1", "middle", "q3", "high"}: line, box and stroke; a rule at `centre`."""
+    every = [row[key] for row in rows for key in ("low", "high")] + [centre]
+    room = 0.03 * (max(every) - min(every)) or 1.0
+    scale = alt.Scale(domain=[min(every) - room, max(every) + room], nice=False, zero=False)
+
+    def draw(narrow: bool) -> alt.LayerChart:
+        y = alt.Y("name:N", sort=[row["name"] for row in rows], axis=None)
+        chart = alt.Chart(alt.Data(values=list(rows)))
+        text = chart.mark_text(align="left", dy=-9, limit=(NARROW if narrow else WIDE) - 8, color=INK, fontSize=12)
+        layers = [
+            _zero(centre),
+            chart.mark_rule(strokeWidth=1.5, color=PALETTE[0], yOffset=6).encode(
+                x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q", y=y
+            ),
+            chart.mark_bar(height=11, color=PALETTE[0], opacity=0.75, yOffset=6).encode(x=alt.X("q1:Q"), x2="q3:Q", y=y),
+            chart.mark_tick(thickness=2.5, size=15, opacity=1, orient="vertical", color=INK, yOffset=6).encode(
+                x=alt.X("middle:Q"), y=y
+            ),
+            text.encode(x=alt.value(0), y=y, text="name:N"),
+        ]
+        return alt.layer(*layers).properties(height=38 * len(rows) + 4)
+
+    return both(draw, title)
 
 
 def histogram(bins: Sequence[tuple[float, float, int]], axis: str, title: str) -> Markup:
@@ -117,8 +146,22 @@ def both(draw: Callable[[bool], Any], title: str) -> Markup:
     return Markup("").join(_svg(draw(narrow), width, kind, title) for width, kind, narrow in drawings)
 
 
-def _zero() -> alt.Chart:
-    return alt.Chart(alt.Data(values=[{"v": 0}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
+def _logarithmic(values: Sequence[float], title: str) -> alt.Y:
+    """A logarithmic axis over at least a factor of two, with as few round ticks as tell its scale."""
+    low, high = min(values), max(values)
+    room = max(1.05, math.sqrt(2 * low / high))
+    low, high = low / room, high * room
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        exponents = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+        ticks = [tick for e in exponents for d in digits if low <= (tick := float(f"{d}e{e}")) <= high]
+        if len(ticks) >= 3:
+            break
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    return alt.Y("y:Q", title=title, scale=scale, axis=alt.Axis(values=ticks, format="~g"))
+
+
+def _zero(value: float = 0.0) -> alt.Chart:
+    return alt.Chart(alt.Data(values=[{"v": value}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
 
 
 def _svg(chart: Any, width: int, kind: str, title: str) -> Markup:
@@ -138,6 +181,6 @@ def _svg(chart: Any, width: int, kind: str, title: str) -> Markup:
     body = re.sub(r'(id="|url\(#)', rf"\g<1>{own}-", body)
     body = re.sub(r' (?:role|aria-[a-z]+|pointer-events|font-family)="[^"]*"', "", body)
     body = re.sub(r'<path class="(?:background|foreground)"[^>]*?d=(?:""|"M0,0h0v0h0Z")[^>]*/>', "", body)
-    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)
+    body = re.sub(r"(\d\.\d\d)\d+(?=[^<>]*>)", r"\1", body)  # in attributes alone: 0.001 may be the label of a tick
     label = escape(title)
     return Markup(f'<svg class="{kind}" role="img" aria-label="{label}" {size[0]}><title>{label}</title>{body}')

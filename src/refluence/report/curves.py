@@ -11,28 +11,36 @@ from markupsafe import Markup
 from refluence.report import charts
 from refluence.report.gallery import class_name
 from refluence.report.reading import Unit
-from refluence.report.words import finite
+from refluence.report.words import finite, mean
 
 POINTS = 100
 Series = dict[str, list[tuple[float, float]]]
 
 
-def per_arm(units: list[Unit], key: str, axis: str, paint: dict[str, str], title: str) -> Markup | None:
-    """One line per arm, the mean of its seeds; None if nobody recorded `key`."""
+def per_arm(units: list[Unit], key: str, axis: str, paint: dict[str, str], title: str, log: bool = False) -> Markup | None:
+    """One line per arm, the mean of its seeds, and of its classes where `key` has a number each; None without any."""
     series: Series = {}
     for arm in dict.fromkeys(unit.arm for unit in units):
-        points = [p for u in units if u.arm == arm for p in _points(u.metrics, lambda entry: entry.get(key))]
+        points = over_steps([unit for unit in units if unit.arm == arm], key, log)
         if points:
-            series[arm] = smooth(points)
-    return charts.lines(series, paint, "image step", axis, title) if series else None
+            series[arm] = points
+    return charts.lines(series, paint, "image step", axis, title, log) if series else None
 
 
-def per_class(unit: Unit) -> Markup | None:
-    """The matching loss of each class; of many classes, those that end highest."""
-    count = max((len(entry.get("loss_by_class") or []) for entry in unit.metrics), default=0)
+def over_steps(units: list[Unit], key: str, positive: bool = False) -> list[tuple[float, float]]:
+    """(step, value) of what these runs recorded as `key`, the mean of classes and runs; with `positive` above zero alone."""
+    points = [p for unit in units for p in _points(unit.metrics, lambda entry: _level(entry.get(key)))]
+    points = [(x, y) for x, y in points if y > 0 or not positive]
+    return smooth(points) if points else []
+
+
+def per_class(unit: Unit, key: str, axis: str, title: str, log: bool = False) -> Markup | None:
+    """A number of each class over the image steps; of many classes, those that end highest."""
+    count = max((len(entry.get(key) or []) for entry in unit.metrics), default=0)
     series: Series = {}
     for label in range(count):
-        points = _points(unit.metrics, lambda entry, label=label: dict(enumerate(entry.get("loss_by_class") or [])).get(label))
+        points = _points(unit.metrics, lambda entry, label=label: dict(enumerate(entry.get(key) or [])).get(label))
+        points = [(x, y) for x, y in points if y > 0 or not log]
         if points:
             series[class_name(unit.classes, label)] = smooth(points, 30)
     if not series:
@@ -40,7 +48,7 @@ def per_class(unit: Unit) -> Markup | None:
     worst = sorted(series, key=lambda name: -series[name][-1][1])[: len(charts.PALETTE)]
     shown = {name: series[name] for name in series if name in worst}
     paint = dict(zip(shown, charts.PALETTE, strict=False))
-    return charts.lines(shown, paint, "image step", "matching loss", "Matching loss per class and image step")
+    return charts.lines(shown, paint, "image step", axis, title, log)
 
 
 def evaluation_nets(unit: Unit) -> Markup | None:
@@ -57,6 +65,10 @@ def evaluation_nets(unit: Unit) -> Markup | None:
     paint = dict(zip(series, charts.PALETTE[2:] * len(series), strict=False))
     title = "Training loss of the evaluation network per epoch"
     return charts.lines(series, paint, "epoch", "training loss", title) if series else None
+
+
+def _level(value: Any) -> float | None:
+    return mean([finite(v) for v in value]) if isinstance(value, list) else finite(value)
 
 
 def smooth(points: list[tuple[float, float]], most: int = POINTS) -> list[tuple[float, float]]:

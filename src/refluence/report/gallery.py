@@ -65,13 +65,15 @@ class Gallery:
 
 
 def distilled_gallery(unit: Unit) -> Gallery | None:
-    """The learned images of an arm per class, highest influence first; None if the folder holds none."""
+    """The stored images of an arm per class, stage by stage, highest influence first; None if the folder holds none."""
     distilled = unit.distilled()
     if distilled is None or not len(distilled.labels):
         return None
     card = unit.card
     influence = distilled.influence
     labels = np.unique(distilled.labels)
+    stage = np.zeros(len(distilled.labels), int) if distilled.stage is None else distilled.stage
+    stages = len(np.unique(stage))
     rows, most, side = [], 0, 0
     for label in labels[:CLASSES]:
         members = np.flatnonzero(distilled.labels == label)
@@ -79,20 +81,24 @@ def distilled_gallery(unit: Unit) -> Gallery | None:
         if influence is not None:
             members = members[np.argsort(-np.nan_to_num(influence[members], nan=-np.inf), kind="stable")]
         name = class_name(unit.classes, int(label))
-        shown = members[:PER_CLASS].tolist()
+        shown = _by_stage(members, stage[members])
         pixels = visible(distilled.images(shown), _listed(card.get("mean")), _listed(card.get("std")))
         side = max(side, *pixels.shape[2:])
         tiles = []
         for rank, (member, picture) in enumerate(zip(shown, pixels, strict=True), start=1):
             caption = compact(influence[member], sign=True) if influence is not None else ""
             words = f"{name}, image {rank} of {len(members)}" + (f", influence {caption}" if caption else "")
+            words += f", stage {stage[member] + 1}" if stages > 1 else ""
             tiles.append(Tile(data_uri(picture), caption, words))
         rows.append(ClassRow(name, tiles, []))
     size = [f"Stored at {side} px; compressed for this page."] if side > EXACT else []
     order = "Highest influence first." if influence is not None else "In stored order: their influence was not measured."
+    if stages > 1:
+        order = f"In the order of their {stages} stages; in each: {order[0].lower()}{order[1:]}"
     real, factor = card.get("iterations") == 0, card.get("factor", 1)
     kind = ["Real images, chosen and not changed."] if real and factor == 1 else []
     kind += [f"Each picture holds {factor} x {factor} reduced {'real ' if real else ''}images."] if factor > 1 else []
+    kind += [f"Networks are trained on all {factor**2 * len(distilled.labels)}, enlarged."] if factor > 1 else []
     return Gallery(unit.arm, rows, [*kind, order, *size, *_left_out(len(labels), most)], few=most <= 3)
 
 
@@ -174,6 +180,13 @@ def _real(scores: Scores, position: int, name: str, classes: list[str], scale: t
         words = f"{words}, {loss}"
     uri = None if picture is None else data_uri(np.asarray(picture, np.uint8))
     return Tile(uri, signed(score / scale[0], scale[2]), words, f"row {row}", suggested, loss)
+
+
+def _by_stage(members: np.ndarray, stage: np.ndarray) -> list[int]:
+    """Members and their stages, both (M_c,), to the first few of each stage: `PER_CLASS` in all, but one of each at least."""
+    parts = [members[stage == s] for s in np.unique(stage)]
+    each = len(members) if len(members) <= PER_CLASS else max(1, PER_CLASS // len(parts))
+    return np.concatenate([part[:each] for part in parts]).tolist()
 
 
 def _left_out(classes: int, most: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from refluence.errors import InputError
 from refluence.files import write_text
-from refluence.report import charts, curves, scores, verdict
+from refluence.report import charts, curves, over_time, scores, verdict
 from refluence.report.gallery import Gallery, distilled_gallery
 from refluence.report.reading import Unit, read_results, read_unit, read_units
 from refluence.report.template import render
@@ -54,6 +54,7 @@ def write(folder: Path) -> Path:
         without=_without(firsts, galleries),
         scores=_scores(folder, top, units, results),
         score_words=scores.DISTILLED,
+        over_time=over_time.figures(units, paint, compare),
         curves=_curves(units, paint, compare),
         meanings=_meanings({arm: next((u.card for u in units if u.arm == arm), {}) for arm in paint}),
         shuffled=any("+shuffled" in arm for arm in paint),
@@ -155,7 +156,7 @@ def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tup
     if not compare:
         for heading, words, chart in (
             ("Matching loss per class", "Which classes are matched late; at most ten, those that end highest.",
-             curves.per_class(units[0])),
+             curves.per_class(units[0], "loss_by_class", "matching loss", "Matching loss per class and image step")),
             ("Training on the distilled set", "Loss of the evaluation networks while they train.",
              curves.evaluation_nets(units[0])),
         ):  # fmt: skip

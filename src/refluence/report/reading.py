@@ -18,11 +18,12 @@ from refluence.report.words import finite
 
 @dataclass(frozen=True)
 class Distilled:
-    """Labels (M,) and, if it was measured, `influence` (M,) of the images in a file; the images are read when asked for."""
+    """Labels (M,) and, if there are any, `influence` (M,) and `stage` (M,) of the images in a file; those are read later."""
 
     path: Path
     labels: np.ndarray
     influence: np.ndarray | None
+    stage: np.ndarray | None = None
 
     def images(self, rows: list[int]) -> np.ndarray:
         """These images as float32 (len(rows), C, H, W), normalised. A whole real set may be stored: a few are read."""
@@ -75,7 +76,9 @@ class Unit:
         """The learned images."""
         path = self.folder / "distilled" / "images.safetensors"
         tensors = _tensors(path, ("images", "labels"), lazy="images")
-        return None if tensors is None else Distilled(path, tensors["labels"], tensors.get("influence"))
+        if tensors is None:
+            return None
+        return Distilled(path, tensors["labels"], tensors.get("influence"), tensors.get("stage"))
 
     def scores(self) -> Scores | None:
         """The influence of the real instances."""

@@ -13,7 +13,8 @@ from markupsafe import Markup
 from refluence.errors import InputError
 from refluence.files import write_text
 from refluence.report import charts
-from refluence.report.gallery import Gallery, Tile, first_tiles, real_gallery
+from refluence.report.boxed import READING, boxed
+from refluence.report.gallery import Gallery, Tile, class_name, first_tiles, real_gallery
 from refluence.report.reading import Scores, read_scores
 from refluence.report.template import render
 from refluence.report.words import common_unit, compact, counted, finite, fixed, pretty, signed
@@ -34,6 +35,8 @@ class Words:
     ends_lead: str
     highest: str
     lowest: str
+    by_class: str
+    by_class_lead: str
 
 
 DISTILLED = Words(
@@ -49,6 +52,10 @@ DISTILLED = Words(
     "At the top is the place to look for odd or wrongly labelled pictures.",
     highest="Highest: not matched yet",
     lowest="Lowest: matched best",
+    by_class="Influence per class",
+    by_class_lead="Right of the zero line: not matched yet. A wide class has instances that stand out; "
+    "where instances compete inside their class alone, it gets no more weight for it. A score is the mean over an instance's "
+    "visits, which fell on different steps and networks.",
 )
 VALIDATION = Words(
     title="How the scores are spread",
@@ -61,6 +68,9 @@ VALIDATION = Words(
     "the loss under the given label, and after an arrow the class that the network would rather give.",
     highest="Most harmful: the highest scores",
     lowest="Most helpful: the lowest scores",
+    by_class="Scores per class",
+    by_class_lead="Classes are those of the labels. Further to the right is more harmful. A class that lies to the right as a "
+    "whole is one that the network finds hard, or one whose label is often wrong; the chart does not say which.",
 )
 RISKS = {"error": "expected error", "cross-entropy": "loss"}
 TERMS = {
@@ -86,6 +96,8 @@ class ScoreSection:
     words: Words
     ends_lead: str
     unit: str
+    by_class: Markup | None = None
+    by_class_words: str = ""
     first: list[Tile] = field(default_factory=list)
 
 
@@ -122,7 +134,10 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     if validation:
         risk = RISKS[scores.facts["risk"]]
         words = replace(words, lead=words.lead.format(risk=risk, terms=TERMS[terms].format(risk=risk)))
-    return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, first)
+    groups = {class_name(classes, int(c)): (score - centre)[scores.label == c] for c in np.unique(scores.label)}
+    boxes, left_out = boxed(groups, 0.0, axis, f"{words.by_class}: percentiles") or (None, "")
+    told = f"{READING} {words.by_class_lead} {left_out}".strip()
+    return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, boxes, told, first)
 
 
 def histogram_bins(score: np.ndarray) -> tuple[list[tuple[float, float, int]], int]:
