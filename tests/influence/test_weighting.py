@@ -197,3 +197,17 @@ def test_every_kind_has_a_line():
     for kind, line in KINDS.items():
         assert "\n" not in line
         Weighting(kind)
+
+
+def test_to_first_order_the_weighted_mean_moves_by_the_covariance_times_the_direction():
+    """b_w = b + C v / (tau s) + O(1/tau^2), docs/mathematics.md: the remainder falls by 100 when tau grows by 10."""
+    g = torch.Generator().manual_seed(0)
+    phi, v = (torch.randn(shape, generator=g, dtype=torch.float64) for shape in ((50, 4), (4,)))
+    b, scores = phi.mean(0), phi @ v
+    covariance = (phi - b).T @ (phi - b) / 50
+    left = []
+    for tau in (100.0, 1000.0):
+        moved = weights(scores, Weighting("influence", tau=tau)) @ phi / 50 - b
+        left.append(float((moved - covariance @ v / (tau * scores.std(correction=0))).norm()))
+        assert left[-1] < 0.05 * float(moved.norm())
+    assert 80 < left[0] / left[1] < 120
