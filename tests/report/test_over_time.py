@@ -111,7 +111,9 @@ def test_mean_weights_are_told_where_they_differ_from_one(tmp_path, folders, out
     lines = [json.loads(line) for line in (folders["terms"] / "metrics.jsonl").read_text().splitlines()]
     means = np.array([line["weight_by_class"] for line in lines]).mean(0)
     most, least = means.argmax(), means.argmin()
-    words = f"{TEN[most]} weighs most ({fixed(means[most], 2)}) and {TEN[least]} least ({fixed(means[least], 2)})"
+    words = (
+        f"Heaviest class: {TEN[most]}, mean weight {fixed(means[most], 2)}. Lightest: {TEN[least]}, {fixed(means[least], 2)}."
+    )
     assert words in outlines["terms"].text
     assert "Weight per class" not in outlines["unit"].text
     ones = recorded(tmp_path, *[{"weight_by_class": [1.0, 1.001]}] * 3, arm="dc+influence:bag=batch")

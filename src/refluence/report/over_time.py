@@ -123,6 +123,6 @@ def _weights(units: list[Unit], name: str) -> Iterator[Figure]:
     drawn = boxed({k: np.array(v) for k, v in groups.items()}, 1.0, "mean weight", f"Mean weight of each class{name}")
     if drawn and any(abs(value - 1) > 0.005 for values in groups.values() for value in values):
         most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-        finding = f"On average {most} weighs most ({fixed(means[most], 2)}) and {least} least ({fixed(means[least], 2)})."
+        finding = f"Heaviest class: {most}, mean weight {fixed(means[most], 2)}. Lightest: {least}, {fixed(means[least], 2)}."
         words = f"{WEIGHTS.format(reading=READING)} {drawn[1]}".strip()
         yield Figure(f"Weight per class{name}", finding, words, drawn[0])
