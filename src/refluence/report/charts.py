@@ -151,7 +151,7 @@ def _logarithmic(values: Sequence[float], title: str) -> alt.Y:
     low, high = min(values), max(values)
     room = max(1.05, math.sqrt(2 * low / high))
     low, high = low / room, high * room
-    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
         exponents = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
         ticks = [tick for e in exponents for d in digits if low <= (tick := float(f"{d}e{e}")) <= high]
         if len(ticks) >= 3:
