@@ -6,6 +6,7 @@ import torch
 import literal_methods as literal
 from condense_fixtures import tiny_dataset
 from method_fixtures import METHODS, SMALL, in_float64, run, small, start, wide
+from refluence.commands.arms import methods, parse_arm
 from refluence.condense.instances import RealSide
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
@@ -84,6 +85,18 @@ def test_uniform_weights_give_the_base_method_back(name, kind):
     assert [event.ess for event in weighted.events] == [1.0] * 4
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, {"bag": bag}) for name in METHODS for bag in ("batch", "all")]
+    + [(name, {"terms": "both"}) for name in METHODS if name not in ("dc", "dsa", "dm")],
+)
+def test_uniform_weights_give_the_base_method_back_where_batches_are_held(name, options):
+    """Weights that need every class at once change nothing else: each class is matched as it is when its turn comes."""
+    plain, weighted = run(name, iterations=3), run(name, Weighting("influence", tau=float("inf"), **options), iterations=3)
+    scale = float((plain.images - start(name, iterations=3).images).abs().max())
+    torch.testing.assert_close(weighted.images, plain.images, rtol=0, atol=2e-2 * scale)
+
+
 @pytest.mark.parametrize("where", ["inside", "outside"])
 @pytest.mark.parametrize("name", METHODS)
 def test_uniform_weights_give_the_gradient_of_the_base_method(name, where, monkeypatch):
@@ -140,18 +153,16 @@ def test_a_stopped_run_resumes_to_the_same_bits(name, kind):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_published_numbers_start_and_step(name):
-    """Size `paper` on a tiny set: its real batch, networks and loops, shortened in time alone."""
+    """Size `paper` on a tiny set: its batches, rates and distances, over two networks that train in between, and two stages."""
     method, _ = small(name)
     settings = method.settings(10, "paper", (3, 32, 32))
     assert settings.iterations >= 10_000
-    work = run(
-        name,
-        Weighting("influence"),
-        tiny_dataset((40, 40)),
-        **{f: getattr(settings, f) for f in settings.__dataclass_fields__ if f not in ("iterations", "pretrain", "ipc")}
-        | {"iterations": 1, "pretrain": 2, "ipc": 5, "inner": min(settings.inner, 2)},
-    )
+    short = {"iterations": 4, "outer": min(2, settings.outer), "stages": min(2, settings.stages), "ipc": 5}
+    short |= {"inner": min(settings.inner, 2), "pretrain": 2, "stage_epochs": 1}
+    fixed = {f: getattr(settings, f) for f in settings.__dataclass_fields__}
+    work = run(name, Weighting("influence"), tiny_dataset((40, 40)), **{**fixed, **short})
     assert work.images.isfinite().all()
+    assert work.synthetic.now == short["stages"] - 1
 
 
 def test_one_image_step_a_class_moves_all_images_by_momentum():
@@ -329,6 +340,39 @@ def test_a_learned_rate_is_kept_over_a_stop_and_moves():
     list(resumed.steps())
     assert resumed.synthetic.rate == whole.synthetic.rate
     assert torch.equal(resumed.images, whole.images)
+
+
+OTHER = {  # another value of each setting that belongs to networks or statistics
+    "outer": 1, "inner": 1, "net_lr": 0.05, "net_batch": 3, "net_momentum": 0.5, "net_weight_decay": 0.1, "cutmix": 1.0,
+    "net_augmentation": "flip", "pretrain": 1, "pool": 2, "pool_every": 1, "lr_lr": 0.1, "sdc": 0.5, "frequencies": 5,
+}  # fmt: skip
+
+OF_TRAINING = ("outer", "inner", "lr_lr", "net_lr", "net_batch", "net_augmentation")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_of_networks_and_statistics_changes_the_run_or_is_refused(name):
+    method = methods()[name]
+    plain = run(name)
+    for setting, value in OTHER.items():
+        if method.idle(setting):
+            with pytest.raises(InputError, match=f"{setting}={value} means nothing for {name}"):
+                parse_arm(f"{name}:{setting}={value}")
+        elif name != "dm" or setting not in OF_TRAINING:  # dm: networks that never train
+            assert not torch.equal(run(name, **{setting: value}).images, plain.images), setting
+
+
+@pytest.mark.parametrize("iterations", [5, 7, 20])
+def test_every_stage_is_learned_whatever_the_number_of_steps(iterations):
+    work = start("pdd", iterations=iterations, ipc=5, stages=5, outer=10)
+    begun = work.images.clone()
+    stages = []
+    for _ in work.steps():
+        stages.append(work.synthetic.now)
+    assert sorted(set(stages)) == [0, 1, 2, 3, 4]
+    assert ((work.images - begun).flatten(1).abs().amax(1) > 0).all()
+    with pytest.raises(InputError, match="iterations is 3, but there are 5 stages"):
+        start("pdd", iterations=3, ipc=5, stages=5)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,11 @@ def parse_arm(text: str) -> Arm:
         raise InputError(f"arm '{text}': {idle[0]} means nothing there, since '{head}' has no weights")
     if isinstance(declared, Method):
         check(declared, weighting)
+        for key, value in arm.options:
+            if declared.idle(key):
+                raise InputError(
+                    f"arm '{text}': {key}={value} means nothing for {method}: its networks and statistic do not read it"
+                )
     return arm
 
 

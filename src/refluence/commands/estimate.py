@@ -83,7 +83,7 @@ def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
 def judging_seconds(unit: Unit, session: Session) -> float:
     """Seconds of the unit's evaluation: a short one on validation data, scaled. The test split is not read."""
     dataset, device = session.dataset, session.compute.device
-    many = unit.factor**2
+    many = max(unit.factor, unit.settings.factor if unit.settings is not None else 1) ** 2
     some = [p for c, n in enumerate(unit.counts(dataset)) for p in dataset.train.members(c)[: many * n].tolist()]
     images, labels = dataset.pixels(dataset.train, some), dataset.train.labels[some]
     total = 0.0

@@ -60,16 +60,15 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     if unit.weighting.kind in BY_INFLUENCE:
         write_influence(unit, dataset, work.table, folder)
     device = session.compute.device
-    pictures, _, _ = influence(
-        work.images, work.labels, method, unit.settings, dataset, unit.model, rng, nets=PICTURE_NETS, device=device
-    )
+    synthetic, settings = work.synthetic, unit.settings
+    soft = None if synthetic.soft is None else synthetic.soft.cpu()
+    learned = {"soft": soft, "lr": synthetic.rate if settings.lr_lr else None}
+    sizes = {"nets": PICTURE_NETS, "device": device}
+    pictures, _, _ = influence(work.images, work.labels, method, settings, dataset, unit.model, rng, **sizes, **learned)
     pictures = pictures.nan_to_num(0.0)  # their order alone is of use
     facts = (dataset.classes, dataset.mean, dataset.std)
-    synthetic = work.synthetic
-    stage = synthetic.stage.cpu() if unit.settings.stages > 1 else None
-    soft = None if synthetic.soft is None else synthetic.soft.cpu()
-    more = {"influence": pictures, "soft": soft, "factor": unit.settings.factor, "stage": stage}
-    more |= {"lr": synthetic.rate if unit.settings.lr_lr else None}
+    stage = synthetic.stage.cpu() if settings.stages > 1 else None
+    more = {"influence": pictures, "factor": settings.factor, "stage": stage, **learned}
     small = DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, **more)
     _save(folder, small, card)
 

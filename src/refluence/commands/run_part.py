@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +107,13 @@ def _facts(recipe: Recipe, part: Part, unit: Unit, source: str, size: str) -> Ro
 
 
 def _numbers(unit: Unit) -> Row:
-    """What rows of one line must share."""
+    """What rows of one line must share; `settings` is a digest of every number of the method and its weights."""
     model, settings = unit.model, unit.settings
     batch = settings.real_batch if settings is not None else None
-    return {"model": model.name, "width": model.width, "norm": model.norm, "real_batch": batch, "split": unit.split}
+    described = {name: unit.describe()[name] for name in ("settings", "weighting", "factor")}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+    shared = {"model": model.name, "width": model.width, "norm": model.norm, "real_batch": batch, "split": unit.split}
+    return {**shared, "settings": digest}
 
 
 def _have(unit: Unit, rows: list[Row], part: Part, path: Path) -> set[str]:

@@ -34,7 +34,7 @@ def against_distilled(flags: Any) -> None:
     nets = NETS if flags.nets is None else flags.nets
     _, table, losses = influence(
         own.small.images, own.small.labels, method, settings, session.dataset, own.model, rng,
-        nets=nets, whole=True, device=session.compute.device,
+        nets=nets, whole=True, device=session.compute.device, soft=own.small.soft, lr=own.small.lr,
         track=lambda points: session.reporter.track(points, "scoring", len(points)),
     )  # fmt: skip
     weight = class_weights(session.dataset, table, weighting, rng)

@@ -83,6 +83,8 @@ def read_weighting(text: str) -> Weighting:
         raise InputError(f"--weights {text}: {idle[0]} means nothing here; scores take {', '.join(READ)}")
     if weighting.prunes:
         raise InputError(f"--weights {text}: {kind} weighs nothing here; link=top or link=prune of influence keep a share")
+    if kind == "difficulty":
+        raise InputError(f"--weights {text}: gradient norms are not measured here; influence and loss are")
     if weighting.bag == "batch":
         raise InputError(f"--weights {text}: there are no batches; bag is class or all")
     return weighting

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from refluence.condense.networks import Networks, OnSynthetic
-from refluence.condense.settings import Settings
+from refluence.condense.settings import OF_NETWORKS, OF_STATISTICS, Settings
 from refluence.condense.statistics import Gradient, Statistic
 from refluence.matching.discrepancies import BY_NAME, Discrepancy
 
@@ -36,6 +36,10 @@ class Method:
     def inner_is_real(self) -> bool:
         """Whether networks are trained on the real set (S_inner = D), so that the influence has an implicit term."""
         return self.networks.trains_on == "real"
+
+    def idle(self, name: str) -> bool:
+        """Whether a setting means nothing for this method."""
+        return name in (OF_NETWORKS | OF_STATISTICS) - self.networks.reads - self.statistic.reads
 
     def distance(self, settings: Settings) -> Discrepancy:
         """The discrepancy of a run: the method's own, unless the settings name another."""

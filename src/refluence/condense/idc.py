@@ -9,7 +9,8 @@ of convolution weights alone; for grey images L1, with another learning rate. Nu
 decay 5e-4, batch 64, CutMix with probability .5); pixels in [0, 1]; one image step for each class, learning rate 5e-3 IPC/10
 (L1: 1e-4 IPC/10), times the square of the side over 32 (grey: 28). From 64 pixels on (ours) the numbers of their ImageNet-10:
 L1, 3e-3 IPC/10 times (side/224)^2, 500 networks, 8 steps on D, CutMix always, factor 3.
-Networks train on D, so the influence has an implicit term: `terms=both`.
+Grey images are matched and trained on without CutMix and cutout, as theirs are where factor > 1. Networks train on D, so the
+influence has an implicit term: `terms=both`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from refluence.condense.networks import OnReal
 from refluence.matching.discrepancies import Squared
 
 LARGE = 64  # pixels from which images are treated as the authors treat ImageNet's
+
+
+def cutmix(shape: tuple[int, int, int]) -> float:
+    """The probability of CutMix in training on D, for images `(C, H, W)`."""
+    return 1.0 if shape[1] >= LARGE else 0.5
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
@@ -40,7 +46,7 @@ def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> 
         net_batch=64,
         net_momentum=0.9,
         net_weight_decay=5e-4,
-        cutmix=1.0 if large else 0.5,
+        cutmix=cutmix(shape),
         initial="real",
         augmentation="color_crop_cutout",
         augmentation_mode="I",
@@ -49,6 +55,8 @@ def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> 
         synthetic_batch=128,
         distance="l1-conv" if grey or large else "",
     )
+    if grey:  # factor above 1: neither CutMix nor cutout
+        published = published.with_(cutmix=0.0, augmentation="color_crop")
     if size == "paper":
         return published
     rate = 0.05 if published.distance else 0.5

@@ -10,7 +10,7 @@ from refluence.condense.base import Settings
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
     """IDC's numbers with whole images."""
-    return idc.settings(ipc, size, shape).with_(factor=1)
+    return idc.settings(ipc, size, shape).with_(factor=1, cutmix=idc.cutmix(shape), augmentation="color_crop_cutout")
 
 
 METHOD = replace(idc.METHOD, name="idc1", summary="idc without multi-formation", settings=settings)

@@ -5,10 +5,11 @@
 
 theta is one of a pool of networks at many stages of training on D; f is multi-formation with factor 2 (their partitioning and
 expansion); acc is the network's training accuracy. Numbers of the authors' code (uitrbn/IDM): 20,000 steps, one image step for
-each class, learning rate .2, momentum .5, real batch 256 (5000 at IPC 1), DSA; a new network every 30 steps (5 at IPC 1), at
-most 100; two networks x 10 SGD steps on D each time (.01, momentum .9, decay 5e-4, batch 256, no augmentation); lambda .5 (.1
-from 50 images per class on) with the accuracy in percent, so 50 and 10 with a share. The accuracy is that of a network's last
-training, theirs a mean over 100 steps. The cross-entropy does not see D: nothing of it enters the explicit influence.
+each class, learning rate .2, momentum .5, real batch 256 (5000 at IPC 1), DSA; four networks at first, a new one every 30 steps
+(5 at IPC 1), at most 100; two networks x 10 SGD steps on D each time (.01, momentum .9, decay 5e-4, batch 256, no
+augmentation); lambda .5 (.1 from 50 images per class on) with the accuracy in percent, so 50 and 10 with a share. The
+accuracy is that of a network's last training, theirs a mean over 100 steps. The cross-entropy does not see D: nothing of it
+enters the explicit influence.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ method. What the loss has beside D (calibration, SDC) does not depend on D, so i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,7 @@ class ClassBatch:
     x: Tensor  # (n, C, H, W) normalised, augmented like the synthetic side
     y: Tensor  # (n,)
     positions: Tensor  # (n,) in the training split
+    again: Callable[[], ClassBatch] | None = None  # the same draws on the synthetic images as they are by now
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def check(method: Method, weighting: Weighting) -> None:
     """Refuse weights that this method cannot have (`InputError`)."""
     if weighting.terms == "implicit" and not method.inner_is_real:
         raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks do not train on the real set")
+    if weighting.terms != "explicit" and weighting.where == "outside" and method.inner_is_real:
+        raise InputError(f"terms={weighting.terms} is that of the inside distance: where=outside takes terms=explicit")
 
 
 class RealSide:
@@ -129,7 +132,8 @@ class RealSide:
             for i, omega in zip(group, these, strict=True):
                 omegas[i] = omega
         for batch, omega, terms in zip(held, omegas, found, strict=True):
-            yield self._distance(batch, omega, None, terms)
+            # where every class has an image step of its own, those before have moved this one's images too
+            yield self._distance(batch if batch.again is None else batch.again(), omega, None, terms)
 
     def _measures(self, step: int) -> bool:
         return self.weighting.scored and step % self.weighting.refresh == 0

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from refluence.condense.implicit import Implicit, total
 from refluence.condense.instances import ClassBatch, Match, RealSide, agreement, spread
 from refluence.condense.networks import Around, OnSynthetic, Rng, within
 from refluence.condense.sampling import Batches, nearest
+from refluence.condense.statistics import Bound
 from refluence.condense.synthetic import Synthetic, initial_images, laid
 from refluence.data.allocation import allocate
 from refluence.data.dataset import Dataset
@@ -80,6 +82,8 @@ class Distillation:
         self.compute = compute or Compute()
         self.device, self.distance = self.compute.device, method.distance(settings)
         check(method, settings)
+        # a network serves no longer than a stage, so that every stage begins with a new one
+        settings = self.settings = settings.with_(outer=min(settings.outer, settings.iterations // settings.stages))
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
         counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
         self.networks = method.networks(Around(settings, dataset, spec, rng, self.compute))
@@ -191,15 +195,28 @@ class Distillation:
         for c in range(len(self.members)):
             positions = self.batches.draw(c, generator)
             real = self.dataset.pixels(self.dataset.train, positions, self.device)
-            rows, leaves = self.synthetic.leaves(c)
-            x, y = self.synthetic.view(c, leaves, more[0])
-            if self.augmentation is not None:
-                draw = self.augmentation.draw(draws, tuple(real.shape[2:]))
-                real, x = (self.augmentation.apply(draw, side) for side in (real, x))
+            draw = None if self.augmentation is None else self.augmentation.draw(draws, tuple(real.shape[2:]))
+            if draw is not None:
+                real = self.augmentation.apply(draw, real)
             bound = self.method.statistic.at(self.net, self.networks.plain, self.distance, s, more[1], self.compute)
-            a = bound.synthetic(x, y)
             labels = torch.full((len(positions),), c, device=self.device)
-            yield ClassBatch(rows, leaves, bound, a, self._extra(a, x, y), (x.detach(), y.detach()), real, labels, positions)
+            make = partial(self._class_batch, c, bound, draw, more[0].get_state(), (real, labels, positions))
+            batch, subset = make()
+            more[0].set_state(subset)
+            yield replace(batch, again=lambda make=make: make()[0]) if self.method.class_steps else batch
+
+    def _class_batch(
+        self, c: int, bound: Bound, draw: augment.Draw | None, subset: Tensor, real: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[ClassBatch, Tensor]:
+        """A class against its real (x, y, positions); the synthetic images are drawn from the random state `subset`."""
+        generator = torch.Generator()
+        generator.set_state(subset)
+        rows, leaves = self.synthetic.leaves(c)
+        x, y = self.synthetic.view(c, leaves, generator)
+        if draw is not None:
+            x = self.augmentation.apply(draw, x)
+        a = bound.synthetic(x, y)
+        return ClassBatch(rows, leaves, bound, a, self._extra(a, x, y), (x.detach(), y.detach()), *real), generator.get_state()
 
     def _extra(self, a: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor | None:
         """Calibration: `calibration` times the network's accuracy times the cross-entropy of S; SDC: `sdc` times |a|."""
@@ -215,6 +232,10 @@ def check(method: Method, settings: Settings) -> None:
     """Refuse settings that mean nothing for this method (`InputError`)."""
     if settings.label_lr and not (method.statistic.sees_labels or settings.calibration):
         raise InputError(f"label_lr means nothing for {method.name}: its {method.statistic.name} does not see labels")
+    if settings.iterations < settings.stages:
+        raise InputError(
+            f"iterations is {settings.iterations}, but there are {settings.stages} stages: give at least one to each"
+        )
     if settings.lr_lr and method.networks is not OnSynthetic:
         raise InputError(f"lr_lr means nothing for {method.name}: its networks do not train on the synthetic set")
     if settings.lr_lr and not (settings.inner and settings.outer > 1):

@@ -26,6 +26,7 @@ from refluence.data.dataset import Dataset
 from refluence.matching import augment
 from refluence.models import ModelSpec, build
 
+ON_D = frozenset({"net_momentum", "net_weight_decay", "cutmix"})
 Rng = Callable[[str, int], torch.Generator]
 STAGE = {"net_lr": 0.01, "net_batch": 64, "net_momentum": 0.9, "net_weight_decay": 5e-4, "cutmix": 0.5}  # of PDD's code
 
@@ -48,6 +49,7 @@ class Networks(ABC):
     """
 
     trains_on: ClassVar[str] = "synthetic"
+    reads: ClassVar[frozenset[str]] = frozenset({"net_lr", "net_batch", "net_augmentation"})  # settings of their own
 
     def __init__(self, around: Around):
         self.around, self.settings = around, around.settings
@@ -106,6 +108,7 @@ class OnSynthetic(Networks):
     `moved`: theta_t - theta_{t-1} of the last training, by name, where the learning rate is learned.
     """
 
+    reads: ClassVar[frozenset[str]] = Networks.reads | {"outer", "inner", "lr_lr"}
     moved: dict[str, Tensor] | None = None
 
     def ready(self, step: int, synthetic: Synthetic) -> bool:
@@ -144,6 +147,7 @@ class OnReal(Networks):
     """A new network every `outer` steps, trained on the real set between them."""
 
     trains_on: ClassVar[str] = "real"
+    reads: ClassVar[frozenset[str]] = Networks.reads | ON_D | {"outer", "inner", "pretrain"}
 
     def __init__(self, around: Around):
         super().__init__(around)
@@ -184,6 +188,7 @@ class Pool(Networks):
     """IDM (arXiv 2307.09742, sec. 3.3): networks at many stages of training on D, one of which is used in each step."""
 
     trains_on: ClassVar[str] = "real"
+    reads: ClassVar[frozenset[str]] = Networks.reads | ON_D | {"inner", "pool", "pool_every"}
     first: ClassVar[int] = 3  # networks at the start
 
     def __init__(self, around: Around):
@@ -241,6 +246,7 @@ class Interpolated(Networks):
     """NCFM (arXiv 2502.20653 and its code): theta = (1 - b) first + b last, b ~ U(0, 1), of one of `pool` trained networks."""
 
     trains_on: ClassVar[str] = "real"
+    reads: ClassVar[frozenset[str]] = Networks.reads | ON_D | {"pretrain", "pool"}
 
     def __init__(self, around: Around):
         super().__init__(around)

@@ -9,6 +9,7 @@ terms alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -45,13 +46,16 @@ def influence(
     whole: bool = False,
     device: torch.device | str = "cpu",
     track: Callable[[list], Iterator] = iter,
+    soft: Tensor | None = None,
+    lr: float | None = None,
 ) -> tuple[Tensor, RunningInfluence, Tensor]:
     """Influence of the synthetic images `(M,)`, of real instances (a table over `dataset.train`), and their losses `(N,)`.
 
-    `images`: stored, normalised. The networks are those of the method, from random streams of their own; a and b are of images
-    as they are, also where the run's matching augments them. `whole`: b is the mean over *all* of a class and every instance is
-    scored; else over one real batch a class. A stored image that decodes into several has the sum of theirs. Losses are means
-    over the points, NaN where an instance was not visited.
+    `images`: stored, normalised; `soft` labels `(M, K)` and a learning rate `lr` where they were learned too. The networks are
+    those of the method, from random streams of their own; a and b are of images as they are, also where the run's matching
+    augments them. `whole`: b is the mean over *all* of a class and every instance is scored; else over one real batch a class.
+    A stored image that decodes into several has the sum of theirs. Losses are means over the points, NaN where an instance was
+    not visited.
     """
     device, compute = torch.device(device), Compute(torch.device(device))
 
@@ -62,6 +66,10 @@ def influence(
     table, losses = RunningInfluence(len(dataset.train)), RunningInfluence(len(dataset.train))
     pictures = torch.zeros(len(images), dtype=torch.float64)
     small = Synthetic(images, labels, settings.with_(initial="real"), dataset, method.unit_pixels, device)
+    if small.logits is not None and soft is not None:
+        small.logits.data.copy_(soft.clamp_min(torch.finfo(soft.dtype).tiny).log())
+    if lr is not None:
+        small.log_rate = math.log(lr)
     members = [dataset.train.members(c) for c in range(len(dataset.classes))]
     networks = method.networks(Around(settings.with_(iterations=nets * settings.outer), dataset, spec, stream, compute))
     distance, at, where = method.distance(settings), 0, points(nets, settings.outer)

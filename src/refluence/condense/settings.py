@@ -34,6 +34,11 @@ AT_LEAST = {
     "frequencies": 1,
     "plateau": 0,
 }
+OF_NETWORKS = frozenset(
+    {"outer", "inner", "net_lr", "net_batch", "net_momentum", "net_weight_decay", "net_augmentation", "cutmix", "pretrain"}
+    | {"pool", "pool_every", "lr_lr"}
+)
+OF_STATISTICS = frozenset({"sdc", "frequencies"})
 FLAGS = ("ipc", "iterations", "real_batch")  # those that are flags of the command line too
 
 

@@ -66,6 +66,7 @@ class Statistic(Protocol):
 
     name: str
     sees_labels: bool
+    reads: frozenset[str]  # settings of its own
 
     def at(
         self,
@@ -85,6 +86,7 @@ class Gradient:
 
     name: str = "gradient"
     sees_labels: bool = True
+    reads: frozenset[str] = frozenset({"sdc"})
 
     def at(self, net, plain, distance, settings, generator, compute) -> Bound:
         """See `Statistic`."""
@@ -123,6 +125,7 @@ class Embedding:
 
     name: str = "embedding"
     sees_labels: bool = False
+    reads: frozenset[str] = frozenset()
 
     def at(self, net, plain, distance, settings, generator, compute) -> Bound:
         """See `Statistic`."""
@@ -135,6 +138,7 @@ class CharacteristicFunction:
 
     name: str = "characteristic function"
     sees_labels: bool = False
+    reads: frozenset[str] = frozenset({"frequencies"})
 
     def at(self, net, plain, distance, settings, generator, compute) -> Bound:
         """See `Statistic`."""

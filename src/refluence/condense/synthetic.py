@@ -22,9 +22,10 @@ from torch.nn.functional import one_hot
 from refluence.condense.settings import Settings
 from refluence.data.dataset import Dataset
 from refluence.data.formation import decode, repeat, tile
-from refluence.errors import InputError
+from refluence.errors import InputError, RunError
 
 NOTHING_YET = 1e300  # above every loss, and finite, as a checkpoint must be
+FARTHEST = 30.0  # of the logarithm of a learned rate from 0
 CERTAIN = 10.0  # the logit of an image's own class where soft labels start
 
 
@@ -104,6 +105,8 @@ class Synthetic:
     def rate_step(self, derivative: float) -> None:
         """One step of SGD on the logarithm of the rate, given dM/dl."""
         self.log_rate -= self.settings.lr_lr * derivative
+        if not abs(self.log_rate) < FARTHEST:
+            raise RunError(f"the learned learning rate left all bounds (logarithm {self.log_rate:g}): try a smaller lr_lr")
 
     def begin(self, stage: int) -> None:
         """Learn the images of `stage`, with a new optimiser, beside the earlier ones."""

@@ -115,6 +115,11 @@ class Weighting:
         if self.carry and (self.link != "softmax" or self.bag == "all"):
             raise InputError(f"carry={self.carry} is for link=softmax and a bag in the batch, got {self.link}, bag={self.bag}")
 
+        if self.memory and self.bag == "all":
+            raise InputError(f"memory={self.memory} means nothing with bag=all, which weighs by running means alone")
+        if self.terms != "explicit" and self.kind in ("loss", "difficulty"):
+            raise InputError(f"terms={self.terms} means nothing for {self.kind} weights, which are not of influence")
+
     @property
     def scored(self) -> bool:
         """Whether instances of a batch are measured to be weighted."""

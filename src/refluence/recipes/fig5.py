@@ -27,6 +27,9 @@ RECIPE = Recipe(
         "Images of low influence are trivially easy, or redundant and ambiguous.",
         "Images of high influence show what is typical of the class, or are hard and still informative.",
     ),
-    notes=("A row is a class, its images are those of the seeds, the lowest influence on the left.",),
+    notes=(
+        "Images of one seed are scored on that seed's own networks: the order across seeds mixes image and network.",
+        "A row is a class, its images are those of the seeds, the lowest influence on the left.",
+    ),
     picture="gallery",
 )

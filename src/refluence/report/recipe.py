@@ -54,7 +54,9 @@ def grid(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows: dict[tuple[str, str, str], dict[tuple[str, int], str]] = {}
     for line in lines:
         row = rows.setdefault((line["arm"], line["model"] if several else "", line["protocol"]), {})
-        row[line["set"], line["ipc"]] = f"{ours(line)} / {published(line) or DASH}"
+        key = line["set"], line["ipc"]
+        if line["mean"] is not None or key not in row:  # parts may share a cell: one without rows does not hide the other
+            row[key] = f"{ours(line)} / {published(line) or DASH}"
     heads = ["arm", *(["model"] if several else []), "protocol", *(f"{name}, {ipc} a class" for name, ipc in columns)]
     return heads, [
         [arm, *([model] if several else []), protocol, *(row.get(column, DASH) for column in columns)]
