@@ -13,6 +13,7 @@ from refluence.commands.make import make_distillation, make_selection
 from refluence.commands.prune import pruning_steps
 from refluence.commands.session import Session
 from refluence.condense.base import Method, Settings
+from refluence.condense.networks import OnSynthetic
 from refluence.condense.prune import check_share
 from refluence.data import Dataset, allocate
 from refluence.data.distilled import CARD, read_card
@@ -82,6 +83,7 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
         published = method.settings(flags.ipc, flags.size, dataset.shape)
         settings = arm.settings(published.with_(**{k: v for k, v in asked.items() if v is not None}))
+        check_training(arm, method, settings)
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
     judged, factor = (model, chosen, nets, flags.split), own.get("factor", 1)
@@ -91,6 +93,14 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     elif weighting.prunes:
         check_share(dataset, unit.counts(dataset), weighting.keep)
     return unit
+
+
+def check_training(arm: Arm, method: Method, settings: Settings) -> None:
+    """`InputError` for an option of training on S where every image step has a fresh network, which is never trained."""
+    if method.networks is OnSynthetic and settings.outer == 1:
+        for key in ("inner", "net_lr", "net_batch", "net_augmentation", "lr_lr"):
+            if key in dict(arm.options):
+                raise InputError(f"arm '{arm.name}': {key} means nothing with a fresh network each image step; add outer=10")
 
 
 def choose_protocols(flags: Any, default: tuple[str, ...]) -> tuple[Protocol, ...]:
