@@ -70,4 +70,4 @@ def _difference(line: dict[str, Any]) -> str:
     if line["difference"] is None:
         return ""
     interval = f" [{line['low']:+.1f}, {line['high']:+.1f}]" if line["low"] is not None else " (no interval)"
-    return f"{line['difference']:+.1f}{interval}"
+    return f"{round(line['difference'], 1) + 0.0:+.1f}{interval}"  # no -0.0
