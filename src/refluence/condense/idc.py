@@ -32,7 +32,8 @@ def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> 
 
     `cpu`: 200 sweeps, 10 a network, 8 steps on D between them, factor 2. In a thousandth of the sweeps the published rates
     move nothing one could see, so the images' rate is .5 IPC/10 (the lowest matching loss of .0005 to .5 after 20 sweeps on
-    CIFAR-10), with L1 .05 IPC/10 (the best of .001 to .1 at 2 images per class on the validation split of digits): one seed each, by trial code.
+    CIFAR-10), with L1 .05 IPC/10 (the best of .001 to .1 at 2 images per class on the validation split of digits): one seed
+    each, by trial code.
     """
     grey, large = shape[0] == 1, shape[1] >= LARGE
     rate, side = (3e-3, 224) if large else (1e-4, 28) if grey else (5e-3, 32)
