@@ -126,6 +126,42 @@ def test_references_follow_the_options():
     assert references("dm+influence:tau=2", arms) == ["dm"]
 
 
+def test_pruning_is_held_against_leaving_out_as_many_at_random():
+    few, same = "dc+pruned:by=random,keep=.2", "dc+pruned:by=random"
+    arms = ["dc", "dc+pruned", same, few, "dc+selected:by=random", "dc+shuffled", "dm+pruned:by=random"]
+    assert references("dc+pruned", arms) == ["dc", same]
+    assert references("dc+pruned:keep=.90,sign=-1", arms) == ["dc", same], "the same share, the other end"
+    assert references("dc+pruned:by=loss", arms) == ["dc", few], "by loss a fifth is kept"
+    assert references("dc+pruned:by=loss,keep=.3", arms) == ["dc"]
+    assert references("dc+selected", arms) == ["dc", "dc+selected:by=random"]
+    assert references(same, arms) == ["dc"]
+
+
+@pytest.mark.parametrize(
+    ("chance", "ending"),
+    [
+        ([5.0, 5.1, 5.2], "helped"),
+        ([6.0, 6.3, 6.0], "not shown to be better than random"),
+        (None, "not compared with random weights"),
+    ],
+)
+def test_verdict_on_pruning(chance, ending):
+    arms = {"dc": [5.0, 5.1, 5.2], "dc+pruned": [6.0, 6.2, 6.1], "dc+pruned:by=random": chance}
+    rows = [{"arm": a, "seed": s, "accuracy": v} for a, values in arms.items() for s, v in enumerate(values or [])]
+    assert verdict(summarise(rows), rows).startswith("pruned weights: +1.0 points over uniform")
+    assert verdict(summarise(rows), rows).endswith(ending)
+
+
+def test_declared_pairs_come_beside_the_others_and_do_not_change_the_verdict():
+    rows = rows_of(dc=[5.0, 5.1, 5.3], dc__influence=[6.0, 6.2, 6.1], dc__loss=[5.0, 5.0, 5.1])
+    pairs = [("dc+influence", "dc+loss"), ("dc+influence", "dc"), ("dc", "dc+loss"), ("dc", "dm")]
+    summary = summarise(rows, declared=pairs)
+    found = [(row["arm"], row["against"]) for row in summary]
+    assert found == [("dc", "dc+loss"), ("dc+influence", "dc"), ("dc+influence", "dc+loss"), ("dc+loss", "dc")]
+    assert one(summary, "dc+influence", "dc+loss")["difference"] == pytest.approx(6.1 - 15.1 / 3)
+    assert verdict(summary, rows) == verdict(summarise(rows), rows)
+
+
 def test_a_base_with_other_settings_is_no_reference():
     assert references("dc+influence:image_lr=1", ["dc", "dc:image_lr=1,net_lr=.1"]) == []
     assert references("dc+influence:image_lr=1,tau=2", ["dc", "dc:image_lr=1"]) == ["dc:image_lr=1"]

@@ -34,6 +34,7 @@ def test_parts_are_complete_and_name_what_there_is(recipe, size):
         assert set(part.protocols) <= set(protocols())
         assert all(plain(name) == name for name in part.protocols) or size == "cpu"
         assert [parse_arm(arm).name for arm in part.arms] == list(part.arms), "rows are found by the canonical name"
+        assert {arm for pair in part.pairs for arm in pair} <= set(part.arms)
     assert recipe.sets(size)[0] == "cifar10"
 
 

@@ -86,7 +86,8 @@ def write_part(recipe: Recipe, part: Part, rows: list[Row], out: Path) -> None:
     folder = out / part.name
     if not rows or not (folder / CONFIG).exists():
         return
-    summary = summarise(rows, primary([parse_arm(text) for text in part.arms if any(r["arm"] == text for r in rows)]))
+    arms = [parse_arm(text) for text in part.arms if any(r["arm"] == text for r in rows)]
+    summary = summarise(rows, primary(arms), part.pairs)
     notes = [f"A part of the recipe {recipe.name}: {recipe.summary}."]
     write_json(folder / "results.json", {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes})
     report.write(folder)

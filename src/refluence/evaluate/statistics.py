@@ -8,15 +8,16 @@ d_s = accuracy(A, s) - accuracy(R, s) over the n seeds that both have, mean d an
     p               paired t-test, two-sided; p_holm by Holm (1979) over every comparison but the primary one
 
 References: an arm with weights (`dc+influence:tau=1,image_lr=.5`) is compared with its method at the same settings without
-weights (`dc:image_lr=.5`, no other), with the shuffled weights (`dc+shuffled:tau=1,image_lr=.5`), and with
-`dc:equal_seconds=influence,tau=1,image_lr=.5` where there is such an arm: no weights, but as many seconds; a method without
-weights with `random`. `full` is an upper bound, not a competitor. `where=outside` changes the distance too: there the uniform
-weights are those of the same arm at tau=inf; without such an arm the verdict says that the distance is another one.
+weights (`dc:image_lr=.5`, no other); with its control, the shuffled weights (`dc+shuffled:tau=1,image_lr=.5`; for `dc+pruned`
+and `dc+selected` as many left out at by=random); and with `dc:equal_seconds=influence,tau=1,image_lr=.5` where there is such
+an arm: no weights, but as many seconds. A method without weights is compared with `random`. Further pairs can be declared.
+`full` is an upper bound, not a competitor. `where=outside` changes the distance too: there the uniform weights are those of
+the same arm at tau=inf; without such an arm the verdict says that the distance is another one.
 Ours: the smallest difference is the one that this sample could show, not a power calculation. If all d_s are equal there is
 no interval and no p: accuracies on n images are multiples of 100/n, so a few equal differences are no evidence of no spread.
 
-The verdict claims no more than these numbers do. *Helped* needs an interval above 0 against uniform weights AND against
-shuffled ones: weights that are as uneven but belong to the wrong instances. *Hurt* needs one below 0 against uniform. Of
+The verdict claims no more than these numbers do. *Helped* needs an interval above 0 against uniform weights AND against the
+control: weights that are as uneven but belong to the wrong instances. *Hurt* needs one below 0 against uniform. Of
 methods without weights it names the one with the highest mean; as that is a choice after the fact, *better* needs a
 Holm-corrected p of at most .05.
 """
@@ -24,16 +25,17 @@ Holm-corrected p of at most .05.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from statistics import fmean, stdev
 
 from scipy import stats
 
 from refluence.errors import InputError
-from refluence.influence.weighting import Weighting
+from refluence.influence.weighting import PRUNED, Weighting
 
-UNIFORM, SHUFFLED, EQUAL_SECONDS = "uniform", "shuffled", "equal_seconds"
+UNIFORM, SHUFFLED, EQUAL_SECONDS, CONTROL = "uniform", "shuffled", "equal_seconds", "control"
+PRUNING = {kind for kind, _ in PRUNED}
 OF_WEIGHTS = {field.name for field in fields(Weighting)} - {"kind"}
 EQUAL = 1e-9  # percent points: differences closer than this differ by rounding alone
 LEVEL = 0.05
@@ -53,21 +55,41 @@ def base(arm: str) -> str:
     return head.partition("+")[0] + (":" + ",".join(settings) if settings else "")
 
 
-def references(arm: str, arms: Iterable[str]) -> list[str]:
-    """Those of `arms` that `arm` is compared with: uniform, shuffled, equal seconds; see the top of this file."""
+def references(arm: str, arms: Collection[str], declared: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """Those of `arms` that `arm` is compared with: uniform, its control, equal seconds, and what `declared` pairs it with."""
     method, weights, options = parse_arm(arm)
     if weights == UNIFORM:
-        return [other for other in arms if other == "random" and arm != "random" and method != "full"]
-    others = [(other, *parse_arm(other)) for other in arms]
-    same_distance = [o for o, *_ in others if _is_uniform_outside(o, arm)]
-    same_distance.sort(key=lambda other: len(parse_arm(other)[2] ^ options))  # at tau=inf no other option has an effect
-    plain = [o for o, m, w, opts in others if (m, w, opts) == parse_arm(base(arm))]
-    found = (same_distance + plain)[:1]
-    if weights != SHUFFLED:
-        found += [o for o, m, w, opts in others if (m, w, opts) == (method, SHUFFLED, options)]
+        found = [other for other in arms if other == "random" and arm != "random" and method != "full"]
+    else:
+        others = [(other, *parse_arm(other)) for other in arms]
+        same_distance = [o for o, *_ in others if _is_uniform_outside(o, arm)]
+        same_distance.sort(key=lambda other: len(parse_arm(other)[2] ^ options))  # at tau=inf no other option has an effect
+        plain = [o for o, m, w, opts in others if (m, w, opts) == parse_arm(base(arm))]
+        found = (same_distance + plain)[:1]
+        found += [o for o in arms if _is_control(o, arm)]
         equal = options | {f"{EQUAL_SECONDS}={weights}"}
         found += [o for o, m, w, opts in others if (m, w, opts) == (method, UNIFORM, equal)]
-    return found
+    return found + [against for one, against in declared if one == arm and against in arms and against not in found]
+
+
+def _is_control(other: str, arm: str) -> bool:
+    """Whether the weights of `other` are as uneven as those of `arm`, but belong to the wrong instances."""
+    (m, w, opts), (method, weights, options) = parse_arm(other), parse_arm(arm)
+    if m != method:
+        return False
+    if weights in PRUNING:
+        (by, *alike), (ranking, *wanted) = _pruning(w, opts), _pruning(weights, options)
+        return w == weights and by == "random" != ranking and alike == wanted
+    return weights != SHUFFLED == w and opts == options
+
+
+def _pruning(weights: str, options: frozenset[str]) -> tuple[str, float, dict[str, str]]:
+    """What a pruned arm ranks by, the share that it keeps, and its other options but for the sign."""
+    given = dict(option.partition("=")[::2] for option in options)
+    by = given.pop("by", "influence")
+    keep = float(given.pop("keep", PRUNED.get((weights, by), 1)))
+    given.pop("sign", None)
+    return by, keep, given
 
 
 def _is_uniform_outside(other: str, arm: str) -> bool:
@@ -87,12 +109,13 @@ def _tau_is_infinite(arm: str) -> bool:
     return any(value.lstrip("+") in ("inf", "infinity") for value in values)
 
 
-def summarise(rows: list[dict], primary: str | None = None) -> list[dict]:
+def summarise(rows: list[dict], primary: str | None = None, declared: Sequence[tuple[str, str]] = ()) -> list[dict]:
     """One row per protocol, arm and reference (one without reference if it has none), in the order of `rows`.
 
     `rows` need `arm`, `seed`, `accuracy` (percent) and may name a `protocol`; those without a finite accuracy are left
     out. `primary` is the arm whose comparison with its first reference, in the first protocol, is declared beforehand and
-    is not corrected (its p_holm is its p); by default the first arm with influence weights. Keys of a result: arm,
+    is not corrected (its p_holm is its p); by default the first arm with influence weights. `declared`: further pairs (arm,
+    reference). Keys of a result: arm,
     protocol, mean, sd, n (of the arm); against, pairs, difference, low, high, smallest_shown, p, p_holm, primary. What
     cannot be computed is None: no NaN. Raises `InputError` if an arm has a seed twice, or if `primary` is no arm.
     """
@@ -107,7 +130,7 @@ def summarise(rows: list[dict], primary: str | None = None) -> list[dict]:
             values = list(by_seed.values())
             sd = stdev(values) if len(values) > 1 else None
             own = {"arm": arm, "protocol": protocol, "mean": fmean(values), "sd": sd, "n": len(values)}
-            for against in references(arm, arms) or [None]:
+            for against in references(arm, arms, declared) or [None]:
                 pairs = [by_seed[s] - arms[against][s] for s in by_seed if s in arms[against]] if against else []
                 summary.append({**own, "against": against, **compare(pairs), "primary": False})
     for row in summary:
@@ -167,24 +190,31 @@ def verdict(summary: list[dict], rows: list[dict]) -> str:
     """
     if not summary:
         return "nothing to compare: no arm has a finished seed" if not rows else "nothing to compare: no accuracy is finite"
-    weighted = [row for row in summary if parse_arm(row["arm"])[1] not in (UNIFORM, SHUFFLED)]
+    weighted = [row for row in summary if not _by_chance(row["arm"])]
     influence = [row for row in weighted if parse_arm(row["arm"])[1] == "influence"]
     declared = [row for row in summary if row["primary"] and parse_arm(row["arm"])[1] != UNIFORM]
     chosen = next(iter([*declared, *influence, *weighted]), None)
     return _on_weights(chosen, summary) if chosen else _on_methods(summary)
 
 
+def _by_chance(arm: str) -> bool:
+    """Whether the weights of an arm know nothing of the instances."""
+    _, weights, options = parse_arm(arm)
+    return weights in (UNIFORM, SHUFFLED) or (weights in PRUNING and _pruning(weights, options)[0] == "random")
+
+
 def _on_weights(chosen: dict, summary: list[dict]) -> str:
     """What weighting did to the arm of `chosen`."""
     arm = chosen["arm"]
     own = [r for r in summary if (r["arm"], r["protocol"]) == (arm, chosen["protocol"]) and r["against"]]
-    by_kind = {_kind(row): row for row in own}
-    uniform, shuffled = by_kind.get(UNIFORM), by_kind.get(SHUFFLED)
+    by_kind = {kind: row for row in own if (kind := _kind(row))}
+    uniform, control = by_kind.get(UNIFORM), by_kind.get(CONTROL)
+    wrong = "random" if parse_arm(arm)[1] in PRUNING else "shuffled"
     equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
-    parts = [part for part in (_over("uniform", uniform, "points "), _over("shuffled", shuffled), equal) if part]
+    parts = [part for part in (_over("uniform", uniform, "points "), _over(wrong, control), equal) if part]
     line = f"{parse_arm(arm)[1]} weights: "
-    if own:
-        line += ", ".join([*parts, f"n = {min(row['pairs'] for row in own)}"]) + ": "
+    if by_kind:
+        line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
     if uniform is None:
         return f"{line}not compared with uniform weights: {base(arm)} is not among the arms"
     if uniform["low"] is None:
@@ -193,21 +223,23 @@ def _on_weights(chosen: dict, summary: list[dict]) -> str:
         return f"{line}hurt"
     if uniform["low"] <= 0:
         return f"{line}no difference shown; n = {uniform['pairs']} could show {uniform['smallest_shown']:.1f}"
-    if shuffled is None:
-        return f"{line}better than uniform, but not compared with shuffled weights"
-    if shuffled["low"] is None:
-        return f"{line}better than uniform, but against shuffled {_no_interval(shuffled)}"
-    if shuffled["low"] <= 0:
-        return f"{line}better than uniform, but not shown to be better than shuffled"
+    if control is None:
+        return f"{line}better than uniform, but not compared with {wrong} weights"
+    if control["low"] is None:
+        return f"{line}better than uniform, but against {wrong} {_no_interval(control)}"
+    if control["low"] <= 0:
+        return f"{line}better than uniform, but not shown to be better than {wrong}"
     return f"{line}helped"
 
 
 def _kind(row: dict) -> str:
-    """What the reference of a row is to its arm: `uniform`, `shuffled`, or `equal_seconds`, which is uniform too."""
-    _, weights, options = parse_arm(row["against"])
-    if _is_uniform_outside(row["against"], row["arm"]):
-        return UNIFORM
-    return EQUAL_SECONDS if any(option.startswith(f"{EQUAL_SECONDS}=") for option in options) else weights
+    """What the reference of a row is to its arm: `uniform`, `control`, or `equal_seconds`, which is uniform too; else ""."""
+    arm, against = row["arm"], row["against"]
+    if _is_control(against, arm):
+        return CONTROL
+    if any(option.startswith(f"{EQUAL_SECONDS}=") for option in parse_arm(against)[2]):
+        return EQUAL_SECONDS
+    return UNIFORM if _is_uniform_outside(against, arm) or parse_arm(against) == parse_arm(base(arm)) else ""
 
 
 def _no_interval(row: dict) -> str:

@@ -23,7 +23,8 @@ class Part:
     """One comparison: arms x seeds on one set. `flags` are further flags of `refluence compare`, such as `iterations`.
 
     `data` is a key of `SETS`; `seeds` are 0 … seeds - 1. Widths, networks per set and every number of the methods are those
-    of the size unless `flags` say otherwise.
+    of the size unless `flags` say otherwise. `pairs` (arm, reference) are compared beside what every comparison compares
+    (evaluate/statistics.py).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Part:
     seeds: int = 5
     model: str = "convnet"  # ConvNet-3 at 32 pixels
     flags: Mapping[str, Any] = field(default_factory=dict)
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

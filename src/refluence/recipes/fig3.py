@@ -1,28 +1,23 @@
 """Fig. 3 of IWD (arXiv 2510.27253, sec. 5.2): what to do with influence: select, prune, or weight?
 
 `random` is Random-Select, `influence` Influence-Select, `dc+pruned` Influence-Prune-then-Distill (the 90 % of highest influence
-are kept), `dc+influence` IWD. `dc` and `dc+shuffled` are controls of ours.
+are kept), `dc+influence` IWD. Controls of ours: `dc`, `dc+shuffled`, and a tenth left out at random.
 """
 
 from __future__ import annotations
 
 from refluence.recipes import table1
-from refluence.recipes.base import Part, Recipe
+from refluence.recipes.base import Recipe
 
-ARMS = ("random", "influence", "dc", "dc+pruned", "dc+influence", "dc+shuffled")
-
-
-def parts(size: str) -> tuple[Part, ...]:
-    """CIFAR-10 at 1, 10 and 50 images per class."""
-    protocols, seeds = (("iwd", "dc"), 5) if size == "paper" else (("iwd-cpu", "dc-cpu"), 3)
-    return tuple(Part(f"ipc{ipc}", "cifar10", ipc, ARMS, protocols, seeds) for ipc in (1, 10, 50))
+ARMS = ("random", "influence", "dc", "dc+pruned", "dc+pruned:by=random", "dc+influence", "dc+shuffled")
+PAIRS = (("dc+pruned", "influence"), ("dc+influence", "dc+pruned"))  # the paper's order, step by step
 
 
 RECIPE = Recipe(
     name="fig3",
     summary="random selection, influence selection, prune then distil, influence weights",
     source="IWD (arXiv 2510.27253), Fig. 3",
-    parts=parts,
+    parts=table1.dc_parts(ARMS, PAIRS),
     published={key: cell for key, cell in table1.published().items() if key[2] in ("dc", "dc+influence")},
     protocols=table1.PROTOCOLS,
     shown=("random", "influence", "dc+pruned"),

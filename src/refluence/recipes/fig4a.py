@@ -7,23 +7,17 @@ the batch before the softmax, so a temperature here is in standard deviations; t
 from __future__ import annotations
 
 from refluence.recipes import table1
-from refluence.recipes.base import Part, Recipe
+from refluence.recipes.base import Recipe
 
 TAUS = (".01", ".1", "1", "10", "100")
 ARMS = ("dc", *(f"dc+influence:tau={tau}" for tau in TAUS))
-
-
-def parts(size: str) -> tuple[Part, ...]:
-    """CIFAR-10 at 1, 10 and 50 images per class, five temperatures each."""
-    protocols, seeds = (("iwd", "dc"), 5) if size == "paper" else (("iwd-cpu", "dc-cpu"), 3)
-    return tuple(Part(f"ipc{ipc}", "cifar10", ipc, ARMS, protocols, seeds) for ipc in (1, 10, 50))
 
 
 RECIPE = Recipe(
     name="fig4a",
     summary="temperature of the influence weights by images per class",
     source="IWD (arXiv 2510.27253), Fig. 4a",
-    parts=parts,
+    parts=table1.dc_parts(ARMS),
     published={key: cell for key, cell in table1.published().items() if key[2] == "dc"},
     protocols=table1.PROTOCOLS,
     shown=ARMS[1:],

@@ -1,7 +1,8 @@
 """From rows to the table of a recipe: plain values, as `results.json` keeps them and the report draws them.
 
 A line is an arm in a part under a protocol: mean and standard deviation over seeds, paired differences (evaluate/statistics.py,
-each part by itself, its first influence arm against its uniform base being the primary comparison), and the published number.
+each part by itself, its first influence arm against its uniform base being the primary comparison, the part's own pairs last),
+and the published number.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
     for part in parts:
         own = [row for row in rows if row["part"] == part.name]
         _check_alike(own)
-        summary = summarise(own)
+        summary = summarise(own, declared=part.pairs)
         data = own[0]["data"] if own else None
         for protocol in _protocols(part, own):
             lines += [_line(recipe, part, arm, protocol, own, summary, seeds or part.seeds) for arm in part.arms]

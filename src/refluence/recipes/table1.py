@@ -8,6 +8,7 @@ It lists DREAM among its baselines and has no row of it. No entry (nan here): th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from refluence.recipes.base import Part, Published, Recipe
 
@@ -59,6 +60,18 @@ def parts(size: str) -> tuple[Part, ...]:
         protocols, flags = (("dc",), {}) if size == "paper" else (("dc-cpu",), {"epochs": 10, "nets": 1})
         found.append(Part(f"{data}-full", data, 1, ("full",), protocols, seeds=1, flags=flags))
     return tuple(found)
+
+
+def dc_parts(
+    arms: tuple[str, ...], pairs: tuple[tuple[str, str], ...] = (), ipcs: tuple[int, ...] = (1, 10, 50)
+) -> Callable[[str], tuple[Part, ...]]:
+    """`parts` of an ablation of DC on CIFAR-10: the same arms at several numbers of images per class, by both protocols."""
+
+    def parts(size: str) -> tuple[Part, ...]:
+        protocols, seeds = (("iwd", "dc"), 5) if size == "paper" else (("iwd-cpu", "dc-cpu"), 3)
+        return tuple(Part(f"ipc{ipc}", "cifar10", ipc, arms, protocols, seeds, pairs=pairs) for ipc in ipcs)
+
+    return parts
 
 
 RECIPE = Recipe(

@@ -9,13 +9,15 @@ from __future__ import annotations
 from refluence.recipes import table1
 from refluence.recipes.base import Part, Recipe
 
-ARMS = ("idc", "idc+influence", "idc+influence:terms=both", "idc+shuffled", "idc+shuffled:terms=both")
+BOTH = "idc+influence:terms=both"
+ARMS = ("idc", "idc+influence", BOTH, "idc+shuffled", "idc+shuffled:terms=both")
+PAIRS = ((BOTH, "idc+influence"),)
 
 
 def parts(size: str) -> tuple[Part, ...]:
     """CIFAR-10 at 1 and 10 images per class."""
     protocols, seeds = (("iwd-idc",), 5) if size == "paper" else (("idc-cpu",), 3)
-    return tuple(Part(f"ipc{ipc}", "cifar10", ipc, ARMS, protocols, seeds) for ipc in (1, 10))
+    return tuple(Part(f"ipc{ipc}", "cifar10", ipc, ARMS, protocols, seeds, pairs=PAIRS) for ipc in (1, 10))
 
 
 RECIPE = Recipe(

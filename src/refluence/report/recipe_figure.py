@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def gains(lines: list[Line]) -> alt.Chart | None:
 
 
 def _base(arm: str, against: str) -> bool:
-    """Whether `against` is the method of `arm`, an arm with weights, without them."""
-    return "+" in arm and "+" not in against and against.partition(":")[0] == arm.partition("+")[0]
+    """Whether `against` is the method of `arm` without its weights or its settings."""
+    return "+" not in against and against.partition(":")[0] == re.split("[+:]", arm)[0]
 
 
 def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.FacetChart:
