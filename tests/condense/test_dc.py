@@ -10,7 +10,8 @@ from condense_fixtures import tiny_dataset
 from refluence.condense.compute import Compute
 from refluence.condense.dc import METHOD, loops
 from refluence.condense.instances import ClassBatch, RealSide
-from refluence.condense.loop import Distillation, freeze_norm_statistics
+from refluence.condense.loop import Distillation
+from refluence.condense.norms import freeze_norm_statistics
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence

@@ -15,8 +15,9 @@ from refluence.commands.arms import methods
 from refluence.commands.prune import pruned
 from refluence.commands.score_files import class_weights, extremes, write_scores
 from refluence.commands.session import PICTURE_NETS, Session
-from refluence.condense.loop import Distillation, Step
+from refluence.condense.loop import Distillation
 from refluence.condense.scoring import influence
+from refluence.condense.told import Step
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet, save_distilled
 from refluence.errors import InputError, RunError

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from refluence.condense.compute import Compute
-from refluence.condense.loop import NORM_BATCH
+from refluence.condense.norms import NORM_BATCH
 from refluence.data import Dataset, SourceOptions, load
 from refluence.data.plan import TEST_FRACTION
 from refluence.errors import InputError

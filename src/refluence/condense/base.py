@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from refluence.condense.networks import Networks, OnSynthetic
 from refluence.condense.settings import OF_NETWORKS, OF_STATISTICS, Settings
 from refluence.condense.statistics import Gradient, Statistic
+from refluence.errors import InputError
 from refluence.matching.discrepancies import BY_NAME, Discrepancy
 
 __all__ = ["Method", "Settings"]
@@ -40,6 +41,21 @@ class Method:
     def idle(self, name: str) -> bool:
         """Whether a setting means nothing for this method."""
         return name in (OF_NETWORKS | OF_STATISTICS) - self.networks.reads - self.statistic.reads
+
+    def check(self, settings: Settings) -> None:
+        """Refuse settings that mean nothing for this method (`InputError`)."""
+        if settings.label_lr and not (self.statistic.sees_labels or settings.calibration):
+            raise InputError(f"label_lr means nothing for {self.name}: its {self.statistic.name} does not see labels")
+        if settings.iterations < settings.stages:
+            raise InputError(
+                f"iterations is {settings.iterations}, but there are {settings.stages} stages: give at least one to each"
+            )
+        if settings.lr_lr and self.networks is not OnSynthetic:
+            raise InputError(f"lr_lr means nothing for {self.name}: its networks do not train on the synthetic set")
+        if settings.lr_lr and not (settings.inner and settings.outer > 1):
+            raise InputError(
+                f"lr_lr needs networks that train between image steps, here outer is {settings.outer}, inner {settings.inner}"
+            )
 
     def distance(self, settings: Settings) -> Discrepancy:
         """The discrepancy of a run: the method's own, unless the settings name another."""

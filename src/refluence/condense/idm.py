@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from refluence.condense.base import Method, Settings
 from refluence.condense.dsa import strategy
-from refluence.condense.networks import Pool
+from refluence.condense.pools import Pool
 from refluence.condense.statistics import Embedding
 from refluence.matching.discrepancies import Squared
 

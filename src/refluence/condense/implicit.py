@@ -22,9 +22,10 @@ from refluence.condense.settings import Settings
 from refluence.data.dataset import Dataset
 from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.directional import scores
-from refluence.influence.parameters import Parameters, add, parameters_of, zeros
+from refluence.influence.distillation import term
+from refluence.influence.parameters import Parameters, parameters_of, zeros
 from refluence.influence.statistic import Statistic
-from refluence.matching.discrepancies import Discrepancy, first_derivative, second_derivative
+from refluence.matching.discrepancies import Discrepancy
 
 BATCH = 256  # images of D that the curvature is taken from
 ITERATIONS = 20  # of conjugate gradients at most
@@ -73,11 +74,8 @@ class Implicit:
 def total(
     net: nn.Module, pairs: Sequence[tuple[Statistic, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]], distance: Discrepancy
 ) -> Parameters:
-    """q = sum_c J_syn^T grad_1 D + J_real^T grad_2 D (eq. 22); `influence.match` does the same for one shared statistic."""
+    """q = sum_c J_syn^T grad_1 D + J_real^T grad_2 D (eq. 22), each class with a statistic of its own."""
     q = zeros(parameters_of(net))
     for statistic, synthetic, real in pairs:
-        a, b = statistic.mean(net, [synthetic]), statistic.mean(net, [real])
-        cotangents = first_derivative(distance, a, b)[1], second_derivative(distance, a, b)[1]
-        for side, cotangent in zip((synthetic, real), cotangents, strict=True):
-            q = add(q, statistic.pull(net, [side], cotangent, q))
+        *_, q = term(net, statistic, distance, [synthetic], [real], q)
     return q

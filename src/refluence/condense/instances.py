@@ -52,18 +52,6 @@ class Terms:
     implicit: Tensor | None = None
 
 
-def spread(scores: Tensor) -> float:
-    """Standard deviation of `(n,)`, with 1/n in the variance."""
-    return float(scores.double().std(correction=0))
-
-
-def agreement(a: Tensor, b: Tensor) -> float:
-    """Linear correlation of `(n,)` and `(n,)`; 0 where one of them is constant."""
-    a, b = (x.double() - x.double().mean() for x in (a, b))
-    size = float(a.norm() * b.norm())
-    return max(-1.0, min(1.0, float(a @ b) / size)) if size else 0.0
-
-
 @dataclass
 class Match:
     """D of one class, its derivative with respect to `batch.a`, the weights `(n,)` used (None: the plain mean) and scores."""

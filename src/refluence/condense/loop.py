@@ -10,9 +10,8 @@ Everything random comes from (purpose, step), so a run that is stopped and resum
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -22,47 +21,20 @@ from torch.nn.functional import cross_entropy
 from refluence.condense.base import Method, Settings
 from refluence.condense.compute import Compute
 from refluence.condense.implicit import Implicit, total
-from refluence.condense.instances import ClassBatch, Match, RealSide, agreement, spread
-from refluence.condense.networks import Around, OnSynthetic, Rng, within
+from refluence.condense.instances import ClassBatch, Match, RealSide
+from refluence.condense.networks import Around, Rng, within
+from refluence.condense.norms import freeze_norm_statistics
 from refluence.condense.sampling import Batches, nearest
 from refluence.condense.statistics import Bound
 from refluence.condense.synthetic import Synthetic, initial_images, laid
+from refluence.condense.told import Step, tell
 from refluence.data.allocation import allocate
 from refluence.data.dataset import Dataset
-from refluence.errors import InputError, RunError
+from refluence.errors import RunError
 from refluence.influence.distillation import RunningInfluence
-from refluence.influence.links import effective_sample_size
 from refluence.influence.weighting import Weighting
 from refluence.matching import augment
 from refluence.models import ModelSpec
-
-NORM_BATCH = 16  # real images per class
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one image step tells: its number, the loss, per class too, and the effective sample size (a share).
-
-    By class, over its real batch of n; empty where nothing was measured:
-
-        spread      sd(I)               of the scores that weigh, 1/n in the variance
-        explicit    sd(E)               of the explicit term alone, where I has an implicit term G too
-        implicit    sd(G)               of the implicit term alone, there
-        agreement   cov(E, G) / (sd(E) sd(G))               0 where one of the two is constant
-        weight      (1/n) sum_j omega_j                     where classes compete (bag batch or all): else it is 1
-
-    With I = E + G: spread^2 = explicit^2 + implicit^2 + 2 agreement explicit implicit.
-    """
-
-    step: int
-    loss: float
-    loss_by_class: tuple[float, ...]
-    ess: float
-    spread_by_class: tuple[float, ...] = ()
-    explicit_by_class: tuple[float, ...] = ()
-    implicit_by_class: tuple[float, ...] = ()
-    agreement_by_class: tuple[float, ...] = ()
-    weight_by_class: tuple[float, ...] = ()
 
 
 class Distillation:
@@ -81,7 +53,7 @@ class Distillation:
         self.method, self.settings, self.dataset, self.rng = method, settings, dataset, rng
         self.compute = compute or Compute()
         self.device, self.distance = self.compute.device, method.distance(settings)
-        check(method, settings)
+        method.check(settings)
         # a network serves no longer than a stage, so that every stage begins with a new one
         settings = self.settings = settings.with_(outer=min(settings.outer, settings.iterations // settings.stages))
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
@@ -139,7 +111,7 @@ class Distillation:
     def image_step(self) -> Step:
         """Lines 3 to 10."""
         s, synthetic = self.settings, self.synthetic
-        synthetic.begin(stage_at(self.step, s))
+        synthetic.begin(s.stage(self.step))
         if fresh := self.networks.ready(self.step, synthetic):
             synthetic.clamp()
         for net in {self.net, self.networks.judge}:
@@ -162,7 +134,7 @@ class Distillation:
             synthetic.step()
         if s.lr_lr and self.networks.moved is not None:
             synthetic.rate_step(self._rate_derivative(matches, self.networks.moved))
-        told = self._told(matches)
+        told = tell(self.step, matches, compete=self.real.weighting.bag != "class")
         synthetic.watch(told.loss)
         return told
 
@@ -171,21 +143,6 @@ class Distillation:
         pairs = [(m.batch.bound.engine, m.batch.shown, (m.batch.x, m.batch.y, m.omega)) for m in matches]
         q = total(self.net, pairs, self.distance)
         return float(sum((q[name] * step).sum() for name, step in moved.items()))
-
-    def _told(self, matches: list[Match]) -> Step:
-        losses = [float(match.distance) for match in matches]
-        shares = [1.0 if match.omega is None else float(effective_sample_size(match.omega)) for match in matches]
-        measured = [m.terms for m in matches if m.terms is not None and m.terms.explicit is not None]
-        both = [(terms.explicit, terms.implicit) for terms in measured if terms.implicit is not None]
-        weighed = [m.omega for m in matches if m.omega is not None and self.real.weighting.bag != "class"]
-        return Step(
-            self.step, math.fsum(losses), tuple(losses), sum(shares) / len(shares),
-            spread_by_class=tuple(spread(terms.scores) for terms in measured),
-            explicit_by_class=tuple(spread(explicit) for explicit, _ in both),
-            implicit_by_class=tuple(spread(implicit) for _, implicit in both),
-            agreement_by_class=tuple(agreement(*terms) for terms in both),
-            weight_by_class=tuple(float(omega.mean()) for omega in weighed),
-        )  # fmt: skip
 
     def _class_batches(self) -> Iterator[ClassBatch]:
         """Class by class: a real batch, the class's synthetic images, one Siamese draw for both."""
@@ -228,28 +185,6 @@ class Distillation:
         return torch.stack(parts).sum() if parts else None
 
 
-def check(method: Method, settings: Settings) -> None:
-    """Refuse settings that mean nothing for this method (`InputError`)."""
-    if settings.label_lr and not (method.statistic.sees_labels or settings.calibration):
-        raise InputError(f"label_lr means nothing for {method.name}: its {method.statistic.name} does not see labels")
-    if settings.iterations < settings.stages:
-        raise InputError(
-            f"iterations is {settings.iterations}, but there are {settings.stages} stages: give at least one to each"
-        )
-    if settings.lr_lr and method.networks is not OnSynthetic:
-        raise InputError(f"lr_lr means nothing for {method.name}: its networks do not train on the synthetic set")
-    if settings.lr_lr and not (settings.inner and settings.outer > 1):
-        raise InputError(
-            f"lr_lr needs networks that train between image steps, here outer is {settings.outer}, inner {settings.inner}"
-        )
-
-
-def stage_at(step: int, settings: Settings) -> int:
-    """The stage of an image step: as many networks for each, so that a stage begins with a new one."""
-    networks = -(-settings.iterations // settings.outer)
-    return min(settings.stages - 1, (step // settings.outer) * settings.stages // networks)
-
-
 def start(work: Distillation, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Where images start: noise, random real images, or the images nearest to k-means centres under the first network."""
     s, generator = work.settings, work.rng("initial-images", 0)
@@ -262,18 +197,3 @@ def start(work: Distillation, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
             parts.append(laid(work.dataset, order, count, s.factor))
         images = torch.cat(parts)
     return images, labels
-
-
-def freeze_norm_statistics(
-    net: nn.Module, dataset: Dataset, members: Sequence[Tensor], generator: torch.Generator, device: torch.device | str
-) -> None:
-    """Batch norm: 16 real images per class in training mode, then frozen statistics (DC's code). Other norms: nothing."""
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    if not norms:
-        return
-    chosen = torch.cat([m[torch.randperm(len(m), generator=generator)[:NORM_BATCH]] for m in members])
-    net.train()
-    with torch.no_grad():
-        net(dataset.pixels(dataset.train, chosen, device))
-    for norm in norms:
-        norm.eval()

@@ -13,7 +13,7 @@ steps of 256 (CIFAR's size); SGD .01, momentum .9, decay .01 as the configuratio
 from __future__ import annotations
 
 from refluence.condense.base import Method, Settings
-from refluence.condense.networks import Interpolated
+from refluence.condense.pools import Interpolated
 from refluence.condense.statistics import CharacteristicFunction
 from refluence.matching.characteristic import Characteristic
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from refluence.condense.base import Method, Settings
 from refluence.condense.compute import Compute
-from refluence.condense.loop import freeze_norm_statistics
 from refluence.condense.networks import Around, Rng
+from refluence.condense.norms import freeze_norm_statistics
 from refluence.condense.statistics import Bound
 from refluence.condense.synthetic import Synthetic
 from refluence.data.dataset import Dataset

@@ -117,6 +117,11 @@ class Settings:
         """The augmentation of networks in training."""
         return self.augmentation if self.net_augmentation == "same" else self.net_augmentation
 
+    def stage(self, step: int) -> int:
+        """The stage of an image step: as many networks for each, so that a stage begins with a new one."""
+        networks = -(-self.iterations // self.outer)
+        return min(self.stages - 1, (step // self.outer) * self.stages // networks)
+
     def with_(self, **changes) -> Settings:
         """A copy with some numbers changed."""
         return replace(self, **changes)

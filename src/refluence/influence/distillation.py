@@ -107,15 +107,28 @@ def match(
     value, seconds = 0.0, []
     q = zeros(parameters_of(model, names)) if total else None
     for pair in pairs:
-        a, b = statistic.mean(model, pair.synthetic), statistic.mean(model, pair.real)
-        distance, v = second_derivative(discrepancy, a, b)
-        value += float(distance)
+        distance, v, q = term(model, statistic, discrepancy, pair.synthetic, pair.real, q)
+        value += distance
         seconds.append(v)
-        if q is not None:
-            _, u = first_derivative(discrepancy, a, b)
-            for side, cotangent in ((pair.synthetic, u), (pair.real, v)):
-                q = add(q, statistic.pull(model, side, cotangent, q))
     return Matched(value, seconds, q)
+
+
+def term(
+    model: nn.Module,
+    statistic: Statistic,
+    discrepancy: Discrepancy | Distance,
+    synthetic: Batches,
+    real: Batches,
+    q: Parameters | None,
+) -> tuple[float, Parameters, Parameters | None]:
+    """D(a_c, b_c) of one class, grad_2 D, and q + J_syn^T grad_1 D + J_real^T grad_2 D (None stays None)."""
+    a, b = statistic.mean(model, synthetic), statistic.mean(model, real)
+    distance, v = second_derivative(discrepancy, a, b)
+    if q is not None:
+        _, u = first_derivative(discrepancy, a, b)
+        for side, cotangent in ((synthetic, u), (real, v)):
+            q = add(q, statistic.pull(model, side, cotangent, q))
+    return float(distance), v, q
 
 
 def combined(v: Parameters, x: Parameters, factor: float = 1.0) -> Parameters:

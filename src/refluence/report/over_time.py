@@ -1,6 +1,6 @@
 """What the influence did image step by image step: its spread per class, its two terms, weight per class.
 
-The numbers are those of `condense.loop.Step`, from metrics.jsonl. Every chart of spreads has a logarithmic axis: scores of
+The numbers are those of `condense.told.Step`, from metrics.jsonl. Every chart of spreads has a logarithmic axis: scores of
 different networks and methods differ in scale.
 """
 
