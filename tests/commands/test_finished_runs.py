@@ -8,9 +8,12 @@ import pytest
 from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS, TINY, pictures, read, tree
-from refluence.commands.arms import parse_arm
+from refluence.commands import estimate
+from refluence.commands.arms import methods, parse_arm
 from refluence.commands.parse import parse
 from refluence.commands.unit import resolve
+from refluence.condense import pools
+from refluence.condense.base import Settings
 from refluence.select import herding
 
 ONE = ("--nets", "1", "--quiet", "--threads", "1")
@@ -222,6 +225,39 @@ def test_estimate_says_what_is_not_in_it_and_pretrains_as_the_run_would(refluenc
     assert steps == [5]
     assert "not in it: the arms of --equal-seconds" in said.out
     assert "not in it: 2 workers" in said.out
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "seen"),
+    [
+        ("dc", {}, 0),
+        ("dm", {}, 0),
+        ("idc", {"iterations": 25, "outer": 10, "pretrain": 7}, 3 * 7 * 8),  # three networks
+        ("ncfm", {"pool": 3, "pretrain": 7, "iterations": 100}, 3 * 7 * 8),
+        ("ncfm", {"pool": 3, "pretrain": 7, "iterations": 2}, 2 * 7 * 8),
+        ("dc", {"iterations": 40, "outer": 10, "stages": 2, "stage_epochs": 5}, 2 * 5 * 30),  # two networks, half of 60 images
+        ("dm", {"iterations": 6, "outer": 1, "stages": 3, "stage_epochs": 1}, 2 * 20 + 2 * (20 + 40)),
+        ("idm", {"iterations": 6, "outer": 1, "stages": 3, "stage_epochs": 1}, 2 * 20 + 2 * (20 + 40)),
+    ],
+)
+def test_what_networks_see_before_they_are_used(method, changes, seen):
+    settings = Settings(ipc=6, iterations=20, outer=10, inner=1, net_batch=8).with_(**changes)
+    assert methods()[method].networks.seen_beforehand(settings, 60) == seen
+
+
+def test_estimate_scales_training_before_the_first_image_step_and_does_not_run_it(refluence, monkeypatch):
+    ran = []
+    for module in (estimate, pools):
+        real = module.train_on
+        monkeypatch.setattr(module, "train_on", lambda *given, real=real: ran.append(given[4]) or real(*given))
+    making = []
+    for pretrain in (0, 10**6):
+        said = refluence("estimate", "compare", *DIGITS, "--iterations", "9", "--methods", f"ncfm:pretrain={pretrain},pool=2")
+        assert said.code == 0, said.err
+        making.append(re.search(r": (\d+) s to make|: \d+ min to make|: [\d.]+ h to make", said.out).group(1))
+    assert making[0] is not None, "seconds"
+    assert making[1] is None, "two networks of a million steps: minutes or hours"
+    assert sum(ran) <= 10
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from refluence.commands.networks import check_distillable
 from refluence.commands.prune import scores
 from refluence.commands.session import Session, check_numbers, open_session
 from refluence.commands.unit import Unit, resolve
-from refluence.condense.base import Method
+from refluence.condense.base import Method, Settings
+from refluence.condense.inner import sgd, train_on
 from refluence.condense.loop import Distillation
 from refluence.evaluate.evaluation import evaluate
 from refluence.models import build
@@ -72,12 +73,26 @@ def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
     if unit.weighting.prunes:
         scores(unit, session)
     ranking = time.perf_counter() - begin
-    work = Distillation(method, unit.settings, unit.weighting, dataset, unit.model, streams(unit.seed), session.compute)
+    settings = unit.settings.with_(pretrain=0)  # counted apart: it does not come with every step
+    work = Distillation(method, settings, unit.weighting, dataset, unit.model, streams(unit.seed), session.compute)
     steps = work.steps()
     next(steps)  # the first step warms up
     begin = time.perf_counter()
     done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
-    return ranking + unit.settings.iterations * (time.perf_counter() - begin) / max(done, 1), len(work.labels)
+    matching = settings.iterations * (time.perf_counter() - begin) / max(done, 1)
+    return ranking + matching + beforehand_seconds(work, unit.settings), len(work.labels)
+
+
+def beforehand_seconds(work: Distillation, settings: Settings) -> float:
+    """Seconds of the training of networks that comes before image steps: on D, or on the images of earlier stages."""
+    settings = settings.with_(outer=work.settings.outer)
+    images = work.method.networks.seen_beforehand(settings, len(work.labels) * settings.factor**2)
+    if not images:
+        return 0.0
+    optimiser, size = sgd(work.net, settings), min(settings.net_batch, work.networks.real[0])
+    begin = time.perf_counter()
+    train_on(work.net, optimiser, work.networks.real, settings, STEPS, streams(0)("estimate", 0))
+    return images * (time.perf_counter() - begin) / (STEPS * size)
 
 
 def judging_seconds(unit: Unit, session: Session) -> float:

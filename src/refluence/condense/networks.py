@@ -79,6 +79,23 @@ class Networks(ABC):
     def ready(self, step: int, synthetic: Synthetic) -> bool:
         """Make `net` the network of image step `step`; whether it is a new one."""
 
+    @classmethod
+    def begins(cls, settings: Settings) -> range:
+        """The image steps for which a network is made ready anew."""
+        return range(0, settings.iterations, settings.outer)
+
+    @classmethod
+    def pretrained(cls, settings: Settings) -> int:
+        """How many networks train for `pretrain` steps on D before they are used, in a whole run."""
+        return 0
+
+    @classmethod
+    def seen_beforehand(cls, settings: Settings, images: int) -> float:
+        """Images that networks see in training before they are used, in a whole run that learns `images` (decoded)."""
+        stages = [settings.stage(step) for step in cls.begins(settings)]
+        earlier = sum(settings.stage_epochs * images * (k + 1) / settings.stages for stage in stages for k in range(stage))
+        return cls.pretrained(settings) * settings.pretrain * settings.net_batch + earlier
+
     def advance(self, step: int, synthetic: Synthetic) -> None:
         """Train what is trained after image step `step`."""
         return  # nothing, unless a subclass does
@@ -151,6 +168,11 @@ class OnReal(Networks):
     def __init__(self, around: Around):
         super().__init__(around)
         self.optimiser = sgd(self.net, self.settings)
+
+    @classmethod
+    def pretrained(cls, settings: Settings) -> int:
+        """See `Networks`."""
+        return len(cls.begins(settings))
 
     def ready(self, step: int, synthetic: Synthetic) -> bool:
         """See `Networks`."""

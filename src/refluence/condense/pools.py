@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from refluence.condense.inner import sgd, train_on
 from refluence.condense.networks import ON_D, Around, Networks, within
+from refluence.condense.settings import Settings
 from refluence.condense.synthetic import Synthetic, optimiser_state, restore_optimiser
 
 
@@ -30,6 +31,11 @@ class Pool(Networks):
         self.made = 0
         for _ in range(self.first):
             self._more()
+
+    @classmethod
+    def begins(cls, settings: Settings) -> range:
+        """See `Networks`: one is chosen for every image step."""
+        return range(settings.iterations)
 
     def _more(self) -> None:
         if len(self.kept) == self.settings.pool:
@@ -84,6 +90,16 @@ class Interpolated(Networks):
         super().__init__(around)
         self.final = self.fresh(0)
         self.last: dict[int, dict[str, Tensor]] = {}
+
+    @classmethod
+    def begins(cls, settings: Settings) -> range:
+        """See `Networks`: one is chosen for every image step."""
+        return range(settings.iterations)
+
+    @classmethod
+    def pretrained(cls, settings: Settings) -> int:
+        """See `Networks`."""
+        return min(settings.pool, settings.iterations)
 
     @property
     def judge(self) -> nn.Module:
