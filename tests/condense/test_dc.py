@@ -204,6 +204,19 @@ def test_refresh_reads_the_running_means_between_measurements():
     assert table.visits.tolist() == [2] * 18
 
 
+def test_while_weights_warm_up_scores_are_measured_and_the_mean_is_the_plain_one():
+    case, table = Float64(), RunningInfluence(18)
+    weighting = Weighting("influence", warmup=2)
+    plain = case.match(Weighting(), 1)
+    for step in (0, 1):
+        for early, base in zip(case.match(weighting, step, table), plain, strict=True):
+            assert early.omega is None
+            torch.testing.assert_close(early.distance, base.distance, rtol=1e-12, atol=0)
+    assert table.visits.tolist() == [2] * 18
+    for late, weighted in zip(case.match(weighting, 2, table), case.match(Weighting("influence"), 2), strict=True):
+        torch.testing.assert_close(late.omega, weighted.omega, rtol=0, atol=0)
+
+
 def test_memory_blends_the_running_means_into_the_scores():
     case, table = Float64(), RunningInfluence(18)
     plain = case.match(Weighting("influence"), table=table)

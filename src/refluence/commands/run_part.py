@@ -108,10 +108,14 @@ def _facts(recipe: Recipe, part: Part, unit: Unit, source: str, size: str) -> Ro
 
 
 def _numbers(unit: Unit) -> Row:
-    """What rows of one line must share; `settings` is a digest of every number of the method and its weights."""
+    """What rows of one line must share; `settings` is a digest of every number of the method and its weights.
+
+    What is off (0, False, empty) is left out: a later version that has another option leaves the digest as it was.
+    """
     model, settings = unit.model, unit.settings
     batch = settings.real_batch if settings is not None else None
     described = {name: unit.describe()[name] for name in ("settings", "weighting", "factor")}
+    described = {name: {k: v for k, v in d.items() if v} if isinstance(d, dict) else d for name, d in described.items()}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     shared = {"model": model.name, "width": model.width, "norm": model.norm, "real_batch": batch, "split": unit.split}
     return {**shared, "settings": digest}

@@ -104,7 +104,7 @@ class RealSide:
         if self.weighting.bag == "class" and self.implicit is None:
             for batch in batches:
                 kept, terms = self._measure(net, batch, step, None)
-                (omega,) = self._weights([batch], terms and terms.scores, generator)
+                (omega,) = self._weights([batch], terms and terms.scores, step, generator)
                 yield self._distance(batch, omega, kept, terms)
             return
         held = list(batches)
@@ -116,7 +116,7 @@ class RealSide:
         omegas: list[Tensor | None] = [None] * len(held)
         for group in groups:
             scored = [terms.scores for i in group if (terms := found[i]) is not None]
-            these = self._weights([held[i] for i in group], torch.cat(scored) if scored else None, generator)
+            these = self._weights([held[i] for i in group], torch.cat(scored) if scored else None, step, generator)
             for i, omega in zip(group, these, strict=True):
                 omegas[i] = omega
         for batch, omega, terms in zip(held, omegas, found, strict=True):
@@ -143,19 +143,21 @@ class RealSide:
         return kept, Terms(implicit if self.weighting.terms == "implicit" else explicit + implicit, explicit, implicit)
 
     def _weights(
-        self, batches: list[ClassBatch], scores: Tensor | None, generator: torch.Generator
+        self, batches: list[ClassBatch], scores: Tensor | None, step: int, generator: torch.Generator
     ) -> list[Tensor] | list[None]:
         """omega of each batch of one bag; `scores` are theirs, one after the other, where this step measured any.
 
         New scores enter the running means, standardised in this bag. Between measurements the running means stand for
         them; `memory` blends both; `carry` keeps a share of the logarithm of the weights that an instance had before;
-        `bag="all"` weighs every instance seen so far by its running mean.
+        `bag="all"` weighs every instance seen so far by its running mean. While the weights warm up they are the plain mean's.
         """
         if not self.weighting.scored:
             return [None] * len(batches)
         positions, table, how = torch.cat([b.positions for b in batches]), self.table, self.weighting.standardise
         if scores is not None:
             table.add(positions, scores, standardise(scores, how))
+        if step < self.weighting.warmup:
+            return [None] * len(batches)
         if self.weighting.bag == "all":
             seen = table.visits > 0
             every = torch.ones(len(seen), dtype=torch.float64)
