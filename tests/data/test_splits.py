@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pictures import class_folders, labels_of, parquet, png
 
 from refluence.data import SourceOptions, allocate, load, splits
+from refluence.data.dataset import Split
 from refluence.errors import InputError
 
 
@@ -235,3 +236,14 @@ def test_allocation_is_proportional():
     assert allocate([100, 50, 50], 4, "proportional") == (6, 3, 3)
     with pytest.raises(InputError, match="--allocation fair"):
         allocate([1, 2], 1, "fair")
+
+
+def test_the_first_of_each_class_keep_their_rows_and_order():
+    labels = torch.tensor([1, 0, 1, 1, 0, 2])
+    images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
+    split = Split(images, labels, torch.tensor([10, 11, 12, 13, 14, 15]), tuple("abcdef"))
+    kept = split.first(2)
+    assert kept.labels.tolist() == [1, 0, 1, 0, 2]
+    assert kept.rows.tolist() == [10, 11, 12, 14, 15]
+    assert kept.images.flatten().tolist() == [0, 1, 2, 4, 5]
+    assert kept.paths == ("a", "b", "c", "e", "f")

@@ -10,11 +10,11 @@ from typing import Any
 
 from refluence.commands.arms import parse_arm
 from refluence.commands.run_part import compare_flags
-from refluence.commands.session import open_session
+from refluence.commands.session import Session, open_session
 from refluence.commands.unit import Unit, resolve, run_unit
 from refluence.recipes.base import Part
 
-REAL_BATCH = 16
+REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation ones
 
 
 def try_part(part: Part, source: str, flags: Any) -> list[str]:
@@ -22,7 +22,7 @@ def try_part(part: Part, source: str, flags: Any) -> list[str]:
     lines = []
     with tempfile.TemporaryDirectory() as place:
         asked = dataclasses.replace(compare_flags(part, source, flags, Path(place)), split="val")
-        session = open_session(asked)
+        session = few(open_session(asked), part.ipc)
         for number, text in enumerate(part.arms):
             unit = shortened(resolve(asked, parse_arm(text), session.dataset, 0), flags.steps)
             begin = time.perf_counter()
@@ -33,6 +33,13 @@ def try_part(part: Part, source: str, flags: Any) -> list[str]:
             )
             print(lines[-1], flush=True)
     return lines
+
+
+def few(session: Session, ipc: int) -> Session:
+    """The session with as many images per class as every arm finds enough: the published numbers need no more to start."""
+    dataset = session.dataset
+    train, val = dataset.train.first(10 * ipc + 4 * REAL_BATCH), dataset.val.first(JUDGES)
+    return dataclasses.replace(session, dataset=dataclasses.replace(dataset, train=train, val=val))
 
 
 def shortened(unit: Unit, steps: int) -> Unit:

@@ -28,6 +28,12 @@ class Split:
         """Positions `(n_c,)` inside this split of the instances of one class, in order."""
         return (self.labels == label).nonzero().flatten()
 
+    def first(self, count: int) -> Split:
+        """The first `count` instances of each class, or all that it has, in their order."""
+        kept = torch.cat([self.members(label)[:count] for label in self.labels.unique().tolist()]).sort().values
+        paths = None if self.paths is None else tuple(self.paths[p] for p in kept.tolist())
+        return Split(self.images[kept], self.labels[kept], self.rows[kept], paths)
+
 
 @dataclass(frozen=True)
 class Dataset:
