@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def markdown(results: dict[str, Any]) -> str:
     heads, rows = grid(results)
     out = [f"# {results['recipe']}: {results['summary']}", "", f"{results['source']}. Size {results['size']}."]
     out += ["", *(f"The paper says (in our words): {claim}" for claim in results["claims"])]
-    out += ["", "Each cell: ours (n seeds) / published.", "", _table(heads, rows)]
-    out += ["", _table(HEADS, cells(results)), ""]
+    out += ["", "Each cell: ours (n seeds) / published.", "", as_table(heads, rows)]
+    out += ["", as_table(HEADS, cells(results)), ""]
     out += [f"- {part['part']}: {part['verdict']}" for part in results["parts"] if part["verdict"]]
     out += ["", *(f"- {note}" for note in results["notes"]), ""]
     return "\n".join(out)
@@ -100,6 +101,7 @@ def _difference(compared: Line) -> str:
     return f"{signed(compared['difference'])} [{signed(compared['low'])}, {signed(compared['high'])}]"
 
 
-def _table(heads: Any, rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
+def as_table(heads: Sequence[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [list(heads), ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

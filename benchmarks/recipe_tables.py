@@ -1,0 +1,62 @@
+"""The tables and figures of docs/results/iwd.md, made from the rows in docs/results/raw: none of their numbers is typed.
+
+    python benchmarks/recipe_tables.py
+
+A table stands between `<!-- rows: FILE PART … -->` (all parts where none is named) and `<!-- end of rows -->`. Lines without a
+row are left out, and so is the column of published numbers where the rows are of another set than the paper's. A figure is
+drawn beside it where the document shows `figures/NAME.png` of rows `NAME.jsonl`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from refluence.commands.run import choose_parts
+from refluence.recipes.find import recipe_named
+from refluence.recipes.table import tabulate
+from refluence.report.recipe import HEADS, as_table, cells
+from refluence.report.recipe_figure import draw
+from refluence.run.rows import read_rows
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+MARKED = re.compile(r"(<!-- rows: (\S+)((?: [\w-]+)*) -->\n).*?(?=<!-- end of rows -->)", re.DOTALL)
+
+
+def filled(text: str, raw: Path) -> str:
+    """The document with every marked table made anew from the rows in the folder `raw`."""
+    return MARKED.sub(lambda found: found[1] + table(results(raw / found[2], found[3].split())), text)
+
+
+def figures(text: str, raw: Path) -> dict[str, bytes]:
+    """The PNG of each figure that the document shows, by its path there."""
+    made = {f"figures/{Path(name).stem}.png": (raw / name, parts.split()) for _, name, parts in MARKED.findall(text)}
+    return {path: draw(results(*of), raw)["png"] for path, of in made.items() if f"({path})" in text}
+
+
+def results(path: Path, only: Sequence[str]) -> dict[str, Any]:
+    """What `refluence run` would keep of these rows and parts, without the lines that have none."""
+    rows = read_rows(path)
+    recipe, size = recipe_named(rows[0]["recipe"]), rows[0]["size"]
+    parts = choose_parts(recipe, size, tuple(only))
+    names = {part.name for part in parts}
+    found = tabulate(recipe, parts, size, [row for row in rows if row["part"] in names])
+    return found | {"lines": [line for line in found["lines"] if line["n"]]}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The lines, and the verdicts of the parts as quotations."""
+    columns = len(HEADS) if any(line["is_set"] for line in found["lines"]) else len(HEADS) - 1
+    verdicts = [f"> {part['part']}: {part['verdict']}  " for part in found["parts"] if part["verdict"]]
+    lines = [as_table(HEADS[:columns], [line[:columns] for line in cells(found)]), "", *verdicts]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    document = RESULTS / "iwd.md"
+    made = filled(document.read_text(encoding="utf-8"), RESULTS / "raw")
+    document.write_text(made, encoding="utf-8")
+    for path, picture in figures(made, RESULTS / "raw").items():
+        (RESULTS / path).write_bytes(picture)
