@@ -63,7 +63,7 @@ def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], 
         "data": own[0]["data"] if own else None,
         "is_set": bool(own) and _is(part.data, own[0]["data"]),
         "ipc": part.ipc,
-        "model": own[0]["model"] if own else part.model,
+        "model": (own or rows or [{"model": part.model}])[0]["model"],  # a part has one
         "protocol": protocol,
         "arm": arm,
         "n": found[0]["n"] if found else 0,
