@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from refluence.condense import graphs
 from refluence.condense.compute import Compute
 from refluence.condense.settings import Settings
 from refluence.influence import statistic as engine
@@ -105,6 +106,8 @@ class _GradientAt:
         return engine.Gradients(tuple(self.names))
 
     def synthetic(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        if self.compute.fuses:
+            return graphs.synthetic(self.compute.graphs, self.net, x, y, self.names)
         return synthetic_gradient(self.net, x, y, self.names)
 
     def mean(self, x: Tensor, y: Tensor, omega: Tensor | None) -> dict[str, Tensor]:
@@ -112,6 +115,8 @@ class _GradientAt:
             return real_gradient(self.plain, x, y, self.names, omega)
 
     def measure(self, x: Tensor, y: Tensor) -> Measured:
+        if self.compute.fuses and graphs.fits(self.net, self.names, len(x)):
+            return graphs.real(self.compute.graphs, self.net, x, y, self.names)
         with self.compute.autocast():
             return capture(self.net, x, y, names=self.names)
 

@@ -27,33 +27,50 @@ from refluence.errors import RunError
 aten = torch.ops.aten
 
 
+class Graph:
+    """`function(*inputs)`, trees of tensors to trees of tensors, compiled at the shapes of its first call."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+        self.compiled: Callable[..., Any] | None = None
+
+    @torch.no_grad()
+    def __call__(self, *inputs: Any) -> Any:
+        """The value at other inputs of the same shapes and types."""
+        inputs = tree_map(channels_last, inputs)
+        if self.compiled is None:
+            traced = make_fx(self.function, decomposition_table=REWRITES)(*inputs)
+            self.compiled = torch.compile(traced, dynamic=False)
+            try:
+                self.compiled(*inputs)
+            except RuntimeError as e:
+                why = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
+                raise RunError(f"the pass could not be compiled ({why}): go without compile") from e
+        return self.compiled(*inputs)
+
+
 class Fused:
-    """`function(state, v, x, y) -> (chunk,)`, compiled at the shapes of its first call; later calls only change values.
+    """`function(state, v, x, y)`, a tree of tensors `(chunk, ...)`, as one graph; later calls only change values.
 
     `state` and `v` are name -> tensor. x and y may hold fewer samples than `chunk`.
     """
 
-    def __init__(self, function: Callable[..., Tensor], chunk: int):
-        self.function, self.chunk = function, chunk
+    def __init__(self, function: Callable[..., Any], chunk: int):
+        self.graph, self.chunk = Graph(function), chunk
         self.room: Any = None
-        self.graph: Callable[..., Tensor] | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What was compiled, as it is without that."""
+        return self.graph.function
 
     @torch.no_grad()
-    def __call__(self, state: dict[str, Tensor], v: dict[str, Tensor], x: Tensor, y: Any) -> Tensor:
-        """`(n,)` for the n <= chunk samples of x and y."""
+    def __call__(self, state: dict[str, Tensor], v: dict[str, Tensor], x: Tensor, y: Any) -> Any:
+        """The values `(n, ...)` of the n <= chunk samples of x and y."""
         if self.room is None:
             self.room = tree_map(self._room, (x, y))
         tree_map(self._fill, self.room, (x, y))
-        inputs = (tree_map(channels_last, state), tree_map(channels_last, v), *self.room)
-        if self.graph is None:
-            traced = make_fx(self.function, decomposition_table=REWRITES)(*inputs)
-            self.graph = torch.compile(traced, dynamic=False)
-            try:
-                self.graph(*inputs)
-            except RuntimeError as e:
-                why = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
-                raise RunError(f"the pass could not be compiled ({why}): go without compile") from e
-        return self.graph(*inputs)[: len(x)].clone()
+        return tree_map(lambda t: t[: len(x)].clone(), self.graph(state, v, *self.room))
 
     def _room(self, t: Tensor) -> Tensor:
         return channels_last(t.new_empty(self.chunk, *t.shape[1:]))

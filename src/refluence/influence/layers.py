@@ -64,6 +64,9 @@ class _Rows:
     def scores(self, v: Tensor) -> Tensor:
         return self.rows @ v.reshape(-1).to(self.rows.dtype)
 
+    def each(self) -> Tensor:
+        return self.rows
+
 
 class _Linear:
     """out = a W^T: g_j = sum over positions of delta_j a_j^T. a `(n, L, I)`, delta `(n, L, O)`."""
@@ -78,6 +81,9 @@ class _Linear:
     def scores(self, v: Tensor) -> Tensor:
         return (self.delta * (self.a @ v.T.to(self.a.dtype))).sum((1, 2), dtype=_wide(v))
 
+    def each(self) -> Tensor:
+        return (self.delta.mT @ self.a).flatten(1)
+
 
 class _Conv:
     """out = conv(a; W): <v, g_j> = <delta_j, conv(a_j; v)>. a `(n, I, H, W)`, delta `(n, O, H', W')`."""
@@ -91,6 +97,9 @@ class _Conv:
 
     def scores(self, v: Tensor) -> Tensor:
         return (self.delta * F.conv2d(self.a, v.to(self.a.dtype), None, *self.geometry)).flatten(1).sum(1, dtype=_wide(v))
+
+    def each(self) -> Tensor:
+        return _conv_rows(self.a, self.delta, self.weight, self.geometry)
 
 
 def _wide(t: Tensor) -> torch.dtype:
@@ -119,7 +128,7 @@ def pieces(call: Call, delta: Tensor, room: Room) -> list[Piece]:
             positions = a.shape[1]
             activations = positions * (a.shape[2] + delta.shape[2])
             if room.rows(module, module.weight.numel(), activations, positions, a.element_size()):
-                found.append(_Rows(names["weight"], (delta.mT @ a).flatten(1)))
+                found.append(_Rows(names["weight"], _Linear(names["weight"], a, delta).each()))
             else:
                 found.append(_Linear(names["weight"], a, delta))
         return found + ([_Rows(names["bias"], delta.sum(1))] if "bias" in names else [])

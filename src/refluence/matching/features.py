@@ -44,4 +44,4 @@ def row_scores(v: Statistic, rows: Statistic) -> Tensor:
     missing = sorted(set(v) ^ set(rows))
     if missing:
         raise InputError(f"v and the rows must have the same names: {', '.join(missing)} is in one of them alone")
-    return torch.stack([(t * v[name]).flatten(1).sum(1) for name, t in rows.items()]).sum(0)
+    return torch.stack([t.flatten(1) @ v[name].flatten() for name, t in rows.items()]).sum(0)
