@@ -83,6 +83,29 @@ def test_a_grid_grows_by_seeds(refluence, made):
     assert read(made / "dc-ipc1" / "config.json")["resolved"]["seeds"] == [0, 1, 2]
 
 
+def test_the_table_grows_by_parts(refluence, made):
+    words = [word.replace("dc-ipc1", "dm-ipc1") for word in WORDS]
+    assert refluence(*words, "--out", made, "--resume").code == 0
+    results = read(made / "results.json")
+    assert [part["part"] for part in results["parts"]] == ["dc-ipc1", "dm-ipc1"]
+    assert all(line["n"] == 2 for line in results["lines"])
+
+
+def test_a_folder_goes_on_when_an_option_came_later_that_is_off(refluence, made, refused):
+    path = made / "dc-ipc1" / "config.json"
+    config = read(path)
+    for arm in config["resolved"]["arms"].values():
+        del arm["weighting"]["warmup"]
+    path.write_text(json.dumps(config))
+    words = [word if word != "2" or WORDS[i - 1] != "--seeds" else "3" for i, word in enumerate(WORDS)]
+    assert refluence(*words, "--out", made, "--resume").code == 0
+    for arm in config["resolved"]["arms"].values():
+        del arm["weighting"]["tau"]
+    path.write_text(json.dumps(config))
+    words = [word if word != "3" else "4" for word in words]
+    assert "weighting.tau is None there, 1.0 here" in refused(*words, "--out", made, "--resume")
+
+
 def test_a_kill_before_the_rows_of_a_unit_loses_nothing(refluence, made, made_once):
     whole = lines(made / "rows.jsonl")
     kept = (made / "rows.jsonl").read_text().splitlines(keepends=True)[:-3]  # one unit and half of another
@@ -233,7 +256,7 @@ def test_a_recipe_starts_and_steps(refluence, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_starts_and_steps_at_the_published_size(refluence, name, tmp_path):
-    data = pictures(tmp_path / "pictures", count=80)  # colour, and enough for 50 images per class
+    data = pictures(tmp_path / "pictures", count=300)  # colour, and enough for 50 images of four tiles per class
     said = refluence("run", name, "--data", data, "--size", "paper", "--steps", "1", "--threads", "1", "--quiet")
     assert said.code == 0, said.err
     arms = sum(len(part.arms) for part in recipes()[name].parts("paper") if part.data == "cifar10")

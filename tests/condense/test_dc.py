@@ -1,6 +1,7 @@
 """DC against its literal transcription, and IWD's weights on it against brute force in float64."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ class Float64:
         return found
 
     def match(self, weighting: Weighting, step: int = 0, table: RunningInfluence | None = None):
-        side = RealSide(METHOD, weighting, table or RunningInfluence(18))
+        side = RealSide(METHOD, weighting, table or RunningInfluence(18), settings=SETTINGS)
         return list(side.match(self.net, self.batches(), step, torch.Generator().manual_seed(0)))
 
     def per_sample(self, c: int) -> list[list[torch.Tensor]]:
@@ -206,7 +207,7 @@ def test_refresh_reads_the_running_means_between_measurements():
 
 def test_while_weights_warm_up_scores_are_measured_and_the_mean_is_the_plain_one():
     case, table = Float64(), RunningInfluence(18)
-    weighting = Weighting("influence", warmup=2)
+    weighting = Weighting("influence", warmup=2 / SETTINGS.iterations)
     plain = case.match(Weighting(), 1)
     for step in (0, 1):
         for early, base in zip(case.match(weighting, step, table), plain, strict=True):
@@ -215,6 +216,15 @@ def test_while_weights_warm_up_scores_are_measured_and_the_mean_is_the_plain_one
     assert table.visits.tolist() == [2] * 18
     for late, weighted in zip(case.match(weighting, 2, table), case.match(Weighting("influence"), 2), strict=True):
         torch.testing.assert_close(late.omega, weighted.omega, rtol=0, atol=0)
+
+
+def test_outside_weights_warm_up_at_their_own_distance():
+    case = Float64()
+    outside = {"where": "outside", "warmup": 1 - 1 / SETTINGS.iterations}
+    even = case.match(Weighting("influence", where="outside", tau=math.inf), 0)
+    for early, base in zip(case.match(Weighting("influence", **outside), 0), even, strict=True):
+        torch.testing.assert_close(early.distance, base.distance, rtol=1e-12, atol=0)
+        torch.testing.assert_close(early.image_gradient(), base.image_gradient(), rtol=1e-9, atol=1e-12)
 
 
 def test_memory_blends_the_running_means_into_the_scores():

@@ -112,6 +112,12 @@ def test_another_primary_can_be_declared():
         summarise(rows, primary="idc")
 
 
+def test_only_a_comparison_with_uniform_weights_or_random_images_is_primary():
+    rows = rows_of(dc__influence=[4.0, 4.5], dc__shuffled=[3.0, 4.0], dc__loss=[3.5, 4.4])
+    summary = summarise(rows, declared=[("dc+influence", "dc+loss")])
+    assert [row["primary"] for row in summary] == [False] * len(summary), "without dc there is none"
+
+
 def test_references_follow_the_options():
     arms = ["random", "full", "dc", "dc:net_lr=1", "dm"]
     arms += ["dc+shuffled", "dc+shuffled:tau=1", "dc+shuffled:net_lr=1,tau=1"]
@@ -272,7 +278,9 @@ def test_verdict_without_an_interval_or_a_control():
 
 def test_the_verdict_names_the_base_that_is_missing():
     line = told({"random": BASE, "dc": BASE, "dc+influence:tau=.1,image_lr=1": shifted(*UP), "dc+loss": BASE})
-    assert line == "influence weights: not compared with uniform weights: dc:image_lr=1 is not among the arms"
+    assert (
+        line == "influence weights (tau=.1,image_lr=1): not compared with uniform weights: dc:image_lr=1 is not among the arms"
+    )
 
 
 def test_nobody_is_helped_by_equal_differences():

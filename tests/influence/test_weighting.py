@@ -157,8 +157,8 @@ def test_global_randomness_is_not_touched():
         ("keep", 2.0, "keep must be a share"),
         ("refresh", 0, "refresh must be a whole number of steps, at least 1, got 0"),
         ("refresh", 1.5, "refresh must be"),
-        ("warmup", -1, "warmup must be a whole number of steps, 0 .none. or more, got -1"),
-        ("warmup", 2.0, "warmup must be"),
+        ("warmup", 1, r"warmup must be in \[0, 1\), got 1"),
+        ("warmup", -0.1, "warmup must be"),
         ("memory", 1, r"memory must be in \[0, 1\), got 1"),
     ],
 )

@@ -43,8 +43,9 @@ def test_both_sizes_have_the_same_parts_and_the_published_one_five_seeds(recipe)
     cpu, paper = recipe.parts("cpu"), recipe.parts("paper")
     assert [(p.name, p.arms, p.ipc, p.model) for p in cpu] == [(p.name, p.arms, p.ipc, p.model) for p in paper]
     assert all(part.seeds >= 5 for part in paper if part.arms != ("full",))
-    changed = {name for part in paper for name in part.flags}
-    assert changed <= {"split"}, "the published size changes no number"
+    changed = [part for part in paper if set(part.flags) - {"split"}]
+    assert all(part.data != "cifar10" for part in changed), "numbers that a method's page does not have: other sets' alone"
+    assert recipe.name == "table1" or not changed
 
 
 @pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)

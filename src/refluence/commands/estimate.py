@@ -15,6 +15,7 @@ from refluence.commands.unit import Unit, resolve
 from refluence.condense.base import Method, Settings
 from refluence.condense.inner import sgd, train_on
 from refluence.condense.loop import Distillation
+from refluence.condense.networks import STAGE
 from refluence.evaluate.evaluation import evaluate
 from refluence.models import build
 from refluence.report.words import counted
@@ -86,13 +87,19 @@ def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
 def beforehand_seconds(work: Distillation, settings: Settings) -> float:
     """Seconds of the training of networks that comes before image steps: on D, or on the images of earlier stages."""
     settings = settings.with_(outer=work.settings.outer)
-    images = work.method.networks.seen_beforehand(settings, len(work.labels) * settings.factor**2)
-    if not images:
-        return 0.0
-    optimiser, size = sgd(work.net, settings), min(settings.net_batch, work.networks.real[0])
-    begin = time.perf_counter()
-    train_on(work.net, optimiser, work.networks.real, settings, STEPS, streams(0)("estimate", 0))
-    return images * (time.perf_counter() - begin) / (STEPS * size)
+    images, labels = work.synthetic.training_set((settings.stages - 1) // 2)
+    on_real, on_earlier = work.method.networks.seen_beforehand(settings, len(work.labels) * settings.factor**2)
+    total = 0.0
+    for seen, data, how in (
+        (on_real, work.networks.real, settings),
+        (on_earlier, (len(labels), lambda p: (images[p], labels[p])), settings.with_(**STAGE)),
+    ):
+        if seen:
+            optimiser = sgd(work.net, how)
+            begin = time.perf_counter()
+            train_on(work.net, optimiser, data, how, STEPS, streams(0)("estimate", 0))
+            total += seen * (time.perf_counter() - begin) / (STEPS * min(how.net_batch, data[0]))
+    return total
 
 
 def judging_seconds(unit: Unit, session: Session) -> float:

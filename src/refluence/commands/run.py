@@ -49,8 +49,8 @@ def run(flags: Any) -> None:
         if made or not (flags.out / "results.json").exists():
             names = {data: data_name(source) for data, source in given.items()}
             write_part(recipe, part, own_rows(recipe, part, names[part.data], flags.size, read_rows(path)), flags.out)
-            _write(recipe, parts, path, names, flags)
-    _write(recipe, parts, path, {data: data_name(source) for data, source in given.items()}, flags)
+            _grown(recipe, parts, path, names, flags)
+    _grown(recipe, parts, path, {data: data_name(source) for data, source in given.items()}, flags)
     _show(flags.out)
     if failed:
         raise RunError(f"{len(failed)} units failed, the others are in the table: {'; '.join(failed)}")
@@ -97,6 +97,13 @@ def _tables(recipe: Recipe, parts: tuple[Part, ...], path: Path, flags: Any) -> 
         names.setdefault(data, found[0])
     _write(recipe, parts, path, names, flags)
     _show(flags.out)
+
+
+def _grown(recipe: Recipe, chosen: tuple[Part, ...], path: Path, names: dict[str, str], flags: Any) -> None:
+    """Table, figure and page of the chosen parts and of those that have rows from before."""
+    rows, every = read_rows(path), recipe.parts(flags.size)
+    made = [part for part in every if part.data in names and own_rows(recipe, part, names[part.data], flags.size, rows)]
+    _write(recipe, tuple(part for part in every if part in made or part in chosen), path, names, flags)
 
 
 def _write(recipe: Recipe, parts: tuple[Part, ...], path: Path, names: dict[str, str], flags: Any) -> None:

@@ -87,7 +87,8 @@ def write_part(recipe: Recipe, part: Part, rows: list[Row], out: Path) -> None:
     if not rows or not (folder / CONFIG).exists():
         return
     arms = [parse_arm(text) for text in part.arms if any(r["arm"] == text for r in rows)]
-    summary = summarise(rows, primary(arms), part.pairs)
+    declared = part.primary if part.primary in (arm.name for arm in arms) else primary(arms)
+    summary = summarise(rows, declared, part.pairs)
     notes = [f"A part of the recipe {recipe.name}: {recipe.summary}."]
     write_json(folder / "results.json", {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes})
     report.write(folder)
@@ -124,14 +125,17 @@ def _numbers(unit: Unit) -> Row:
 def _have(unit: Unit, rows: list[Row], part: Part, path: Path) -> set[str]:
     """The protocols under which the unit has rows; `InputError` where they were made with other numbers."""
     found = [row for row in rows if (row["arm"], row["seed"]) == (unit.arm.name, unit.seed)]
-    asked = {**_numbers(unit), "iterations": unit.settings.iterations if unit.settings is not None else 0, "nets": unit.nets}
+    steps = unit.settings.iterations if unit.settings is not None else 0
+    asked = {"iterations": steps, "nets": unit.nets, **_numbers(unit)}  # `settings` last: it is a digest
     for row in found:
         for name, value in asked.items():
             stored = len(row["nets"]) if name == "nets" else row.get(name)
             if stored != value:
+                what = f"{name} {stored}, here it is {value}"
+                if name == "settings":
+                    what = "other numbers of its method or weights than here"
                 raise InputError(
-                    f"{path} has {part.name}, {unit.what} with {name} {stored}, here it is {value}: give the same flags, "
-                    "or another file with --rows"
+                    f"{path} has {part.name}, {unit.what} with {what}: give the same flags, or another file with --rows"
                 )
     return {row["protocol"] for row in found}
 

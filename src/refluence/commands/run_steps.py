@@ -43,14 +43,17 @@ def few(session: Session, ipc: int) -> Session:
 
 
 def shortened(unit: Unit, steps: int) -> Unit:
-    """The unit with so many image steps (at least one a stage), epochs and steps between; one network judges.
+    """The unit with so many image steps, epochs and steps between; one network judges.
 
-    What it does stays as published: the method, its augmentation, the width of its networks, every rate.
+    At least two image steps a network and stage, so that what trains it in between is run too. What the unit does stays as
+    published: the method, its augmentation, the width of its networks, every rate; weights begin at once.
     """
     settings = unit.settings
     if settings is not None:
-        small = {name: min(getattr(settings, name), steps) for name in ("outer", "inner", "stage_epochs", "pretrain")}
+        small = {name: min(getattr(settings, name), steps) for name in ("inner", "stage_epochs", "pretrain")}
+        small["outer"] = min(settings.outer, max(2, steps))
         batch = min(settings.real_batch, REAL_BATCH)
-        settings = settings.with_(**small, iterations=max(steps, settings.stages), real_batch=batch)
+        settings = settings.with_(**small, iterations=max(steps, small["outer"] * settings.stages), real_batch=batch)
     judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in unit.protocols)
-    return dataclasses.replace(unit, settings=settings, protocols=judged, nets=1, selection_steps=steps)
+    weighting = unit.weighting.with_(warmup=0)
+    return dataclasses.replace(unit, settings=settings, weighting=weighting, protocols=judged, nets=1, selection_steps=steps)

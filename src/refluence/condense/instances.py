@@ -97,6 +97,7 @@ class RealSide:
         check(method, weighting)
         self.weighting, self.table, self.compute = weighting, table, compute or Compute()
         self.distance = method.discrepancy if settings is None else method.distance(settings)
+        self.begin = 0.0 if settings is None else weighting.warmup * settings.iterations
         self.implicit = implicit if method.inner_is_real and weighting.terms != "explicit" else None
 
     def match(self, net: nn.Module, batches: Iterable[ClassBatch], step: int, generator: torch.Generator) -> Iterator[Match]:
@@ -156,8 +157,9 @@ class RealSide:
         positions, table, how = torch.cat([b.positions for b in batches]), self.table, self.weighting.standardise
         if scores is not None:
             table.add(positions, scores, standardise(scores, how))
-        if step < self.weighting.warmup:
-            return [None] * len(batches)
+        if step < self.begin:
+            even = self.weighting.where == "outside"  # there the plain mean would be another distance
+            return [torch.ones(len(b.positions)) if even else None for b in batches]
         if self.weighting.bag == "all":
             seen = table.visits > 0
             every = torch.ones(len(seen), dtype=torch.float64)

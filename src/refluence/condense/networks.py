@@ -90,11 +90,14 @@ class Networks(ABC):
         return 0
 
     @classmethod
-    def seen_beforehand(cls, settings: Settings, images: int) -> float:
-        """Images that networks see in training before they are used, in a whole run that learns `images` (decoded)."""
+    def seen_beforehand(cls, settings: Settings, images: int) -> tuple[float, float]:
+        """Images that networks see in training before they are used, in a whole run that learns `images` (decoded).
+
+        Those of D, and those of the earlier stages.
+        """
         stages = [settings.stage(step) for step in cls.begins(settings)]
         earlier = sum(settings.stage_epochs * images * (k + 1) / settings.stages for stage in stages for k in range(stage))
-        return cls.pretrained(settings) * settings.pretrain * settings.net_batch + earlier
+        return cls.pretrained(settings) * settings.pretrain * settings.net_batch, earlier
 
     def advance(self, step: int, synthetic: Synthetic) -> None:
         """Train what is trained after image step `step`."""

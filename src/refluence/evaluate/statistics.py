@@ -34,7 +34,7 @@ from scipy import stats
 from refluence.errors import InputError
 from refluence.influence.weighting import PRUNED, Weighting
 
-UNIFORM, SHUFFLED, EQUAL_SECONDS, CONTROL = "uniform", "shuffled", "equal_seconds", "control"
+UNIFORM, SHUFFLED, EQUAL_SECONDS, CONTROL, RANDOM = "uniform", "shuffled", "equal_seconds", "control", "random"
 PRUNING = {kind for kind, _ in PRUNED}
 OF_WEIGHTS = {field.name for field in fields(Weighting)} - {"kind"}
 EQUAL = 1e-9  # percent points: differences closer than this differ by rounding alone
@@ -113,8 +113,8 @@ def summarise(rows: list[dict], primary: str | None = None, declared: Sequence[t
     """One row per protocol, arm and reference (one without reference if it has none), in the order of `rows`.
 
     `rows` need `arm`, `seed`, `accuracy` (percent) and may name a `protocol`; those without a finite accuracy are left
-    out. `primary` is the arm whose comparison with its first reference, in the first protocol, is declared beforehand and
-    is not corrected (its p_holm is its p); by default the first arm with influence weights. `declared`: further pairs (arm,
+    out. `primary` is the arm whose comparison with its uniform base (or random), in the first protocol, is declared beforehand
+    and is not corrected (its p_holm is its p); by default the first arm with influence weights. `declared`: further pairs (arm,
     reference). Keys of a result: arm,
     protocol, mean, sd, n (of the arm); against, pairs, difference, low, high, smallest_shown, p, p_holm, primary. What
     cannot be computed is None: no NaN. Raises `InputError` if an arm has a seed twice, or if `primary` is no arm.
@@ -134,7 +134,7 @@ def summarise(rows: list[dict], primary: str | None = None, declared: Sequence[t
                 pairs = [by_seed[s] - arms[against][s] for s in by_seed if s in arms[against]] if against else []
                 summary.append({**own, "against": against, **compare(pairs), "primary": False})
     for row in summary:
-        if row["arm"] == primary and row["against"] is not None:
+        if row["arm"] == primary and row["against"] is not None and _kind(row) in (UNIFORM, RANDOM):
             row["primary"] = True
             break
     secondary = [row for row in summary if not row["primary"] and row["p"] is not None]
@@ -212,7 +212,8 @@ def _on_weights(chosen: dict, summary: list[dict]) -> str:
     wrong = "random" if parse_arm(arm)[1] in PRUNING else "shuffled"
     equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
     parts = [part for part in (_over("uniform", uniform, "points "), _over(wrong, control), equal) if part]
-    line = f"{parse_arm(arm)[1]} weights: "
+    options = arm.partition(":")[2]
+    line = f"{parse_arm(arm)[1]} weights{f' ({options})' if options else ''}: "
     if by_kind:
         line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
     if uniform is None:
@@ -233,13 +234,15 @@ def _on_weights(chosen: dict, summary: list[dict]) -> str:
 
 
 def _kind(row: dict) -> str:
-    """What the reference of a row is to its arm: `uniform`, `control`, or `equal_seconds`, which is uniform too; else ""."""
+    """What the reference of a row is to its arm: `uniform`, `control`, `random`, or `equal_seconds`, uniform too; else ""."""
     arm, against = row["arm"], row["against"]
     if _is_control(against, arm):
         return CONTROL
     if any(option.startswith(f"{EQUAL_SECONDS}=") for option in parse_arm(against)[2]):
         return EQUAL_SECONDS
-    return UNIFORM if _is_uniform_outside(against, arm) or parse_arm(against) == parse_arm(base(arm)) else ""
+    if _is_uniform_outside(against, arm) or (against != arm and parse_arm(against) == parse_arm(base(arm))):
+        return UNIFORM
+    return RANDOM if against == RANDOM else ""
 
 
 def _no_interval(row: dict) -> str:

@@ -68,11 +68,12 @@ class Weighting:
     (the orientation of KD-AIF's sigmoid). `bag`: the instances that compete: of one "class" in the batch, the "batch", or
     "all". `where`: weights "inside" the distance (IWD eq. 8) or "outside" (Algorithm 1, line 9). `standardise`: "std",
     "robust" (median, MAD), "scale" (root mean square, zero stays zero) or "none". `refresh`: new scores every so many
-    steps, running means between. `warmup`: so many steps weigh all the same at the start, while scores are measured.
-    `memory`: share of an instance's running mean in its score, in [0, 1). `carry`: the power to which an instance's last
-    weight enters the next one (mirror ascent), in [0, 1]. `terms`: "explicit", "implicit" or "both" (IWD eq. 22); where
-    S_inner = S both are the explicit one. `by`: what the kinds pruned and selected rank by, once before the run: they keep
-    the share `keep` of each class with the highest "influence", the lowest "loss" or at "random" (sign -1: the other end).
+    steps, running means between. `warmup`: the share of a run's steps at the start in which all weigh the same, while
+    scores are measured, in [0, 1). `memory`: share of an instance's running mean in its score, in [0, 1). `carry`: the
+    power to which an instance's last weight enters the next one (mirror ascent), in [0, 1]. `terms`: "explicit", "implicit"
+    or "both" (IWD eq. 22); where S_inner = S both are the explicit one. `by`: what the kinds pruned and selected rank by,
+    once before the run: they keep the share `keep` of each class with the highest "influence", the lowest "loss" or at
+    "random" (sign -1: the other end).
     """
 
     kind: str = "uniform"
@@ -83,7 +84,7 @@ class Weighting:
     where: str = "inside"
     standardise: str = "std"
     refresh: int = 1
-    warmup: int = 0
+    warmup: float = 0.0
     memory: float = 0.0
     carry: float = 0.0
     terms: str = "explicit"
@@ -109,8 +110,8 @@ class Weighting:
             raise InputError(f"sign must be 1 or -1, got {self.sign!r}")
         if not isinstance(self.refresh, int) or isinstance(self.refresh, bool) or self.refresh < 1:
             raise InputError(f"refresh must be a whole number of steps, at least 1, got {self.refresh!r}")
-        if not isinstance(self.warmup, int) or isinstance(self.warmup, bool) or self.warmup < 0:
-            raise InputError(f"warmup must be a whole number of steps, 0 (none) or more, got {self.warmup!r}")
+        if not number(self.warmup) or not 0 <= self.warmup < 1:
+            raise InputError(f"warmup must be in [0, 1), got {self.warmup!r}: the share of image steps before weights begin")
         if not number(self.memory) or not 0 <= self.memory < 1:
             raise InputError(f"memory must be in [0, 1), got {self.memory!r}: 0 keeps only the newest scores")
         if not number(self.carry) or not 0 <= self.carry <= 1:

@@ -5,7 +5,7 @@ The first suspects, and what each changes:
     one noisy score of a step     memory=.9: the running mean of an instance's scores, keyed by its row, weighs most
     too uneven weights            tau=3: nine tenths of the effective sample in place of a half
     weights that jump             carry=.9: mirror ascent from the weights that an instance had before
-    weights too early             warmup=100: uniform in the first half of the short run, scores measured meanwhile
+    weights too early             warmup=.5: uniform in the first half of the run, scores measured meanwhile
 
 `shuffled` is the control of the plain weights. Whatever wins here has still to win on the test split, with fresh seeds.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from refluence.recipes.base import Part, Recipe
 
-VARIANTS = ("", ":memory=.9", ":tau=3", ":memory=.9,tau=3", ":carry=.9", ":warmup=100")
+VARIANTS = ("", ":memory=.9", ":tau=3", ":memory=.9,tau=3", ":carry=.9", ":warmup=.5")
 PROTOCOLS = {"dc": ("dc", "dc"), "dm": ("dsa", "dsa-cpu")}  # of size paper and cpu
 
 

@@ -17,7 +17,8 @@ from refluence.evaluate.statistics import summarise, verdict
 from refluence.recipes.base import SETS, Part, Published, Recipe
 
 Row = dict[str, Any]
-ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split")  # of the rows of a line, and how many networks
+ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split", "settings")
+"""What the rows of a line share, beside how many networks there are."""
 
 
 def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Row], seeds: int | None = None) -> Row:
@@ -31,7 +32,7 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
     for part in parts:
         own = [row for row in rows if row["part"] == part.name]
         _check_alike(own)
-        summary = summarise(own, declared=part.pairs)
+        summary = summarise(own, _primary(part, own), part.pairs)
         data = own[0]["data"] if own else None
         for protocol in _protocols(part, own):
             lines += [_line(recipe, part, arm, protocol, own, summary, seeds or part.seeds) for arm in part.arms]
@@ -50,6 +51,10 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
         "notes": [*recipe.notes, *_notes(size, parts, told, lines)],
         "rows": list(rows),
     }
+
+
+def _primary(part: Part, rows: list[Row]) -> str | None:
+    return part.primary if any(row["arm"] == part.primary for row in rows) else None
 
 
 def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], summary: list[Row], seeds: int) -> Row:
@@ -93,10 +98,10 @@ def _check_alike(rows: list[Row]) -> None:
     for row in rows:
         first = seen.setdefault((row["part"], row["arm"], row["protocol"]), row)
         for name in ALIKE:
-            if row[name] != first[name]:
+            if row.get(name) != first.get(name):
                 raise InputError(
-                    f"rows of part {row['part']}, arm {row['arm']} are not alike: {name} is {first[name]!r} with seed "
-                    f"{first['seed']}, {row[name]!r} with seed {row['seed']}; keep them in two files (--rows)"
+                    f"rows of part {row['part']}, arm {row['arm']} are not alike: {name} is {first.get(name)!r} with seed "
+                    f"{first['seed']}, {row.get(name)!r} with seed {row['seed']}; keep them in two files (--rows)"
                 )
         if len(row["nets"]) != len(first["nets"]):
             raise InputError(

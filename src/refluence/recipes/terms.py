@@ -10,7 +10,7 @@ from refluence.recipes import table1
 from refluence.recipes.base import Part, Recipe
 
 BOTH = "idc+influence:terms=both"
-ARMS = ("idc", "idc+influence", BOTH, "idc+shuffled", "idc+shuffled:terms=both")
+ARMS = ("random:factor=2", "idc", "idc+influence", BOTH, "idc+shuffled", "idc+shuffled:terms=both")
 PAIRS = ((BOTH, "idc+influence"),)
 
 

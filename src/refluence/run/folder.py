@@ -86,7 +86,7 @@ def _differences(stored: Any, asked: Any, name: str = "") -> list[str]:
         if not name and CONSTANTS not in stored:
             keys.pop(CONSTANTS, None)
         return [d for k in keys for d in _differences(stored.get(k), asked.get(k), f"{name}.{k}" if name else str(k))]
-    if stored == asked:
+    if stored == asked or (stored is None and not asked):  # an option that came later, and is off, changes nothing
         return []
     if isinstance(stored, dict) or isinstance(asked, dict):
         return [f"{name} is {'missing' if stored is None else 'there'}, {'not asked for' if asked is None else 'asked for'}"]
