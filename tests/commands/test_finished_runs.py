@@ -227,6 +227,27 @@ def test_estimate_says_what_is_not_in_it_and_pretrains_as_the_run_would(refluenc
     assert "not in it: 2 workers" in said.out
 
 
+def test_learned_labels_and_rates_that_no_protocol_reads_are_said(refluence, tmp_path):
+    words = (
+        "compare",
+        *TINY,
+        "--data",
+        "digits",
+        "--seeds",
+        "1",
+        "--iterations",
+        "4",
+        "--methods",
+        "dc:label_lr=1,lr_lr=.01,outer=4",
+    )
+    quiet = [word for word in words if word != "--quiet"]
+    said = refluence(*quiet, "--out", tmp_path / "hard").err
+    assert "the learned soft labels of this set: no protocol here trains with them; datm, frepo" in said
+    assert "the learned learning rate of this set: no protocol here trains with it; mtt, datm would" in said
+    said = refluence(*quiet, "--out", tmp_path / "soft", "--protocol", "datm").err
+    assert "the learned" not in said
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "seen"),
     [

@@ -1,8 +1,12 @@
 """Arms with the weight kinds and links: what is a method, what is a kind, what is refused."""
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from refluence.commands.arms import Arm, parse_arm, with_controls
+from cli_fixtures import DIGITS
+from refluence.commands.arms import Arm, methods, parse_arm, with_controls
+from refluence.condense.base import Method
 from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
 
@@ -29,3 +33,13 @@ def test_links_are_options_of_an_arm():
     ]:
         with pytest.raises(InputError, match=message):
             parse_arm(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name, method in methods().items() if isinstance(method, Method)])
+def test_pruned_and_selected_sets_are_distilled_by_every_method(refluence, tmp_path, method):
+    arms = (f"{method}+pruned:keep=.5", f"{method}+selected:by=random,keep=.5")
+    said = refluence("compare", *DIGITS, "--seeds", "1", "--iterations", "2", "--methods", *arms, "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    pruned, selected = (load_file(p)["images"] for p in (tmp_path / "run").glob("units/*/0/distilled/images.safetensors"))
+    assert not torch.equal(pruned, selected)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from refluence.commands.finished import open_data, open_finished
-from refluence.commands.judge import judge_once
+from refluence.commands.judge import judge_once, unread
 from refluence.commands.load_model import save_model
 from refluence.commands.networks import show_networks, the_networks
 from refluence.commands.robust import judge_robust
@@ -34,6 +34,8 @@ def run(flags: Any) -> None:
     session, source = open_data(own, flags)
     if flags.robust:
         return judge_robust(flags, own.small, models[0], chosen, session, source)
+    for note in unread(own.small, chosen):
+        session.reporter.say(note)
     path = flags.folder / "evaluation.json"
     found = read_json(path)["evaluations"]
     asked_for = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from refluence.commands.session import Session
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate_set
-from refluence.evaluate.protocols import Protocol
+from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import write_json
 from refluence.models import ModelSpec
 from refluence.run.seeds import streams
@@ -25,12 +25,26 @@ def judge(unit: Unit, session: Session, folder: Path) -> None:
     """Train fresh networks on the unit's set under every protocol and write evaluation.json."""
     small, rng = load_distilled(folder / "distilled"), streams(unit.seed)
     found = []
+    for note in unread(small, unit.protocols):
+        session.reporter.say(f"{unit.what}: {note}")
     for protocol in unit.protocols:
         what = f"{unit.what}: {protocol.name}"
         if unit.split == "test":  # before: a kill must not lose a use
             count_test_use(folder / "distilled")
         found.append(judge_once(small, unit.model, protocol, unit.split, rng, unit.nets, session, what))
     write_json(folder / "evaluation.json", {"evaluations": found})
+
+
+def unread(small: DistilledSet, chosen: Iterable[Protocol]) -> list[str]:
+    """What was learned beside the images and no chosen protocol trains with, a sentence each."""
+    notes = []
+    for what, there, flag, pronoun in (
+        ("soft labels", small.soft, "soft", "them"), ("learning rate", small.lr, "learned_lr", "it"),
+    ):  # fmt: skip
+        if there is not None and not any(getattr(protocol, flag) for protocol in chosen):
+            readers = ", ".join(name for name, protocol in protocols().items() if getattr(protocol, flag))
+            notes.append(f"the learned {what} of this set: no protocol here trains with {pronoun}; {readers} would")
+    return notes
 
 
 def judge_once(
