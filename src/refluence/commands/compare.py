@@ -15,9 +15,10 @@ from refluence.commands import equal_seconds
 from refluence.commands.arms import Arm, with_controls
 from refluence.commands.flags import Distill
 from refluence.commands.networks import check_distillable
+from refluence.commands.run_unit import finished, run_unit
 from refluence.commands.session import Session, about, arguments, check_numbers, open_session, relative
 from refluence.commands.table import show
-from refluence.commands.unit import Unit, finished, resolve, run_unit
+from refluence.commands.unit import Unit, resolve
 from refluence.errors import InputError
 from refluence.evaluate.statistics import summarise, verdict
 from refluence.files import read_json, write_json

@@ -7,8 +7,9 @@ from typing import Any
 from refluence import report
 from refluence.commands.arms import arm_of
 from refluence.commands.networks import check_distillable
+from refluence.commands.run_unit import finished, run_unit
 from refluence.commands.session import about, arguments, check_numbers, open_session, relative
-from refluence.commands.unit import finished, resolve, run_unit
+from refluence.commands.unit import resolve
 from refluence.report.words import counted
 from refluence.run.folder import check_free, claim
 

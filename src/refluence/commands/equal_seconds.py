@@ -10,14 +10,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refluence.commands.arms import Arm, base_of
+from refluence.commands.unit import Unit
 from refluence.errors import InputError
 from refluence.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from refluence.commands.unit import Unit
 
 OPTION = "equal_seconds"
 FILE = "equal_seconds.json"

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from refluence.commands.run_unit import finished
 from refluence.commands.session import Session, open_session
-from refluence.commands.unit import finished, unit_from
+from refluence.commands.unit import unit_from
 from refluence.data import DistilledSet, SourceOptions, load_distilled, read_card
 from refluence.errors import InputError
 from refluence.influence.weighting import BY_INFLUENCE, Weighting

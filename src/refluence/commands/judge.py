@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from refluence.commands.session import Session
+from refluence.commands.unit import Unit
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate_set
@@ -16,9 +17,6 @@ from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import write_json
 from refluence.models import ModelSpec
 from refluence.run.seeds import streams
-
-if TYPE_CHECKING:
-    from refluence.commands.unit import Unit
 
 
 def judge(unit: Unit, session: Session, folder: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import LongTensor
@@ -15,6 +15,7 @@ from refluence.commands.arms import methods
 from refluence.commands.prune import pruned
 from refluence.commands.score_files import class_weights, extremes, write_scores
 from refluence.commands.session import PICTURE_NETS, Session
+from refluence.commands.unit import Unit
 from refluence.condense.loop import Distillation
 from refluence.condense.scoring import influence
 from refluence.condense.told import Step
@@ -29,9 +30,6 @@ from refluence.run import device as machine
 from refluence.run.folder import Metrics
 from refluence.run.seeds import streams
 from refluence.select.tiles import tiled
-
-if TYPE_CHECKING:
-    from refluence.commands.unit import Unit
 
 
 def make_distillation(unit: Unit, session: Session, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +12,7 @@ from torch import LongTensor, Tensor
 
 from refluence.commands.arms import methods
 from refluence.commands.session import Session
+from refluence.commands.unit import Unit
 from refluence.condense.loop import Distillation
 from refluence.condense.prune import kept, restrict
 from refluence.data import Dataset
@@ -19,12 +20,8 @@ from refluence.errors import InputError
 from refluence.files import write_tensors
 from refluence.influence.weighting import Weighting
 from refluence.run.seeds import streams
-from refluence.select.early import STEPS, losses, mean_over_networks
-from refluence.select.influence import STEPS as POINTS
+from refluence.select.early import losses, mean_over_networks
 from refluence.select.influence import scores as influence_scores
-
-if TYPE_CHECKING:
-    from refluence.commands.unit import Unit
 
 FILE = "kept.safetensors"
 
@@ -66,11 +63,6 @@ def scores(unit: Unit, session: Session) -> Tensor:
     start = Distillation(method, unit.settings, Weighting(), dataset, unit.model, rng, session.compute)
     settings = unit.settings
     return influence_scores(start.images, start.labels, method, settings, dataset, unit.model, rng, device, steps)
-
-
-def pruning_steps(weighting: Weighting) -> int:
-    """The steps of the networks, or the points, that ranking takes; 0 where nothing is ranked."""
-    return {"influence": POINTS, "loss": STEPS, "random": 0}[weighting.by] if weighting.prunes else 0
 
 
 def _read(path: Path, dataset: Dataset) -> tuple[LongTensor, float] | None:

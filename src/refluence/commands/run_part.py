@@ -13,8 +13,9 @@ from refluence import __version__, report
 from refluence.commands.arms import parse_arm
 from refluence.commands.compare import primary, unit_folder, write_unit_config
 from refluence.commands.flags import Compare
+from refluence.commands.run_unit import run_unit
 from refluence.commands.session import Session, about, arguments, open_session
-from refluence.commands.unit import Unit, resolve, run_unit
+from refluence.commands.unit import Unit, resolve
 from refluence.errors import InputError, RunError
 from refluence.evaluate.statistics import summarise, verdict
 from refluence.files import read_json, write_json

@@ -10,8 +10,9 @@ from typing import Any
 
 from refluence.commands.arms import parse_arm
 from refluence.commands.run_part import compare_flags
+from refluence.commands.run_unit import run_unit
 from refluence.commands.session import Session, open_session
-from refluence.commands.unit import Unit, resolve, run_unit
+from refluence.commands.unit import Unit, resolve
 from refluence.recipes.base import Part
 
 REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation ones

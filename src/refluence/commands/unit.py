@@ -1,28 +1,23 @@
-"""One unit: an arm and a seed. Everything that decides its result, and its folder: made, judged, or read if finished."""
+"""One unit: an arm and a seed, with everything that decides its result."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from refluence.commands.arms import Arm, methods
-from refluence.commands.judge import judge
-from refluence.commands.make import make_distillation, make_selection
-from refluence.commands.prune import pruning_steps
-from refluence.commands.session import Session
 from refluence.condense.base import Method, Settings
 from refluence.condense.networks import OnSynthetic
 from refluence.condense.prune import check_share
 from refluence.data import Dataset, allocate
-from refluence.data.distilled import CARD, read_card
 from refluence.errors import InputError
 from refluence.evaluate.protocols import Protocol, protocols
-from refluence.files import read_json
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, width_beside
 from refluence.select.base import Selection
+from refluence.select.early import STEPS
+from refluence.select.influence import STEPS as POINTS
 from refluence.select.tiles import check_room
 
 ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales a selection's pre-training with it
@@ -95,6 +90,11 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     return unit
 
 
+def pruning_steps(weighting: Weighting) -> int:
+    """The steps of the networks, or the points, that ranking takes; 0 where nothing is ranked."""
+    return {"influence": POINTS, "loss": STEPS, "random": 0}[weighting.by] if weighting.prunes else 0
+
+
 def check_training(arm: Arm, method: Method, settings: Settings) -> None:
     """`InputError` for an option of training on S where every image step has a fresh network, which is never trained."""
     if method.networks is OnSynthetic and settings.outer == 1:
@@ -124,33 +124,3 @@ def unit_from(described: dict[str, Any]) -> dict[str, Any]:
         "protocols": tuple(Protocol(**p) for p in stored),
         "weighting": {k: math.inf if v == "inf" else v for k, v in described["weighting"].items()},
     }
-
-
-def run_unit(unit: Unit, session: Session, folder: Path) -> list[dict[str, Any]]:
-    """Rows of this unit, one per protocol. What is finished is read, not made again."""
-    if not (folder / "distilled" / CARD).exists():
-        (make_selection if unit.settings is None else make_distillation)(unit, session, folder)
-    if not finished(folder):
-        judge(unit, session, folder)
-    card = read_card(folder / "distilled")
-    own = [protocol.name for protocol in unit.protocols]
-    entries = read_json(folder / "evaluation.json")["evaluations"][: len(own)]  # `evaluate` appends others
-    return [
-        {
-            "arm": unit.arm.name,
-            "seed": unit.seed,
-            "protocol": e["protocol"],
-            "split": e["split"],
-            "accuracy": e["accuracy"],
-            "nets": e["accuracies"],
-            "balanced_accuracy": e["balanced_accuracy"],
-            "macro_f1": e["macro_f1"],
-            **{k: card[k] for k in ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")},
-        }
-        for e in entries
-    ]
-
-
-def finished(folder: Path) -> bool:
-    """Whether the unit was made and judged."""
-    return (folder / "evaluation.json").exists() and (folder / "distilled" / CARD).exists()
