@@ -239,10 +239,14 @@ def test_data_are_named_without_the_folders_above_them(tmp_path, monkeypatch):
 
 def test_flags_of_the_run_come_before_those_of_the_part(tmp_path):
     part = dataclasses.replace(recipes()["iwd"].parts("cpu")[0], flags={"iterations": 1000, "nets": 2})
-    none = dict.fromkeys(("iterations", "real_batch", "width", "nets", "epochs", "batch", "seeds"))
+    none = dict.fromkeys(("iterations", "real_batch", "width", "nets", "epochs", "batch", "split", "seeds"))
     asked = run_part.compare_flags(part, "digits", SimpleNamespace(size="cpu", **{**none, "nets": 1}), tmp_path)
     assert (asked.iterations, asked.nets, asked.width, asked.seeds) == (1000, 1, None, 5)
     assert (asked.methods, asked.protocol, asked.controls) == (part.arms, part.protocols, False)
+    choosing = recipes()["remedies"].parts("cpu")[0]
+    for given, split in ((None, "val"), ("test", "test")):
+        flags = SimpleNamespace(size="cpu", **{**none, "split": given})
+        assert run_part.compare_flags(choosing, "digits", flags, tmp_path).split == split
 
 
 def test_a_recipe_starts_and_steps(refluence, tmp_path, monkeypatch):

@@ -89,16 +89,18 @@ def beforehand_seconds(work: Distillation, settings: Settings) -> float:
     settings = settings.with_(outer=work.settings.outer)
     images, labels = work.synthetic.training_set((settings.stages - 1) // 2)
     on_real, on_earlier = work.method.networks.seen_beforehand(settings, len(work.labels) * settings.factor**2)
-    total = 0.0
-    for seen, data, how in (
-        (on_real, work.networks.real, settings),
-        (on_earlier, (len(labels), lambda p: (images[p], labels[p])), settings.with_(**STAGE)),
+    total, net = 0.0, work.networks
+    size, stage = len(labels), settings.with_(**STAGE)
+    for seen, data, how, model, per_step in (  # D is counted in whole batches, an earlier stage's images each
+        (on_real, net.real, settings, net.plain, settings.net_batch),
+        (on_earlier, (size, lambda p: (images[p], labels[p])), stage, net.net, min(stage.net_batch, size)),
     ):
         if seen:
             optimiser = sgd(work.net, how)
             begin = time.perf_counter()
-            train_on(work.net, optimiser, data, how, STEPS, streams(0)("estimate", 0))
-            total += seen * (time.perf_counter() - begin) / (STEPS * min(how.net_batch, data[0]))
+            with work.compute.autocast():
+                train_on(model, optimiser, data, how, STEPS, streams(0)("estimate", 0))
+            total += seen * (time.perf_counter() - begin) / (STEPS * per_step)
     return total
 
 

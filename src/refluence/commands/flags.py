@@ -256,8 +256,9 @@ class ChangeFlags:
     """Epochs of each network, instead of the protocol's."""
     batch: Number = None
     """Batch size, instead of the protocol's."""
-    split: Literal["test", "val"] = "test"
-    """test for the final number; val (cut from train) for every choice you make on the way."""
+    split: Annotated[Literal["test", "val"] | None, arg(help_behavior_hint="")] = None
+    """test for the final number; val (cut from train) for every choice you make on the way (default: the recipe's own, test
+    unless it is for choosing)."""
 
 
 @dataclass(frozen=True, kw_only=True)

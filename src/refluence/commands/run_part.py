@@ -23,7 +23,7 @@ from refluence.recipes.base import Part, Recipe
 from refluence.run.folder import CONFIG, check_same, write_config
 from refluence.run.rows import append_rows, read_rows
 
-CHANGES = ("iterations", "real_batch", "width", "nets", "epochs", "batch")  # flags of `run` that override a part's own
+CHANGES = ("iterations", "real_batch", "width", "nets", "epochs", "batch", "split")  # flags of `run` that override a part's own
 Row = dict[str, Any]
 
 
@@ -116,8 +116,8 @@ def _numbers(unit: Unit) -> Row:
     """
     model, settings = unit.model, unit.settings
     batch = settings.real_batch if settings is not None else None
-    described = {name: unit.describe()[name] for name in ("settings", "weighting", "factor")}
-    described = {name: {k: v for k, v in d.items() if v} if isinstance(d, dict) else d for name, d in described.items()}
+    described = {name: unit.describe()[name] for name in ("settings", "weighting", "factor", "selection_steps")}
+    described = {name: {k: v for k, v in d.items() if v} if isinstance(d, dict) else d for name, d in described.items() if d}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     shared = {"model": model.name, "width": model.width, "norm": model.norm, "real_batch": batch, "split": unit.split}
     return {**shared, "settings": digest}

@@ -40,12 +40,13 @@ class Graph:
         inputs = tree_map(channels_last, inputs)
         if self.compiled is None:
             traced = make_fx(self.function, decomposition_table=REWRITES)(*inputs)
-            self.compiled = torch.compile(traced, dynamic=False)
+            compiled = torch.compile(traced, dynamic=False)
             try:
-                self.compiled(*inputs)
+                compiled(*inputs)
             except RuntimeError as e:
                 why = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
                 raise RunError(f"the pass could not be compiled ({why}): go without compile") from e
+            self.compiled = compiled
         return self.compiled(*inputs)
 
 

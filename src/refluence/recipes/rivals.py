@@ -24,8 +24,9 @@ ARMS = (
     f"dc+shuffled:{HALF}",
     "dc:sdc=1",
 )
+RIVALS = (f"dc+loss:{HALF}", f"dc+difficulty:{HALF}", f"dc+difficulty:{HALF},sign=-1")
 PAIRS = (
-    *((f"dc+influence:{HALF}", f"dc+{rival}:{HALF}") for rival in ("loss", "difficulty")),
+    *((f"dc+influence:{HALF}", rival) for rival in RIVALS),
     (f"dc+difficulty:{HALF},sign=-1", f"dc+shuffled:{HALF}"),
     ("dc:sdc=1", "dc"),
 )

@@ -112,7 +112,8 @@ def _check_alike(rows: list[Row]) -> None:
 
 def _notes(size: str, parts: Sequence[Part], told: list[Row], lines: list[Row]) -> list[str]:
     notes = [
-        "Ours: mean ± standard deviation over n seeds, each the mean of its networks; differences are paired, 95 % intervals."
+        "Ours: mean ± standard deviation over n seeds, each the mean of its networks; differences are paired, 95 % intervals.",
+        "Where an interval excludes 0: p of the paired test, by Holm's method over a part's comparisons but the declared one.",
     ]
     if size == "cpu":
         notes.append("Size cpu is a short run of ours: it is not the published setting, and its numbers are not the paper's.")

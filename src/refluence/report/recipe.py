@@ -98,7 +98,10 @@ def _difference(compared: Line) -> str:
         return DASH
     if compared["low"] is None:
         return f"{signed(compared['difference'])} (no interval)"
-    return f"{signed(compared['difference'])} [{signed(compared['low'])}, {signed(compared['high'])}]"
+    interval = f"{signed(compared['difference'])} [{signed(compared['low'])}, {signed(compared['high'])}]"
+    if compared["low"] <= 0 <= compared["high"]:
+        return interval
+    return f"{interval}, p {'< .001' if compared['p_holm'] < 0.001 else format(compared['p_holm'], '.2g').removeprefix('0')}"
 
 
 def as_table(heads: Sequence[str], rows: list[list[str]]) -> str:

@@ -85,8 +85,8 @@ def gains(lines: list[Line]) -> alt.Chart | None:
 
 
 def _base(arm: str, against: str) -> bool:
-    """Whether `against` is the method of `arm` without its weights or its settings."""
-    return "+" not in against and against.partition(":")[0] == re.split("[+:]", arm)[0]
+    """Whether `against` is the method of `arm` without its weights or its settings (selections have no such base)."""
+    return against != "random" and "+" not in against and against.partition(":")[0] == re.split("[+:]", arm)[0]
 
 
 def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.FacetChart:
