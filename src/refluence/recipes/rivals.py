@@ -5,7 +5,7 @@ All have the same effective sample size, half of the class in the batch: they di
 (small gradients; arXiv 2408.12483 finds them better at few images per class), with `sign=-1` the harder; `shuffled` anyone.
 `dc:sdc=1` is that source's own correction: no weights, but the norm of S's gradient beside the distance. Its weight here is
 ours: with it, that term's image gradient is 3 to 30 % of the distance's at the start (digits, CIFAR-10, 1 and 10 images per
-class, size `cpu`).
+class, size `cpu`; one seed, by trial code).
 """
 
 from __future__ import annotations
