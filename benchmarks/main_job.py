@@ -16,7 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from refluence.evaluate.statistics import summarise, verdict
+from refluence.evaluate.statistics import summarise
+from refluence.evaluate.verdict import verdict
 
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw"
 ARMS = ["random", "herding", "dc", "dc+influence", "dc+flipped", "dc+loss"]  # dc+influence brings dc+shuffled

@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import Any
 
 from refluence.errors import InputError
-from refluence.evaluate.statistics import summarise, verdict
+from refluence.evaluate.statistics import summarise
+from refluence.evaluate.verdict import verdict
 from refluence.recipes.base import SETS, Part, Published, Recipe
 
 Row = dict[str, Any]

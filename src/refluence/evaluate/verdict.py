@@ -1,0 +1,109 @@
+"""The verdict: one line on a comparison that claims no more than its numbers (statistics.py) do.
+
+*Helped* needs an interval above 0 against uniform weights AND against the control: weights that are as uneven but belong to
+the wrong instances. *Hurt* needs one below 0 against uniform. Of methods without weights it names the one with the highest
+mean; as that is a choice after the fact, *better* needs a Holm-corrected p of at most .05.
+"""
+
+from __future__ import annotations
+
+from refluence.evaluate.references import (
+    CONTROL,
+    EQUAL_SECONDS,
+    PRUNING,
+    RANDOM,
+    UNIFORM,
+    another_distance,
+    base,
+    by_chance,
+    kind,
+    parse_arm,
+)
+
+LEVEL = 0.05
+
+
+def verdict(summary: list[dict], rows: list[dict]) -> str:
+    """One line on the primary arm (else the first arm with influence or other weights), else on the highest mean.
+
+    `summary` comes from `summarise(rows)`.
+    """
+    if not summary:
+        return "nothing to compare: no arm has a finished seed" if not rows else "nothing to compare: no accuracy is finite"
+    weighted = [row for row in summary if not by_chance(row["arm"])]
+    influence = [row for row in weighted if parse_arm(row["arm"])[1] == "influence"]
+    declared = [row for row in summary if row["primary"] and parse_arm(row["arm"])[1] != UNIFORM]
+    chosen = next(iter([*declared, *influence, *weighted]), None)
+    return _on_weights(chosen, summary) if chosen else _on_methods(summary)
+
+
+def _on_weights(chosen: dict, summary: list[dict]) -> str:
+    """What weighting did to the arm of `chosen`."""
+    arm = chosen["arm"]
+    own = [r for r in summary if (r["arm"], r["protocol"]) == (arm, chosen["protocol"]) and r["against"]]
+    by_kind = {name: row for row in own if (name := kind(arm, row["against"]))}
+    uniform, control = by_kind.get(UNIFORM), by_kind.get(CONTROL)
+    wrong = "random" if parse_arm(arm)[1] in PRUNING else "shuffled"
+    equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
+    parts = [part for part in (_over("uniform", uniform, "points "), _over(wrong, control), equal) if part]
+    options = arm.partition(":")[2]
+    line = f"{parse_arm(arm)[1]} weights{f' ({options})' if options else ''}: "
+    if by_kind:
+        line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
+    if uniform is None:
+        return f"{line}not compared with uniform weights: {base(arm)} is not among the arms"
+    if uniform["low"] is None:
+        return line + _no_interval(uniform)
+    if uniform["high"] < 0:
+        return f"{line}hurt"
+    if uniform["low"] <= 0:
+        return f"{line}no difference shown; n = {uniform['pairs']} could show {uniform['smallest_shown']:.1f}"
+    if control is None:
+        return f"{line}better than uniform, but not compared with {wrong} weights"
+    if control["low"] is None:
+        return f"{line}better than uniform, but against {wrong} {_no_interval(control)}"
+    if control["low"] <= 0:
+        return f"{line}better than uniform, but not shown to be better than {wrong}"
+    return f"{line}helped"
+
+
+def _no_interval(row: dict) -> str:
+    """Why a comparison has no interval."""
+    if row["pairs"] < 2:
+        return "no interval" if row["pairs"] else "no interval (no seed in common)"
+    return "no interval (all differences are equal)"
+
+
+def _on_methods(summary: list[dict]) -> str:
+    """The method with the highest mean in the first protocol."""
+    rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and parse_arm(row["arm"])[0] != "full"]
+    if not rows:
+        return "nothing to compare: full is the ceiling, not a competitor"
+    against = [row for row in rows if row["against"] == RANDOM]
+    arms = {row["arm"] for row in against or rows}
+    best = max(against or rows, key=lambda row: row["mean"])
+    beside = " beside random" if against else ""
+    line = f"highest mean of {len(arms)} arms{beside}: " if len(arms) > 1 else ""
+    line += f"{best['arm']}, {best['mean']:.1f} %"
+    if not against:
+        return f"{line}, n = {best['n']}: not compared with random"
+    line += "".join(f", {part}" for part in (_over("random", best, "points "), f"n = {best['pairs']}") if part)
+    if best["low"] is None:
+        return f"{line}: {_no_interval(best)}"
+    if best["low"] <= 0 <= best["high"]:
+        return f"{line}: no difference shown; n = {best['pairs']} could show {best['smallest_shown']:.1f}"
+    holm_p = "Holm p < 0.001" if best["p_holm"] < 0.001 else f"Holm p = {best['p_holm']:.2g}"
+    if best["p_holm"] > LEVEL:
+        return f"{line}: no difference shown after correction for all comparisons ({holm_p})"
+    return f"{line}: {'better' if best['difference'] > 0 else 'worse'} than random ({holm_p})"
+
+
+def _over(name: str, row: dict | None, unit: str = "") -> str:
+    """`+0.4 points over uniform [-1.0, 1.8]`, without the interval if there is none."""
+    if row is None or row["difference"] is None:
+        return ""
+    points = f"{round(row['difference'], 1) + 0.0:+.1f}"  # no -0.0
+    interval = "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]"
+    if another_distance(row["arm"], row["against"]):
+        name += " (another distance)"
+    return f"{points} {unit}over {name}{interval}" if unit else f"over {name} {points}{interval}"
