@@ -24,7 +24,7 @@ class Part:
 
     `data` is a key of `SETS`; `seeds` are 0 … seeds - 1. Widths, networks per set and every number of the methods are those
     of the size unless `flags` say otherwise. `pairs` (arm, reference) are compared beside what every comparison compares
-    (evaluate/statistics.py). `primary`: the arm that is declared beforehand (default: the first with influence weights).
+    (evaluate/references.py). `primary`: the arm that is declared beforehand (default: the first with influence weights).
     """
 
     name: str
