@@ -47,11 +47,12 @@ def results(path: Path, only: Sequence[str]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The lines, and the verdicts of the parts as quotations."""
+    """The verdicts of the parts as quotations, and their lines folded away."""
     columns = len(HEADS) if any(line["is_set"] for line in found["lines"]) else len(HEADS) - 1
     verdicts = [f"> {part['part']}: {part['verdict']}  " for part in found["parts"] if part["verdict"]]
-    lines = [as_table(HEADS[:columns], [line[:columns] for line in cells(found)]), "", *verdicts]
-    return "\n".join(lines) + "\n"
+    lines = as_table(HEADS[:columns], [line[:columns] for line in cells(found)])
+    folded = ["<details>", "<summary>Every arm and comparison</summary>", "", lines, "", "</details>"]
+    return "\n".join([*verdicts, "", *folded]) + "\n"
 
 
 if __name__ == "__main__":
