@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from evaluate_fixtures import MEAN, STD, rng
 
 from refluence.evaluate import Protocol, evaluate, score, train
@@ -32,6 +33,20 @@ def test_network_by_network_equals_all_together(problem):
     together = evaluate(images, labels, spec, protocol, split, MEAN, STD, rng, 3).accuracies
     alone = [score(train(images, labels, spec, protocol, rng, i)[0], split, MEAN, STD).accuracy for i in (2, 1, 0)]
     assert list(together) == alone[::-1]
+
+
+def test_compiled_networks_learn_and_judge_alike(problem):
+    images, labels, split, spec = problem
+    given, compiled = (images, labels, spec, PROTOCOL.with_(epochs=20), split, MEAN, STD, rng, 2), []
+
+    def keep(net):
+        compiled.append(torch.compile(net, backend="aot_eager"))
+        return compiled[-1]
+
+    plain, other = evaluate(*given), evaluate(*given, compiled=keep)
+    assert len(compiled) == 4, "each network is trained and scored as compiled"
+    assert other.accuracies == pytest.approx(plain.accuracies, abs=100 / 30)
+    assert dict(other.curve) == pytest.approx(dict(plain.curve), rel=1e-3)
 
 
 def test_learns_and_thins_the_curve(problem):

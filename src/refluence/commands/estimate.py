@@ -117,7 +117,7 @@ def judging_seconds(unit: Unit, session: Session) -> float:
         for epochs in short:
             begin = time.perf_counter()
             evaluate(images, labels, unit.model, protocol.with_(epochs=epochs), dataset.val, dataset.mean, dataset.std,
-                     streams(unit.seed), 1, device)  # fmt: skip
+                     streams(unit.seed), 1, device, compiled=session.compute.compiled)  # fmt: skip
             spent.append(time.perf_counter() - begin)
         slope = max(spent[1] - spent[0], 0) / max(short[1] - short[0], 1)
         scale = len(dataset.test) / max(len(dataset.val), 1)

@@ -65,7 +65,8 @@ def judge_once(
             advance()
 
         try:
-            result = evaluate_set(small, model, protocol, held_out, rng, nets, session.compute.device, progress)
+            device, compiled = session.compute.device, session.compute.compiled
+            result = evaluate_set(small, model, protocol, held_out, rng, nets, device, progress, compiled=compiled)
         except RunError as error:
             raise RunError(f"{what}: {error}") from None
         except ValueError as error:  # PyTorch's word for a batch norm that sees one number

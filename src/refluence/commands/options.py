@@ -95,7 +95,7 @@ class MachineFlags:
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: distil with real gradients and networks in bfloat16; evaluation and scores stay in float32."""
     compile: bool = False
-    """Compile the networks of a distillation: about a minute first, then faster; pays on long runs."""
+    """Compile distillation and judging: about a minute first, then faster; pays on long runs."""
     quiet: Switch = False
     """No progress bars and no notes."""
 

@@ -44,6 +44,7 @@ def judge_robust(
                 flags.nets,
                 flags.split,
                 session.compute.device,
+                session.compute.compiled,
                 SHORT if protocol.name.partition(":")[0].endswith("-cpu") else None,
                 advance,
             )

@@ -13,7 +13,7 @@ from refluence.data.dataset import Split
 from refluence.data.distilled import DistilledSet, decoded
 from refluence.evaluate.measure import Scores, score
 from refluence.evaluate.protocol import Protocol
-from refluence.evaluate.train import Teacher, train
+from refluence.evaluate.train import Compiled, Teacher, train
 from refluence.models import ModelSpec
 
 CURVE_POINTS = 100
@@ -64,19 +64,20 @@ def evaluate(
     *,
     stage: Tensor | None = None,
     teacher: Teacher | None = None,
+    compiled: Compiled = lambda net: net,
 ) -> Evaluation:
     """Train `nets` networks on `images` `(M, C, H, W)` (normalised float) with `labels` and score them on `split`.
 
-    `labels` are `(M,)` int64 or `(M, classes)` probabilities; `stage` and `teacher` as in `train`. `mean` and `std` normalise
-    the split as `images` were; `rng(purpose, index)` gives CPU generators. After each network `progress(index, scores,
-    network)` is called, which can also keep the network.
+    `labels` are `(M,)` int64 or `(M, classes)` probabilities; `stage`, `teacher` and `compiled` as in `train`. `mean` and
+    `std` normalise the split as `images` were; `rng(purpose, index)` gives CPU generators. After each network
+    `progress(index, scores, network)` is called, which can also keep the network.
     """
-    facts = {"stage": stage, "teacher": teacher, "pixels": (tuple(mean), tuple(std))}
+    facts = {"stage": stage, "teacher": teacher, "pixels": (tuple(mean), tuple(std)), "compiled": compiled}
     start = time.perf_counter()
     scores, curve, epochs = [], (), 0
     for index in range(nets):
         net, losses = train(images, labels, spec, protocol, rng, index, device, **facts)
-        scores.append(score(net, split, mean, std, device))
+        scores.append(score(net, split, mean, std, device, compiled))
         if index == 0:
             curve, epochs = _thin(losses), len(losses)
         if progress is not None:
@@ -107,16 +108,15 @@ def evaluate_set(
     progress: Callable[[int, Scores, nn.Module], None] | None = None,
     *,
     teacher: Teacher | None = None,
+    compiled: Compiled = lambda net: net,
 ) -> Evaluation:
     """`evaluate` of a distilled set: its decoded images, its soft labels, stages and learning rate as the protocol asks."""
     whole = decoded(small)
     labels = whole.soft if protocol.soft and whole.soft is not None else whole.labels
     if protocol.learned_lr and small.lr is not None:
         protocol = replace(protocol, lr=small.lr)
-    facts, stage = (small.mean, small.std), whole.stage
-    return evaluate(
-        whole.images, labels, spec, protocol, split, *facts, rng, nets, device, progress, stage=stage, teacher=teacher
-    )
+    of_set, how = (small.mean, small.std), {"stage": whole.stage, "teacher": teacher, "compiled": compiled}
+    return evaluate(whole.images, labels, spec, protocol, split, *of_set, rng, nets, device, progress, **how)
 
 
 def _thin(losses: Tensor) -> tuple[tuple[int, float], ...]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Split
 from refluence.errors import InputError
+from refluence.evaluate.train import Compiled
 
 CHUNK_PIXELS = 2**18  # images at once x height x width: 256 images of 32 x 32
 
@@ -28,28 +29,30 @@ class Scores:
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu") -> Tensor:
+def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Tensor:
     """Class `(N,)` with the largest logit, in evaluation mode, for every image of the split; the mode is put back.
 
-    `mean` and `std` are per channel on [0, 1] pixels, as in `Dataset.pixels`.
+    `mean` and `std` are per channel on [0, 1] pixels, as in `Dataset.pixels`. `compiled` makes what is called of the network;
+    so that it meets one shape, the last chunk reaches back to be as long as the others.
     """
     mean, std = (torch.as_tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std))
     chunk = max(1, CHUNK_PIXELS // (split.images.shape[-2] * split.images.shape[-1]))
     was_training = net.training
     net.eval()
-    found = []
+    called, found = compiled(net), []
     for start in range(0, len(split), chunk):
-        x = split.images[start : start + chunk].to(device).float().div_(255).sub_(mean).div_(std)
-        found.append(net(x).argmax(1))
+        first = max(0, min(start, len(split) - chunk))
+        x = split.images[first : first + chunk].to(device).float().div_(255).sub_(mean).div_(std)
+        found.append(called(x).argmax(1)[start - first :])
     net.train(was_training)
     return torch.cat(found)
 
 
-def score(net: nn.Module, split: Split, mean, std, device: str = "cpu") -> Scores:
-    """Scores of a network on a split. Raises `InputError` for an empty split."""
+def score(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Scores:
+    """Scores of a network on a split, called as `compiled(net)`. Raises `InputError` for an empty split."""
     if not len(split):
         raise InputError("there is nothing to evaluate on: the split is empty")
-    return from_predictions(split.labels, predict(net, split, mean, std, device).cpu())
+    return from_predictions(split.labels, predict(net, split, mean, std, device, compiled).cpu())
 
 
 def from_predictions(labels: Tensor, predicted: Tensor) -> Scores:

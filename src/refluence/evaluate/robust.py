@@ -33,6 +33,7 @@ from refluence.data.distilled import DistilledSet, decoded, stored_bytes
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate
 from refluence.evaluate.protocol import Protocol
+from refluence.evaluate.train import Compiled
 from refluence.matching.augment import DSA
 from refluence.models import ModelSpec
 
@@ -124,6 +125,7 @@ class Bench:
     nets: int
     split: str = "test"
     device: str = "cpu"
+    compiled: Compiled = lambda net: net
     full_images: int | None = None
     progress: Callable[[], None] = lambda: None
 
@@ -164,10 +166,9 @@ class Bench:
             kept.append(net)
             self.progress()
 
-        facts, held_out = (self.dataset.mean, self.dataset.std), getattr(self.dataset, split)
-        found = evaluate(
-            images, labels, self.spec, protocol, held_out, *facts, self.rng, nets, self.device, progress, stage=stage
-        )
+        of_set, held_out = (self.dataset.mean, self.dataset.std), getattr(self.dataset, split)
+        how = {"stage": stage, "compiled": self.compiled}
+        found = evaluate(images, labels, self.spec, protocol, held_out, *of_set, self.rng, nets, self.device, progress, **how)
         return tuple(a / 100 for a in found.accuracies), kept[0]
 
 

@@ -4,7 +4,7 @@ A set of stages (PDD, arXiv 2310.06982) is learned in order: in stage s the imag
 carried from one stage to the next, the schedule from its start again.
 
 Networks are trained one after the other: side by side (`torch.func.vmap` over stacked parameters) was no faster on the CPU at
-any size that benchmarks/side_by_side.py measures, since the backward pass of a grouped convolution is slow there.
+any size that benchmarks/judging.py measures, since the backward pass of a grouped convolution is slow there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from refluence.models import ModelSpec, build
 
 EPOCHS_PER_NET = 1_000_003  # a prime above any number of epochs: each (network, epoch) has a random stream of its own
 CHECK_EVERY = 25  # epochs between looks at the loss: a look waits for the device
+Compiled = Callable[[nn.Module], nn.Module]
+"""A network to the same network as it is called: compiled, perhaps. It shares the parameters."""
 Teacher = Callable[[Tensor], Tensor]
 """Images `(B, C, H, W)`, normalised and augmented, to logits `(B, classes)`."""
 
@@ -39,19 +41,21 @@ def train(
     stage: Tensor | None = None,
     teacher: Teacher | None = None,
     pixels: Pixels | None = None,
+    compiled: Compiled = lambda net: net,
 ) -> tuple[nn.Module, Tensor]:
     """A fresh network trained on `images` `(M, C, H, W)`, normalised float.
 
     `labels` are `(M,)` int64 or `(M, classes)` probabilities; a `teacher`, where the protocol's loss is `kl`, takes their
     place. `stage` `(M,)` int64 counts for protocols with stages, `pixels` is the mean and std that the images were normalised
-    by. `rng(purpose, index)` gives CPU generators: "evaluation-network" for the weights and "evaluation-epoch" for the order,
-    augmentation and mixing of each epoch, so that network `net_index` is the same whichever others are trained. Returns the
-    network (training mode) and the mean loss of every epoch `(epochs,)` on the CPU. Raises `RunError` at a loss that is not
-    finite.
+    by, `compiled` makes what is called of the network. `rng(purpose, index)` gives CPU generators: "evaluation-network" for
+    the weights and "evaluation-epoch" for the order, augmentation and mixing of each epoch, so that network `net_index` is
+    the same whichever others are trained. Returns the network (training mode) and the mean loss of every epoch `(epochs,)` on
+    the CPU. Raises `RunError` at a loss that is not finite.
     """
     protocol = protocol.resolve(len(images), spec.classes)
     images, labels = images.detach().to(device), labels.to(device)
     net = build(spec, rng("evaluation-network", net_index), device)
+    called = compiled(net)
     augment = augmenter(protocol.strategy(images.shape[1]), protocol.mode, pixels)
     teacher = teacher if protocol.loss == "kl" else None
     parts = members(stage, len(images)) if protocol.staged else [torch.arange(len(images))]
@@ -64,7 +68,7 @@ def train(
         x = augment(images[batch], generator)
         x, partner, share = mixing.mix(protocol.mix, protocol.mix_p, protocol.mix_alpha, x, generator)
         other = None if partner is None else labels[batch[partner]]
-        loss = _loss(net, x, labels[batch], other, share, protocol, teacher)
+        loss = _loss(called, x, labels[batch], other, share, protocol, teacher)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
