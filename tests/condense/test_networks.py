@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from method_fixtures import start
+from refluence.condense import networks
 from refluence.condense.inner import real, sgd, train_on
 from refluence.models import build
 
@@ -96,3 +97,32 @@ def test_a_later_stage_starts_from_training_on_the_earlier_images():
     assert len(x) == 2 * work.settings.factor**2, "one stored image of each class, decoded"
     net = build(work.networks.around.spec, work.rng("network", 1))
     assert cross_entropy(work.net(x), y) < cross_entropy(net(x), y)
+
+
+def test_earlier_stages_are_learned_at_the_rates_of_pdds_code(monkeypatch):
+    """MultiStepLR at 2/3 and 5/6 of the epochs, times .2, a new optimiser for each union of stages; augmented, not cut out."""
+    seen = []
+
+    def noted(net, optimiser, data, settings, steps, generator):
+        seen.append((id(optimiser), data[0], optimiser.param_groups[0]["lr"], steps, settings.strategy))
+
+    work = start("pdd", iterations=9, outer=3, stage_epochs=200)
+    work.synthetic.begin(2)
+    monkeypatch.setattr(networks, "train_on", noted)
+    work.networks.on_earlier_stages(work.net, work.synthetic, 0)
+    twin = torch.optim.SGD(work.net.parameters(), lr=0.01)
+    schedule, expected = torch.optim.lr_scheduler.MultiStepLR(twin, [2 * 200 // 3, 5 * 200 // 6], 0.2), []
+    for _ in range(200):
+        expected.append(twin.param_groups[0]["lr"])
+        twin.step()
+        schedule.step()
+    sizes = [len(work.synthetic.training_set(stage)[0]) for stage in range(2)]
+    for stage, size in enumerate(sizes):
+        mine = seen[3 * stage : 3 * stage + 3]
+        assert len({optimiser for optimiser, *_ in mine}) == 1
+        each = [lr for _, n, lr, steps, _ in mine for _ in range(steps // -(-n // 64))]
+        assert [n for _, n, *_ in mine] == [size] * 3
+        torch.testing.assert_close(torch.tensor(each), torch.tensor(expected))
+    assert len(seen) == 6
+    assert {strategy for *_, strategy in seen} == {"color_crop_flip_scale_rotate"}
+    assert networks.on_stage(work.settings, 1).strategy == "color_crop_scale_rotate"

@@ -15,7 +15,7 @@ from refluence.commands.unit import Unit, resolve
 from refluence.condense.base import Method, Settings
 from refluence.condense.inner import sgd, train_on
 from refluence.condense.loop import Distillation
-from refluence.condense.networks import STAGE
+from refluence.condense.networks import on_stage
 from refluence.evaluate.evaluation import evaluate
 from refluence.models import build
 from refluence.report.words import counted
@@ -90,7 +90,7 @@ def beforehand_seconds(work: Distillation, settings: Settings) -> float:
     images, labels = work.synthetic.training_set((settings.stages - 1) // 2)
     on_real, on_earlier = work.method.networks.seen_beforehand(settings, len(work.labels) * settings.factor**2)
     total, net = 0.0, work.networks
-    size, stage = len(labels), settings.with_(**STAGE)
+    size, stage = len(labels), on_stage(settings, images.shape[1])
     for seen, data, how, model, per_step in (  # D is counted in whole batches, an earlier stage's images each
         (on_real, net.real, settings, net.plain, settings.net_batch),
         (on_earlier, (size, lambda p: (images[p], labels[p])), stage, net.net, min(stage.net_batch, size)),

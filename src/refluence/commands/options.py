@@ -51,7 +51,7 @@ class SizeFlags:
     iterations: Number = None
     """Steps of the image optimiser (default: 200 at size cpu)."""
     real_batch: Number = None
-    """Real images per class and step (default: 64 at size cpu, 256 at size paper)."""
+    """Real images per class and step (default: 64 at size cpu; at size paper the method's own, 256 for dc)."""
     inner: Number = None
     """Training between two image steps: epochs on the synthetic set (dc, dsa) or steps on the real one (idc, idm)."""
     initial: Annotated[

@@ -4,7 +4,7 @@
 
 psi is the embedding of a network at its random initialisation, a new one in every step and never trained, so the influence has
 no implicit term: I_j = 2 <b - a, psi_j> from forward passes alone. Siamese augmentation; images start from real ones; SGD with
-learning rate 1 (10 from 100 images per class on: the published commands), momentum .5; 20,000 steps.
+learning rate 1 (10 from 100 images per class on, published for CIFAR-10 alone), momentum .5; 20,000 steps.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@
 
 f cuts a stored image in factor x factor tiles and enlarges each (multi-formation). D is the squared distance of the gradients
 of convolution weights alone; for grey images L1, with another learning rate. Numbers of the authors' code
-(snu-mllab/Efficient-Dataset-Condensation): 2000 networks x 100 sweeps; after each sweep 32 SGD steps on D (grey: 8; SVHN and
-CIFAR-100 8 too, `inner=8`; .01, momentum .9, decay 5e-4, batch 64, CutMix with probability .5); pixels in [0, 1]; one image
-step for each class, learning rate 5e-3 IPC/10 (L1: 1e-4 IPC/10), times the square of the side over 32 (grey: 28). From 64
-pixels on (ours) the numbers of their ImageNet-10: L1, 3e-3 IPC/10 times (side/224)^2, 500 networks, 10 epochs on D before a
-network is used and 8 steps after each sweep, CutMix always, factor 3. Grey images are matched and trained on without CutMix
+(snu-mllab/Efficient-Dataset-Condensation): 2000 networks x 100 sweeps; after each sweep 32 SGD steps on D (grey: 8; for SVHN 8
+too, give `inner=8`; .01, momentum .9, decay 5e-4, batch 64, CutMix with probability .5); pixels in [0, 1]; one image step for
+each class, learning rate 5e-3 IPC/10 (L1: 1e-4 IPC/10), times the square of the side over 32 (grey: 28). From 64 pixels on
+(ours) the numbers of their ImageNet-10: L1, 3e-3 IPC/10 times (side/224)^2, 500 networks, 10 epochs on D before a network is
+used and 8 steps after each sweep, CutMix always, factor 3; those of their ImageNet-100 (1e-3, batch 128, ten stored networks,
+classes in five phases) are not here. Grey images are matched and trained on without CutMix
 and cutout, as their MNIST is where factor > 1. Networks train on D, so the influence has an implicit term: `terms=both`.
 """
 

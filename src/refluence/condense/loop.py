@@ -10,6 +10,7 @@ Everything random comes from (purpose, step), so a run that is stopped and resum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -135,7 +136,7 @@ class Distillation:
         if s.lr_lr and self.networks.moved is not None:
             synthetic.rate_step(self._rate_derivative(matches, self.networks.moved))
         told = tell(self.step, matches, compete=self.real.weighting.bag != "class")
-        synthetic.watch(told.loss)
+        synthetic.watch(told.loss + math.fsum(float(m.batch.extra) for m in matches if m.batch.extra is not None))
         return told
 
     def _rate_derivative(self, matches: list[Match], moved: dict[str, Tensor]) -> float:

@@ -28,6 +28,7 @@ from refluence.models import ModelSpec, build
 ON_D = frozenset({"net_momentum", "net_weight_decay", "cutmix"})
 Rng = Callable[[str, int], torch.Generator]
 STAGE = {"net_lr": 0.01, "net_batch": 64, "net_momentum": 0.9, "net_weight_decay": 5e-4, "cutmix": 0.5}  # of PDD's code
+STAGE_RATES = ((0, 1.0), (2 / 3, 0.2), (5 / 6, 0.04))  # from which share of its epochs on, which share of the rate
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,20 @@ class Networks(ABC):
         """PDD: training on the union of the first stages' images, of the first two, ... (arXiv 2310.06982, alg. 1)."""
         for stage in range(synthetic.now):
             images, labels = synthetic.training_set(stage)
-            steps = self.settings.stage_epochs * -(-len(images) // STAGE["net_batch"])
-            settings = self.settings.with_(**STAGE)
             data = len(images), lambda p, x=images, y=labels: (x[p], y[p])
-            train_on(net, sgd(net, settings), data, settings, steps, self.around.rng(f"stage-{stage}", number))
+            settings, generator = on_stage(self.settings, images.shape[1]), self.around.rng(f"stage-{stage}", number)
+            optimiser, epochs = sgd(net, settings), settings.stage_epochs
+            starts = [int(share * epochs) for share, _ in STAGE_RATES]
+            for (_, rate), start, end in zip(STAGE_RATES, starts, [*starts[1:], epochs], strict=True):
+                optimiser.param_groups[0]["lr"] = rate * settings.net_lr
+                steps = (end - start) * -(-len(images) // settings.net_batch)
+                train_on(net, optimiser, data, settings, steps, generator)
+
+
+def on_stage(settings: Settings, channels: int) -> Settings:
+    """Settings of the training on earlier stages: numbers and augmentation are those of PDD's evaluation."""
+    strategy = augment.DSA.replace("cutout_", "") if channels > 1 else augment.DSA.replace("cutout_flip_", "")
+    return settings.with_(**STAGE, net_augmentation=strategy)
 
 
 class OnSynthetic(Networks):

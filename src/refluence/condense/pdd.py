@@ -3,8 +3,10 @@
     stage i = 1 ... P:  theta_0 first trains on S_1, on S_1 + S_2, ... (200 epochs each), then
                         min_{S_i} of the base's objective with S_1 + ... + S_i in the place of S, S_1 ... S_{i-1} fixed
 
-P = 5 stages (as many as there are images per class, if fewer), the base's number of steps in each. Any other base: its own arm
-with the same setting, such as `dm:stages=5`. Evaluated stage after stage by the protocol `pdd`.
+P = 5 stages (as many as there are images per class, if fewer), the base's number of steps in each (half as many in the
+published CIFAR-100: give `iterations=500000`). Their code never stores a stage's last 50 networks' work; here a stage ends at
+its last step. Any other base: its own arm with the same setting, such as `dm:stages=5`. Evaluated stage after stage by the
+protocol `pdd`.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ class Synthetic:
         if self.logits is not None:
             groups.append({"params": [self.logits], "lr": s.label_lr})
         if s.image_optimiser == "adamw":
-            return torch.optim.AdamW(groups, lr=s.image_lr)
+            return torch.optim.AdamW(groups, lr=s.image_lr, weight_decay=0.01)
         return torch.optim.SGD(groups, lr=s.image_lr, momentum=s.image_momentum)
 
 
