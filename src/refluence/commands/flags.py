@@ -170,7 +170,7 @@ class Score(ScoreTask, ClassifierFlags, SourceFlags, MachineFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTask:
-    """How to judge the set; what is left out is as in the run."""
+    """How to judge the set. Protocols, networks and data are those of the run, --split (test) and --nets are not."""
 
     folder: RunFolder
     """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""
