@@ -293,7 +293,7 @@ def test_idc_augmentation_applies_some_always_and_one_of_the_rest(strategy, alwa
 
 
 def test_settings_of_the_pages_follow_the_published_tables():
-    from refluence.condense import dm, dream, idc, idc1, idm, pdd
+    from refluence.condense import dm, dream, idc, idc1, idm, ncfm, pdd
 
     assert dm.settings(10, "paper").image_lr == 1
     assert dm.settings(100, "paper").image_lr == 10
@@ -304,7 +304,40 @@ def test_settings_of_the_pages_follow_the_published_tables():
     assert (pdd.settings(10, "paper").stages, pdd.settings(3, "paper").stages) == (5, 3)
     assert pdd.settings(10, "paper").image_lr == idc.settings(2, "paper").image_lr
     assert (idm.settings(1, "paper").real_batch, idm.settings(50, "paper").calibration) == (5000, 10)
+    assert (ncfm.settings(10, "paper").image_lr, ncfm.settings(10, "cpu").image_lr) == (0.001, 0.01)
     assert SMALL["iterations"] < dm.settings(10, "cpu").iterations
+
+
+def test_a_plateau_halves_the_rate_as_pytorchs_scheduler_does():
+    work = start("ncfm", plateau=2)
+    rate = work.synthetic.optimiser.param_groups[0]
+    twin = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate["lr"])
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(twin, factor=0.5, patience=2, threshold=1e-4)
+    rates = []
+    for loss in (3.0, 2.0, 2.0, 1.99999, 2.5, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 0.5):
+        work.synthetic.watch(loss)
+        scheduler.step(loss)
+        rates.append(rate["lr"])
+        assert rates[-1] == pytest.approx(twin.param_groups[0]["lr"])
+    assert rates[-1] == pytest.approx(rates[0] / 8)
+
+
+def test_the_whole_loss_is_watched_the_cross_entropy_too(monkeypatch):
+    watched = []
+    work = start("ncfm", iterations=2, calibration=3.0)
+    monkeypatch.setattr(work.synthetic, "watch", watched.append)
+    extras, match = [], RealSide.match
+
+    def noted(self, *words):
+        for found in match(self, *words):
+            extras.append(float(found.batch.extra.detach()))
+            yield found
+
+    monkeypatch.setattr(RealSide, "match", noted)
+    events = list(work.steps())
+    assert min(extras) > 0.1
+    both = [sum(extras[:2]), sum(extras[2:])]
+    assert watched == pytest.approx([event.loss + extra for event, extra in zip(events, both, strict=True)])
 
 
 @pytest.mark.parametrize("name", ["dc", "dsa"])

@@ -10,8 +10,8 @@ too, give `inner=8`; .01, momentum .9, decay 5e-4, batch 64, CutMix with probabi
 each class, learning rate 5e-3 IPC/10 (L1: 1e-4 IPC/10), times the square of the side over 32 (grey: 28). From 64 pixels on
 (ours) the numbers of their ImageNet-10: L1, 3e-3 IPC/10 times (side/224)^2, 500 networks, 10 epochs on D before a network is
 used and 8 steps after each sweep, CutMix always, factor 3; those of their ImageNet-100 (1e-3, batch 128, ten stored networks,
-classes in five phases) are not here. Grey images are matched and trained on without CutMix
-and cutout, as their MNIST is where factor > 1. Networks train on D, so the influence has an implicit term: `terms=both`.
+classes in five phases) are not here. Grey images are matched and trained on without CutMix and cutout, as their MNIST is where
+factor > 1. Networks train on D, so the influence has an implicit term: `terms=both`.
 """
 
 from __future__ import annotations
