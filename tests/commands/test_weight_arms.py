@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS
-from refluence.commands.arms import Arm, methods, parse_arm, with_controls
+from refluence.commands.arms import Arm, arm_of, methods, parse_arm, with_controls
 from refluence.condense.base import Method
 from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
@@ -43,3 +43,18 @@ def test_pruned_and_selected_sets_are_distilled_by_every_method(refluence, tmp_p
     assert said.code == 0, said.err
     pruned, selected = (load_file(p)["images"] for p in (tmp_path / "run").glob("units/*/0/distilled/images.safetensors"))
     assert not torch.equal(pruned, selected)
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "expected"),
+    [
+        ("dc", "uniform", "dc"),
+        ("dc", "uniform:image_lr=1", "dc:image_lr=1"),
+        ("dc:image_lr=1", "uniform", "dc:image_lr=1"),
+        ("dc:image_lr=1", "influence", "dc+influence:image_lr=1"),
+        ("dc:image_lr=1", "influence:tau=.1", "dc+influence:image_lr=1,tau=.1"),
+        ("random:factor=2", "uniform", "random:factor=2"),
+    ],
+)
+def test_distill_takes_settings_behind_the_method_or_the_weights(method, weights, expected):
+    assert arm_of(method, weights) == parse_arm(expected)

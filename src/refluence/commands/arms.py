@@ -129,9 +129,10 @@ def parse_arm(text: str) -> Arm:
 
 
 def arm_of(method: str, weights: str) -> Arm:
-    """The arm of `distill --method dc --weights influence:tau=.1`."""
-    kind, colon, options = weights.partition(":")
-    return parse_arm(f"{method}{'' if kind == 'uniform' else f'+{kind}'}{colon}{options}")
+    """The arm of `distill --method dc --weights influence:tau=.1`; settings may stand behind either, as in an arm."""
+    (name, _, settings), (kind, _, options) = method.partition(":"), weights.partition(":")
+    tail = ",".join(part for part in (settings, options) if part)
+    return parse_arm(f"{name}{'' if kind == 'uniform' else f'+{kind}'}{f':{tail}' if tail else ''}")
 
 
 def base_of(arm: Arm) -> Arm:
