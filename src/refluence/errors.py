@@ -1,8 +1,12 @@
-"""The two ways in which a run can end early, each with one clear line: what, where, what would be right."""
+"""The ways in which a run can end early, each with one clear line: what, where, what would be right."""
 
 
 class InputError(ValueError):
     """The user's input cannot be used (exit code 2). The message names the value and what would be right."""
+
+
+class NoRoomError(InputError):
+    """A class has fewer real images than an arm needs of it. A recipe goes on without the arm."""
 
 
 class RunError(RuntimeError):

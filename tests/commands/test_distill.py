@@ -209,3 +209,20 @@ def test_quiet_says_only_what_was_asked_for(refluence, tmp_path):
     assert "were cut from train" in loud.err
     assert "Traceback" not in loud.err
     assert said.out.replace("quiet", "loud").splitlines()[0].split("accuracy")[0] in loud.out
+
+
+def test_training_beforehand_is_in_proportion_to_the_image_steps(refluence, tmp_path):
+    """At size cpu, so that a short run is short as a whole; what an arm says of it stands."""
+    short = ("distill", *DIGITS, "--ipc", "2", "--real-batch", "8", "--epochs", "1", "--nets", "1")
+    for number, (method, steps, found) in enumerate([
+        ("ncfm", "2", {"pretrain": 1}),
+        ("ncfm:pretrain=3", "2", {"pretrain": 3}),
+        ("ncfm:iterations=4", None, {"pretrain": 2}),
+        ("pdd", "40", {"stage_epochs": 1, "pretrain": 0}),
+        ("dc", "2", {"stage_epochs": 200}),
+    ]):  # fmt: skip
+        out = tmp_path / str(number)
+        more = () if steps is None else ("--iterations", steps)
+        assert refluence(*short, "--method", method, *more, "--out", out).code == 0
+        settings = read(out / "config.json")["resolved"]["unit"]["settings"]
+        assert found.items() <= settings.items(), method

@@ -83,6 +83,30 @@ def test_a_grid_grows_by_seeds(refluence, made):
     assert read(made / "dc-ipc1" / "config.json")["resolved"]["seeds"] == [0, 1, 2]
 
 
+def test_fresh_seeds_have_a_table_of_their_own(refluence, refused, made, tmp_path):
+    words = [word if word != "2" or WORDS[i - 1] != "--seeds" else "1" for i, word in enumerate(WORDS)]
+    assert "seed is 0 there, 7 here" in refused(*words, "--out", made, "--resume", "--seed", "7")
+    fresh, rows = tmp_path / "fresh", made / "rows.jsonl"
+    assert refluence(*words, "--out", fresh, "--rows", rows, "--seed", "7").code == 0
+    assert {row["seed"] for row in lines(rows)} == {0, 1, 7}
+    for name in ("results.json", "dc-ipc1/results.json"):
+        assert {row["seed"] for row in read(fresh / name)["rows"]} == {7}
+    assert [x["n"] for x in read(fresh / "results.json")["lines"]] == [1] * (2 * len(ARMS))
+    assert refluence(*words, "--out", made, "--tables").code == 0
+    assert [x["n"] for x in read(made / "results.json")["lines"]] == [3] * (2 * len(ARMS)), "all there are"
+
+
+def test_an_arm_without_images_enough_is_left_out_and_said(refluence, tmp_path, monkeypatch):
+    part = dataclasses.replace(recipes()["iwd"].parts("cpu")[0], name="few", ipc=50, arms=("random", "random:factor=2"))
+    monkeypatch.setattr("refluence.commands.run.choose_parts", lambda *_: (part,))
+    monkeypatch.setattr("refluence.commands.run._grown", lambda *_: None)
+    monkeypatch.setattr("refluence.commands.run._show", lambda *_: None)
+    said = refluence("run", "iwd", *SHORT, "--seeds", "1", "--out", tmp_path / "few")
+    assert said.code == 0
+    assert "few: random:factor=2 is left out: class '" in said.err
+    assert {row["arm"] for row in lines(tmp_path / "few" / "rows.jsonl")} == {"random"}
+
+
 def test_the_table_grows_by_parts(refluence, made):
     words = [word.replace("dc-ipc1", "dm-ipc1") for word in WORDS]
     assert refluence(*words, "--out", made, "--resume").code == 0
@@ -240,12 +264,13 @@ def test_data_are_named_without_the_folders_above_them(tmp_path, monkeypatch):
 def test_flags_of_the_run_come_before_those_of_the_part(tmp_path):
     part = dataclasses.replace(recipes()["iwd"].parts("cpu")[0], flags={"iterations": 1000, "nets": 2})
     none = dict.fromkeys(("iterations", "real_batch", "width", "nets", "epochs", "batch", "split", "seeds"))
-    asked = run_part.compare_flags(part, "digits", SimpleNamespace(size="cpu", **{**none, "nets": 1}), tmp_path)
+    asked = run_part.compare_flags(part, "digits", SimpleNamespace(size="cpu", seed=7, **{**none, "nets": 1}), tmp_path)
     assert (asked.iterations, asked.nets, asked.width, asked.seeds) == (1000, 1, None, 5)
+    assert list(run_part.seeds(asked)) == [7, 8, 9, 10, 11]
     assert (asked.methods, asked.protocol, asked.controls) == (part.arms, part.protocols, False)
     choosing = recipes()["remedies"].parts("cpu")[0]
     for given, split in ((None, "val"), ("test", "test")):
-        flags = SimpleNamespace(size="cpu", **{**none, "split": given})
+        flags = SimpleNamespace(size="cpu", seed=0, **{**none, "split": given})
         assert run_part.compare_flags(choosing, "digits", flags, tmp_path).split == split
 
 

@@ -58,7 +58,7 @@ def run(flags: Any) -> None:
 
     rows, notes = run_all(units, session, flags, workers), list(session.dataset.notes)
     if flags.equal_seconds:
-        extra, said = equal_seconds.units(units, rows, flags.out)
+        extra, said = equal_seconds.units(units, rows, flags.size, flags.out)
         notes += said
         rows += run_all(extra, session, flags, workers)
     summary = summarise(rows, primary(arms))

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from refluence.commands.arms import Arm, base_of
-from refluence.commands.unit import Unit
+from refluence.commands.unit import Unit, in_proportion
 from refluence.errors import InputError
 from refluence.files import read_json, write_json
 
@@ -32,7 +32,7 @@ def check(arms: list[Arm]) -> None:
             raise InputError(f"--equal-seconds needs '{base_of(arm).name}' beside '{arm.name}': add it to --methods")
 
 
-def units(made: list[Unit], rows: list[dict[str, Any]], out: Path) -> tuple[list[Unit], list[str]]:
+def units(made: list[Unit], rows: list[dict[str, Any]], size: str, out: Path) -> tuple[list[Unit], list[str]]:
     """The units of these arms, and a note on each arm. Decided once: then equal_seconds.json is read."""
     path = out / FILE
     if not path.exists():
@@ -48,6 +48,8 @@ def units(made: list[Unit], rows: list[dict[str, Any]], out: Path) -> tuple[list
         for unit in made:
             if unit.arm.name == name and unit.settings is not None:
                 settings = unit.settings.with_(iterations=found["iterations"])
+                if size == "cpu":
+                    settings = in_proportion(settings, settings.iterations / unit.settings.iterations, unit.arm)
                 weighting = dataclasses.replace(unit.weighting, kind="uniform")
                 extra.append(dataclasses.replace(unit, arm=control(unit.arm), settings=settings, weighting=weighting))
     return sorted(extra, key=lambda unit: unit.seed), notes

@@ -228,6 +228,8 @@ class RunTask:
     """cpu: short and small, ours, compares with no published number. paper: the published settings."""
     seeds: Number = None
     """Paired seeds of every part (default: the recipe's own). More can be asked for later, with --resume."""
+    seed: Count = 0
+    """The first seed. The table leaves out rows of lower ones: fresh seeds confirm what was chosen on others."""
     only: Annotated[tuple[str, ...], arg(metavar="PART [PART …]", help_behavior_hint="")] = ()
     """These parts alone; wildcards as in 'cifar10-*'."""
     resume: Switch = False

@@ -48,7 +48,7 @@ def run(flags: Any) -> None:
         failed += why
         if made or not (flags.out / "results.json").exists():
             names = {data: data_name(source) for data, source in given.items()}
-            write_part(recipe, part, own_rows(recipe, part, names[part.data], flags.size, read_rows(path)), flags.out)
+            write_part(recipe, part, own_rows(recipe, part, names[part.data], flags.size, _rows(path, flags)), flags.out)
             _grown(recipe, parts, path, names, flags)
     _grown(recipe, parts, path, {data: data_name(source) for data, source in given.items()}, flags)
     _show(flags.out)
@@ -84,11 +84,17 @@ def sources(recipe: Recipe, size: str, words: tuple[str, ...]) -> dict[str, str]
     return found
 
 
+def _rows(path: Path, flags: Any) -> list[dict[str, Any]]:
+    """The rows of the seeds from the first one that was asked for on."""
+    return [row for row in read_rows(path) if row.get("seed", 0) >= flags.seed]
+
+
 def _tables(recipe: Recipe, parts: tuple[Part, ...], path: Path, flags: Any) -> None:
     """The table of rows alone; nothing is run."""
-    rows = [row for row in read_rows(path) if (row.get("recipe"), row.get("size")) == (recipe.name, flags.size)]
+    rows = [row for row in _rows(path, flags) if (row.get("recipe"), row.get("size")) == (recipe.name, flags.size)]
     if not rows:
-        raise InputError(f"{path} holds no rows of {recipe.name} at size {flags.size}: make some without --tables")
+        since = f" from seed {flags.seed} on" if flags.seed else ""
+        raise InputError(f"{path} holds no rows of {recipe.name} at size {flags.size}{since}: make some without --tables")
     names = {data: data_name(source) for data, source in sources(recipe, flags.size, flags.data).items()} if flags.data else {}
     for data in dict.fromkeys(row["set"] for row in rows):
         found = list(dict.fromkeys(row["data"] for row in rows if row["set"] == data))
@@ -101,13 +107,13 @@ def _tables(recipe: Recipe, parts: tuple[Part, ...], path: Path, flags: Any) -> 
 
 def _grown(recipe: Recipe, chosen: tuple[Part, ...], path: Path, names: dict[str, str], flags: Any) -> None:
     """Table, figure and page of the chosen parts and of those that have rows from before."""
-    rows, every = read_rows(path), recipe.parts(flags.size)
+    rows, every = _rows(path, flags), recipe.parts(flags.size)
     made = [part for part in every if part.data in names and own_rows(recipe, part, names[part.data], flags.size, rows)]
     _write(recipe, tuple(part for part in every if part in made or part in chosen), path, names, flags)
 
 
 def _write(recipe: Recipe, parts: tuple[Part, ...], path: Path, names: dict[str, str], flags: Any) -> None:
-    rows = read_rows(path)
+    rows = _rows(path, flags)
     own = [row for part in parts if part.data in names for row in own_rows(recipe, part, names[part.data], flags.size, rows)]
     write_json(flags.out / "results.json", tabulate(recipe, parts, flags.size, own, flags.seeds))
     report.write_recipe(flags.out)

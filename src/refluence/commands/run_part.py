@@ -6,17 +6,18 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from refluence import __version__, report
-from refluence.commands.arms import parse_arm
+from refluence.commands.arms import Arm, parse_arm
 from refluence.commands.compare import primary, unit_folder, write_unit_config
 from refluence.commands.flags import Compare
 from refluence.commands.run_unit import run_unit
 from refluence.commands.session import Session, about, arguments, open_session
 from refluence.commands.unit import Unit, resolve
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, NoRoomError, RunError
 from refluence.evaluate.statistics import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
@@ -30,7 +31,7 @@ Row = dict[str, Any]
 
 def compare_flags(part: Part, source: str, flags: Any, out: Path) -> Compare:
     """The flags of `refluence compare` that make this part: its own, under those that were given to `run`."""
-    names = {field.name for field in dataclasses.fields(Compare)} - {"data", "out", "resume", "seed", "methods"}
+    names = {field.name for field in dataclasses.fields(Compare)} - {"data", "out", "resume", "methods"}
     shared = {name: getattr(flags, name) for name in names if hasattr(flags, name) and name not in CHANGES}
     changes = {name: getattr(flags, name) for name in CHANGES if getattr(flags, name) is not None}
     own = {"ipc": part.ipc, "protocol": part.protocols, "model": part.model, "controls": False, "workers": 1, **part.flags}
@@ -45,8 +46,8 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
     """
     asked = compare_flags(part, source, flags, flags.out)
     session = open_session(asked)
-    arms = [parse_arm(text) for text in part.arms]
-    units = [resolve(asked, arm, session.dataset, seed) for seed in range(asked.seeds) for arm in arms]
+    arms = _fitting(part, session, asked)
+    units = [resolve(asked, arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
     made, failed = False, []
     for number, unit in enumerate(units, 1):
         there = own_rows(recipe, part, data_name(source), flags.size, read_rows(path))
@@ -69,6 +70,24 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
         done = f"[{number}/{len(units)}] {part.name}: {unit.arm.name}, seed {unit.seed}"
         session.reporter.say(f"{done}: {found[0]['accuracy']:.1f} %")
     return made, failed
+
+
+def seeds(asked: Compare) -> range:
+    """The seeds of a part."""
+    return range(asked.seed, asked.seed + asked.seeds)
+
+
+def _fitting(part: Part, session: Session, asked: Compare) -> list[Arm]:
+    """The arms of the part for which the set has images enough; the others are said."""
+    arms = []
+    for arm in map(parse_arm, part.arms):
+        try:
+            resolve(asked, arm, session.dataset, asked.seed)
+        except NoRoomError as error:
+            print(f"{part.name}: {arm.name} is left out: {error}", file=sys.stderr)
+        else:
+            arms.append(arm)
+    return arms
 
 
 def own_rows(recipe: Recipe, part: Part, data: str, size: str, rows: list[Row]) -> list[Row]:
@@ -153,5 +172,5 @@ def _claim(units: list[Unit], session: Session, asked: Compare) -> None:
     if path.exists():
         stored = read_json(path)["resolved"]
         check_same(asked.out, {k: v for k, v in stored.items() if k != "seeds"}, resolved)
-    resolved["seeds"] = list(range(asked.seeds))
+    resolved["seeds"] = list(seeds(asked))
     write_config(asked.out, "compare", arguments(dataclasses.replace(asked, resume=False)), resolved)

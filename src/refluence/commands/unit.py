@@ -78,6 +78,8 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
         published = method.settings(flags.ipc, flags.size, dataset.shape)
         settings = arm.settings(published.with_(**{k: v for k, v in asked.items() if v is not None}))
+        if not paper:
+            settings = in_proportion(settings, settings.iterations / published.iterations, arm)
         check_training(arm, method, settings)
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
@@ -88,6 +90,16 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     elif weighting.prunes:
         check_share(dataset, unit.counts(dataset), weighting.keep)
     return unit
+
+
+def in_proportion(settings: Settings, share: float, arm: Arm) -> Settings:
+    """Training beforehand grows and shrinks with the image steps (size `cpu`), but for what the arm itself says of it.
+
+    `share`: the image steps over those before. `stage_epochs` only where a run has several stages.
+    """
+    beforehand = {"pretrain": settings.pretrain, "stage_epochs": settings.stage_epochs if settings.stages > 1 else 0}
+    own = dict(arm.options)
+    return settings.with_(**{k: max(1, round(share * n)) for k, n in beforehand.items() if n and k not in own})
 
 
 def pruning_steps(weighting: Weighting) -> int:

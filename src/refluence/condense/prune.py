@@ -20,7 +20,7 @@ import torch
 from torch import LongTensor, Tensor
 
 from refluence.data.dataset import Dataset, Split
-from refluence.errors import InputError, RunError
+from refluence.errors import NoRoomError, RunError
 
 
 def kept_count(members: int, keep: float) -> int:
@@ -53,13 +53,13 @@ def restrict(dataset: Dataset, positions: Tensor) -> Dataset:
 
 
 def check_share(dataset: Dataset, counts: tuple[int, ...], keep: float) -> None:
-    """`InputError` where a class would keep fewer real images than it gets distilled ones."""
+    """`NoRoomError` where a class would keep fewer real images than it gets distilled ones."""
     members = [len(dataset.train.members(label)) for label in range(len(counts))]
     label = min(range(len(counts)), key=lambda c: members[c] / counts[c])
     left = kept_count(members[label], keep)
     if left < counts[label]:
         share = math.ceil(100 * counts[label] / members[label]) / 100
-        raise InputError(
+        raise NoRoomError(
             f"keep={keep:g} leaves {left} of the {members[label]} training images of class '{dataset.classes[label]}', fewer "
             f"than its {counts[label]} distilled ones: keep={share:g} or a smaller --ipc would do"
         )

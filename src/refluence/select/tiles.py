@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.data.formation import edges, tile
-from refluence.errors import InputError
+from refluence.errors import NoRoomError
 
 
 def tiled(dataset: Dataset, positions: Tensor, factor: int) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ def tiled(dataset: Dataset, positions: Tensor, factor: int) -> tuple[Tensor, Ten
 
 
 def check_room(dataset: Dataset, counts: Sequence[int], factor: int) -> None:
-    """`InputError` where a class has fewer than factor^2 counts[class] images, or an image fewer pixels than tiles."""
+    """`NoRoomError` where a class has fewer than factor^2 counts[class] images; `InputError`: fewer pixels than tiles."""
     edges(min(dataset.shape[1:]), factor)
     members = [len(dataset.train.members(label)) for label in range(len(counts))]
     label = min(range(len(counts)), key=lambda c: members[c] / counts[c])
@@ -40,7 +40,7 @@ def check_room(dataset: Dataset, counts: Sequence[int], factor: int) -> None:
     if there < factor**2 * count:
         ipc, largest = there // factor**2, math.isqrt(there // count)
         smaller = f"--ipc {ipc} or factor={largest}" if ipc else f"factor={largest}"
-        raise InputError(
+        raise NoRoomError(
             f"class '{dataset.classes[label]}' has {there} training images, but factor={factor} at {count} images per "
             f"class needs {factor**2 * count}: {smaller} would fit"
         )
