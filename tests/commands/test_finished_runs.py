@@ -1,6 +1,7 @@
 """evaluate, score, export, report, repeat, estimate and ls, as a user calls them."""
 
 import re
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from refluence.commands.parse import parse
 from refluence.commands.unit import resolve
 from refluence.condense import pools
 from refluence.condense.base import Settings
+from refluence.influence.weighting import Weighting
 from refluence.select import herding
 
 ONE = ("--nets", "1", "--quiet", "--threads", "1")
@@ -302,3 +304,6 @@ def test_ls_finds_what_the_package_has(refluence):
         assert re.search(rf"^  {name} ", said.out, re.M), name
     for title in ("methods", "weights", "protocols", "models", "recipes"):
         assert re.search(rf"^{title}", said.out, re.M)
+    keys = {f.name for kind in (Settings, Weighting) for f in fields(kind)} | {"steps", "easiest"}
+    told = set(re.findall(r"^  (\w+) +\S", said.out, re.M))
+    assert keys - told == {"ipc", "kind"}, "every key of an arm; --ipc is a flag, the kind stands before the colon"

@@ -38,7 +38,8 @@ class CompareTask:
     data: Source
     """digits | a folder with train.parquet | FOLDER:TASK | an image folder (train/<class>/…) | a Hugging Face Hub id."""
     methods: Annotated[tuple[str, ...], arg(metavar="ARM [ARM …]")]
-    """METHOD[+WEIGHTS][:key=value,…], for example: random dc dc+influence dc+influence:tau=.1 (see `refluence ls`)."""
+    """METHOD[+WEIGHTS][:key=value,…], for example: random dc dc+influence dc+influence:tau=.1. What there is, keys too:
+    `refluence ls`."""
     ipc: Count = 10
     """Images per class to keep."""
     seeds: Count = 3
@@ -311,7 +312,7 @@ class Repeat:
 
 @dataclass(frozen=True, kw_only=True)
 class Ls:
-    """List methods, weight kinds, protocols, models and recipes of this installation."""
+    """List methods, weights, options, protocols, models and recipes that are there."""
 
 
 COMMANDS: dict[str, type] = {

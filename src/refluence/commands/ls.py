@@ -6,13 +6,15 @@ from typing import Any
 
 from refluence.commands.arms import methods
 from refluence.condense.base import Method
+from refluence.condense.settings import ABOUT
 from refluence.evaluate.protocols import protocols
 from refluence.influence.curvature import CURVATURES
 from refluence.influence.links import LINKS
-from refluence.influence.weighting import KINDS
+from refluence.influence.weighting import KINDS, OPTIONS, Weighting
 from refluence.models.build import MODELS
 from refluence.models.norms import NORMS
 from refluence.recipes.find import recipes
+from refluence.select import base as selections
 
 
 def run(flags: Any) -> None:
@@ -22,7 +24,10 @@ def run(flags: Any) -> None:
         {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()},
     )
     _list("weights (METHOD+WEIGHTS)", KINDS)
+    _list("options of weights (METHOD+WEIGHTS:key=value,…)", {k: f"{v} [{getattr(Weighting, k)}]" for k, v in OPTIONS.items()})
     _list("links (METHOD+WEIGHTS:link=LINK)", LINKS)
+    _list("settings of methods that learn images (METHOD[+WEIGHTS]:key=value,…)", ABOUT)
+    _list("options of methods that keep real images (METHOD:key=value,…)", selections.OPTIONS)
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
     _list("models", {**MODELS, "norms": f"{', '.join(NORMS)} (--norm)"})

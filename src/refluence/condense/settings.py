@@ -41,20 +41,56 @@ OF_NETWORKS = frozenset(
 OF_STATISTICS = frozenset({"sdc", "frequencies"})
 FLAGS = ("ipc", "iterations", "real_batch")  # those that are flags of the command line too
 
+ABOUT: dict[str, str] = {
+    "iterations": "image steps in all (of every stage); a step moves the images of every class",
+    "outer": "image steps per network initialisation",
+    "inner": "training between two image steps: epochs on S (dc, dsa), SGD steps on D (idc and what is made of it, idm)",
+    "real_batch": "real images of a class in a step",
+    "image_lr": "learning rate of the pixels as the method keeps them (normalised, or in [0, 1])",
+    "image_momentum": "of the images' optimiser",
+    "image_optimiser": "sgd or adamw",
+    "net_lr": "learning rate of networks in training",
+    "net_batch": "their batch size",
+    "net_momentum": "their momentum",
+    "net_weight_decay": "their weight decay",
+    "cutmix": "probability of CutMix in training on D",
+    "pretrain": "SGD steps on D before a network is used",
+    "initial": "noise; real: random training images; cluster: those nearest to k-means centres",
+    "augmentation": "none, or a Siamese strategy such as color_crop_cutout_flip_scale_rotate",
+    "augmentation_mode": "S: one operation a call, M: all, I: IDC's",
+    "net_augmentation": "of networks in training: same (as in matching), none, or a strategy",
+    "allocation": "equal; proportional: images per class by class size",
+    "factor": "multi-formation: factor^2 images in the room of one",
+    "synthetic_batch": "at most so many decoded images of a class in a step (0: all)",
+    "distance": f"in place of the method's own: {', '.join(BY_NAME)}",
+    "stages": "progressive distillation: images are learned in so many groups, one after the other",
+    "stage_epochs": "epochs of a network on each earlier stage before it is used",
+    "pool": "networks kept, where a method keeps several",
+    "pool_every": "image steps between two new networks of a pool",
+    "calibration": "weight of the cross-entropy of the synthetic images themselves",
+    "cluster_every": "image steps between two clusterings of the real images (0: random batches)",
+    "candidates": "real images of a class that are clustered (0: all)",
+    "plateau": "image steps without a lower loss after which the image learning rate is halved (0: never)",
+    "frequencies": "of a characteristic function",
+    "label_lr": "learning rate of soft labels (0: hard labels)",
+    "lr_lr": "learning rate of the logarithm of net_lr (0: it stays)",
+    "sdc": "weight of the norm of the synthetic gradient: sample-difficulty correction",
+}
+"""What each number says, but for `ipc`, images per class, which no arm has for itself."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of one run; a method's page says which of them it reads.
+    """The numbers of one run, told in `ABOUT`; a method's page says which of them it reads.
 
-    Units: `image_lr` is that of the pixels as the method keeps them (normalised, or in [0, 1]); one *iteration* is an image
-    step for every class. `inner`: epochs on S, or SGD steps on D, between two iterations, as the method's networks have it.
+    An empty `distance` is the method's own; an empty `augmentation` or `net_augmentation` is none.
     """
 
     ipc: int
-    iterations: int  # image steps in all (of every stage)
-    outer: int  # image steps per network initialisation
+    iterations: int
+    outer: int
     inner: int
-    real_batch: int = 256  # real images per class
+    real_batch: int = 256
     image_lr: float = 0.1
     image_momentum: float = 0.5
     image_optimiser: str = "sgd"
@@ -62,28 +98,28 @@ class Settings:
     net_batch: int = 256
     net_momentum: float = 0.0
     net_weight_decay: float = 0.0
-    cutmix: float = 0.0  # probability of CutMix in training on D
-    pretrain: int = 0  # SGD steps on D before a network is used
-    initial: str = "noise"  # or "real": random training images; "cluster": those nearest to k-means centres
-    augmentation: str = ""  # "" or a Siamese strategy such as color_crop_cutout_flip_scale_rotate
-    augmentation_mode: str = "S"  # S: one operation a call, M: all, I: IDC's
-    net_augmentation: str = "same"  # of networks that are trained: as in matching, "" (none), or a strategy
-    allocation: str = "equal"  # or "proportional": images per class by class size
-    factor: int = 1  # multi-formation: factor^2 images in the room of one
-    synthetic_batch: int = 0  # at most so many decoded images of a class in a match (0: all)
-    distance: str = ""  # "" is the method's own
-    stages: int = 1  # progressive distillation: images are learned in so many groups, one after the other
-    stage_epochs: int = 200  # a network's training on each earlier stage before it is used
-    pool: int = 20  # networks kept, where a method keeps several
-    pool_every: int = 30  # image steps between two new networks of a pool
-    calibration: float = 0.0  # weight of the cross-entropy of the synthetic images themselves
-    cluster_every: int = 0  # image steps between two clusterings of the real images (0: random batches)
-    candidates: int = 0  # real images of a class that are clustered (0: all)
-    plateau: int = 0  # image steps without a lower loss after which the image learning rate is halved (0: never)
-    frequencies: int = 4096  # of a characteristic function
-    label_lr: float = 0.0  # learning rate of soft labels (0: hard labels)
-    lr_lr: float = 0.0  # learning rate of the logarithm of `net_lr` (0: it stays)
-    sdc: float = 0.0  # weight of the norm of the synthetic gradient: sample-difficulty correction
+    cutmix: float = 0.0
+    pretrain: int = 0
+    initial: str = "noise"
+    augmentation: str = ""
+    augmentation_mode: str = "S"
+    net_augmentation: str = "same"
+    allocation: str = "equal"
+    factor: int = 1
+    synthetic_batch: int = 0
+    distance: str = ""
+    stages: int = 1
+    stage_epochs: int = 200
+    pool: int = 20
+    pool_every: int = 30
+    calibration: float = 0.0
+    cluster_every: int = 0
+    candidates: int = 0
+    plateau: int = 0
+    frequencies: int = 4096
+    label_lr: float = 0.0
+    lr_lr: float = 0.0
+    sdc: float = 0.0
 
     def __post_init__(self):
         for name, least in AT_LEAST.items():

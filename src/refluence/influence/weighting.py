@@ -55,26 +55,29 @@ PRUNED: dict[tuple[str, str], float] = {
 }
 """The share that is kept by (kind, by) unless `keep` is given: IWD's, arXiv 2411.12115's, the others ours."""
 RANKINGS = ("influence", "loss", "random")
+OPTIONS: dict[str, str] = {
+    "link": "from scores to weights, one of the links below",
+    "tau": "temperature in standardised units; auto: where the effective sample size is the share ess (softmax, exp)",
+    "ess": "share of the bag that tau=auto leaves in effect",
+    "keep": "share that link=top or link=prune keeps; of each class with pruned (.9; by=loss .2) and selected (.1)",
+    "sign": "1: act on what raises the objective (softmax stresses it, prune drops it); -1: on what lowers it",
+    "bag": "who competes: one class of the batch, the whole batch, or all instances scored so far",
+    "where": "weights inside the distance (IWD eq. 8) or outside (Algorithm 1, line 9)",
+    "standardise": "scores by std, robust (median, MAD), scale (root mean square, zero stays zero) or none",
+    "refresh": "new scores every so many image steps, running means between",
+    "warmup": "share of the image steps, at the start, in which all weigh the same while scores are measured",
+    "memory": "share of an instance's running mean in its score",
+    "carry": "mirror ascent: the power to which an instance's last weight enters the next one",
+    "terms": "explicit, implicit or both parts of the influence (IWD eq. 22); the same where networks train on S",
+    "by": "what pruned and selected rank by, once: the highest influence, the lowest loss, or random (sign=-1: the other end)",
+}
+"""Options of an arm's weights, as `dc+influence:tau=.5`: the fields of `Weighting` but its kind."""
 SMALLEST_BAG = 5
 
 
 @dataclass(frozen=True)
 class Weighting:
-    """How the instances of a bag are weighted.
-
-    `kind`: a key of `KINDS`. `link`: a key of `LINKS`. `tau`: temperature in standardised units, or "auto": the tau at
-    which the effective sample size is the share `ess` of the bag (softmax and exp). `keep`: the share that top and prune
-    keep. `sign`: +1 acts on what raises the objective (IWD's softmax stresses it, prune drops it), -1 on what lowers it
-    (the orientation of KD-AIF's sigmoid). `bag`: the instances that compete: of one "class" in the batch, the "batch", or
-    "all". `where`: weights "inside" the distance (IWD eq. 8) or "outside" (Algorithm 1, line 9). `standardise`: "std",
-    "robust" (median, MAD), "scale" (root mean square, zero stays zero) or "none". `refresh`: new scores every so many
-    steps, running means between. `warmup`: the share of a run's steps at the start in which all weigh the same, while
-    scores are measured, in [0, 1). `memory`: share of an instance's running mean in its score, in [0, 1). `carry`: the
-    power to which an instance's last weight enters the next one (mirror ascent), in [0, 1]. `terms`: "explicit", "implicit"
-    or "both" (IWD eq. 22); where S_inner = S both are the explicit one. `by`: what the kinds pruned and selected rank by,
-    once before the run: they keep the share `keep` of each class with the highest "influence", the lowest "loss" or at
-    "random" (sign -1: the other end).
-    """
+    """How the instances of a bag are weighted: `kind` is a key of `KINDS`, what the others are says `OPTIONS`."""
 
     kind: str = "uniform"
     tau: float | str = 1.0
