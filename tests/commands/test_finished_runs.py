@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS, TINY, pictures, read, tree
@@ -18,6 +19,7 @@ from refluence.condense.base import Settings
 from refluence.influence.weighting import Weighting
 from refluence.select import herding
 
+COLUMNS = ("label", "score", "weight", "loss")
 ONE = ("--nets", "1", "--quiet", "--threads", "1")
 
 
@@ -128,6 +130,21 @@ def test_a_run_with_an_infinite_temperature_can_be_scored_and_resumed(refluence,
     assert said.code == 0, said.err
     assert set(pq.read_table(tmp_path / "s.parquet").to_pydict()["weight"]) == {1.0}
     assert "nothing to do" in refluence(*words, "--resume").out
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "bag"),
+    [("influence:tau=2", "score", "label"), ("loss:tau=2", "loss", "label"), ("influence:tau=2,bag=all", "score", None)],
+)
+def test_the_column_weight_is_the_softmax_of_what_its_flag_names(refluence, distilled, tmp_path, text, value, bag):
+    words = ("score", "--distilled", distilled, "--out", tmp_path / "s.parquet", "--weights", text)
+    assert refluence(*words, *ONE).code == 0
+    table = {k: torch.tensor(v).double() for k, v in pq.read_table(tmp_path / "s.parquet").to_pydict().items() if k in COLUMNS}
+    bags = [table["label"] == c for c in range(10)] if bag else [table["label"] >= 0]
+    for own in bags:
+        scores = table[value][own]
+        found = torch.softmax((scores - scores.mean()) / scores.std(correction=0) / 2, 0) * own.sum()
+        assert torch.allclose(table["weight"][own], found)
 
 
 def test_scores_can_be_dropped_in_the_next_run(refluence, distilled, tmp_path):

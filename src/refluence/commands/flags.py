@@ -112,7 +112,8 @@ class ScoreTask:
     nets: Number = None
     """Networks to average over (default: 1 a fold; 3 with --distilled)."""
     weights: Annotated[str | None, arg(metavar="KIND[:key=value,…]", help_behavior_hint="")] = None
-    """How the column `weight` follows from the scores (default: a sigmoid between 0 and 2, 1 at the mean score)."""
+    """How the column `weight` follows from the scores (default: a sigmoid between 0 and 2, 1 at the mean score; with
+    --distilled, the run's own influence weights, else influence)."""
     seed: Count = 0
     """Folds and networks follow from it."""
 

@@ -13,7 +13,7 @@ from torch import LongTensor
 
 from refluence.commands.arms import methods
 from refluence.commands.prune import pruned
-from refluence.commands.score_files import class_weights, extremes, write_scores
+from refluence.commands.score_files import bag_weights, extremes, write_scores
 from refluence.commands.session import PICTURE_NETS, Session
 from refluence.commands.unit import Unit
 from refluence.condense.loop import Distillation
@@ -120,8 +120,8 @@ class _Spent:
 
 def write_influence(unit: Unit, dataset: Dataset, table: RunningInfluence, folder: Path) -> None:
     """scores.parquet of the run's running means, and the report's pictures."""
-    weight = class_weights(dataset, table, unit.weighting, streams(unit.seed))
-    losses = torch.full_like(weight, torch.nan)  # a run that weights by influence keeps no losses
+    losses = torch.full_like(table.raw, torch.nan)  # a run that weights by influence keeps no losses
+    weight = bag_weights(dataset, table.raw, losses, unit.weighting, streams(unit.seed), table.visits > 0)
     write_scores(folder / "scores.parquet", dataset, table.raw, table.visits, weight, losses)
     chosen = extremes(dataset, table.raw, table.visits)
     tensors = {"images": dataset.train.images[chosen], "rows": dataset.train.rows[chosen]}

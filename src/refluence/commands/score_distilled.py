@@ -7,7 +7,7 @@ from typing import Any
 from refluence import __version__
 from refluence.commands.arms import methods, parse_arm
 from refluence.commands.finished import open_data, open_finished
-from refluence.commands.score_files import class_weights, read_weighting, write_page, write_scores
+from refluence.commands.score_files import bag_weights, read_weighting, write_page, write_scores
 from refluence.commands.session import relative
 from refluence.condense.base import Method
 from refluence.condense.scoring import influence
@@ -37,7 +37,7 @@ def against_distilled(flags: Any) -> None:
         nets=nets, whole=True, device=session.compute.device, soft=own.small.soft, lr=own.small.lr,
         track=lambda points: session.reporter.track(points, "scoring", len(points)),
     )  # fmt: skip
-    weight = class_weights(session.dataset, table, weighting, rng)
+    weight = bag_weights(session.dataset, table.raw, losses, weighting, rng)
     facts = {
         "kind": "distilled",
         "source": source,

@@ -16,7 +16,6 @@ from refluence import report
 from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.files import replacing
-from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting, parse_weighting, weights
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
@@ -90,25 +89,19 @@ def read_weighting(text: str) -> Weighting:
     return weighting
 
 
-def bag_weights(dataset: Dataset, score: Tensor, loss: Tensor, weighting: Weighting, rng) -> Tensor:
-    """The weights `(N,)` that scores and losses `(N,)` come to, in bags of one class or of everything."""
+def bag_weights(dataset: Dataset, score: Tensor, loss: Tensor, weighting: Weighting, rng, seen: Tensor | None = None) -> Tensor:
+    """The weights `(N,)` that scores and losses `(N,)` come to, in bags of one class, or of everything with bag=all.
+
+    `seen` (N,) bool: the others weigh 1 and are in no bag (default: all are seen).
+    """
     value = (loss if weighting.kind == "loss" else score).double()
-    if weighting.bag != "class":
-        return weights(value, weighting, rng("class-weights", 0))
+    seen = torch.ones(len(value), dtype=torch.bool) if seen is None else seen
     weight = torch.ones_like(value)
-    for c in range(len(dataset.classes)):
-        members = dataset.train.members(c)
-        weight[members] = weights(value[members], weighting, rng("class-weights", c))
-    return weight
-
-
-def class_weights(dataset: Dataset, table: RunningInfluence, weighting: Weighting, rng) -> Tensor:
-    """The weights `(N,)` that the influence in `table` comes to with each class as one bag; 1 where there was no visit."""
-    weight = torch.ones(len(dataset.train), dtype=torch.float64)
-    for c in range(len(dataset.classes)):
-        members = dataset.train.members(c)
-        members = members[table.visits[members] > 0]
-        weight[members] = weights(table.raw[members], weighting, rng("class-weights", c))
+    split = dataset.train
+    bags = [torch.arange(len(split))] if weighting.bag == "all" else [split.members(c) for c in range(len(dataset.classes))]
+    for number, bag in enumerate(bags):
+        bag = bag[seen[bag]]
+        weight[bag] = weights(value[bag], weighting, rng("class-weights", number))
     return weight
 
 
