@@ -5,7 +5,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from cli_fixtures import DIGITS, pictures, read, tree, without_seconds
+from cli_fixtures import DIGITS, TINY, pictures, read, tree, without_seconds
 from refluence.commands import equal_seconds
 from refluence.commands.arms import Arm, parse_arm, with_controls
 from refluence.errors import InputError, RunError
@@ -230,3 +230,22 @@ def test_each_influence_arm_has_its_own(equal):
     pairs = [(line["arm"], line["against"]) for line in read(folder / "results.json")["summary"]]
     assert ("dc+influence:tau=.1,sign=-1", names[1]) in pairs
     assert ("dc+influence", names[1]) not in pairs
+
+
+def test_balanced_accuracy_and_f1_stand_beside_accuracy_where_classes_are_unequal(refluence, compared_once, tmp_path):
+    pictures(tmp_path / "animals", ("cat",), 60)
+    pictures(tmp_path / "more", ("dog",), 30)
+    (tmp_path / "more" / "dog").rename(tmp_path / "animals" / "dog")
+    words = ("compare", *TINY, "--data", tmp_path / "animals", "--methods", "random", "--ipc", "2", "--seeds", "2")
+    said = refluence(*words, "--workers", "1", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    rows = read(tmp_path / "run" / "results.json")["rows"]
+    assert [row["imbalance"] for row in rows] == [2.0, 2.0]
+    means = [f"{(rows[0][key] + rows[1][key]) / 2:.1f}" for key in ("balanced_accuracy", "macro_f1")]
+    cells = [cell.strip() for cell in next(line for line in said.out.splitlines() if "random" in line).split("│")]
+    assert cells[3:5] == means
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Macro-F1, %" in page
+    assert all(f"<span>{value}</span>" in page for value in means)
+    assert max(row["imbalance"] for row in read(compared_once / "results.json")["rows"]) < 1.1
+    assert "Macro-F1, %" not in (compared_once / "report.html").read_text(encoding="utf-8"), "digits are nearly equal"

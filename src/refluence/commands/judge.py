@@ -13,6 +13,7 @@ from refluence.commands.unit import Unit
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate_set
+from refluence.evaluate.measure import imbalance
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import write_json
 from refluence.models import ModelSpec
@@ -76,4 +77,5 @@ def judge_once(
                 f"{what}: batch norm cannot be trained on a batch of one image whose map is one pixel: another --batch than "
                 f"{protocol.batch} for {len(small.labels)} images, or a network with another norm"
             ) from None
-    return {**result.to_dict(), "split": split, "width": model.width, "norm": model.norm}
+    own = {"split": split, "imbalance": imbalance(held_out.labels), "width": model.width, "norm": model.norm}
+    return {**result.to_dict(), **own}

@@ -32,6 +32,7 @@ def run_unit(unit: Unit, session: Session, folder: Path) -> list[dict[str, Any]]
             "nets": e["accuracies"],
             "balanced_accuracy": e["balanced_accuracy"],
             "macro_f1": e["macro_f1"],
+            "imbalance": e.get("imbalance"),
             **{k: card[k] for k in ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")},
         }
         for e in entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -10,13 +11,16 @@ from rich.table import Table
 
 from refluence.commands.session import relative
 from refluence.report import recipe as recipes
+from refluence.report.verdict import unequal
 
 
 def show(results: dict[str, Any], out: Path) -> None:
     """Print the table, where the files are, and the verdict."""
     protocols = {line["protocol"] for line in results["summary"]}
     table = Table(header_style="bold")
-    for name in ("arm", *(["protocol"] if len(protocols) > 1 else []), "accuracy %", "n", "difference [95 %]", "against"):
+    beside = {"balanced %": "balanced_accuracy", "macro-F1 %": "macro_f1"} if unequal(results) else {}
+    first = ["arm", *(["protocol"] if len(protocols) > 1 else []), "accuracy %", *beside]
+    for name in (*first, "n", "difference [95 %]", "against"):
         table.add_column(name, no_wrap=name not in ("arm", "against"), overflow="fold")
     for name in ("ess", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -30,6 +34,7 @@ def show(results: dict[str, Any], out: Path) -> None:
             line["arm"],
             *([line["protocol"]] if len(protocols) > 1 else []),
             f"{line['mean']:.1f}{spread}",
+            *(f"{fmean(r[key] for r in own):.1f}" for key in beside.values()),
             str(line["n"]),
         ]
         ends = [f"{sum(ess) / len(ess):.2f}" if ess else "", f"{sum(r['seconds'] for r in own) / len(own):.1f}"]

@@ -55,6 +55,12 @@ def score(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled
     return from_predictions(split.labels, predict(net, split, mean, std, device, compiled).cpu())
 
 
+def imbalance(labels: Tensor) -> float:
+    """The imbalance ratio of labels `(N,)`: the largest class over the smallest one that has an instance."""
+    counts = torch.bincount(labels)
+    return float(counts.max() / counts[counts > 0].min())
+
+
 def from_predictions(labels: Tensor, predicted: Tensor) -> Scores:
     """Scores from true and predicted classes, both `(N,)`."""
     classes = int(max(labels.max(), predicted.max())) + 1

@@ -13,6 +13,8 @@ from refluence.report.reading import Unit
 from refluence.report.words import DASH, amount, compact, counted, deviation, duration, finite, fixed, mean, signed
 
 Entry = dict[str, Any]
+UNEQUAL = 1.1  # imbalance ratio, largest class over smallest
+BALANCED = {"Balanced accuracy, %": "balanced_accuracy", "Macro-F1, %": "macro_f1"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def comparison(results: Entry) -> list[Table]:
         seeds = [r for r in rows if str(r.get("protocol") or "") == protocol]
         named = {arm: [r for r in seeds if str(r.get("arm")) == arm] for arm in paint}
         arms = [a for a in paint if named[a] or any(str(r.get("arm")) == a for r in mine)]
-        lines = [_line(arm, paint[arm], [r for r in mine if str(r.get("arm")) == arm], named[arm]) for arm in arms]
+        own = {arm: [r for r in mine if str(r.get("arm")) == arm] for arm in arms}
+        lines = [_line(arm, paint[arm], own[arm], named[arm], unequal(results)) for arm in arms]
         drawn = [plots.accuracies(arms, named, paint, protocol), plots.differences(mine, named, paint, protocol)]
         tables.append(Table(protocol, lines, [plot for plot in drawn if plot]))
     return tables
@@ -93,6 +96,11 @@ def seed_table(results: Entry) -> list[dict[str, str]]:
         }
         for r in results.get("rows") or []
     ]
+
+
+def unequal(results: Entry) -> bool:
+    """Whether classes are unequal, so that balanced accuracy and macro-F1 stand beside accuracy in the tables."""
+    return any((finite(row.get("imbalance")) or 1) > UNEQUAL for row in results.get("rows") or [])
 
 
 def _network(evaluation: dict[str, Any]) -> str:
@@ -118,8 +126,7 @@ def single(unit: Unit) -> tuple[str, Table | None]:
             "Split": split,
             "Accuracy, %": fixed(centre) + (f" ± {fixed(spread)}" if spread is not None else ""),
             "Nets": _nets(nets),
-            "Balanced accuracy, %": fixed(evaluation["balanced_accuracy"]),
-            "Macro-F1, %": fixed(evaluation["macro_f1"]),
+            **{words: fixed(evaluation[key]) for words, key in BALANCED.items()},
             "Stored": amount(unit.card.get("stored_bytes")),
         }
         lines.append(Line(str(evaluation.get("protocol") or "–") + by, charts.PALETTE[2], cells))
@@ -139,13 +146,18 @@ def single(unit: Unit) -> tuple[str, Table | None]:
     return sentence, Table("", lines, plot)
 
 
-def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry]) -> Line:
+def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], unequal_classes: bool) -> Line:
     first = summary[0] if summary else {}
     values = [v for v in (finite(r.get("accuracy")) for r in seeds) if v is not None]
     centre = finite(first.get("mean")) if summary else mean(list(values))
     spread = finite(first.get("sd")) if summary else deviation(values)
     cells = {
         "Accuracy, %": fixed(centre) + (f" ± {fixed(spread)}" if spread is not None else ""),
+        **(
+            {words: fixed(mean([finite(r.get(key)) for r in seeds])) for words, key in BALANCED.items()}
+            if unequal_classes
+            else {}
+        ),
         "n": compact(first.get("n", len(values))),
     }
     for name, key, words in (
