@@ -193,6 +193,16 @@ def test_the_base_at_equal_seconds_is_an_arm_and_a_reference(equal):
     ]
 
 
+def test_training_beforehand_follows_the_steps_at_equal_seconds(equal):
+    folder, _ = equal(2.5, "--methods", "ncfm+influence", "--seeds", "1")  # the last --methods counts
+    base, longer = (
+        read(folder / "units" / arm / "0" / "config.json")["resolved"]["unit"]["settings"]
+        for arm in ("ncfm", "ncfm@equal_seconds=influence")
+    )
+    assert (base["iterations"], base["pretrain"]) == (4, 2)
+    assert (longer["iterations"], longer["pretrain"]) == (10, 5)
+
+
 def test_resume_keeps_the_iterations_that_were_measured(equal):
     folder, _ = equal(2.5)
     (folder / "results.json").unlink()

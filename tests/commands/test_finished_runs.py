@@ -16,6 +16,7 @@ from refluence.commands.parse import parse
 from refluence.commands.unit import resolve
 from refluence.condense import pools
 from refluence.condense.base import Settings
+from refluence.condense.compute import Compute
 from refluence.influence.weighting import Weighting
 from refluence.select import herding
 
@@ -324,3 +325,15 @@ def test_ls_finds_what_the_package_has(refluence):
     keys = {f.name for kind in (Settings, Weighting) for f in fields(kind)} | {"steps", "easiest"}
     told = set(re.findall(r"^  (\w+) +\S", said.out, re.M))
     assert keys - told == {"ipc", "kind"}, "every key of an arm; --ipc is a flag, the kind stands before the colon"
+
+
+@pytest.mark.parametrize("more", [(), ("--robust",)])
+def test_networks_that_judge_are_compiled_on_request(refluence, distilled, monkeypatch, more):
+    compiled = []
+    monkeypatch.setattr(Compute, "compiled", lambda self, net: compiled.append(self.compile) or net)
+    words = ("evaluate", distilled, "--protocol", "dc-cpu", "--epochs", "1", "--split", "val", *ONE, *more)
+    for flag in ((), ("--compile",)):
+        compiled.clear()
+        assert refluence(*words, *flag).code == 0
+        assert set(compiled) == {bool(flag)}
+        assert len(compiled) >= 2 * (30 if more else 1), "training and prediction, of every network"

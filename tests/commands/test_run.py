@@ -96,15 +96,43 @@ def test_fresh_seeds_have_a_table_of_their_own(refluence, refused, made, tmp_pat
     assert [x["n"] for x in read(made / "results.json")["lines"]] == [3] * (2 * len(ARMS)), "all there are"
 
 
+def test_a_folder_belongs_to_one_first_seed(refluence, refused, made, tmp_path):
+    words = [word if word != "2" or WORDS[i - 1] != "--seeds" else "1" for i, word in enumerate(WORDS)]
+    fresh, rows = tmp_path / "fresh", made / "rows.jsonl"
+    assert refluence(*words, "--out", fresh, "--rows", rows, "--seed", "7").code == 0
+    before = (fresh / "results.json").read_bytes()
+    for more in ("--resume", "--tables"):
+        assert "seed is 7 there, 0 here" in refused(*words, "--out", fresh, "--rows", rows, more)
+    assert "seed is 0 there, 1 here" in refused(*words, "--out", made, "--resume", "--seed", "1"), "all rows are there"
+    assert (fresh / "results.json").read_bytes() == before
+
+
 def test_an_arm_without_images_enough_is_left_out_and_said(refluence, tmp_path, monkeypatch):
     part = dataclasses.replace(recipes()["iwd"].parts("cpu")[0], name="few", ipc=50, arms=("random", "random:factor=2"))
-    monkeypatch.setattr("refluence.commands.run.choose_parts", lambda *_: (part,))
-    monkeypatch.setattr("refluence.commands.run._grown", lambda *_: None)
-    monkeypatch.setattr("refluence.commands.run._show", lambda *_: None)
-    said = refluence("run", "iwd", *SHORT, "--seeds", "1", "--out", tmp_path / "few")
+    recipe = dataclasses.replace(recipes()["iwd"], parts=lambda size: (part,))
+    monkeypatch.setattr("refluence.commands.run.recipe_named", lambda name: recipe)
+    words = ("run", "iwd", *SHORT, "--seeds", "1")
+    said = refluence(*words, "--out", tmp_path / "few")
     assert said.code == 0
     assert "few: random:factor=2 is left out: class '" in said.err
     assert {row["arm"] for row in lines(tmp_path / "few" / "rows.jsonl")} == {"random"}
+    found = read(tmp_path / "few" / "results.json")["lines"]
+    assert {(line["arm"], line["n"]) for line in found} == {("random", 1), ("random:factor=2", 0)}
+    said = refluence(*words, "--steps", "1")
+    assert said.code == 0
+    assert "left out" in said.err
+    assert "1 arms start and step" in said.out
+
+
+def test_rows_of_another_precision_are_refused(refluence, refused, made, tmp_path):
+    rows = lines(made / "rows.jsonl")
+    assert {(row["precision"], row["compile"]) for row in rows} == {("fp32", False)}
+    words = (*WORDS, "--out", tmp_path / "new", "--rows", made / "rows.jsonl")
+    assert "precision fp32, here it is bf16" in refused(*words, "--precision", "bf16")
+    for row in rows:
+        del row["precision"]
+    (made / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert refluence(*words, "--resume").code == 0, "rows from before it was kept"
 
 
 def test_the_table_grows_by_parts(refluence, made):

@@ -28,6 +28,7 @@ def test_links_are_options_of_an_arm():
     assert parse_arm("dc+influence:link=prune,keep=.8").weighting().keep == 0.8
     for text, message in [
         ("dc+influence:link=cosh", "unknown link 'cosh': choose one of softmax, sigmoid, exp, top, prune"),
+        ("dc+influence:tau=1,image_lr=.1,tau=2", "arm 'dc\\+influence:tau=1,image_lr=.1,tau=2': tau is given twice"),
         ("dc+influence:keep=.8", "keep=.8 means nothing with link=softmax"),
         ("dc:link=top", "link means nothing there, since 'dc' has no weights"),
     ]:

@@ -1,5 +1,6 @@
 """Where networks come from: when a new one comes, what it was trained on, and that nothing else moves it."""
 
+import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -126,3 +127,14 @@ def test_earlier_stages_are_learned_at_the_rates_of_pdds_code(monkeypatch):
     assert len(seen) == 6
     assert {strategy for *_, strategy in seen} == {"color_crop_flip_scale_rotate"}
     assert networks.on_stage(work.settings, 1).strategy == "color_crop_scale_rotate"
+    assert networks.on_stage(start("dm", stages=2, iterations=4).settings, 3).augmentation_mode == "I", "PDD's, not the base's"
+
+
+@pytest.mark.parametrize(("epochs", "shares"), [(1, [1, 0, 0]), (2, [1, 1, 0]), (5, [3, 1, 1]), (6, [4, 1, 1])])
+def test_a_short_training_on_earlier_stages_begins_at_the_full_rate(monkeypatch, epochs, shares):
+    seen = []
+    monkeypatch.setattr(networks, "train_on", lambda net, optimiser, data, settings, steps, generator: seen.append(steps))
+    work = start("pdd", iterations=9, outer=3, stage_epochs=epochs)
+    work.synthetic.begin(1)
+    work.networks.on_earlier_stages(work.net, work.synthetic, 0)
+    assert seen == shares, "a few images are one batch"

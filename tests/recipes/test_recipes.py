@@ -7,6 +7,7 @@ from refluence.errors import InputError
 from refluence.evaluate.protocols import protocols
 from refluence.recipes.base import SETS, Part, Published, plain
 from refluence.recipes.find import recipe_named, recipes
+from refluence.recipes.remedies import TENTH
 from refluence.recipes.table1 import COLUMNS, IDM_100, published
 
 NAMES = {"table1", "fig3", "fig4a", "fig4b", "fig5", "terms", "rivals", "remedies", "iwd"}
@@ -41,7 +42,7 @@ def test_parts_are_complete_and_name_what_there_is(recipe, size):
 @pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
 def test_both_sizes_have_the_same_parts_and_the_published_one_five_seeds(recipe):
     cpu, paper = recipe.parts("cpu"), recipe.parts("paper")
-    named = [[arm.replace(IDM_100, "idm") for arm in part.arms] for part in paper]
+    named = [[arm.replace(IDM_100, "idm").replace(TENTH["paper"], TENTH["cpu"]) for arm in part.arms] for part in paper]
     assert named == [list(part.arms) for part in cpu]
     assert [(p.name, p.ipc, p.model) for p in cpu] == [(p.name, p.ipc, p.model) for p in paper]
     assert all(part.seeds >= 5 for part in paper if part.arms != ("full",))

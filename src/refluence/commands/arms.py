@@ -112,6 +112,9 @@ def parse_arm(text: str) -> Arm:
     if any(not equals or not value for _, equals, value in pairs):
         raise InputError(f"arm '{text}': options are key=value, separated by commas, like dc+influence:tau=.1,sign=-1")
     arm = Arm(method, kind, tuple((k.strip(), v.strip()) for k, _, v in pairs))
+    keys = [k for k, _ in arm.options]
+    if twice := [k for k in keys if keys.count(k) > 1]:
+        raise InputError(f"arm '{text}': {twice[0]} is given twice")
     weighting = arm.weighting()  # refuses unknown keys and impossible values now, not after an hour
     declared = methods()[method]
     if isinstance(declared, Selection):

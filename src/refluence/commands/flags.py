@@ -172,7 +172,7 @@ class Score(ScoreTask, ClassifierFlags, SourceFlags, MachineFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTask:
-    """How to judge the set: as in the run, but for the split and the number of networks, whose defaults stand below."""
+    """How to judge the set: as in the run, but for the split, the networks and their seed, whose defaults stand below."""
 
     folder: RunFolder
     """Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED)."""

@@ -17,7 +17,7 @@ from refluence.files import check_writable, read_json, write_json
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.find import recipe_named
 from refluence.recipes.table import tabulate
-from refluence.run.folder import check_free, claim
+from refluence.run.folder import CONFIG, check_free, check_same, claim, configuration
 from refluence.run.rows import read_rows
 
 
@@ -30,14 +30,16 @@ def run(flags: Any) -> None:
         return _try(recipe, parts, flags)
     if flags.out is None:
         raise InputError(f"--out is missing: the folder of this run, for example --out runs/{recipe.name}")
-    path = flags.rows or flags.out / "rows.jsonl"
+    path, own = flags.rows or flags.out / "rows.jsonl", {"recipe": recipe.name, "size": flags.size, "seed": flags.seed}
     if flags.tables:
+        if (flags.out / CONFIG).exists():
+            check_same(flags.out, configuration(flags.out)["resolved"], own)
         return _tables(recipe, parts, path, flags)
     given = sources(recipe, flags.size, flags.data)
     check_free(flags.out, "run", flags.resume)
     check_writable(path)
     read_rows(path)
-    claim(flags.out, "run", arguments(flags), {"recipe": recipe.name, "size": flags.size}, flags.resume)
+    claim(flags.out, "run", arguments(flags), own, flags.resume)
     left_out = [part.name for part in parts if part.data not in given]
     if left_out:
         sets = dict.fromkeys(part.data for part in parts if part.data not in given)

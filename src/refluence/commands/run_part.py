@@ -46,12 +46,12 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
     """
     asked = compare_flags(part, source, flags, flags.out)
     session = open_session(asked)
-    arms = _fitting(part, session, asked)
+    arms = fitting(part, session, asked)
     units = [resolve(asked, arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
     made, failed = False, []
     for number, unit in enumerate(units, 1):
         there = own_rows(recipe, part, data_name(source), flags.size, read_rows(path))
-        have = _have(unit, there, part, path)
+        have = _have(unit, there, part, path, session.compute.precision)
         if {protocol.name for protocol in unit.protocols} <= have:
             continue
         if not made:
@@ -65,7 +65,7 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
             failed.append(f"{part.name}, {error}")
             session.reporter.say(f"{part.name}: {error}")
             continue
-        facts = _facts(recipe, part, unit, source, flags.size)
+        facts = {**_facts(recipe, part, unit, source, flags.size), **_how(session)}
         append_rows(path, [{**facts, **row} for row in found if row["protocol"] not in have])
         done = f"[{number}/{len(units)}] {part.name}: {unit.arm.name}, seed {unit.seed}"
         session.reporter.say(f"{done}: {found[0]['accuracy']:.1f} %")
@@ -77,7 +77,7 @@ def seeds(asked: Compare) -> range:
     return range(asked.seed, asked.seed + asked.seeds)
 
 
-def _fitting(part: Part, session: Session, asked: Compare) -> list[Arm]:
+def fitting(part: Part, session: Session, asked: Compare) -> list[Arm]:
     """The arms of the part for which the set has images enough; the others are said."""
     arms = []
     for arm in map(parse_arm, part.arms):
@@ -143,14 +143,19 @@ def _numbers(unit: Unit) -> Row:
     return {**shared, "settings": digest}
 
 
-def _have(unit: Unit, rows: list[Row], part: Part, path: Path) -> set[str]:
+def _how(session: Session) -> Row:
+    """How it was computed: what moves a set and its accuracy by rounding alone."""
+    return {"precision": session.compute.precision, "compile": session.compute.compile}
+
+
+def _have(unit: Unit, rows: list[Row], part: Part, path: Path, precision: str) -> set[str]:
     """The protocols under which the unit has rows; `InputError` where they were made with other numbers."""
     found = [row for row in rows if (row["arm"], row["seed"]) == (unit.arm.name, unit.seed)]
     steps = unit.settings.iterations if unit.settings is not None else 0
-    asked = {"iterations": steps, "nets": unit.nets, **_numbers(unit)}  # `settings` last: it is a digest
+    asked = {"iterations": steps, "nets": unit.nets, "precision": precision, **_numbers(unit)}  # `settings` last: a digest
     for row in found:
         for name, value in asked.items():
-            stored = len(row["nets"]) if name == "nets" else row.get(name)
+            stored = len(row["nets"]) if name == "nets" else row.get(name, precision if name == "precision" else None)
             if stored != value:
                 what = f"{name} {stored}, here it is {value}"
                 if name == "settings":

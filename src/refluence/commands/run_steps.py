@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from refluence.commands.arms import parse_arm
-from refluence.commands.run_part import compare_flags
+from refluence.commands.run_part import compare_flags, fitting
 from refluence.commands.run_unit import run_unit
 from refluence.commands.session import Session, open_session
 from refluence.commands.unit import Unit, resolve
@@ -24,14 +23,13 @@ def try_part(part: Part, source: str, flags: Any) -> list[str]:
     with tempfile.TemporaryDirectory() as place:
         asked = dataclasses.replace(compare_flags(part, source, flags, Path(place)), split="val")
         session = few(open_session(asked), part.ipc)
-        for number, text in enumerate(part.arms):
-            unit = shortened(resolve(asked, parse_arm(text), session.dataset, 0), flags.steps)
+        for number, arm in enumerate(fitting(part, session, asked)):
+            unit = shortened(resolve(asked, arm, session.dataset, asked.seed), flags.steps)
             begin = time.perf_counter()
             rows = run_unit(unit, session, Path(place) / str(number))
             judged = ", ".join(row["protocol"] for row in rows)
-            lines.append(
-                f"{part.name}: {text}: {rows[0]['iterations']} steps, judged by {judged}, {time.perf_counter() - begin:.1f} s"
-            )
+            seconds = time.perf_counter() - begin
+            lines.append(f"{part.name}: {arm.name}: {rows[0]['iterations']} steps, judged by {judged}, {seconds:.1f} s")
             print(lines[-1], flush=True)
     return lines
 

@@ -136,7 +136,8 @@ class Distillation:
         if s.lr_lr and self.networks.moved is not None:
             synthetic.rate_step(self._rate_derivative(matches, self.networks.moved))
         told = tell(self.step, matches, compete=self.real.weighting.bag != "class")
-        synthetic.watch(told.loss + math.fsum(float(m.batch.extra.detach()) for m in matches if m.batch.extra is not None))
+        if s.plateau:
+            synthetic.watch(told.loss + math.fsum(float(m.batch.extra.detach()) for m in matches if m.batch.extra is not None))
         return told
 
     def _rate_derivative(self, matches: list[Match], moved: dict[str, Tensor]) -> float:

@@ -119,7 +119,7 @@ class Networks(ABC):
             data = len(images), lambda p, x=images, y=labels: (x[p], y[p])
             settings, generator = on_stage(self.settings, images.shape[1]), self.around.rng(f"stage-{stage}", number)
             optimiser, epochs = sgd(net, settings), settings.stage_epochs
-            starts = [int(share * epochs) for share, _ in STAGE_RATES]
+            starts = [min(epochs, max(k, int(share * epochs))) for k, (share, _) in enumerate(STAGE_RATES)]
             for (_, rate), start, end in zip(STAGE_RATES, starts, [*starts[1:], epochs], strict=True):
                 optimiser.param_groups[0]["lr"] = rate * settings.net_lr
                 steps = (end - start) * -(-len(images) // settings.net_batch)
@@ -129,7 +129,7 @@ class Networks(ABC):
 def on_stage(settings: Settings, channels: int) -> Settings:
     """Settings of the training on earlier stages: numbers and augmentation are those of PDD's evaluation."""
     strategy = augment.DSA.replace("cutout_", "") if channels > 1 else augment.DSA.replace("cutout_flip_", "")
-    return settings.with_(**STAGE, net_augmentation=strategy)
+    return settings.with_(**STAGE, net_augmentation=strategy, augmentation_mode="I")
 
 
 class OnSynthetic(Networks):

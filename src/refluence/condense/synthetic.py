@@ -165,8 +165,6 @@ class Synthetic:
 
     def watch(self, loss: float) -> None:
         """Halve the learning rate when the loss was not lower (by 1e-4 of it) for more than `plateau` steps."""
-        if not self.settings.plateau:
-            return
         if loss < self.lowest * (1 - 1e-4):
             self.lowest, self.waited = loss, 0
             return

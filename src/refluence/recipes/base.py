@@ -22,9 +22,9 @@ class Published:
 class Part:
     """One comparison: arms x seeds on one set. `flags` are further flags of `refluence compare`, such as `iterations`.
 
-    `data` is a key of `SETS`; `seeds` are 0 … seeds - 1. Widths, networks per set and every number of the methods are those
-    of the size unless `flags` say otherwise. `pairs` (arm, reference) are compared beside what every comparison compares
-    (evaluate/references.py). `primary`: the arm that is declared beforehand (default: the first with influence weights).
+    `data` is a key of `SETS`; `seeds`: how many, from the first seed of the run on. Widths, networks per set and every number
+    of the methods are those of the size unless `flags` say otherwise. `pairs` (arm, reference) are compared beside what every
+    comparison compares (evaluate/references.py). `primary`: the arm that is declared beforehand (default: the first with influence weights).
     """
 
     name: str

@@ -8,10 +8,13 @@ The first suspects, and what each changes:
     weights too early             warmup=.5: uniform in the first half of the run, scores measured meanwhile
 
 Two controls: `shuffled`, of the plain weights, and no weights with a longer step (image_lr half as large again): to first order
-influence displaces the target along the residual, by about that much (docs/mathematics.md), so a gain that a longer step has
-too is none of the weights'. `idc`, whose distance is squared, loses with weights at the short size's image rate: is that the
-length of the step? A tenth of the rate, with and without weights, and tau=3. Whatever wins here has still to win on the test
-split, with fresh seeds. Size `cpu`: 500 image steps, `idc` the short size's own.
+influence displaces the target along the residual (docs/mathematics.md), so a gain that a longer step has too is none of the
+weights'. Half as much again is what was measured for `dm`, and twice what was for `dc` (docs/results/iwd.md).
+
+`idc`, whose distance is squared, loses with weights at the short size's image rate: is that the length of the step? A tenth of
+the rate, with and without weights, and tau=3.
+
+Whatever wins here has still to win on the test split, with fresh seeds. Size `cpu`: 500 image steps (`idc`: its own 200).
 """
 
 from __future__ import annotations
