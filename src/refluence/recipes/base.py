@@ -24,7 +24,8 @@ class Part:
 
     `data` is a key of `SETS`; `seeds`: how many, from the first seed of the run on. Widths, networks per set and every number
     of the methods are those of the size unless `flags` say otherwise. `pairs` (arm, reference) are compared beside what every
-    comparison compares (evaluate/references.py). `primary`: the arm that is declared beforehand (default: the first with influence weights).
+    comparison compares (evaluate/references.py). `primary`: the arm that is declared beforehand (default: the first with
+    influence weights).
     """
 
     name: str
