@@ -44,7 +44,7 @@ def show(results: dict[str, Any], out: Path) -> None:
         table.add_row(*cells, _difference(line), line["against"] or "", *ends)
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, 110)
+        console.width = max(console.width, 136 if beside else 110)
     console.print(table)
     print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
     print(results["verdict"])
