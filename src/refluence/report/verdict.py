@@ -153,13 +153,10 @@ def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], unequ
     spread = finite(first.get("sd")) if summary else deviation(values)
     cells = {
         "Accuracy, %": fixed(centre) + (f" ± {fixed(spread)}" if spread is not None else ""),
-        **(
-            {words: fixed(mean([finite(r.get(key)) for r in seeds])) for words, key in BALANCED.items()}
-            if unequal_classes
-            else {}
-        ),
         "n": compact(first.get("n", len(values))),
     }
+    if unequal_classes:
+        cells |= {words: fixed(mean([finite(r.get(key)) for r in seeds])) for words, key in BALANCED.items()}
     for name, key, words in (
         ("ESS", "ess", partial(fixed, digits=2)), ("Time", "seconds", duration), ("Peak memory", "peak_bytes", amount),
         ("Stored", "stored_bytes", amount),
