@@ -132,7 +132,10 @@ def test_rows_of_another_precision_are_refused(refluence, refused, made, tmp_pat
     for row in rows:
         del row["precision"]
     (made / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert refluence(*words, "--resume").code == 0, "rows from before it was kept"
+    assert "precision fp32, here it is bf16" in refused(*words, "--precision", "bf16", "--resume"), (
+        "rows from before it was kept"
+    )
+    assert refluence(*words, "--resume").code == 0
 
 
 def test_the_table_grows_by_parts(refluence, made):

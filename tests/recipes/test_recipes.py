@@ -3,6 +3,7 @@
 import pytest
 
 from refluence.commands.arms import parse_arm
+from refluence.condense import idc
 from refluence.errors import InputError
 from refluence.evaluate.protocols import protocols
 from refluence.recipes.base import SETS, Part, Published, plain
@@ -49,6 +50,12 @@ def test_both_sizes_have_the_same_parts_and_the_published_one_five_seeds(recipe)
     changed = [part for part in paper if set(part.flags) - {"split"}]
     assert all(part.data != "cifar10" for part in changed), "numbers that a method's page does not have: other sets' alone"
     assert recipe.name == "table1" or not changed
+
+
+@pytest.mark.parametrize("size", ["paper", "cpu"])
+def test_a_tenth_of_idcs_image_rate_is_one(size):
+    rate = parse_arm(f"idc:{TENTH[size]}").settings(idc.settings(10, size)).image_lr
+    assert rate == pytest.approx(idc.settings(10, size).image_lr / 10)
 
 
 @pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)

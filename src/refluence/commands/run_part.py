@@ -26,6 +26,7 @@ from refluence.run.folder import CONFIG, check_same, write_config
 from refluence.run.rows import append_rows, read_rows
 
 CHANGES = ("iterations", "real_batch", "width", "nets", "epochs", "batch", "split")  # flags of `run` that override a part's own
+OLDER = {"precision": "fp32"}  # of rows from before it was kept
 Row = dict[str, Any]
 
 
@@ -155,7 +156,7 @@ def _have(unit: Unit, rows: list[Row], part: Part, path: Path, precision: str) -
     asked = {"iterations": steps, "nets": unit.nets, "precision": precision, **_numbers(unit)}  # `settings` last: a digest
     for row in found:
         for name, value in asked.items():
-            stored = len(row["nets"]) if name == "nets" else row.get(name, precision if name == "precision" else None)
+            stored = len(row["nets"]) if name == "nets" else row.get(name, OLDER.get(name))
             if stored != value:
                 what = f"{name} {stored}, here it is {value}"
                 if name == "settings":
