@@ -48,8 +48,7 @@ def units(made: list[Unit], rows: list[dict[str, Any]], size: str, out: Path) ->
         for unit in made:
             if unit.arm.name == name and unit.settings is not None:
                 settings = unit.settings.with_(iterations=found["iterations"])
-                if size == "cpu":
-                    settings = in_proportion(settings, settings.iterations / unit.settings.iterations, unit.arm)
+                settings = in_proportion(settings, settings.iterations / unit.settings.iterations, unit.arm, size)
                 weighting = dataclasses.replace(unit.weighting, kind="uniform")
                 extra.append(dataclasses.replace(unit, arm=control(unit.arm), settings=settings, weighting=weighting))
     return sorted(extra, key=lambda unit: unit.seed), notes

@@ -78,8 +78,7 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
         published = method.settings(flags.ipc, flags.size, dataset.shape)
         settings = arm.settings(published.with_(**{k: v for k, v in asked.items() if v is not None}))
-        if not paper:
-            settings = in_proportion(settings, settings.iterations / published.iterations, arm)
+        settings = in_proportion(settings, settings.iterations / published.iterations, arm, flags.size)
         check_training(arm, method, settings)
     nets = flags.nets if flags.nets is not None else (5 if paper else 3)
     chosen = choose_protocols(flags, ("dc",) if paper else ("dc-cpu",))
@@ -92,11 +91,13 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     return unit
 
 
-def in_proportion(settings: Settings, share: float, arm: Arm) -> Settings:
-    """Training beforehand grows and shrinks with the image steps (size `cpu`), but for what the arm itself says of it.
+def in_proportion(settings: Settings, share: float, arm: Arm, size: str) -> Settings:
+    """Training beforehand grows and shrinks with the image steps at size `cpu`, but for what the arm itself says of it.
 
     `share`: the image steps over those before. `stage_epochs` only where a run has several stages.
     """
+    if size == "paper":
+        return settings
     beforehand = {"pretrain": settings.pretrain, "stage_epochs": settings.stage_epochs if settings.stages > 1 else 0}
     own = dict(arm.options)
     return settings.with_(**{k: max(1, round(share * n)) for k, n in beforehand.items() if n and k not in own})
