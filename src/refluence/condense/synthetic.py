@@ -164,7 +164,7 @@ class Synthetic:
                 leaf[kept] = values  # weight decay and old momentum move nothing outside the stage
 
     def watch(self, loss: float) -> None:
-        """Halve the learning rate when the loss was not lower (by 1e-4 of it) for more than `plateau` steps."""
+        """Halve the learning rate when the loss was not lower (by 1e-4 of it) for more than `plateau` steps (above 0)."""
         if loss < self.lowest * (1 - 1e-4):
             self.lowest, self.waited = loss, 0
             return

@@ -58,16 +58,16 @@ RANKINGS = ("influence", "loss", "random")
 OPTIONS: dict[str, str] = {
     "link": "from scores to weights, one of the links below",
     "tau": "temperature in standardised units; auto: where the effective sample size is the share ess (softmax, exp)",
-    "ess": "share of the bag that tau=auto leaves in effect",
-    "keep": "share that link=top or link=prune keeps; of each class with pruned (.9; by=loss .2) and selected (.1)",
+    "ess": "share of the bag, in (0, 1], that tau=auto leaves in effect",
+    "keep": "share, in (0, 1], that link=top or link=prune keeps; of each class with pruned (.9; by=loss .2) and selected (.1)",
     "sign": "1: act on what raises the objective (softmax stresses it, prune drops it); -1: on what lowers it",
     "bag": "who competes: one class of the batch, the whole batch, or all instances scored so far",
     "where": "weights inside the distance (IWD eq. 8) or outside (Algorithm 1, line 9)",
     "standardise": "scores by std, robust (median, MAD), scale (root mean square, zero stays zero) or none",
     "refresh": "new scores every so many image steps, running means between",
-    "warmup": "share of the image steps, at the start, in which all weigh the same while scores are measured",
-    "memory": "share of an instance's running mean in its score",
-    "carry": "mirror ascent: the power to which an instance's last weight enters the next one",
+    "warmup": "share of the image steps, in [0, 1), at the start, in which all weigh the same while scores are measured",
+    "memory": "share, in [0, 1), of an instance's running mean in its score",
+    "carry": "mirror ascent: the power, in [0, 1], to which an instance's last weight enters the next one",
     "terms": "explicit, implicit or both parts of the influence (IWD eq. 22); the same where networks train on S",
     "by": "what pruned and selected rank by, once: the highest influence, the lowest loss, or random (sign=-1: the other end)",
 }
@@ -77,7 +77,10 @@ SMALLEST_BAG = 5
 
 @dataclass(frozen=True)
 class Weighting:
-    """How the instances of a bag are weighted: `kind` is a key of `KINDS`, what the others are says `OPTIONS`."""
+    """How the instances of a bag are weighted: `kind` is a key of `KINDS`, what the others are says `OPTIONS`.
+
+    Values outside their range, and options that mean nothing together, raise `InputError`.
+    """
 
     kind: str = "uniform"
     tau: float | str = 1.0
