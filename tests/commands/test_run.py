@@ -11,7 +11,7 @@ from PIL import Image
 from cli_fixtures import TINY, lines, pictures, read, tree, without_seconds
 from refluence.cli import main
 from refluence.commands import run_part
-from refluence.commands.run_part import data_name
+from refluence.commands.run_rows import data_name
 from refluence.errors import RunError
 from refluence.recipes.find import recipes
 
@@ -176,6 +176,19 @@ def test_rows_of_another_folder_count(refluence, made, tmp_path):
     assert not (tmp_path / "new" / "dc-ipc1").exists(), "nothing was left to make"
     ours, theirs = read(tmp_path / "new" / "results.json"), read(made / "results.json")
     assert ours == theirs
+
+
+def test_rows_of_another_part_serve_where_they_were_made_alike(refluence, made, made_once, tmp_path):
+    """As those of `dc` in one figure are those of the next; one seed there has other numbers, and is made."""
+    whole, path = lines(made / "rows.jsonl"), made / "rows.jsonl"
+    lent = [{**row, "recipe": "another", "part": "elsewhere", "ipc": 1 + row["seed"]} for row in whole]
+    path.write_text("".join(json.dumps(row) + "\n" for row in lent))
+    assert refluence(*WORDS, "--out", tmp_path / "new", "--rows", path).code == 0
+    assert {name.split("/")[3] for name in sets(tmp_path / "new")} == {"1"}, "the seed with other numbers"
+    own = [row for row in lines(path) if row["recipe"] == "iwd"]
+    assert [row for row in own if row["seed"] == 0] == [row for row in whole if row["seed"] == 0]
+    ours, theirs = (read(folder / "results.json")["lines"] for folder in (tmp_path / "new", made_once))
+    assert [(x["arm"], x["n"], x["mean"]) for x in ours] == [(x["arm"], x["n"], x["mean"]) for x in theirs]
 
 
 def test_tables_run_nothing(refluence, made, tmp_path):

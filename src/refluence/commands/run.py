@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from refluence import report
-from refluence.commands.run_part import data_name, make_part, own_rows, write_part
+from refluence.commands.run_part import make_part, write_part
+from refluence.commands.run_rows import data_name, own_rows
 from refluence.commands.run_steps import try_part
 from refluence.commands.session import arguments, check_numbers
 from refluence.commands.table import show_recipe

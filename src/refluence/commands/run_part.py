@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from refluence import __version__, report
+from refluence import report
 from refluence.commands.arms import Arm, parse_arm
 from refluence.commands.compare import primary, unit_folder, write_unit_config
 from refluence.commands.flags import Compare
+from refluence.commands.run_rows import Row, borrow, describe, present
 from refluence.commands.run_unit import run_unit
 from refluence.commands.session import Session, about, arguments, open_session
 from refluence.commands.unit import Unit, resolve
-from refluence.errors import InputError, NoRoomError, RunError
+from refluence.errors import NoRoomError, RunError
 from refluence.evaluate.statistics import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
 from refluence.recipes.base import Part, Recipe
 from refluence.run.folder import CONFIG, check_same, write_config
-from refluence.run.rows import append_rows, read_rows
+from refluence.run.rows import append_rows
 
 CHANGES = ("iterations", "real_batch", "width", "nets", "epochs", "batch", "split")  # flags of `run` that override a part's own
-OLDER = {"precision": "fp32"}  # of rows from before it was kept
-Row = dict[str, Any]
 
 
 def compare_flags(part: Part, source: str, flags: Any, out: Path) -> Compare:
@@ -43,7 +39,8 @@ def compare_flags(part: Part, source: str, flags: Any, out: Path) -> Compare:
 def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -> tuple[bool, list[str]]:
     """Make the units that have no rows in `path` yet, all arms of a seed before the next seed, and append their rows.
 
-    Returns whether any was made, and what failed. A failed unit is left out, the others go on.
+    Returns whether any was made, and what failed. A failed unit is left out, the others go on. Where another part, of this or
+    another recipe, has rows of the same unit there, they are taken.
     """
     asked = compare_flags(part, source, flags, flags.out)
     session = open_session(asked)
@@ -51,9 +48,11 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
     units = [resolve(asked, arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
     made, failed = False, []
     for number, unit in enumerate(units, 1):
-        there = own_rows(recipe, part, data_name(source), flags.size, read_rows(path))
-        have = _have(unit, there, part, path, session.compute.precision)
-        if {protocol.name for protocol in unit.protocols} <= have:
+        facts = describe(recipe, part, unit, session.compute, source, flags.size)
+        wanted = {protocol.name for protocol in unit.protocols}
+        have = present(unit, facts, path)
+        have |= borrow(unit, facts, wanted - have, path)
+        if wanted <= have:
             continue
         if not made:
             _claim(units[: len(arms)], session, asked)
@@ -66,7 +65,6 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
             failed.append(f"{part.name}, {error}")
             session.reporter.say(f"{part.name}: {error}")
             continue
-        facts = {**_facts(recipe, part, unit, source, flags.size), **_how(session)}
         append_rows(path, [{**facts, **row} for row in found if row["protocol"] not in have])
         done = f"[{number}/{len(units)}] {part.name}: {unit.arm.name}, seed {unit.seed}"
         session.reporter.say(f"{done}: {found[0]['accuracy']:.1f} %")
@@ -91,18 +89,6 @@ def fitting(part: Part, session: Session, asked: Compare) -> list[Arm]:
     return arms
 
 
-def own_rows(recipe: Recipe, part: Part, data: str, size: str, rows: list[Row]) -> list[Row]:
-    """The rows of this part, on this data, at this size, of the arms that it has."""
-    key = (recipe.name, part.name, data, size)
-    return [r for r in rows if tuple(r.get(k) for k in ("recipe", "part", "data", "size")) == key and r["arm"] in part.arms]
-
-
-def data_name(source: str) -> str:
-    """A source as rows name it: without the folders above it."""
-    folder, colon, task = source.rpartition(":") if not Path(source).exists() else (source, "", "")
-    return Path(folder).resolve().name + colon + task if folder and Path(folder).exists() else source
-
-
 def write_part(recipe: Recipe, part: Part, rows: list[Row], out: Path) -> None:
     """results.json and report.html of the part's own folder, as a comparison has them."""
     folder = out / part.name
@@ -114,57 +100,6 @@ def write_part(recipe: Recipe, part: Part, rows: list[Row], out: Path) -> None:
     notes = [f"A part of the recipe {recipe.name}: {recipe.summary}."]
     write_json(folder / "results.json", {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes})
     report.write(folder)
-
-
-def _facts(recipe: Recipe, part: Part, unit: Unit, source: str, size: str) -> Row:
-    return {
-        "recipe": recipe.name,
-        "part": part.name,
-        "set": part.data,
-        "data": data_name(source),
-        "size": size,
-        "ipc": unit.ipc,
-        **_numbers(unit),
-        "date": datetime.date.today().isoformat(),
-        "refluence": __version__,
-    }
-
-
-def _numbers(unit: Unit) -> Row:
-    """What rows of one line must share; `settings` is a digest of every number of the method and its weights.
-
-    What is off (0, False, empty) is left out: a later version that has another option leaves the digest as it was.
-    """
-    model, settings = unit.model, unit.settings
-    batch = settings.real_batch if settings is not None else None
-    described = {name: unit.describe()[name] for name in ("settings", "weighting", "factor", "selection_steps")}
-    described = {name: {k: v for k, v in d.items() if v} if isinstance(d, dict) else d for name, d in described.items() if d}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-    shared = {"model": model.name, "width": model.width, "norm": model.norm, "real_batch": batch, "split": unit.split}
-    return {**shared, "settings": digest}
-
-
-def _how(session: Session) -> Row:
-    """How it was computed: what moves a set and its accuracy by rounding alone."""
-    return {"precision": session.compute.precision, "compile": session.compute.compile}
-
-
-def _have(unit: Unit, rows: list[Row], part: Part, path: Path, precision: str) -> set[str]:
-    """The protocols under which the unit has rows; `InputError` where they were made with other numbers."""
-    found = [row for row in rows if (row["arm"], row["seed"]) == (unit.arm.name, unit.seed)]
-    steps = unit.settings.iterations if unit.settings is not None else 0
-    asked = {"iterations": steps, "nets": unit.nets, "precision": precision, **_numbers(unit)}  # `settings` last: a digest
-    for row in found:
-        for name, value in asked.items():
-            stored = len(row["nets"]) if name == "nets" else row.get(name, OLDER.get(name))
-            if stored != value:
-                what = f"{name} {stored}, here it is {value}"
-                if name == "settings":
-                    what = "other numbers of its method or weights than here"
-                raise InputError(
-                    f"{path} has {part.name}, {unit.what} with {what}: give the same flags, or another file with --rows"
-                )
-    return {row["protocol"] for row in found}
 
 
 def _claim(units: list[Unit], session: Session, asked: Compare) -> None:

@@ -3,11 +3,16 @@
 Size `cpu`: on CIFAR-10 1,000 image steps for `dc` and `dm`, 500 for `dsa`, with 5 inner epochs (a tenth of the published 50)
 where a network is trained on S; `idc` and CIFAR-100 at the short size's own 200; real images in rows of their own. First the
 gradient and the distribution method at 10 images per class with five seeds, then at 1, other methods and CIFAR-100 with three.
+
+`dc-ipc10-rate` asks whether DC's weights gain beside a better image rate too: half as large again, which won on validation
+images (recipe `remedies`). Its arms at the published rate are those of `dc-ipc10`, whose rows serve it.
 """
 
 from __future__ import annotations
 
-from refluence.recipes import table1
+from dataclasses import replace
+
+from refluence.recipes import remedies, table1
 from refluence.recipes.base import Part, Recipe
 
 REAL = ("random", "herding")
@@ -39,7 +44,16 @@ def parts(size: str) -> tuple[Part, ...]:
             found.append(Part(name, data, ipc, arms, protocols[0]))
         else:
             found.append(Part(name, data, ipc, arms, protocols[1], seeds, flags=flags))
-    return tuple(found)
+    return (*found, _rate(found[0]))
+
+
+def _rate(part: Part) -> Part:
+    """DC at the published image rate and at a longer one, with the weights and without."""
+    published = part.arms[-3:]
+    longer = tuple(f"{arm}:{remedies.LONGER['dc']}" for arm in published)
+    plain, weighted, _ = longer
+    pairs = ((plain, "dc"), ("dc+influence", plain), (weighted, "dc+influence"))
+    return replace(part, name="dc-ipc10-rate", arms=(*published, *longer), pairs=pairs, primary=weighted)
 
 
 RECIPE = Recipe(

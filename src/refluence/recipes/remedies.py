@@ -6,6 +6,9 @@ The first suspects, and what each changes:
     too uneven weights            tau=3: nine tenths of the effective sample in place of a half
     weights that jump             carry=.9: mirror ascent from the weights that an instance had before
     weights too early             warmup=.5: uniform in the first half of the run, scores measured meanwhile
+    too small a bag               bag=batch: all classes of a step compete; bag=all: all scored so far, by running means
+    scores of every step          refresh=5: new ones at every fifth
+    the place (dc alone)          where=outside: the mean of weighted distances; for dm's squared one the gradient is the same
 
 Two controls: `shuffled`, of the plain weights, and no weights with a longer step (image_lr half as large again): to first order
 influence displaces the target along the residual (docs/mathematics.md), so a gain that a longer step has too is none of the
@@ -21,10 +24,12 @@ from __future__ import annotations
 
 from refluence.recipes.base import Part, Recipe
 
-VARIANTS = ("", ":memory=.9", ":tau=3", ":carry=.9", ":warmup=.5")
-METHODS = {  # protocol at size paper and at size cpu, the longer step, numbers of size cpu that are not the short size's own
-    "dc": ("dc", "dc", "image_lr=.15", {"iterations": 500, "inner": 5}),
-    "dm": ("dsa", "dsa-cpu", "image_lr=1.5", {"iterations": 500}),
+VARIANTS = ("", ":memory=.9", ":tau=3", ":carry=.9", ":warmup=.5", ":bag=batch", ":bag=all", ":refresh=5")
+LONGER = {"dc": "image_lr=.15", "dm": "image_lr=1.5"}  # a step half as large again as the published one
+PLACE = {"dc": (":where=outside",), "dm": ()}
+METHODS = {  # protocol at size paper and at size cpu, numbers of size cpu that are not the short size's own
+    "dc": ("dc", "dc", {"iterations": 500, "inner": 5}),
+    "dm": ("dsa", "dsa-cpu", {"iterations": 500}),
 }
 TENTH = {"paper": "image_lr=.0005", "cpu": "image_lr=.05"}  # of IDC's image rate
 
@@ -32,9 +37,9 @@ TENTH = {"paper": "image_lr=.0005", "cpu": "image_lr=.05"}  # of IDC's image rat
 def parts(size: str) -> tuple[Part, ...]:
     """CIFAR-10 at 10 images per class, judged on images cut from its training split."""
     found = []
-    for method, (paper, cpu, longer, short) in METHODS.items():
-        longer = f"{method}:{longer}"
-        weighted = tuple(f"{method}+influence{variant}" for variant in VARIANTS)
+    for method, (paper, cpu, short) in METHODS.items():
+        longer = f"{method}:{LONGER[method]}"
+        weighted = tuple(f"{method}+influence{variant}" for variant in (*VARIANTS, *PLACE[method]))
         pairs = ((longer, method), (weighted[0], longer), *((arm, weighted[0]) for arm in weighted[1:]))
         arms = (method, *weighted, f"{method}+shuffled", longer)
         found.append(_part(method, size, arms, paper if size == "paper" else cpu, pairs, short))

@@ -1,0 +1,102 @@
+"""Rows of a recipe's units: what each says of its unit, which are there already, and which another part has made."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from refluence import __version__
+from refluence.commands.unit import Unit
+from refluence.condense.compute import Compute
+from refluence.errors import InputError
+from refluence.recipes.base import Part, Recipe
+from refluence.run.rows import append_rows, read_rows
+
+Row = dict[str, Any]
+OLDER = {"precision": "fp32"}  # of rows from before it was kept
+PLACE = ("recipe", "part", "set", "data", "size")  # of a row
+
+
+def describe(recipe: Recipe, part: Part, unit: Unit, compute: Compute, source: str, size: str) -> Row:
+    """What a row says of its unit beside the accuracies.
+
+    `settings` is a digest of every number of the method and its weights. What is off (0, False, empty) is left out of it: a
+    later version that has another option leaves the digest as it was.
+    """
+    model, settings = unit.model, unit.settings
+    told = {name: unit.describe()[name] for name in ("settings", "weighting", "factor", "selection_steps")}
+    told = {name: {k: v for k, v in d.items() if v} if isinstance(d, dict) else d for name, d in told.items() if d}
+    return {
+        **dict(zip(PLACE, (recipe.name, part.name, part.data, data_name(source), size), strict=True)),
+        "ipc": unit.ipc,
+        "model": model.name,
+        "width": model.width,
+        "norm": model.norm,
+        "real_batch": settings.real_batch if settings is not None else None,
+        "split": unit.split,
+        "settings": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12],
+        "date": datetime.date.today().isoformat(),
+        "refluence": __version__,
+        "precision": compute.precision,
+        "compile": compute.compile,
+    }
+
+
+def data_name(source: str) -> str:
+    """A source as rows name it: without the folders above it."""
+    folder, colon, task = source.rpartition(":") if not Path(source).exists() else (source, "", "")
+    return Path(folder).resolve().name + colon + task if folder and Path(folder).exists() else source
+
+
+def own_rows(recipe: Recipe, part: Part, data: str, size: str, rows: list[Row]) -> list[Row]:
+    """The rows of this part, on this data, at this size, of the arms that it has."""
+    key = (recipe.name, part.name, data, size)
+    return [r for r in rows if tuple(r.get(k) for k in ("recipe", "part", "data", "size")) == key and r["arm"] in part.arms]
+
+
+def present(unit: Unit, facts: Row, path: Path) -> set[str]:
+    """The protocols under which the part has rows of the unit in `path`; `InputError` where they have other numbers."""
+    found = _rows_of(unit, facts, PLACE, path)
+    for row in found:
+        other = _difference(unit, facts, row)
+        if other is not None:
+            raise InputError(
+                f"{path} has {facts['part']}, {unit.what} with {other}: give the same flags, or another file with --rows"
+            )
+    return {row["protocol"] for row in found}
+
+
+def borrow(unit: Unit, facts: Row, missing: set[str], path: Path) -> set[str]:
+    """Add to the part the rows that another part, of any recipe, has of this unit; returns their protocols."""
+    found = {
+        row["protocol"]: row
+        for row in _rows_of(unit, facts, ("data", "size"), path)
+        if row["protocol"] in missing and _difference(unit, facts, row) is None
+    }
+    if found:
+        append_rows(path, [{**row, **{name: facts[name] for name in PLACE}} for row in found.values()])
+    return set(found)
+
+
+def _rows_of(unit: Unit, facts: Row, place: tuple[str, ...], path: Path) -> list[Row]:
+    same = {**{name: facts[name] for name in place}, "arm": unit.arm.name, "seed": unit.seed}
+    return [row for row in read_rows(path) if all(row.get(name) == value for name, value in same.items())]
+
+
+def _difference(unit: Unit, facts: Row, row: Row) -> str | None:
+    """The first number with which a row was made otherwise than the unit would be, in words."""
+    steps = unit.settings.iterations if unit.settings is not None else 0
+    names = ("ipc", "precision", "model", "width", "norm", "real_batch", "split", "settings")  # the digest last
+    asked = {"iterations": steps, "nets": unit.nets, **{name: facts[name] for name in names}}
+    for name, value in asked.items():
+        stored = len(row["nets"]) if name == "nets" else row.get(name, OLDER.get(name))
+        if stored != value:
+            return (
+                "other numbers of its method or weights than here"
+                if name == "settings"
+                else f"{name} {stored}, here it is {value}"
+            )
+    return None
