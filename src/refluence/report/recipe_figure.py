@@ -110,7 +110,7 @@ def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.
     most = max(sum(value["part"] == part for value in values) for part in order)
     layered = alt.layer(*layers, data=alt.Data(values=values)).properties(width=max(90, 28 * most), height=230)
     panel = alt.Facet("part:N", sort=order, title=None, header=alt.Header(labelColor=INK, labelFontSize=12))
-    return layered.facet(facet=panel, columns=COLUMNS).resolve_scale(x="independent")
+    return layered.facet(facet=panel, columns=COLUMNS).resolve_scale(x="independent").resolve_axis(y="independent")
 
 
 def temperatures(lines: list[Line]) -> alt.LayerChart | None:
