@@ -3,8 +3,8 @@
     python benchmarks/recipe_tables.py
 
 A table stands between `<!-- rows: FILE PART … -->` (all parts where none is named) and `<!-- end of rows -->`. Lines without a
-row are left out, and so is the column of published numbers where the rows are of another set than the paper's. A figure is
-drawn beside it where the document shows `figures/NAME.png` of rows `NAME.jsonl`.
+row are left out, and so is the column of published numbers where there is none, or the rows are of another set than the
+paper's. A figure is drawn beside it where the document shows `figures/NAME.png` of rows `NAME.jsonl`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def results(path: Path, only: Sequence[str]) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """The verdicts of the parts as quotations, and their lines folded away."""
-    columns = len(HEADS) if any(line["is_set"] for line in found["lines"]) else len(HEADS) - 1
+    columns = len(HEADS) if any(line["is_set"] and line["published"] for line in found["lines"]) else len(HEADS) - 1
     verdicts = [f"> {part['part']}: {part['verdict']}  " for part in found["parts"] if part["verdict"]]
     lines = as_table(HEADS[:columns], [line[:columns] for line in cells(found)])
     folded = ["<details>", "<summary>Every arm and comparison</summary>", "", lines, "", "</details>"]

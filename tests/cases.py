@@ -128,6 +128,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "instance": lambda: _convnet("instance"),
     "group": lambda: _convnet("group"),
     "batch": lambda: _convnet("batch"),
+    "layer": lambda: _convnet("layer"),
     "none": lambda: _convnet("none"),
     "mlp": _mlp,
     "shared": Shared,

@@ -5,6 +5,8 @@ Each takes one class's network, synthetic leaf (as the method keeps it) and real
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,8 +32,19 @@ def gradients(net: nn.Module, x: Tensor, label: int, graph: bool) -> list[Tensor
 
 def row_cosine(net: nn.Module, synthetic: Tensor, real: Tensor, label: int) -> Tensor:
     """DC and DSA: for every row of every weight, one minus the cosine."""
-    total = torch.zeros((), dtype=synthetic.dtype)
-    for a, b in zip(gradients(net, synthetic, label, True), gradients(net, real, label, False), strict=True):
+    return _row_cosine(gradients(net, synthetic, label, True), gradients(net, real, label, False))
+
+
+def row_cosine_soft(net: nn.Module, synthetic: Tensor, logits: Tensor, real: Tensor, label: int) -> Tensor:
+    """The same where each synthetic image has a label of its own, the softmax of its logits."""
+    log_p, p = F.log_softmax(net(synthetic), 1), F.softmax(logits, 1)
+    loss = -sum((p[i] * log_p[i]).sum() for i in range(len(p))) / len(p)
+    return _row_cosine(torch.autograd.grad(loss, list(net.parameters()), create_graph=True), gradients(net, real, label, False))
+
+
+def _row_cosine(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    total = torch.zeros((), dtype=synthetic[0].dtype)
+    for a, b in zip(synthetic, real, strict=True):
         if a.dim() == 1:
             continue
         for ra, rb in zip(a.reshape(len(a), -1), b.reshape(len(b), -1), strict=True):
@@ -46,6 +59,12 @@ def squared_convolutions(net: nn.Module, synthetic: Tensor, real: Tensor, label:
         if a.dim() == 4:
             total = total + ((a - b) ** 2).sum()
     return total
+
+
+def absolute_convolutions(net: nn.Module, synthetic: Tensor, real: Tensor, label: int) -> Tensor:
+    """IDC on grey images and from 64 pixels on: the sum of absolute differences over convolution weights alone."""
+    pairs = zip(gradients(net, synthetic, label, True), gradients(net, real, label, False), strict=True)
+    return sum((a - b).abs().sum() for a, b in pairs if a.dim() == 4)
 
 
 def mean_embedding(net: nn.Module, synthetic: Tensor, real: Tensor, label: int) -> Tensor:

@@ -97,7 +97,10 @@ def test_the_module_runs_as_a_program():
         (["distill", "--data", "digits", "--out", "x", "--ipc", "2.5"], "--ipc 2.5: expected a whole number"),
         (["distill", "--data", "digits", "--out", "x", "--checkpoint-seconds", "soon"], "expected a number"),
         (["distill", "--data", "digits", "--out", "x", "--size", "big"], "--size big: choose one of cpu, paper"),
-        (["distill", "--data", "digits", "--out", "x", "--norm", "layer"], "choose one of instance, group, batch, none"),
+        (
+            ["distill", "--data", "digits", "--out", "x", "--norm", "weight"],
+            "choose one of instance, group, batch, layer, none",
+        ),
         (["export", "x", "--format", "zip"], "--format zip: choose one of imagefolder, parquet, tensors"),
         (["distill", "--data"], "--data needs a value"),
         (["estimate", "report", "x"], "estimate distill"),

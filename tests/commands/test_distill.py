@@ -220,6 +220,7 @@ def test_training_beforehand_is_in_proportion_to_the_image_steps(refluence, tmp_
         ("ncfm:iterations=4", None, {"pretrain": 2}),
         ("pdd", "40", {"stage_epochs": 1, "pretrain": 0}),
         ("dc", "2", {"stage_epochs": 200}),
+        ("dm:stages=2", "80", {"stage_epochs": 2}),
     ]):  # fmt: skip
         out = tmp_path / str(number)
         more = () if steps is None else ("--iterations", steps)

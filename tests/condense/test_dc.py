@@ -74,7 +74,7 @@ class Float64:
         return METHOD.discrepancy.value({n: t.detach() for n, t in self.batches()[c].a.items()}, b)
 
 
-@pytest.mark.parametrize("norm", ["instance", "group", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "group", "batch", "layer", "none"])
 def test_one_image_gradient_equals_the_literal_transcription(norm):
     case = Float64(norm)
     leaves = [(x.clone().requires_grad_(), y) for x, y in case.synthetic]
@@ -107,7 +107,7 @@ def test_several_outer_steps_equal_the_literal_loop():
     assert (images.detach() - start.images).abs().max() > 1e-3  # something was learned at all
 
 
-@pytest.mark.parametrize("norm", ["instance", "group", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "group", "batch", "layer", "none"])
 def test_influence_equals_central_differences_of_the_objective(norm):
     """I_j = dM/dw_j at uniform w (IWD eq. 8): float64, 1e-6 relative, classes of unequal size."""
     case, table, h = Float64(norm), RunningInfluence(18), 1e-5

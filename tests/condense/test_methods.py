@@ -65,6 +65,34 @@ def test_one_step_image_gradient_is_that_of_the_published_equation(name, monkeyp
             assert len(rows) == 2, "the image of the first stage takes part"
 
 
+def test_idcs_distance_on_grey_and_on_large_images_is_literal(monkeypatch):
+    in_float64(monkeypatch)
+    work = start("idc", data=wide(), distance="l1-conv", augmentation="none")
+    work.networks.ready(0, work.synthetic)
+    assert methods()["idc"].settings(3, "paper", (1, 28, 28)).distance == "l1-conv"
+    for c, match in enumerate(work.real.match(work.net, work._class_batches(), 0, torch.Generator())):
+        _, (leaf,) = work.synthetic.leaves(c)
+        mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (work.dataset.mean, work.dataset.std))
+        x, real = literal.enlarged((leaf - mean) / std, 2), work.dataset.pixels(work.dataset.train, match.batch.positions)
+        (expected,) = torch.autograd.grad(literal.absolute_convolutions(work.net, x, real, c), leaf)
+        torch.testing.assert_close(match.image_gradient(), expected, rtol=1e-8, atol=1e-12)
+
+
+def test_learned_soft_labels_have_the_gradient_of_the_literal_objective(monkeypatch):
+    """Cross-entropy with the softmax of the logits as its targets, through both derivatives, by pixels and by logits."""
+    in_float64(monkeypatch)
+    work = start("dc", data=wide(), label_lr=0.5)
+    work.networks.ready(0, work.synthetic)
+    for c, match in enumerate(work.real.match(work.net, work._class_batches(), 0, torch.Generator())):
+        _, leaves = work.synthetic.leaves(c)
+        x, logits = leaves
+        real = work.dataset.pixels(work.dataset.train, match.batch.positions)
+        expected = torch.autograd.grad(literal.row_cosine_soft(work.net, x, logits, real, c), leaves)
+        for found, gradient in zip(match.gradients(), expected, strict=True):
+            torch.testing.assert_close(found.to(gradient), gradient, rtol=1e-8, atol=1e-12)
+        assert expected[1].abs().max() > 0
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if Weighting(kind).scored])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_weight_kind_runs_on_every_method(name, kind):

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from cases import make
 from refluence.matching.statistics import per_sample_gradients, real_gradient, synthetic_gradient
 
-NORMS = ["instance", "group", "batch", "none"]
+NORMS = ["instance", "group", "batch", "layer", "none"]
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -47,7 +47,7 @@ def test_initialisation_is_pytorchs_own(norm):
             assert bound * 0.98 < float(module.weight.abs().max()) <= bound * (1 + 1e-6)
             assert float(module.weight.std()) == pytest.approx(bound / 3**0.5, rel=0.05)
             assert float(module.bias.abs().max()) <= bound * (1 + 1e-6)
-        elif isinstance(module, (torch.nn.GroupNorm, torch.nn.BatchNorm2d)):
+        elif isinstance(module, (torch.nn.GroupNorm, torch.nn.BatchNorm2d, torch.nn.LayerNorm)):
             assert torch.equal(module.weight, torch.ones_like(module.weight))
             assert torch.equal(module.bias, torch.zeros_like(module.bias))
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -70,6 +70,13 @@ def test_instance_norm_is_the_one_of_pytorch():
     net = build(ModelSpec("convnet1", (1, 8, 8), 2, width=4), generator())
     h = net.body[0](torch.randn(3, 1, 8, 8, generator=generator(1)))
     torch.testing.assert_close(net.body[1](h), torch.nn.functional.instance_norm(h))
+
+
+def test_layer_norm_has_a_parameter_for_each_value_of_a_map():
+    net = build(ModelSpec("convnet2", (3, 8, 12), 2, width=4, norm="layer"), generator())
+    assert [m.weight.shape for m in net.modules() if isinstance(m, torch.nn.LayerNorm)] == [(4, 8, 12), (4, 4, 6)]
+    h = net.body[1](torch.randn(2, 4, 8, 12, generator=generator(1)))
+    torch.testing.assert_close(h.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-6)
 
 
 def test_28_pixels_of_grey_are_padded_to_32():
@@ -101,7 +108,7 @@ def test_default_depth(size, depth):
         ({"name": "convnet1", "shape": (1, 1, 9)}, "images of 1x9 are too small"),
         ({"name": "resnet"}, "unknown model 'resnet': choose one of convnet"),
         ({"name": "convnet-3"}, "unknown model"),
-        ({"norm": "layer"}, "unknown norm 'layer': choose one of instance, group, batch, none"),
+        ({"norm": "weight"}, "unknown norm 'weight': choose one of instance, group, batch, layer, none"),
         ({"width": 0}, "width is 0"),
     ],
 )
@@ -115,7 +122,7 @@ def test_the_class_itself_refuses_too():
     with pytest.raises(InputError, match="depth 6"):
         ConvNet(3, (32, 32), 10, depth=6)
     with pytest.raises(InputError, match="unknown norm"):
-        ConvNet(3, (32, 32), 10, norm="layer")
+        ConvNet(3, (32, 32), 10, norm="weight")
 
 
 def test_what_is_left_open_is_what_is_published():

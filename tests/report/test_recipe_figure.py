@@ -14,7 +14,7 @@ from refluence.recipes.find import recipes
 from refluence.recipes.table import tabulate
 from refluence.report import write_recipe
 from refluence.report.recipe import cells, grid
-from refluence.report.recipe_figure import GAP, NAMES, TILE, gallery, tau_of
+from refluence.report.recipe_figure import GAP, NAMES, TILE, gallery, tau_of, temperatures
 
 
 def results_of(name, size="paper", rows=None):
@@ -74,6 +74,15 @@ def test_the_page_is_one_file(tmp_path):
 )
 def test_temperatures_are_read_from_the_arm(arm, tau):
     assert tau_of(arm) == tau
+
+
+def test_a_curve_of_temperatures_is_of_one_kind_of_weights():
+    lines = results_of("fig4a")["lines"]
+    assert any(line["arm"] == "dc+shuffled:tau=1" for line in lines)
+    curve, *_, flat = temperatures([line for line in lines if line["protocol"] == "iwd"]).to_dict()["layer"]
+    points = [(point["part"], point["tau"]) for point in curve["data"]["values"]]
+    assert len(points) == len(set(points)) == 3 * 5
+    assert [line["part"] for line in flat["data"]["values"]] == ["ipc1", "ipc10", "ipc50"]
 
 
 def test_images_of_a_class_stand_in_the_order_of_their_influence(tmp_path):

@@ -16,7 +16,8 @@ Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 Switch = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], arg(metavar="[NAME …]", help_behavior_hint="")]
 Norm = Annotated[
-    Literal["instance", "group", "batch", "none"] | None, arg(metavar="{instance,group,batch,none}", help_behavior_hint="")
+    Literal["instance", "group", "batch", "layer", "none"] | None,
+    arg(metavar="{instance,group,batch,layer,none}", help_behavior_hint=""),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from refluence.commands.arms import Arm, methods
 from refluence.condense.base import Method, Settings
 from refluence.condense.networks import OnSynthetic
+from refluence.condense.pdd import SHORT_EPOCHS
 from refluence.condense.prune import check_share
 from refluence.data import Dataset, allocate
 from refluence.errors import InputError
@@ -77,6 +78,7 @@ def resolve(flags: Any, arm: Arm, dataset: Dataset, seed: int) -> Unit:
     if isinstance(method, Method):
         asked = {k: getattr(flags, k) for k in ("iterations", "real_batch", "inner", "initial", "allocation")}
         published = method.settings(flags.ipc, flags.size, dataset.shape)
+        asked |= {"stage_epochs": None if paper or "stages" not in dict(arm.options) else SHORT_EPOCHS}
         settings = arm.settings(published.with_(**{k: v for k, v in asked.items() if v is not None}))
         settings = in_proportion(settings, settings.iterations / published.iterations, arm, flags.size)
         check_training(arm, method, settings)

@@ -6,7 +6,8 @@
     outside:  (1/n) sum_j omega_j D(a, phi_j)                                                      line 9
 
 The bracket is the implicit term, where networks train on D (implicit.py). omega has mean 1 in its bag, so omega = 1 is the base
-method. What the loss has beside D (calibration, SDC) does not depend on D, so it adds nothing to the influence.
+method. What the loss has beside D (calibration, SDC) is no part of M: it has no explicit term, and the implicit one, where
+networks train on D, is that of D alone as well (ours).
 """
 
 from __future__ import annotations

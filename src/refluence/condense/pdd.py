@@ -5,8 +5,10 @@
 
 P = 5 stages (as many as there are images per class, if fewer), the base's number of steps in each (half as many in the
 published CIFAR-100: give `iterations=500000`). Their code never stores a stage's last 50 networks' work; here a stage ends at
-its last step. Any other base: its own arm with the same setting, such as `dm:stages=5`. Evaluated stage after stage by the
-protocol `pdd`.
+its last step. Evaluated stage after stage by the protocol `pdd`.
+
+Any other base: its own arm with the same setting, `dm:stages=5`. It keeps the base's numbers for all images, and its steps are
+shared out among the stages: for as many in each, as here, P times `iterations`.
 """
 
 from __future__ import annotations
@@ -17,14 +19,15 @@ from refluence.condense import idc
 from refluence.condense.base import Settings
 
 STAGES = 5
+SHORT_EPOCHS = 5  # on each earlier stage, at size `cpu` (ours)
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
-    """IDC's numbers for the images of a stage; at size `cpu` (ours) 200 sweeps in all and 5 epochs on an earlier stage."""
+    """IDC's numbers for the images of a stage; at size `cpu` (ours) 200 sweeps in all, short training on earlier stages."""
     stages = min(STAGES, ipc)
     base = idc.settings(max(1, ipc // stages), size, shape)
     chosen = base.with_(ipc=ipc, stages=stages)
-    return chosen.with_(iterations=stages * base.iterations) if size == "paper" else chosen.with_(stage_epochs=5)
+    return chosen.with_(iterations=stages * base.iterations) if size == "paper" else chosen.with_(stage_epochs=SHORT_EPOCHS)
 
 
 METHOD = replace(

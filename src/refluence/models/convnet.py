@@ -61,7 +61,7 @@ class ConvNet(nn.Module):
             padding = first_padding if d == 0 else 1
             layers.append(nn.Conv2d(channels if d == 0 else width, width, 3, padding=padding))
             if norm != "none":
-                layers.append(norm_layer(norm, width))
+                layers.append(norm_layer(norm, width, (h, w)))
             layers += [nn.ReLU(), nn.AvgPool2d(2)]
             h, w = h // 2, w // 2
         self.body = nn.Sequential(*layers, nn.Flatten())

@@ -7,13 +7,18 @@ import math
 
 from torch import nn
 
-NORMS = ("instance", "group", "batch", "none")
+NORMS = ("instance", "group", "batch", "layer", "none")
 
 
-def norm_layer(name: str, channels: int) -> nn.Module:
-    """The layer for maps `(B, channels, H, W)`; "group" has four groups, or as many of them as divide the channels."""
+def norm_layer(name: str, channels: int, size: tuple[int, int] | None = None) -> nn.Module:
+    """The layer for maps `(B, channels, H, W)`; "group" has four groups, or as many of them as divide the channels.
+
+    "layer" normalises a whole map and has affine parameters `(channels, H, W)`: it alone needs `size`.
+    """
     if name == "none":
         return nn.Identity()
     if name == "batch":
         return nn.BatchNorm2d(channels)
+    if name == "layer":
+        return nn.LayerNorm((channels, *size))
     return nn.GroupNorm(channels if name == "instance" else math.gcd(4, channels), channels)

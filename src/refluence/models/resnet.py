@@ -91,7 +91,9 @@ class ResNet(nn.Module):
 
 
 def check_size(name: str, size: tuple[int, int], norm: str) -> None:
-    """`InputError` where the last map would have no pixel, or one pixel under instance norm."""
+    """`InputError` where the last map would have no pixel, or one pixel under instance norm, and for layer norm."""
+    if norm == "layer":
+        raise InputError(f"{name} has no layer norm, whose parameters are as large as a map: ConvNets have")
     pooled = RESNETS[name].pooled
 
     def fits(side: tuple[int, int], pixels: int) -> bool:

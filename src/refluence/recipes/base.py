@@ -66,7 +66,12 @@ class Recipe:
         return tuple(dict.fromkeys(part.data for part in self.parts(size)))
 
     def publication(self, part: Part, arm: str, protocol: str) -> Published | str:
-        """What the paper has for this cell: a number, or in words why there is none; "" under another protocol."""
+        """What the paper has for this cell: a number, or in words why there is none; "" under another protocol.
+
+        "" too in a recipe that has no published number at all.
+        """
+        if not self.published:
+            return ""
         found = self.published.get((part.data, part.ipc, arm))
         if found is None:
             return FIGURE_ONLY if arm in self.shown else NOT_STATED

@@ -18,10 +18,10 @@ RECIPE = Recipe(
     summary="random selection, influence selection, prune then distil, influence weights",
     source="IWD (arXiv 2510.27253), Fig. 3",
     parts=table1.dc_parts(ARMS, PAIRS),
-    published={key: cell for key, cell in table1.published().items() if key[2] in ("dc", "dc+influence")},
+    published={key: cell for key, cell in table1.published().items() if key[2] in ("random", "dc", "dc+influence")},
     protocols=table1.PROTOCOLS,
-    shown=("random", "influence", "dc+pruned"),
+    shown=("influence", "dc+pruned"),
     claims=("The order is the same everywhere: random selection, influence selection, pruning, and best influence weights.",),
-    notes=("The numbers of dc and dc+influence are those of the paper's Table 1; Fig. 3 has none in print.",),
+    notes=("The numbers of random, dc and dc+influence are those of the paper's Table 1; Fig. 3 has none in print.",),
     picture="arms",
 )

@@ -15,6 +15,7 @@ from dataclasses import replace
 from refluence.recipes import remedies, table1
 from refluence.recipes.base import Part, Recipe
 
+PUBLISHED = ("random", "herding", "dc", "dc+influence", "idc", "idc+influence")
 REAL = ("random", "herding")
 GRID = (  # method, set, images per class; at size cpu: seeds and numbers that are not the short size's own
     ("dc", "cifar10", 10, 5, {"iterations": 1000, "inner": 5}),
@@ -61,7 +62,7 @@ RECIPE = Recipe(
     summary="do influence weights help? dc, dm, dsa, idc with uniform, influence and shuffled weights",
     source="ours; numbers beside it from IWD (arXiv 2510.27253), Table 1",
     parts=parts,
-    published={k: v for k, v in table1.published().items() if k[2] in ("dc", "dc+influence", "idc", "idc+influence")},
+    published={k: v for k, v in table1.published().items() if k[2] in PUBLISHED},
     protocols=table1.PROTOCOLS,
     claims=("Influence weights raise the accuracy of DC and IDC on every set and at every number of images per class.",),
     picture="gains",

@@ -67,10 +67,9 @@ def grid(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def cells(results: dict[str, Any]) -> list[list[str]]:
     """Every line, one row for each of its comparisons; a further comparison repeats nothing."""
-    found = []
+    found, names = [], recipe_figure.part_names(results["lines"])
     for line in results["lines"]:
-        model = f" ({line['model']})" if len({other["model"] for other in results["lines"]}) > 1 else ""
-        own = [line["part"] + model, line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
+        own = [names[line["part"]], line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
         ends = ["" if line["ess"] is None else fixed(line["ess"], 2), published(line)]
         for number, compared in enumerate(line["compared"] or [None]):
             difference = ["", ""] if compared is None else [_difference(compared), compared["against"]]

@@ -23,7 +23,8 @@ from refluence.report.pictures import visible
 from refluence.report.reading import read_unit
 
 SCALE = 2.0  # pixels of the PNG to a point
-CROSS = "; crosses: published"
+BARS = {"arms": "standard deviation over seeds", "tau": "standard deviation over seeds", "gains": "95 % interval"}
+CROSS = ", crosses: published"
 COLUMNS = 4  # panels side by side
 TILE, GAP, NAMES = 64, 4, 80  # of the gallery, in pixels: an image, between two, the room for names
 Line = dict[str, Any]
@@ -35,7 +36,8 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
         return gallery(results, folder)
     first: dict[str, str] = {}
     lines = [line for line in results["lines"] if first.setdefault(line["part"], line["protocol"]) == line["protocol"]]
-    lines = [line for line in lines if line["mean"] is not None]
+    names = part_names(results["lines"])
+    lines = [{**line, "part": names[line["part"]]} for line in lines if line["mean"] is not None]
     kinds = {"arms": arms, "gains": gains, "tau": temperatures}
     chart = kinds[results["picture"]](lines) if results["picture"] in kinds and lines else None
     if chart is None:
@@ -43,12 +45,19 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
     where = ", ".join(dict.fromkeys(f"{line['data']} {line['protocol']}" for line in lines))
     crosses = CROSS if _crossed(results["picture"], lines) else ""
     title = alt.TitleParams(
-        f"{results['recipe']}: {results['summary']}", subtitle=f"size {results['size']}; {where}{crosses}", anchor="start",
+        f"{results['recipe']}: {results['summary']}", anchor="start",
+        subtitle=[f"size {results['size']}; {where}", f"bars: {BARS[results['picture']]}{crosses}"],
         color=INK, subtitleColor=QUIET, fontSize=13, fontWeight="normal", offset=12,
     )  # fmt: skip
     chart = chart.properties(title=title).configure(background="white", padding=10).configure_view(stroke=None)
     chart = chart.configure_axis(labelColor=INK, titleColor=INK, gridColor=GRID, titleFontWeight="normal").to_dict()
     return {"png": vl_convert.vegalite_to_png(chart, scale=SCALE), "svg": vl_convert.vegalite_to_svg(chart).encode()}
+
+
+def part_names(lines: list[Line]) -> dict[str, str]:
+    """What the parts are called: with the network, where there are several."""
+    several = len({line["model"] for line in lines}) > 1
+    return {line["part"]: f"{line['part']} ({line['model']})" if several else line["part"] for line in lines}
 
 
 def _crossed(picture: str, lines: list[Line]) -> bool:
@@ -114,8 +123,9 @@ def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.
 
 
 def temperatures(lines: list[Line]) -> alt.LayerChart | None:
-    """Accuracy by temperature, a line for each part; the arm without weights as a dashed line."""
-    found = [(line, tau_of(line["arm"])) for line in lines]
+    """Accuracy by temperature, a line for each part; the arm without weights as a dashed line. Controls are not drawn."""
+    drawn = [line for line in lines if line["arm"].partition(":")[0].partition("+")[2] in ("", "influence")]
+    found = [(line, tau_of(line["arm"])) for line in drawn]
     parts = list(dict.fromkeys(line["part"] for line in lines))
     colour = alt.Color("part:N", title=None, scale=alt.Scale(domain=parts, range=_colours(parts)))
     points = [
