@@ -62,7 +62,8 @@ def test_one_network_prints_no_table(refluence, distilled):
 @pytest.mark.parametrize(
     ("models", "expected"),
     [
-        (["convnet1", "resnet10:layer"], "--model resnet10:layer: unknown norm 'layer': choose one of instance, group"),
+        (["convnet1", "resnet10:weight"], "--model resnet10:weight: unknown norm 'weight': choose one of instance, group"),
+        (["convnet1", "resnet10:layer"], "resnet10 has no layer norm"),
         (["convnet1", "resnet34"], "unknown model 'resnet34'"),
         (["resnetap10"], "one pixel in the last maps of resnetap10"),
         ([f"{SMALL}:batch"], "has its own norm layers"),
