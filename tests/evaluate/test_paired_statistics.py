@@ -214,6 +214,12 @@ def test_the_verdict_says_where_the_distance_is_another_one():
     assert "distance" not in told({"dc": BASE, "dc+influence": shifted(*UP)})
 
 
+def test_an_end_just_below_nought_is_nought():
+    line = told({"dc": [50.0, 50.0], "dc+influence": [50.32675, 50.27325]})  # .3 - 12.706 * .0535 / 2 = -.04
+    assert "+0.3 points over uniform [0.0, 0.6]" in line
+    assert "no difference shown" in line
+
+
 def test_protocols_are_kept_apart_and_bad_rows_are_met():
     rows = rows_of(random=[1.0, 2.0], dc=[3.0, 5.0])
     rows += [dict(row, protocol="dsa", accuracy=row["accuracy"] + 10) for row in rows]

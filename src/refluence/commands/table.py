@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from refluence.commands.session import relative
+from refluence.evaluate.verdict import tenths
 from refluence.report import recipe as recipes
 from refluence.report.verdict import unequal
 
@@ -74,5 +75,5 @@ def show_recipe(results: dict[str, Any], out: Path) -> None:
 def _difference(line: dict[str, Any]) -> str:
     if line["difference"] is None:
         return ""
-    interval = f" [{line['low']:+.1f}, {line['high']:+.1f}]" if line["low"] is not None else " (no interval)"
-    return f"{round(line['difference'], 1) + 0.0:+.1f}{interval}"  # no -0.0
+    difference, low, high = (tenths(line[name]) for name in ("difference", "low", "high"))
+    return f"{difference:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if low is not None else " (no interval)")

@@ -98,12 +98,17 @@ def _on_methods(summary: list[dict]) -> str:
     return f"{line}: {'better' if best['difference'] > 0 else 'worse'} than random ({holm_p})"
 
 
+def tenths(value: float | None) -> float | None:
+    """Rounded to one decimal, and never -0.0."""
+    return None if value is None else round(value, 1) + 0.0
+
+
 def _over(name: str, row: dict | None, unit: str = "") -> str:
     """`+0.4 points over uniform [-1.0, 1.8]`, without the interval if there is none."""
     if row is None or row["difference"] is None:
         return ""
-    points = f"{round(row['difference'], 1) + 0.0:+.1f}"  # no -0.0
-    interval = "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]"
+    difference, low, high = (tenths(row[name]) for name in ("difference", "low", "high"))
+    points, interval = f"{difference:+.1f}", "" if low is None else f" [{low:.1f}, {high:.1f}]"
     if another_distance(row["arm"], row["against"]):
         name += " (another distance)"
     return f"{points} {unit}over {name}{interval}" if unit else f"over {name} {points}{interval}"
