@@ -94,9 +94,6 @@ def _difference(unit: Unit, facts: Row, row: Row) -> str | None:
     for name, value in asked.items():
         stored = len(row["nets"]) if name == "nets" else row.get(name, OLDER.get(name))
         if stored != value:
-            return (
-                "other numbers of its method or weights than here"
-                if name == "settings"
-                else f"{name} {stored}, here it is {value}"
-            )
+            digest = name == "settings"
+            return "other numbers of its method or weights than here" if digest else f"{name} {stored}, here it is {value}"
     return None
