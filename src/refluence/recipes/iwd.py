@@ -4,8 +4,8 @@ Size `cpu`: on CIFAR-10 1,000 image steps for `dc` and `dm`, 500 for `dsa`, with
 where a network is trained on S; `idc` and CIFAR-100 at the short size's own 200; real images in rows of their own. First the
 gradient and the distribution method at 10 images per class with five seeds, then at 1, other methods and CIFAR-100 with three.
 
-`dc-ipc10-rate` asks whether DC's weights gain beside a longer step too: an image rate half as large again, better in the mean on
-validation images (recipe `remedies`). Its arms at the published rate are those of `dc-ipc10`, whose rows serve it.
+`dc-ipc10-rate` asks whether DC's weights gain beside a longer step too: an image rate half as large again, better in the mean
+on validation images (recipe `remedies`). Its arms at the published rate are those of `dc-ipc10`, whose rows serve it.
 """
 
 from __future__ import annotations
