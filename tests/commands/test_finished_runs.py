@@ -337,3 +337,15 @@ def test_networks_that_judge_are_compiled_on_request(refluence, distilled, monke
         assert refluence(*words, *flag).code == 0
         assert set(compiled) == {bool(flag)}
         assert len(compiled) >= 2 * (30 if more else 1), "training and prediction, of every network"
+
+
+def test_a_protocol_that_whitens(refluence, refused, tmp_path):
+    """Judged and scored from the command line; no network is kept that other commands would feed wrongly."""
+    out = tmp_path / "out"
+    data = ["--data", pictures(tmp_path / "pets", count=20), "--ipc", "1", *TINY, "--out", out]
+    assert refluence("distill", *data, "--method", "random", "--protocol", "mtt", "--epochs", "2").code == 0
+    (entry,) = read(out / "evaluation.json")["evaluations"]
+    assert entry["protocol"] == "mtt:epochs=2"
+    assert refluence("evaluate", out, "--robust", "--nets", "1", "--epochs", "2", "--protocol", "frepo", "--quiet").code == 0
+    message = refused("evaluate", out, "--save-model", "--protocol", "frepo", "--quiet")
+    assert "--save-model keeps a network for images as they are, frepo whitens them" in message

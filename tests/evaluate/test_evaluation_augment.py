@@ -87,6 +87,23 @@ def test_pad_is_a_shift_with_zeros(size, down, across):
     assert {c for _, c in seen} == set(range(2 * across + 1))
 
 
+def test_crop_or_noise_written_out():
+    """DC's code pads by four at 32 pixels and shifts by one of eight: -4 ... 3; its noise has a deviation of .001."""
+    x = images(400, channels=1, size=(32, 32))
+    found, shifts, noise = augment.crop_noise(x, generator(3)), set(), []
+    for i in range(len(x)):
+        if (found[i] - x[i]).abs().max() < 0.01:
+            noise.append(found[i] - x[i])
+            continue
+        padded = F.pad(x[i], (4, 4, 4, 4))[0]
+        (row,) = [r for r in range(8) for c in range(8) if torch.equal(padded[r : r + 32, c : c + 32], found[i, 0])]
+        shifts.add(row - 4)
+    assert shifts == set(range(-4, 4))
+    moved = [n for n in noise if n.abs().max() > 0]
+    assert 160 < len(moved) < 240, "as it falls"
+    assert float(torch.stack(moved).std()) == pytest.approx(1e-3, rel=0.02)
+
+
 def test_jitter_written_out():
     x = images(3)
     found = augment.jitter(x, generator(9))

@@ -6,8 +6,10 @@ import pytest
 import torch
 from evaluate_fixtures import rng
 
-from refluence.data import DistilledSet, decoded
+from refluence.data import Dataset, DistilledSet, decoded
 from refluence.data.dataset import Split
+from refluence.data.whitening import whitening
+from refluence.errors import InputError
 from refluence.evaluate import evaluate, evaluate_set, protocols, train
 from refluence.models import ModelSpec, build
 
@@ -35,6 +37,13 @@ def parameters(net) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
+def judged(small, protocol, nets=1, **more):
+    """`evaluate_set` on the tiny split, through the protocol's own whitening, fitted on that split."""
+    dataset = Dataset("tiny", small.classes, split(), split(), split(), small.mean, small.std)
+    facts = (spec(), protocol, split(), rng, nets)
+    return evaluate_set(small, *facts, whitened=whitening(protocol.zca, dataset), **more)
+
+
 SOFT = torch.tensor([[0.7, 0.3], [0.2, 0.8]]).repeat(4, 1)
 
 
@@ -55,8 +64,8 @@ def test_takes_steps_and_depends_on_its_generators_alone(name, channels):
 @pytest.mark.parametrize("name", protocols())
 def test_uses_soft_labels_where_it_says_so(name):
     protocol = protocols()[name].with_(epochs=1)
-    hard = evaluate_set(tiny(), spec(), protocol, split(), rng, 1)
-    soft = evaluate_set(tiny(soft=SOFT), spec(), protocol, split(), rng, 1)
+    hard = judged(tiny(), protocol)
+    soft = judged(tiny(soft=SOFT), protocol)
     assert (hard.labels, soft.labels) == ("hard", "soft" if protocol.soft else "hard")
     assert (hard.curve != soft.curve) == protocol.soft
     assert hard.epochs == 1
@@ -87,7 +96,7 @@ def test_other_protocols_take_no_teacher():
     assert found.labels == "hard"
 
 
-@pytest.mark.parametrize("name", ["dc", "idc", "datm", "pdd"])
+@pytest.mark.parametrize("name", ["dc", "idc", "ncfm", "pdd"])
 def test_a_set_that_holds_several_equals_its_decoded_images(name):
     """Decoded by hand: four tiles of an image, enlarged, one after the other."""
     small = tiny(soft=SOFT, factor=2, stage=torch.arange(8) // 4)
@@ -107,9 +116,9 @@ def test_a_set_that_holds_several_equals_its_decoded_images(name):
 def test_a_learned_rate_is_used_by_those_who_learn_it():
     for name in ("mtt", "datm", "dc", "dsa"):
         protocol = protocols()[name].with_(epochs=1)
-        with_rate = evaluate_set(tiny(lr=0.2), spec(), protocol, split(), rng, 1)
+        with_rate = judged(tiny(lr=0.2), protocol)
         assert with_rate.lr == (0.2 if name in ("mtt", "datm") else 0.01)
-        by_hand = evaluate_set(tiny(), spec(), dataclasses.replace(protocol, lr=with_rate.lr), split(), rng, 1)
+        by_hand = judged(tiny(), dataclasses.replace(protocol, lr=with_rate.lr))
         assert by_hand.curve == with_rate.curve
 
 
@@ -117,6 +126,28 @@ def test_epochs_follow_the_decoded_images():
     small, igd = tiny(factor=2), protocols()["igd"]
     assert igd.resolve(len(decoded(small).labels), 2).epochs == 1500  # 16 a class, where 4 are stored
     assert igd.resolve(len(small), 2).epochs == 2000
+
+
+@pytest.mark.parametrize("name", ["mtt", "frepo"])
+def test_whitened_images_are_what_is_trained_and_judged_on(name):
+    """What `train` makes of the whitened set, judged on the whitened split."""
+    protocol, small = protocols()[name].with_(epochs=2), tiny()
+    dataset = Dataset("tiny", small.classes, split(), split(), split(), MEAN, STD)
+    whitened = whitening(protocol.zca, dataset)
+    seen = []
+
+    def compiled(net):
+        return lambda x: seen.append(x.detach().clone()) or net(x)
+
+    found = judged(small, protocol, compiled=compiled)
+    net, curve = train(whitened(small.images), small.labels, spec(), protocol, rng, 0, pixels=(MEAN, STD))
+    assert [loss for _, loss in found.curve] == curve.tolist()
+    torch.testing.assert_close(seen[-1], whitened(dataset.pixels(dataset.test)))
+    with torch.no_grad():
+        right = (net.eval()(seen[-1].clone()).argmax(1) == dataset.test.labels).float().mean()
+    assert found.accuracy == pytest.approx(100 * float(right))
+    with pytest.raises(InputError, match=f"protocol {protocol.name} whitens: give whitened"):
+        evaluate_set(small, spec(), protocol, split(), rng, 1)
 
 
 def test_an_epoch_of_frepo_is_one_update(problem):

@@ -8,6 +8,7 @@ import pytest
 from refluence.evaluate import protocols
 from refluence.evaluate.augment import augmenter
 from refluence.evaluate.sizes import RULES
+from refluence.models import ModelSpec
 
 
 def test_both_learning_rates_of_the_paper_can_be_run():
@@ -30,20 +31,36 @@ def test_short_protocols_say_so_and_differ_in_the_epochs_alone():
         assert dataclasses.replace(short, name=full.name, note=full.note, epochs=full.epochs) == full
 
 
+def spec(channels, norm="instance", name="convnet1") -> ModelSpec:
+    return ModelSpec(name, (channels, 8, 8), 2, 4, norm)
+
+
 def test_augmentation_by_channels():
     found = protocols()
-    assert found["dc"].strategy(3) == "none"
-    assert found["dc"].strategy(1) == "dc_grey"
-    assert "flip" in found["dsa"].strategy(3).split("_")
-    assert "flip" not in found["dsa"].strategy(1).split("_")
-    assert found["idc"].strategy(3) == "color_crop_flip_scale_rotate"
-    assert found["idc"].strategy(1) == "color_crop_scale_rotate"
+    assert found["dc"].strategy(spec(3)) == "none"
+    assert found["dc"].strategy(spec(1)) == "dc_grey"
+    assert "flip" in found["dsa"].strategy(spec(3)).split("_")
+    assert "flip" not in found["dsa"].strategy(spec(1)).split("_")
+    assert found["idc"].strategy(spec(3)) == "color_crop_flip_scale_rotate"
+    assert found["idc"].strategy(spec(1)) == "color_crop_scale_rotate"
     for protocol in found.values():
         for channels in (1, 3):
-            augmenter(protocol.strategy(channels), protocol.mode)
-    assert not found["dc"].augments(3)
-    assert found["dc"].augments(1)
-    assert dataclasses.replace(found["dc"], mix="mixup").augments(3)
+            augmenter(protocol.strategy(spec(channels)), protocol.mode)
+    assert not found["dc"].augments(spec(3))
+    assert found["dc"].augments(spec(1))
+    assert dataclasses.replace(found["dc"], mix="mixup").augments(spec(3))
+
+
+def test_dc_crops_or_adds_noise_for_convnets_with_batch_norm_alone():
+    for name in ("dc", "iwd", "dc-cpu", "iwd-cpu"):
+        for channels in (1, 3):
+            assert protocols()[name].strategy(spec(channels, "batch")) == "crop_noise"
+        assert protocols()[name].strategy(spec(3, "batch", "resnet10")) == "none"
+    assert protocols()["dsa"].strategy(spec(3, "batch")) == protocols()["dsa"].strategy(spec(3))
+
+
+def test_the_trajectory_and_kernel_family_whitens():
+    assert {name: p.zca for name, p in protocols().items() if p.zca} == {"mtt": "mtt", "datm": "mtt", "frepo": "frepo"}
 
 
 def test_overrides_are_told_by_the_name():

@@ -155,12 +155,14 @@ def test_what_augmented_means(scene):
     here = bench(dataset, spec, "idc-cpu")
     assert here._protocol("set", 6, True).mix == "cutmix"
     plain = here._protocol("set", 6, False)
-    assert (plain.mix, plain.strategy(1), plain.strategy(3)) == ("none", "none", "none")
+    in_colour, batch = dataclasses.replace(spec, shape=(3, 8, 8)), dataclasses.replace(spec, norm="batch")
+    assert (plain.mix, plain.strategy(spec), plain.strategy(in_colour)) == ("none", "none", "none")
+    assert bench(dataset, batch)._protocol("set", 6, False).strategy(batch) == "none"
     colour = dataclasses.replace(
         dataset, train=Split(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.arange(3), torch.arange(3))
     )
-    assert "rotate" in bench(colour, spec)._protocol("set", 6, True).strategy(3), "dc has none in colour: DSA"
-    assert bench(dataset, spec)._protocol("set", 6, True).strategy(1) == "dc_grey"
+    assert "rotate" in bench(colour, in_colour)._protocol("set", 6, True).strategy(in_colour), "dc has none in colour: DSA"
+    assert bench(dataset, spec)._protocol("set", 6, True).strategy(spec) == "dc_grey"
 
 
 def test_the_full_data_can_be_bounded(scene):

@@ -14,6 +14,7 @@ from refluence.commands.robust import judge_robust
 from refluence.commands.session import check_numbers, relative
 from refluence.commands.unit import choose_protocols
 from refluence.data import count_test_use
+from refluence.data.whitening import whitens
 from refluence.errors import InputError
 from refluence.files import read_json, write_json
 from refluence.run.seeds import streams
@@ -29,6 +30,11 @@ def run(flags: Any) -> None:
         p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.unit["protocols"]
     )  # fmt: skip
     models = the_networks(flags, own.model)
+    for protocol in chosen if flags.save_model else ():
+        if whitens(protocol.zca, models[0].shape):
+            raise InputError(
+                f"--save-model keeps a network for images as they are, {protocol.name} whitens them: name another --protocol"
+            )
     if flags.robust and (flags.save_model or len(models) > 1):
         raise InputError("--robust trains many networks of one kind and keeps none: leave out --save-model, name one --model")
     session, source = open_data(own, flags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from refluence.commands.session import Session
 from refluence.commands.unit import Unit
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
+from refluence.data.whitening import whitening
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate_set
 from refluence.evaluate.measure import imbalance
@@ -66,8 +68,10 @@ def judge_once(
             advance()
 
         try:
-            device, compiled = session.compute.device, session.compute.compiled
-            result = evaluate_set(small, model, protocol, held_out, rng, nets, device, progress, compiled=compiled)
+            compute = session.compute
+            normalised = replace(session.dataset, mean=small.mean, std=small.std)  # as the set was: the source may be another
+            how = {"compiled": compute.compiled, "whitened": whitening(protocol.zca, normalised)}
+            result = evaluate_set(small, model, protocol, held_out, rng, nets, compute.device, progress, **how)
         except RunError as error:
             raise RunError(f"{what}: {error}") from None
         except ValueError as error:  # PyTorch's word for a batch norm that sees one number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def judge_robust(
             count_test_use(flags.folder / "distilled")
         with session.reporter.bar(f"{protocol.name}: robust", trainings(small, flags.nets)) as advance:
             bench = Bench(
-                session.dataset,
+                replace(session.dataset, mean=small.mean, std=small.std),  # as the set was: the source may be another
                 model,
                 protocol,
                 streams(flags.seed),

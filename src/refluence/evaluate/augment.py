@@ -11,6 +11,7 @@
     imagenet = rrc(1/2) flip jitter lighting: IDC's for ImageNet (arXiv 2205.14959, its code), Minimax and IGD
     rded     = patches rrc(1/2) flip: RDED (arXiv 2312.03526, its code)
     sre2l    = rrc(.08) flip: SRe2L (arXiv 2306.13092, its code); cifar = pad flip: the same for CIFAR
+    crop_noise = pad, or x + n with n ~ N(0, .001): DC's for ConvNets with batch norm (arXiv 2006.05929, its code)
     frepo    = one a batch of FRePo's (arXiv 2206.00719, its code): flip; color x + U[-.25, .25], then contrast and saturation
                by factors exp U[-.25, .25] around the mean of the image and of the pixel; crop: a window of sides 1/z,
                log z ~ U[log .8, log 1.25], off by up to |z - 1|/2z; rotate up to 15 degrees; translate up to an eighth;
@@ -75,15 +76,21 @@ def flip(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(_uniform(x, generator, 1) < 0.5, x.flip(-1), x)
 
 
-def pad(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Zero padding and an integer shift."""
+def pad(x: Tensor, generator: torch.Generator, both: bool = True) -> Tensor:
+    """Zero padding and an integer shift, by all of the padding at `both` ends, or by one pixel less at the far one."""
     height, width = x.shape[-2:]
     down, across = (max(1, round(side / 8)) for side in (height, width))
-    shift = [torch.randint(2 * reach + 1, (len(x), 1), generator=generator).to(x.device) for reach in (down, across)]
+    shift = [torch.randint(2 * reach + both, (len(x), 1), generator=generator).to(x.device) for reach in (down, across)]
     rows = (torch.arange(height, device=x.device) + shift[0])[:, :, None]
     columns = (torch.arange(width, device=x.device) + shift[1])[:, None, :]
     image = torch.arange(len(x), device=x.device)[:, None, None]
     return F.pad(x, (across, across, down, down)).permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+def crop_noise(x: Tensor, generator: torch.Generator, deviation: float = 0.001) -> Tensor:
+    """Of each image either `pad` or noise, as it falls."""
+    noise = deviation * torch.randn(x.shape, generator=generator)
+    return torch.where(_uniform(x, generator, 1) < 0.5, pad(x, generator, both=False), x + noise.to(x))
 
 
 def rrc(x: Tensor, generator: torch.Generator, least: float = 0.08) -> Tensor:
@@ -211,5 +218,6 @@ STRATEGIES: dict[str, tuple[Augment, ...]] = {
     "rded": (patches, partial(rrc, least=0.5), flip),
     "sre2l": (partial(rrc, least=0.08), flip),
     "cifar": (pad, flip),
+    "crop_noise": (crop_noise,),
 }
 FREPO: tuple[Augment, ...] = (flip, color, crop, rotate, translate, cutout)

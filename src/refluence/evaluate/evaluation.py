@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Split
 from refluence.data.distilled import DistilledSet, decoded
+from refluence.data.whitening import Whitening, whitens
+from refluence.errors import InputError
 from refluence.evaluate.measure import Scores, score
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.train import Compiled, Teacher, train
@@ -65,19 +67,26 @@ def evaluate(
     stage: Tensor | None = None,
     teacher: Teacher | None = None,
     compiled: Compiled = lambda net: net,
+    whitened: Whitening | None = None,
 ) -> Evaluation:
     """Train `nets` networks on `images` `(M, C, H, W)` (normalised float) with `labels` and score them on `split`.
 
     `labels` are `(M,)` int64 or `(M, classes)` probabilities; `stage`, `teacher` and `compiled` as in `train`. `mean` and
-    `std` normalise the split as `images` were; `rng(purpose, index)` gives CPU generators. After each network
-    `progress(index, scores, network)` is called, which can also keep the network.
+    `std` normalise the split as `images` were; `rng(purpose, index)` gives CPU generators. `whitened`, of
+    `data.whitening.whitening(protocol.zca, dataset)`, is applied to both; `InputError` where the protocol wants it and it is
+    None. After each network `progress(index, scores, network)` is called, which can also keep the network.
     """
+    if whitened is None and whitens(protocol.zca, spec.shape):
+        raise InputError(f"protocol {protocol.name} whitens: give whitened=whitening('{protocol.zca}', dataset)")
+    if whitened is not None:
+        whitened = whitened.to(device)
+        images = whitened(images.to(device))
     facts = {"stage": stage, "teacher": teacher, "pixels": (tuple(mean), tuple(std)), "compiled": compiled}
     start = time.perf_counter()
     scores, curve, epochs = [], (), 0
     for index in range(nets):
         net, losses = train(images, labels, spec, protocol, rng, index, device, **facts)
-        scores.append(score(net, split, mean, std, device, compiled))
+        scores.append(score(net, split, mean, std, device, compiled, whitened))
         if index == 0:
             curve, epochs = _thin(losses), len(losses)
         if progress is not None:
@@ -109,13 +118,15 @@ def evaluate_set(
     *,
     teacher: Teacher | None = None,
     compiled: Compiled = lambda net: net,
+    whitened: Whitening | None = None,
 ) -> Evaluation:
     """`evaluate` of a distilled set: its decoded images, its soft labels, stages and learning rate as the protocol asks."""
     whole = decoded(small)
     labels = whole.soft if protocol.soft and whole.soft is not None else whole.labels
     if protocol.learned_lr and small.lr is not None:
         protocol = replace(protocol, lr=small.lr)
-    of_set, how = (small.mean, small.std), {"stage": whole.stage, "teacher": teacher, "compiled": compiled}
+    of_set, how = (small.mean, small.std), {"stage": whole.stage, "teacher": teacher}
+    how |= {"compiled": compiled, "whitened": whitened}
     return evaluate(whole.images, labels, spec, protocol, split, *of_set, rng, nets, device, progress, **how)
 
 

@@ -10,20 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from refluence.evaluate.sizes import RULES
+from refluence.models import ModelSpec
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How one network is trained.
 
-    `schedule` is one of `schedules.SCHEDULES`; `steps` multiplies the rate by `factor` at each of `milestones` (shares of the
-    epochs), and `rebuild` makes a new optimiser there, which forgets its momentum. `rule` names a rule of `sizes` that sets
-    epochs and batch by the size of the set; what `with_` has set (`fixed`) stays. `loss` is one of `objectives.LOSSES`;
-    `soft` says that soft labels are used where the set has them. `mix` is `cutmix`, `mixup` (shares of
-    Beta(`mix_alpha`, `mix_alpha`)) or `none`, for a batch with probability `mix_p`. `ema` is the decay of an average of the
-    weights, which is what is scored (0: none). With `one_batch` an epoch is one update on a batch drawn at random. With
-    `staged` a set of stages is learned stage after stage, `epochs` each. `learned_lr`: a learning rate that comes with the set
-    takes the place of `lr`. `decay_all` False: no weight decay on biases and norms.
+    `augmentation` is of colour images, `augmentation_grey` of others; `augmentation_batch_norm` ("": none of its own) takes
+    the place of both for ConvNets with batch norm. `schedule` is one of `schedules.SCHEDULES`; `steps` multiplies the rate by
+    `factor` at each of `milestones` (shares of the epochs), and `rebuild` makes a new optimiser there, which forgets its
+    momentum. `rule` names a rule of `sizes` that sets epochs and batch by the size of the set; what `with_` has set (`fixed`)
+    stays. `loss` is one of `objectives.LOSSES`; `soft` says that soft labels are used where the set has them. `mix` is
+    `cutmix`, `mixup` (shares of Beta(`mix_alpha`, `mix_alpha`)) or `none`, for a batch with probability `mix_p`. `ema` is the
+    decay of an average of the weights, which is what is scored (0: none). With `one_batch` an epoch is one update on a batch
+    drawn at random. With `staged` a set of stages is learned stage after stage, `epochs` each. `learned_lr`: a learning rate
+    that comes with the set takes the place of `lr`. `decay_all` False: no weight decay on biases and norms. `zca` is a kind
+    of `data.whitening` in which small colour images are seen, when trained on and when judged on ("": as they are).
     """
 
     name: str
@@ -38,6 +41,7 @@ class Protocol:
     rebuild: bool = True
     augmentation: str = "none"
     augmentation_grey: str = "none"
+    augmentation_batch_norm: str = ""
     mode: str = "S"
     optimiser: str = "sgd"
     decay_all: bool = True
@@ -52,16 +56,19 @@ class Protocol:
     one_batch: bool = False
     staged: bool = False
     learned_lr: bool = False
+    zca: str = ""
     rule: str = ""
     fixed: tuple[str, ...] = ()
 
-    def strategy(self, channels: int) -> str:
-        """The augmentation for images with this many channels."""
-        return self.augmentation_grey if channels == 1 else self.augmentation
+    def strategy(self, spec: ModelSpec) -> str:
+        """The augmentation of the images that a network is trained on."""
+        if self.augmentation_batch_norm and spec.norm == "batch" and spec.name.startswith("convnet"):
+            return self.augmentation_batch_norm
+        return self.augmentation_grey if spec.shape[0] == 1 else self.augmentation
 
-    def augments(self, channels: int) -> bool:
+    def augments(self, spec: ModelSpec) -> bool:
         """Whether training images are changed at all."""
-        return self.strategy(channels) != "none" or self.mix != "none"
+        return self.strategy(spec) != "none" or self.mix != "none"
 
     def with_(self, epochs: int | None = None, batch: int | None = None) -> Protocol:
         """A copy with other sizes, which its name then tells: `dc:epochs=30`. None leaves a size as it is."""

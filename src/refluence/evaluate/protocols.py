@@ -25,7 +25,9 @@ dc = Protocol(
     "dc",
     epochs=300,
     augmentation_grey="dc_grey",
-    note="DC (Zhao et al. 2020): 300 epochs, SGD .01, times .1 at half way, no augmentation but crop/scale/rotate for grey",
+    augmentation_batch_norm="crop_noise",
+    note="DC (Zhao et al. 2020): 300 epochs, SGD .01, times .1 at half way, no augmentation but crop/scale/rotate for grey and "
+    "crop or noise for ConvNets with batch norm",
 )
 dsa = Protocol(
     "dsa",
@@ -66,15 +68,15 @@ mtt = replace(
     dsa,
     name="mtt",
     learned_lr=True,
-    note="MTT (arXiv 2203.11932): as dsa at the learning rate that comes with the set (.01 without); the source whitens "
-    "(ZCA), here the set is taken as it is, and reports the best over iterations",
+    zca="mtt",
+    note="MTT (arXiv 2203.11932): as dsa at the learning rate that comes with the set (.01 without), small colour images "
+    "whitened (ZCA); the source reports the best over iterations",
 )
 datm = replace(
     mtt,
     name="datm",
     soft=True,
-    note="DATM (arXiv 2310.05773): as mtt on the set's soft labels; the source whitens (ZCA), here the set is taken as it is, "
-    "and reports the best over iterations",
+    note="DATM (arXiv 2310.05773): as mtt on the set's soft labels; the source reports the best over iterations",
 )
 frepo = Protocol(
     "frepo",
@@ -90,9 +92,10 @@ frepo = Protocol(
     soft=True,
     ema=0.995,
     one_batch=True,
+    zca="frepo",
     rule="frepo",
     note="FRePo (arXiv 2206.00719): 1000 updates (more for 100 classes), Adam 3e-4, warm-up and cosine, squared loss on "
-    "centred labels, average of weights .995; the source whitens (ZCA), here the set is taken as it is, and picks it on test",
+    "centred labels, average of weights .995, small colour images whitened (ZCA); the source picks the set on test",
 )
 sre2l = Protocol(
     "sre2l",

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet, decoded, stored_bytes
+from refluence.data.whitening import Whitening, whitening
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate
 from refluence.evaluate.protocol import Protocol
@@ -129,6 +130,11 @@ class Bench:
     full_images: int | None = None
     progress: Callable[[], None] = lambda: None
 
+    @property
+    def whitened(self) -> Whitening | None:
+        """What the protocol's networks see images through."""
+        return whitening(self.protocol.zca, self.dataset)
+
     def row(self, data: str, images: Tensor, labels: Tensor, augmented: bool, stage: Tensor | None = None) -> Row:
         """The learning rate chosen on validation data, then `nets` networks on the split."""
         protocol, trials = self._protocol(data, len(images), augmented), []
@@ -149,8 +155,8 @@ class Bench:
         """The protocol with or without augmentation, for a training set of `count` images."""
         own = self.protocol.resolve(count, self.spec.classes)
         if not augmented:
-            own = replace(own, augmentation="none", augmentation_grey="none", mix="none")
-        elif not own.augments(self.dataset.shape[0]):
+            own = replace(own, augmentation="none", augmentation_grey="none", augmentation_batch_norm="", mix="none")
+        elif not own.augments(self.spec):
             own = replace(own, augmentation=DSA, augmentation_grey=DSA.replace("flip_", ""))
         if data == "full" and self.full_images is not None:
             seen = min(own.batch, count) if own.one_batch else count
@@ -167,7 +173,7 @@ class Bench:
             self.progress()
 
         of_set, held_out = (self.dataset.mean, self.dataset.std), getattr(self.dataset, split)
-        how = {"stage": stage, "compiled": self.compiled}
+        how = {"stage": stage, "compiled": self.compiled, "whitened": self.whitened}
         found = evaluate(images, labels, self.spec, protocol, held_out, *of_set, self.rng, nets, self.device, progress, **how)
         return tuple(a / 100 for a in found.accuracies), kept[0]
 
@@ -185,7 +191,8 @@ def robust(small: DistilledSet, bench: Bench) -> Robust:
     random_images, random_labels = dataset.pixels(dataset.train, chosen), small.labels
     kinds = {"hard": (whole.labels, random_labels)}
     if whole.soft is not None:
-        kinds["soft"] = (whole.soft, taught(full.net, random_images, bench.device))
+        seen = random_images if bench.whitened is None else bench.whitened(random_images)
+        kinds["soft"] = (whole.soft, taught(full.net, seen, bench.device))
     rows: dict[tuple[str, str, bool], Row] = {}
     own = "hard" if whole.soft is None else "soft"
     for kind, augmented in dict.fromkeys([("hard", False), (own, False), (own, True)]):
@@ -193,7 +200,7 @@ def robust(small: DistilledSet, bench: Bench) -> Robust:
         rows["set", kind, augmented] = bench.row("set", whole.images, of_set, augmented, whole.stage)
         if kind == own:
             rows["random", kind, augmented] = bench.row("random", random_images, of_random, augmented, small.stage)
-    method = bench.protocol.augments(dataset.shape[0])
+    method = bench.protocol.augments(bench.spec)
     for_lrs = (full, rows["set", "hard", False], rows["set", own, method], rows["random", own, method])
     for_ars = tuple(rows[data, own, augmented] for augmented in (True, False) for data in ("set", "random"))
     real_hard, set_hard, set_own, random_own = (row.accuracy for row in for_lrs)

@@ -56,7 +56,7 @@ def train(
     images, labels = images.detach().to(device), labels.to(device)
     net = build(spec, rng("evaluation-network", net_index), device)
     called = compiled(net)
-    augment = augmenter(protocol.strategy(images.shape[1]), protocol.mode, pixels)
+    augment = augmenter(protocol.strategy(spec), protocol.mode, pixels)
     teacher = teacher if protocol.loss == "kl" else None
     parts = members(stage, len(images)) if protocol.staged else [torch.arange(len(images))]
     curve = torch.zeros(len(parts) * protocol.epochs, device=device)
