@@ -79,10 +79,12 @@ def test_temperatures_are_read_from_the_arm(arm, tau):
 def test_a_curve_of_temperatures_is_of_one_kind_of_weights():
     lines = results_of("fig4a")["lines"]
     assert any(line["arm"] == "dc+shuffled:tau=1" for line in lines)
-    curve, *_, flat = temperatures([line for line in lines if line["protocol"] == "iwd"]).to_dict()["layer"]
-    points = [(point["part"], point["tau"]) for point in curve["data"]["values"]]
-    assert len(points) == len(set(points)) == 3 * 5
-    assert [line["part"] for line in flat["data"]["values"]] == ["ipc1", "ipc10", "ipc50"]
+    chart = temperatures([line for line in lines if line["protocol"] == "iwd"]).to_dict()
+    points = [(value["part"], value["tau"]) for value in chart["data"]["values"]]
+    curves = [point for point in points if point[1] is not None]
+    assert len(curves) == len(set(curves)) == 3 * 5
+    assert [part for part, tau in points if tau is None] == ["ipc1", "ipc10", "ipc50"]
+    assert chart["resolve"]["scale"] == {"y": "independent"}, "a curve fills its own panel"
 
 
 def test_images_of_a_class_stand_in_the_order_of_their_influence(tmp_path):

@@ -23,9 +23,14 @@ from refluence.report.pictures import visible
 from refluence.report.reading import read_unit
 
 SCALE = 2.0  # pixels of the PNG to a point
-BARS = {"arms": "standard deviation over seeds", "tau": "standard deviation over seeds", "gains": "95 % interval"}
+BARS = {
+    "arms": "standard deviation over seeds",
+    "tau": "standard deviation over seeds; dashed: no weights",
+    "gains": "95 % interval",
+}
 CROSS = ", crosses: published"
 COLUMNS = 4  # panels side by side
+HEADER = alt.Header(labelColor=INK, labelFontSize=12)  # of a panel
 TILE, GAP, NAMES = 64, 4, 80  # of the gallery, in pixels: an image, between two, the room for names
 Line = dict[str, Any]
 
@@ -118,34 +123,40 @@ def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.
     order = list(dict.fromkeys(value["part"] for value in values))
     most = max(sum(value["part"] == part for value in values) for part in order)
     layered = alt.layer(*layers, data=alt.Data(values=values)).properties(width=max(90, 28 * most), height=230)
-    panel = alt.Facet("part:N", sort=order, title=None, header=alt.Header(labelColor=INK, labelFontSize=12))
+    panel = alt.Facet("part:N", sort=order, title=None, header=HEADER)
     return layered.facet(facet=panel, columns=COLUMNS).resolve_scale(x="independent").resolve_axis(y="independent")
 
 
-def temperatures(lines: list[Line]) -> alt.LayerChart | None:
-    """Accuracy by temperature, a line for each part; the arm without weights as a dashed line. Controls are not drawn."""
+def temperatures(lines: list[Line]) -> alt.FacetChart | None:
+    """Accuracy by temperature, a panel for each part; the arm without weights as a dashed line. Controls are not drawn."""
     drawn = [line for line in lines if line["arm"].partition(":")[0].partition("+")[2] in ("", "influence")]
-    found = [(line, tau_of(line["arm"])) for line in drawn]
-    parts = list(dict.fromkeys(line["part"] for line in lines))
-    colour = alt.Color("part:N", title=None, scale=alt.Scale(domain=parts, range=_colours(parts)))
-    points = [
-        {"part": line["part"], "tau": tau, "mean": line["mean"], "low": line["mean"] - (line["sd"] or 0.0),
-         "high": line["mean"] + (line["sd"] or 0.0)}
-        for line, tau in found if tau is not None and math.isfinite(tau)
-    ]  # fmt: skip
-    if not points:
+    values = [
+        {
+            "part": line["part"],
+            "tau": tau_of(line["arm"]),
+            "mean": line["mean"],
+            "low": line["mean"] - (line["sd"] or 0.0),
+            "high": line["mean"] + (line["sd"] or 0.0),
+        }
+        for line in drawn
+        if tau_of(line["arm"]) != math.inf
+    ]
+    taus = sorted({value["tau"] for value in values} - {None})
+    if not taus:
         return None
-    taus = sorted({point["tau"] for point in points})
-    flat = [{"part": line["part"], "mean": line["mean"]} for line, tau in found if tau is None]
     x = alt.X("tau:Q", title="temperature τ", scale=alt.Scale(type="log"), axis=alt.Axis(values=taus))
     y = alt.Y("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False))
-    base = alt.Chart(alt.Data(values=points))
-    return alt.layer(
-        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
-        base.mark_circle(size=60, opacity=1).encode(x=x, y=y, color=colour),
-        base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
-        alt.Chart(alt.Data(values=flat)).mark_rule(strokeDash=[5, 4], strokeWidth=1.5).encode(y=y, color=colour),
-    ).properties(width=460, height=280)
+    chart = alt.Chart()
+    weighted = chart.transform_filter("datum.tau !== null").encode(x=x, y=y, color=alt.value(PALETTE[1]))
+    layers = [
+        chart.transform_filter("datum.tau === null").mark_rule(strokeDash=[5, 4], strokeWidth=1.5, color=QUIET).encode(y=y),
+        weighted.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        weighted.mark_line(strokeWidth=2),
+        weighted.mark_circle(size=60, opacity=1),
+    ]
+    layered = alt.layer(*layers, data=alt.Data(values=values)).properties(width=260, height=230)
+    panel = alt.Facet("part:N", sort=list(dict.fromkeys(v["part"] for v in values)), title=None, header=HEADER)
+    return layered.facet(facet=panel, columns=COLUMNS).resolve_scale(y="independent").resolve_axis(x="independent")
 
 
 def tau_of(arm: str) -> float | None:
