@@ -236,10 +236,26 @@ def test_fig4a_from_the_beginning_to_its_table(refluence, tmp_path):
     assert refluence("run", "fig4a", *SHORT, "--only", "ipc1", "--seeds", "1", "--out", out).code == 0
     found = read(out / "results.json")["lines"]
     assert [(x["arm"], x["n"]) for x in found] == [(arm, 1) for arm in arms] * 2
-    assert Image.open(out / "figure.png").width > 800
+    assert Image.open(out / "figure.png").width > 700
     told = (out / "table.md").read_text()
     assert "| dc+influence:tau=100 | iwd-cpu:epochs=2 |" in told
     assert "The paper says (in our words): The best temperature is larger" in told
+
+
+def test_a_distilled_set_serves_under_another_name(refluence, tmp_path):
+    """`dc+influence:tau=1` of one figure is `dc+influence` of another."""
+    words, arms = ("--only", "ipc1", "--seeds", "1"), {"dc+influence": "dc+influence:tau=1", "dc+shuffled": "dc+shuffled:tau=1"}
+    assert refluence("run", "fig3", *SHORT, *words, "--out", tmp_path / "fig3").code == 0
+    path = tmp_path / "rows.jsonl"
+    lent = [row for row in lines(tmp_path / "fig3" / "rows.jsonl") if row["arm"] in ("dc", *arms)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in lent))
+    assert refluence("run", "fig4a", *SHORT, *words, "--out", tmp_path / "fig4a", "--rows", path).code == 0
+    own = [row for row in lines(path) if row["recipe"] == "fig4a"]
+    for row in lent:
+        name = arms.get(row["arm"], row["arm"])
+        assert {**row, "recipe": "fig4a", "arm": name} in own
+    made = {folder.name for folder in (tmp_path / "fig4a" / "ipc1" / "units").iterdir()}
+    assert made == {f"dc+influence@tau={tau}" for tau in (".01", ".1", "10", "100")}
 
 
 def test_the_gallery_of_fig5(refluence, tmp_path):

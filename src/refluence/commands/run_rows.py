@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def own_rows(recipe: Recipe, part: Part, data: str, size: str, rows: list[Row]) 
 
 def present(unit: Unit, facts: Row, path: Path) -> set[str]:
     """The protocols under which the part has rows of the unit in `path`; `InputError` where they have other numbers."""
-    found = _rows_of(unit, facts, PLACE, path)
+    found = [row for row in _rows_of(unit, facts, PLACE, path) if row["arm"] == unit.arm.name]
     for row in found:
         other = _difference(unit, facts, row)
         if other is not None:
@@ -70,19 +71,28 @@ def present(unit: Unit, facts: Row, path: Path) -> set[str]:
 
 
 def borrow(unit: Unit, facts: Row, missing: set[str], path: Path) -> set[str]:
-    """Add to the part the rows that another part, of any recipe, has of this unit; returns their protocols."""
+    """Add to the part the rows that another part, of any recipe, has of this unit; returns their protocols.
+
+    A distilled set may have another name there (`dc+influence:tau=1` is `dc+influence`): the numbers decide.
+    """
     found = {
         row["protocol"]: row
         for row in _rows_of(unit, facts, ("data", "size"), path)
-        if row["protocol"] in missing and _difference(unit, facts, row) is None
+        if row["protocol"] in missing and _same(unit, row["arm"]) and _difference(unit, facts, row) is None
     }
     if found:
-        append_rows(path, [{**row, **{name: facts[name] for name in PLACE}} for row in found.values()])
+        own = {**{name: facts[name] for name in PLACE}, "arm": unit.arm.name}
+        append_rows(path, [{**row, **own} for row in found.values()])
     return set(found)
 
 
+def _same(unit: Unit, name: str) -> bool:
+    """Whether an arm may be the unit's: of the same name, or of the same method that distils, whose digest has every number."""
+    return name == unit.arm.name or (unit.settings is not None and re.split("[+:]", name)[0] == unit.arm.method)
+
+
 def _rows_of(unit: Unit, facts: Row, place: tuple[str, ...], path: Path) -> list[Row]:
-    same = {**{name: facts[name] for name in place}, "arm": unit.arm.name, "seed": unit.seed}
+    same = {**{name: facts[name] for name in place}, "seed": unit.seed}
     return [row for row in read_rows(path) if all(row.get(name) == value for name, value in same.items())]
 
 
