@@ -8,7 +8,8 @@ The first suspects, and what each changes:
     weights too early             warmup=.5: uniform in the first half of the run, scores measured meanwhile
     too small a bag               bag=batch: all classes of a step compete; bag=all: all scored so far, by running means
     scores of every step          refresh=5: new ones at every fifth
-    the place (dc alone)          where=outside: the mean of weighted distances; for dm's squared one the gradient is the same
+    the place (dc alone)          where=outside: the mean of weighted distances, held against the plain mean of them (tau=inf);
+                                  for dm's squared distance the gradient is the same
 
 Two controls: `shuffled`, of the plain weights, and no weights with a longer step (image_lr half as large again): to first order
 influence displaces the target along the residual (docs/mathematics.md), so a gain that a longer step has too is none of the
@@ -26,7 +27,7 @@ from refluence.recipes.base import Part, Recipe
 
 VARIANTS = ("", ":memory=.9", ":tau=3", ":carry=.9", ":warmup=.5", ":bag=batch", ":bag=all", ":refresh=5")
 LONGER = {"dc": "image_lr=.15", "dm": "image_lr=1.5"}  # a step half as large again as the published one
-PLACE = {"dc": (":where=outside",), "dm": ()}
+PLACE = {"dc": (":where=outside", ":tau=inf,where=outside"), "dm": ()}  # the second: its distance without weights
 METHODS = {  # protocol at size paper and at size cpu, numbers of size cpu that are not the short size's own
     "dc": ("dc", "dc", {"iterations": 500, "inner": 5}),
     "dm": ("dsa", "dsa-cpu", {"iterations": 500}),
@@ -41,6 +42,8 @@ def parts(size: str) -> tuple[Part, ...]:
         longer = f"{method}:{LONGER[method]}"
         weighted = tuple(f"{method}+influence{variant}" for variant in (*VARIANTS, *PLACE[method]))
         pairs = ((longer, method), (weighted[0], longer), *((arm, weighted[0]) for arm in weighted[1:]))
+        if PLACE[method]:
+            pairs = (*pairs, weighted[-2:])
         arms = (method, *weighted, f"{method}+shuffled", longer)
         found.append(_part(method, size, arms, paper if size == "paper" else cpu, pairs, short))
     slow, plain, gentle = f"idc:{TENTH[size]}", "idc+influence", "idc+influence:tau=3"
