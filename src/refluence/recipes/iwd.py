@@ -4,8 +4,12 @@ Size `cpu`: on CIFAR-10 1,000 image steps for `dc` and `dm`, 500 for `dsa`, with
 where a network is trained on S; `idc` and CIFAR-100 at the short size's own 200; real images in rows of their own. First the
 gradient and the distribution method at 10 images per class with five seeds, then at 1, other methods and CIFAR-100 with three.
 
-`dc-ipc10-rate` asks whether DC's weights gain beside a longer step too: an image rate half as large again, better in the mean
-on validation images (recipe `remedies`). Its arms at the published rate are those of `dc-ipc10`, whose rows serve it.
+Three parts ask what a difference is worth, beside arms whose rows serve them from the parts before:
+
+    dc-ipc10-seconds  no weights, but as many seconds: more image steps by what weights cost (1.35 times the seconds of a step, the
+                      mean of four seeds of `dc-ipc10`)
+    dc-ipc10-rate     a longer step, an image rate half as large again (better on validation images, recipe `remedies`)
+    idc-ipc10-rate    a tenth of the image rate, at which weights cost IDC less on validation images (the same recipe)
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from refluence.recipes.base import Part, Recipe
 
 PUBLISHED = ("random", "herding", "dc", "dc+influence", "idc", "idc+influence")
 REAL = ("random", "herding")
+COST = 1.35  # seconds of an image step of DC with weights, over those without
 GRID = (  # method, set, images per class; at size cpu: seeds and numbers that are not the short size's own
     ("dc", "cifar10", 10, 5, {"iterations": 1000, "inner": 5}),
     ("dm", "cifar10", 10, 5, {"iterations": 1000}),
@@ -45,16 +50,25 @@ def parts(size: str) -> tuple[Part, ...]:
             found.append(Part(name, data, ipc, arms, protocols[0]))
         else:
             found.append(Part(name, data, ipc, arms, protocols[1], seeds, flags=flags))
-    return (*found, _rate(found[0]))
+    dc, idc = (next(part for part in found if part.name == name) for name in ("dc-ipc10", "idc-ipc10"))
+    rates = _rate(dc, remedies.LONGER["dc"]), _rate(idc, remedies.TENTH[size])
+    return (*found, _seconds(dc, size), *rates)
 
 
-def _rate(part: Part) -> Part:
-    """DC at the published image rate and at a longer one, with the weights and without."""
-    published = part.arms[-3:]
-    longer = tuple(f"{arm}:{remedies.LONGER['dc']}" for arm in published)
-    plain, weighted, _ = longer
-    pairs = ((plain, "dc"), ("dc+influence", plain), (weighted, "dc+influence"))
-    return replace(part, name="dc-ipc10-rate", arms=(*published, *longer), pairs=pairs, primary=weighted)
+def _seconds(part: Part, size: str) -> Part:
+    """DC with weights, and without for as many seconds."""
+    longer = f"dc:iterations={round(COST * (10_000 if size == 'paper' else part.flags['iterations']))}"
+    pairs = (("dc+influence", longer), (longer, "dc"))
+    return replace(part, name="dc-ipc10-seconds", arms=("dc", "dc+influence", longer), pairs=pairs)
+
+
+def _rate(part: Part, rate: str) -> Part:
+    """At the image rate of the part and at another one, with the weights and without."""
+    method = part.name.partition("-")[0]
+    own = (method, f"{method}+influence", f"{method}+shuffled")
+    plain, weighted, shuffled = (f"{arm}:{rate}" for arm in own)
+    pairs = ((plain, method), (own[1], plain), (weighted, own[1]))
+    return replace(part, name=f"{part.name}-rate", arms=(*own, plain, weighted, shuffled), pairs=pairs, primary=weighted)
 
 
 RECIPE = Recipe(
