@@ -1,13 +1,16 @@
 """Recipes: found by looking at the package, every arm and protocol is one that there is, published numbers are the paper's."""
 
+from functools import reduce
+
 import pytest
 
 from refluence.commands.arms import parse_arm
-from refluence.condense import idc
+from refluence.condense import dc, idc
 from refluence.errors import InputError
 from refluence.evaluate.protocols import protocols
 from refluence.recipes.base import SETS, Part, Published, plain
 from refluence.recipes.find import recipe_named, recipes
+from refluence.recipes.iwd import AS_LONG
 from refluence.recipes.remedies import TENTH
 from refluence.recipes.table1 import COLUMNS, IDM_100, published
 
@@ -43,7 +46,8 @@ def test_parts_are_complete_and_name_what_there_is(recipe, size):
 @pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
 def test_both_sizes_have_the_same_parts_and_the_published_one_five_seeds(recipe):
     cpu, paper = recipe.parts("cpu"), recipe.parts("paper")
-    named = [[arm.replace(IDM_100, "idm").replace(TENTH["paper"], TENTH["cpu"]) for arm in part.arms] for part in paper]
+    same = {IDM_100: "idm", TENTH["paper"]: TENTH["cpu"], AS_LONG["paper"]: AS_LONG["cpu"]}
+    named = [[reduce(lambda name, pair: name.replace(*pair), same.items(), arm) for arm in part.arms] for part in paper]
     assert named == [list(part.arms) for part in cpu]
     assert [(p.name, p.ipc, p.model) for p in cpu] == [(p.name, p.ipc, p.model) for p in paper]
     assert all(part.seeds >= 5 for part in paper if part.arms != ("full",))
@@ -125,3 +129,10 @@ def test_other_sets_have_the_numbers_that_their_authors_gave_them():
     changed = {name: arm for name, part in parts.items() for arm in part.arms if arm.startswith("idm:")}
     assert changed == {"cifar100-ipc10-idm": "idm:inner=50,calibration=10"}
     assert published()["cifar100", 10, changed["cifar100-ipc10-idm"]] == Published(45.1, 0.1)
+
+
+@pytest.mark.parametrize("size", ["paper", "cpu"])
+def test_as_long_is_longer_by_what_weights_cost(size):
+    part = next(part for part in recipes()["iwd"].parts(size) if part.name == "dc-ipc10")
+    steps = part.flags.get("iterations", dc.settings(10, size).iterations)
+    assert parse_arm(f"dc:{AS_LONG[size]}").settings(dc.settings(10, size)).iterations == round(1.35 * steps)
