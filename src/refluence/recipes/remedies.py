@@ -4,7 +4,8 @@ The first suspects, and what each changes:
 
     one noisy score of a step     memory=.9: the running mean of an instance's scores, keyed by its row, weighs most
     too uneven weights            tau=3: nine tenths of the effective sample in place of a half
-    weights that jump             carry=.9: mirror ascent from the weights that an instance had before
+    weights that jump             carry=.9: mirror ascent from the weights that an instance had before; tau=10 with it, as it
+                                  settles at the weights of a tenth of its temperature
     weights too early             warmup=.5: uniform in the first half of the run, scores measured meanwhile
     too small a bag               bag=batch: all classes of a step compete; bag=all: all scored so far, by running means
     scores of every step          refresh=5: new ones at every fifth
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from refluence.recipes.base import Part, Recipe
 
-VARIANTS = ("", ":memory=.9", ":tau=3", ":carry=.9", ":warmup=.5", ":bag=batch", ":bag=all", ":refresh=5")
+VARIANTS = ("", ":memory=.9", ":tau=3", ":carry=.9", ":carry=.9,tau=10", ":warmup=.5", ":bag=batch", ":bag=all", ":refresh=5")
 LONGER = {"dc": "image_lr=.15", "dm": "image_lr=1.5"}  # a step half as large again as the published one
 PLACE = {"dc": (":where=outside", ":tau=inf,where=outside"), "dm": ()}  # the second: its distance without weights
 METHODS = {  # protocol at size paper and at size cpu, numbers of size cpu that are not the short size's own
