@@ -6,12 +6,14 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 from cli_fixtures import TINY, lines, pictures, read, tree, without_seconds
 from refluence.cli import main
 from refluence.commands import run_part
 from refluence.commands.run_rows import data_name
+from refluence.data import load_distilled
 from refluence.errors import RunError
 from refluence.recipes.find import recipes
 
@@ -263,6 +265,19 @@ def test_the_gallery_of_fig5(refluence, tmp_path):
     assert refluence("run", "fig5", *SHORT, "--seeds", "2", "--out", out).code == 0
     picture = Image.open(out / "figure.png")
     assert picture.size == (80 + 2 * 68, 4 + 10 * 68), "ten classes, two seeds"
+    alone = [load_distilled(out / "ipc1" / "units" / "dc+influence" / str(seed)) for seed in (0, 1)]
+    pool = load_distilled(out / "ipc1" / "pooled")
+    assert torch.equal(pool.images, torch.cat([small.images for small in alone]))
+    assert [small.influence for small in alone] == [None, None], "one image a class has no order"
+    of_class = torch.stack([pool.influence[pool.labels == label] for label in range(10)])
+    assert of_class.sum(1).abs().max() < 1e-3 * of_class.abs().max(), "Euler: the distance sees directions alone"
+    assert refluence("run", "fig5", *SHORT, "--seeds", "3", "--out", out, "--resume").code == 0
+    assert len(load_distilled(out / "ipc1" / "pooled")) == 30
+
+
+def test_a_gallery_of_one_seed_has_nothing_to_order(refluence, tmp_path):
+    assert refluence("run", "fig5", *SHORT, "--seeds", "1", "--out", tmp_path / "fig5").code == 0
+    assert not (tmp_path / "fig5" / "figure.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -88,18 +88,12 @@ def test_a_curve_of_temperatures_is_of_one_kind_of_weights():
 
 
 def test_images_of_a_class_stand_in_the_order_of_their_influence(tmp_path):
-    levels = {0: ([0.9, 0.1], [3.0, -1.0]), 1: ([0.5, 0.7], [0.0, 5.0]), 2: ([0.3, 0.2], [-2.0, 2.0])}  # seed: grey, influence
-    for seed, (greys, influence) in levels.items():
-        place = tmp_path / "ipc1" / "units" / "dc+influence" / str(seed) / "distilled"
-        place.mkdir(parents=True)
-        images = torch.tensor(greys).view(2, 1, 1, 1).expand(2, 1, 4, 4).contiguous()
-        save_file(
-            {"images": images, "labels": torch.tensor([0, 1]), "influence": torch.tensor(influence)},
-            place / "images.safetensors",
-        )
-        write_json(
-            place / "card.json", {"classes": ["zero", "one"], "mean": [0.0], "std": [1.0], "arm": "dc+influence", "seed": seed}
-        )
+    place = tmp_path / "ipc1" / "pooled" / "distilled"
+    place.mkdir(parents=True)
+    greys, influence = torch.tensor([0.9, 0.1, 0.5, 0.7, 0.3, 0.2]), torch.tensor([3.0, -1.0, 0.0, 5.0, -2.0, 2.0])
+    images = greys.view(6, 1, 1, 1).expand(6, 1, 4, 4).contiguous()
+    save_file({"images": images, "labels": torch.arange(6) % 2, "influence": influence}, place / "images.safetensors")
+    write_json(place / "card.json", {"classes": ["zero", "one"], "mean": [0.0], "std": [1.0], "arm": "dc+influence"})
     sheet = np.asarray(Image.open(io.BytesIO(gallery({"parts": [{"part": "ipc1"}]}, tmp_path)["png"])).convert("L")) / 255
     centre = [
         [float(sheet[GAP + (TILE + GAP) * y + TILE // 2, NAMES + (TILE + GAP) * x + TILE // 2]) for x in range(3)]

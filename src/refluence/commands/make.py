@@ -62,9 +62,11 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     synthetic, settings = work.synthetic, unit.settings
     soft = None if synthetic.soft is None else synthetic.soft.cpu()
     learned = {"soft": soft, "lr": synthetic.rate if settings.lr_lr else None}
-    sizes = {"nets": PICTURE_NETS, "device": device}
-    pictures, _, _ = influence(work.images, work.labels, method, settings, dataset, unit.model, rng, **sizes, **learned)
-    pictures = pictures.nan_to_num(0.0)  # their order alone is of use
+    pictures = None
+    if int(work.labels.bincount().max()) > 1:  # else there is nothing to order (commands/pooled.py says why it is none)
+        where = (method, settings, dataset, unit.model, rng)
+        pictures, _, _ = influence(work.images, work.labels, *where, nets=PICTURE_NETS, device=device, **learned)
+        pictures = pictures.nan_to_num(0.0)  # their order alone is of use
     facts = (dataset.classes, dataset.mean, dataset.std)
     stage = synthetic.stage.cpu() if settings.stages > 1 else None
     more = {"influence": pictures, "factor": settings.factor, "stage": stage, **learned}

@@ -11,6 +11,7 @@ from refluence import report
 from refluence.commands.arms import Arm, parse_arm
 from refluence.commands.compare import primary, unit_folder, write_unit_config
 from refluence.commands.flags import Compare
+from refluence.commands.pooled import FOLDER, pool
 from refluence.commands.run_rows import Row, borrow, describe, present
 from refluence.commands.run_unit import run_unit
 from refluence.commands.session import Session, about, arguments, open_session
@@ -68,6 +69,8 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
         append_rows(path, [{**facts, **row} for row in found if row["protocol"] not in have])
         done = f"[{number}/{len(units)}] {part.name}: {unit.arm.name}, seed {unit.seed}"
         session.reporter.say(f"{done}: {found[0]['accuracy']:.1f} %")
+    if recipe.picture == "gallery" and (made or not (asked.out / FOLDER).exists()):
+        pool(part, session, asked)
     return made, failed
 
 

@@ -1,7 +1,8 @@
 """Fig. 5 of IWD (arXiv 2510.27253, sec. 5.2): synthetic images in the order of their influence, IWD with DC at IPC 1.
 
-At one image per class a class has one image: how the paper comes to rows of several it does not say. Ours are those of the
-seeds. The influence of a synthetic image is <grad_1 D, phi_i> on untrained networks (`condense/scoring.py`), a reading of ours.
+At one image per class a class has one image: how the paper comes to an order it does not say. Ours is of the images of all
+seeds, pooled: <grad_1 D(a, b), phi_i> with a over the pool, on untrained networks that are the same for all of them
+(`commands/pooled.py`; of a set by itself that number is zero).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ RECIPE = Recipe(
         "Images of high influence show what is typical of the class, or are hard and still informative.",
     ),
     notes=(
-        "Images of one seed are scored on that seed's own networks: the order across seeds mixes image and network.",
         "A row is a class, its images are those of the seeds, the lowest influence on the left.",
+        "Influence here is on the distance of the seeds' images together, on the same untrained networks for all: ours.",
     ),
     picture="gallery",
 )

@@ -173,12 +173,12 @@ def _colours(names: list[str]) -> list[str]:
 
 
 def gallery(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
-    """A row of images for each class, those of every seed in the order of their influence, the lowest on the left."""
+    """A row of images for each class, those of all seeds (`commands/pooled.py`), the lowest influence on the left."""
     found: dict[int, list[tuple[float, int, np.ndarray]]] = {}
     names: list[str] = []
     for part in results["parts"]:
-        for place in sorted((folder / part["part"]).glob("units/*/*/distilled")):
-            unit = read_unit(place.parent)
+        for place in (folder / part["part"]).glob("pooled"):
+            unit = read_unit(place)
             small = unit.distilled()
             if small is None or small.influence is None:
                 continue
