@@ -148,3 +148,14 @@ def test_estimate_takes_these_arms(refluence):
     assert said.code == 0, said
     assert "random:factor=2: " in said.out
     assert "5.3 kB stored" in said.out.splitlines()[0], "as many bytes as without tiles"
+
+
+def test_pruning_ranks_at_real_images_where_the_run_starts_from_noise(refluence, tmp_path):
+    found = []
+    for start in ("noise", "real"):
+        out = tmp_path / start
+        words = ("--method", "dc", "--weights", "pruned", "--initial", start, "--iterations", "1")
+        assert refluence("distill", *words, *DIGITS, "--out", out).code == 0
+        found.append([load_file(out / name) for name in ("kept.safetensors", "distilled/images.safetensors")])
+    assert torch.equal(*(ranked["scores"] for ranked, _ in found))
+    assert not torch.equal(*(small["images"] for _, small in found))

@@ -236,11 +236,18 @@ def test_progressive_stages_leave_earlier_images_as_they_were():
     assert sorted(seen) == [(0, 1), (0, 2), (1, 2)]
 
 
-def test_any_base_can_be_progressive():
-    work = run("dm", stages=2, iterations=4)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "pdd"])
+def test_any_base_can_be_progressive(name):
+    """With weights, too: the first two images of a class rest while the third is learned."""
+    work, seen = start(name, Weighting("influence"), stages=2, iterations=4), []
+    for _ in work.steps():
+        seen.append(work.synthetic.pixels.detach().clone())
     assert work.synthetic.stage.tolist() == [0, 0, 1] * 2
+    late = work.synthetic.stage == 1
+    assert torch.equal(seen[1][~late], seen[3][~late])
+    assert not torch.equal(seen[1][late], seen[3][late])
     with pytest.raises(InputError, match="stages is 4"):
-        small("dm", stages=4)
+        small(name, stages=4)
 
 
 def test_the_implicit_term_needs_networks_that_train_on_real_data():

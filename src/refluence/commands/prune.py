@@ -50,8 +50,8 @@ def pruned(unit: Unit, session: Session, folder: Path) -> tuple[Dataset, float, 
 def scores(unit: Unit, session: Session) -> Tensor:
     """What instances are ranked by `(N,)`, the highest kept first: influence, minus the loss, or random numbers.
 
-    Influence is that of the run's own method at its own initial images (ours: the source does not say where); the loss is
-    the mean over three networks trained on the training split (`select/early.py`).
+    Influence is that of the run's own method at its own initial images, at random real ones where these are noise (ours: the
+    source does not say where); the loss is the mean over three networks trained on the training split (`select/early.py`).
     """
     dataset, rng, device, steps = session.dataset, streams(unit.seed), session.compute.device, unit.selection_steps
     if unit.weighting.by == "random":
@@ -60,8 +60,8 @@ def scores(unit: Unit, session: Session) -> Tensor:
         return -mean_over_networks(losses, dataset, unit.model, rng, device, steps)
     assert unit.settings is not None, "a selection does not prune"
     method = methods()[unit.arm.method]
-    start = Distillation(method, unit.settings, Weighting(), dataset, unit.model, rng, session.compute)
-    settings = unit.settings
+    settings = unit.settings.with_(initial="real") if unit.settings.initial == "noise" else unit.settings
+    start = Distillation(method, settings, Weighting(), dataset, unit.model, rng, session.compute)
     return influence_scores(start.images, start.labels, method, settings, dataset, unit.model, rng, device, steps)
 
 

@@ -8,7 +8,9 @@ published CIFAR-100: give `iterations=500000`). Their code never stores a stage'
 its last step. Evaluated stage after stage by the protocol `pdd`.
 
 Any other base: its own arm with the same setting, `dm:stages=5`. It keeps the base's numbers for all images, and its steps are
-shared out among the stages: for as many in each, as here, P times `iterations`.
+shared out among the stages: for as many in each, as here, P times `iterations`. Where a base has another network for every
+image step (`dm`, `idm`, `ncfm`), each of them trains on the earlier stages first: at the published 200 epochs that is most of
+the run, and `stage_epochs=5` a way out.
 """
 
 from __future__ import annotations
