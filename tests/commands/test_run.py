@@ -19,7 +19,7 @@ from refluence.recipes.find import recipes
 
 SHORT = (*TINY, "--iterations", "2", "--data", "digits")
 WORDS = ("run", "iwd", *SHORT, "--only", "dc-ipc1", "--seeds", "2")
-ARMS = ["random", "herding", "dc", "dc+influence", "dc+shuffled"]
+ARMS = ["random", "herding", "dc", "dc+influence", "dc+shuffled", "dc+loss", "dc+flipped"]
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,7 @@ def test_a_failed_unit_is_named_and_the_others_go_on(refluence, tmp_path, monkey
     assert said.code == 1
     assert "1 units failed" in said.err.splitlines()[-1]
     assert "dc-ipc1, dc+influence seed 0: the images are not finite" in said.err
-    assert [x["n"] for x in read(tmp_path / "run" / "results.json")["lines"][: len(ARMS)]] == [1, 1, 1, 0, 1]
+    assert [x["n"] for x in read(tmp_path / "run" / "results.json")["lines"][: len(ARMS)]] == [1, 1, 1, 0, 1, 1, 1]
 
 
 def test_fig4a_from_the_beginning_to_its_table(refluence, tmp_path):
@@ -313,7 +313,7 @@ def test_other_commands_say_what_to_do_with_the_folder_of_a_recipe(refluence, re
 def test_a_part_of_a_recipe_is_a_comparison(refluence, made):
     said = refluence("repeat", made / "dc-ipc1")
     assert said.code == 0
-    assert "10 distilled sets: the same bit for bit" in said.out
+    assert "14 distilled sets: the same bit for bit" in said.out
     assert refluence("report", made / "dc-ipc1").code == 0
 
 

@@ -38,11 +38,11 @@ def test_means_and_paired_differences():
 def test_missing_cells_are_there_and_counted():
     part, other = FIG4B.parts("paper")
     results = tabulate(FIG4B, [part, other], "paper", [row(FIG4B, part, "dc", 0, 40.0)], seeds=2)
-    assert len(results["lines"]) == 2 * 2 * 3, "parts x protocols x arms, whatever has been run"
+    assert len(results["lines"]) == 2 * 2 * 7, "parts x protocols x arms, whatever has been run"
     assert line(results, part.name, "dc")["n"] == 1
     assert line(results, other.name, "dc")["mean"] is None
     assert line(results, part.name, "dc+influence")["compared"] == []
-    assert any(note.startswith("12 of 12 lines have fewer seeds") for note in results["notes"])
+    assert any(note.startswith("28 of 28 lines have fewer seeds") for note in results["notes"])
 
 
 def test_more_seeds_of_one_arm_are_paired_where_both_have_them():

@@ -71,6 +71,21 @@ def test_influence_arms_have_their_controls(recipe):
                 assert {method, f"{method}+shuffled{weights}"} <= set(part.arms)
 
 
+@pytest.mark.parametrize("name", sorted(NAMES - {"fig5", "remedies"}))
+def test_every_table_has_real_images_the_base_and_the_controls(name):
+    """A set has its parts by family, or with changed numbers, whose rows serve them: what one part lacks another has."""
+    for size in ("cpu", "paper"):
+        parts = recipes()[name].parts(size)
+        for data, ipc in {(part.data, part.ipc) for part in parts if part.arms != ("full",)}:
+            arms = {arm for part in parts if (part.data, part.ipc) == (data, ipc) for arm in part.arms}
+            assert {"random", "herding"} <= arms
+            for method in {arm.partition("+")[0] for arm in arms if "+influence" in arm}:
+                kinds = {arm.partition("+")[2].partition(":")[0] for arm in arms if arm.partition("+")[0] == method}
+                wanted = {"influence", "shuffled"} if name == "table1" else {"influence", "shuffled", "loss", "flipped"}
+                assert {method} <= arms
+                assert wanted <= kinds, (name, method)
+
+
 def cell(data, ipc, arm):
     return published()[data, ipc, arm]
 

@@ -60,7 +60,7 @@ def show_recipe(results: dict[str, Any], out: Path) -> None:
         table.add_row(*row)
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, 160)
+        console.width = max(console.width, 200)
     console.print(table)
     for claim in results["claims"]:
         print(f"the paper says (in our words): {claim}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+REAL = ("random", "herding")  # every table has these rows
+CONTROLS = ("dc+shuffled", "dc+loss", "dc+flipped")  # of DC's influence weights
 SETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 NOT_STATED, FIGURE_ONLY = "none", "in a figure only"
 

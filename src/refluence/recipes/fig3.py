@@ -1,15 +1,15 @@
 """Fig. 3 of IWD (arXiv 2510.27253, sec. 5.2): what to do with influence: select, prune, or weight?
 
 `random` is Random-Select, `influence` Influence-Select, `dc+pruned` Influence-Prune-then-Distill (the 90 % of highest influence
-are kept), `dc+influence` IWD. Controls of ours: `dc`, `dc+shuffled`, and a tenth left out at random.
+are kept), `dc+influence` IWD. Ours: herding, `dc`, a tenth left out at random, and the controls of the weights.
 """
 
 from __future__ import annotations
 
 from refluence.recipes import table1
-from refluence.recipes.base import Recipe
+from refluence.recipes.base import CONTROLS, REAL, Recipe
 
-ARMS = ("random", "influence", "dc", "dc+pruned", "dc+pruned:by=random", "dc+influence", "dc+shuffled")
+ARMS = (*REAL, "influence", "dc", "dc+pruned", "dc+pruned:by=random", "dc+influence", *CONTROLS)
 PAIRS = (("dc+pruned", "influence"), ("dc+influence", "dc+pruned"))  # the paper's order, step by step
 
 
@@ -18,10 +18,10 @@ RECIPE = Recipe(
     summary="random selection, influence selection, prune then distil, influence weights",
     source="IWD (arXiv 2510.27253), Fig. 3",
     parts=table1.dc_parts(ARMS, PAIRS),
-    published={key: cell for key, cell in table1.published().items() if key[2] in ("random", "dc", "dc+influence")},
+    published={key: cell for key, cell in table1.published().items() if key[2] in (*REAL, "dc", "dc+influence")},
     protocols=table1.PROTOCOLS,
     shown=("influence", "dc+pruned"),
     claims=("The order is the same everywhere: random selection, influence selection, pruning, and best influence weights.",),
-    notes=("The numbers of random, dc and dc+influence are those of the paper's Table 1; Fig. 3 has none in print.",),
+    notes=("The numbers of random, herding, dc and dc+influence are those of the paper's Table 1; Fig. 3 has none in print.",),
     picture="arms",
 )

@@ -6,7 +6,7 @@ so is the norm of the ResNet (the published one of `refluence ls`).
 
 from __future__ import annotations
 
-from refluence.recipes.base import Part, Recipe
+from refluence.recipes.base import CONTROLS, REAL, Part, Recipe
 
 MODELS = {"convnet3": "convnet", "resnet10": "resnet10"}  # `convnet` is ConvNet-3 at 32 pixels, and fits other sizes too
 
@@ -14,7 +14,7 @@ MODELS = {"convnet3": "convnet", "resnet10": "resnet10"}  # `convnet` is ConvNet
 def parts(size: str) -> tuple[Part, ...]:
     """CIFAR-10, an architecture a part."""
     protocols, seeds = (("iwd", "dc"), 5) if size == "paper" else (("iwd-cpu", "dc-cpu"), 3)
-    arms = ("dc", "dc+influence", "dc+shuffled")
+    arms = (*REAL, "dc", "dc+influence", *CONTROLS)
     return tuple(Part(name, "cifar10", 10, arms, protocols, seeds, model) for name, model in MODELS.items())
 
 

@@ -1,4 +1,4 @@
-"""Do influence weights help? Uniform, influence and shuffled weights, method by method, with paired seeds (ours).
+"""Do influence weights help? Without weights, with them, and their controls, method by method, with paired seeds (ours).
 
 Size `cpu`: on CIFAR-10 1,000 image steps for `dc` and `dm`, 500 for `dsa`, with 5 inner epochs (a tenth of the published 50)
 where a network is trained on S; `idc` and CIFAR-100 at the short size's own 200; real images in rows of their own. First the
@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from refluence.recipes import remedies, table1
-from refluence.recipes.base import Part, Recipe
+from refluence.recipes.base import REAL, Part, Recipe
 
 PUBLISHED = ("random", "herding", "dc", "dc+influence", "idc", "idc+influence")
-REAL = ("random", "herding")
+WEIGHTS = ("", "+influence", "+shuffled", "+loss", "+flipped")
 AS_LONG = {"paper": "iterations=13500", "cpu": "iterations=1350"}  # DC without weights, in the seconds that it takes with them
 GRID = (  # method, set, images per class; at size cpu: seeds and numbers that are not the short size's own
     ("dc", "cifar10", 10, 5, {"iterations": 1000, "inner": 5}),
@@ -45,7 +45,7 @@ def parts(size: str) -> tuple[Part, ...]:
     for method, data, ipc, seeds, flags in GRID:
         name = f"{method}-ipc{ipc}" if data == "cifar10" else f"{data}-{method}-ipc{ipc}"
         real = (*REAL, "random:factor=2") if method == "idc" else REAL
-        arms, protocols = (*real, method, f"{method}+influence", f"{method}+shuffled"), PROTOCOLS[method]
+        arms, protocols = (*real, *(f"{method}{weights}" for weights in WEIGHTS)), PROTOCOLS[method]
         if size == "paper":
             found.append(Part(name, data, ipc, arms, protocols[0]))
         else:
@@ -59,7 +59,7 @@ def _seconds(part: Part, steps: str) -> Part:
     """DC with weights, and without for as many seconds."""
     longer = f"dc:{steps}"
     pairs = (("dc+influence", longer), (longer, "dc"))
-    return replace(part, name="dc-ipc10-seconds", arms=(*part.arms[-3:], longer), pairs=pairs)
+    return replace(part, name="dc-ipc10-seconds", arms=("dc", "dc+influence", "dc+shuffled", longer), pairs=pairs)
 
 
 def _rate(part: Part, rate: str) -> Part:
@@ -73,7 +73,7 @@ def _rate(part: Part, rate: str) -> Part:
 
 RECIPE = Recipe(
     name="iwd",
-    summary="do influence weights help? dc, dm, dsa, idc with uniform, influence and shuffled weights",
+    summary="do influence weights help? dc, dm, dsa, idc without weights, with them, and their controls",
     source="ours; numbers beside it from IWD (arXiv 2510.27253), Table 1",
     parts=parts,
     published={k: v for k, v in table1.published().items() if k[2] in PUBLISHED},

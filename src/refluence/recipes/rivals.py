@@ -11,10 +11,11 @@ class, size `cpu`; one seed, by trial code).
 from __future__ import annotations
 
 from refluence.recipes import table1
-from refluence.recipes.base import Recipe
+from refluence.recipes.base import REAL, Recipe
 
 HALF = "tau=auto,ess=.5"
 ARMS = (
+    *REAL,
     "dc",
     f"dc+influence:{HALF}",
     f"dc+flipped:{HALF}",

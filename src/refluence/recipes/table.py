@@ -61,7 +61,6 @@ def _primary(part: Part, rows: list[Row]) -> str | None:
 def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], summary: list[Row], seeds: int) -> Row:
     own = [row for row in rows if (row["arm"], row["protocol"]) == (arm, protocol)]
     found = [line for line in summary if (line["arm"], line["protocol"]) == (arm, protocol)]
-    ess = [row["ess"] for row in own if row.get("ess") is not None]
     published = recipe.publication(part, arm, protocol)
     return {
         "part": part.name,
@@ -76,8 +75,8 @@ def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], 
         "seeds": seeds,
         "mean": found[0]["mean"] if found else None,
         "sd": found[0]["sd"] if found else None,
-        "ess": fmean(ess) if ess else None,
-        "seconds": fmean(row["seconds"] for row in own) if own else None,
+        "ess": _mean(own, "ess"),
+        **{name: _mean(own, name) for name in ("seconds", "peak_bytes", "stored_bytes")},
         "compared": [
             {k: line[k] for k in ("against", "pairs", "difference", "low", "high", "p", "p_holm", "primary")}
             for line in found
@@ -85,6 +84,11 @@ def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], 
         ],
         "published": {"mean": published.mean, "sd": published.sd} if isinstance(published, Published) else published,
     }
+
+
+def _mean(rows: list[Row], name: str) -> float | None:
+    known = [row[name] for row in rows if row.get(name) is not None]
+    return fmean(known) if known else None
 
 
 def _protocols(part: Part, rows: list[Row]) -> list[str]:

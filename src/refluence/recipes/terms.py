@@ -7,10 +7,11 @@ the equation and no ablation of it; this one is ours. The term is that of a stat
 from __future__ import annotations
 
 from refluence.recipes import table1
-from refluence.recipes.base import Part, Recipe
+from refluence.recipes.base import REAL, Part, Recipe
 
 BOTH = "idc+influence:terms=both"
-ARMS = ("random:factor=2", "idc", "idc+influence", BOTH, "idc+shuffled", "idc+shuffled:terms=both")
+CONTROLS = ("idc+shuffled", "idc+shuffled:terms=both", "idc+loss", "idc+flipped")
+ARMS = (*REAL, "random:factor=2", "idc", "idc+influence", BOTH, *CONTROLS)
 PAIRS = ((BOTH, "idc+influence"),)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from refluence.files import read_json, replacing, write_text
 from refluence.report import recipe_figure
 from refluence.report.template import render
-from refluence.report.words import DASH, fixed, signed
+from refluence.report.words import DASH, amount, duration, fixed, signed
 
-HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", "ESS", "published")
+COSTS = ("ESS", "to make", "memory", "stored")  # effective sample size, seconds, peak and stored bytes, means over seeds
+HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", *COSTS, "published")
 Line = dict[str, Any]
 
 
@@ -70,10 +72,12 @@ def cells(results: dict[str, Any]) -> list[list[str]]:
     found, names = [], recipe_figure.part_names(results["lines"])
     for line in results["lines"]:
         own = [names[line["part"]], line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
-        ends = ["" if line["ess"] is None else fixed(line["ess"], 2), published(line)]
+        costs = ((line["ess"], partial(fixed, digits=2)), (line["seconds"], duration))
+        costs = (*costs, *((line[name], amount) for name in ("peak_bytes", "stored_bytes")))
+        ends = [*("" if value is None else form(value) for value, form in costs), published(line)]
         for number, compared in enumerate(line["compared"] or [None]):
             difference = ["", ""] if compared is None else [_difference(compared), compared["against"]]
-            found.append([*(own if not number else [""] * len(own)), *difference, *(ends if not number else ["", ""])])
+            found.append([*(own if not number else [""] * len(own)), *difference, *(ends if not number else [""] * len(ends))])
     return found
 
 

@@ -129,7 +129,8 @@ def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.
 
 def temperatures(lines: list[Line]) -> alt.FacetChart | None:
     """Accuracy by temperature, a panel for each part; the arm without weights as a dashed line. Controls are not drawn."""
-    drawn = [line for line in lines if line["arm"].partition(":")[0].partition("+")[2] in ("", "influence")]
+    weighted = [line["arm"].partition("+") for line in lines if "+influence" in line["arm"]]
+    drawn = [line for line in lines if "+influence" in line["arm"] or line["arm"] in {method for method, _, _ in weighted}]
     values = [
         {
             "part": line["part"],
