@@ -82,6 +82,7 @@ ROWS = {  # section by section what the sources state: optimiser, rate, decay, b
     "frepo": ("adam", 3e-4, 0.0, 500, "mse", "none", True),
     "sre2l": ("adamw", 1e-3, 0.01, 1024, "kl", "cutmix", True),
     "sre2l-cifar": ("adamw", 1e-3, 0.01, 128, "kl", "mixup", True),
+    "sre2l-tiny": ("adamw", 1e-3, 0.01, 1024, "kl", "cutmix", True),
     "rded": ("adamw", 1e-3, 0.01, 100, "kl", "cutmix", True),
     "minimax": ("sgd", 0.01, 5e-4, 64, "ce", "cutmix", False),
     "igd": ("adamw", 1e-3, 0.01, 64, "ce", "cutmix", False),

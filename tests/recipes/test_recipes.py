@@ -14,7 +14,7 @@ from refluence.recipes.iwd import AS_LONG
 from refluence.recipes.remedies import TENTH
 from refluence.recipes.table1 import COLUMNS, IDM_100, published
 
-NAMES = {"table1", "fig3", "fig4a", "fig4b", "fig5", "terms", "rivals", "remedies", "iwd"}
+NAMES = {"table1", "fig3", "fig4a", "fig4b", "fig5", "terms", "rivals", "remedies", "iwd", "methods"}
 EVERY = [(recipe, size) for recipe in recipes().values() for size in ("cpu", "paper")]
 
 

@@ -82,8 +82,8 @@ def test_a_curve_of_temperatures_is_of_one_kind_of_weights():
     chart = temperatures([line for line in lines if line["protocol"] == "iwd"]).to_dict()
     points = [(value["part"], value["tau"]) for value in chart["data"]["values"]]
     curves = [point for point in points if point[1] is not None]
-    assert len(curves) == len(set(curves)) == 3 * 5
-    assert [part for part, tau in points if tau is None] == ["ipc1", "ipc10", "ipc50"]
+    assert len(curves) == len(set(curves)) == 6 * 5
+    assert [part for part, tau in points if tau is None] == [f"ipc{n}{unit}" for unit in ("", "-raw") for n in (1, 10, 50)]
     assert chart["resolve"]["scale"] == {"y": "independent"}, "a curve fills its own panel"
 
 
