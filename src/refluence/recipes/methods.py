@@ -1,4 +1,4 @@
-"""Is every method worth its time? Each method and selection beside random real images, tiled ones too, under one protocol (ours).
+"""Is every method worth its time? Each method and selection beside random images, tiled ones too, under one protocol (ours).
 
 The methods' own reports judge each under another protocol, so their numbers do not compare. Here all are judged under that of
 DSA. What holds four images in the room of one (`idc`, `dream`, `pdd`, `idm`, `ncfm`: factor 2) has its rival in
