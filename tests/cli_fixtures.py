@@ -23,13 +23,13 @@ def tree(folder: Path) -> dict[str, tuple[int, str]]:
     return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, hashlib.sha256(p.read_bytes()).hexdigest()) for p in files}
 
 
-def pictures(root: Path, classes=("cat", "dog"), count=12, size=(8, 8)) -> Path:
+def pictures(root: Path, classes=("cat", "dog"), count=12, size=(8, 8), bright=0) -> Path:
     """`root/<class>/NN.png`, class by class of another brightness."""
     draw = np.random.default_rng(0)
     for c, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for i in range(count):
-            pixels = draw.integers(100 * c, 100 * c + 60, (*size, 3), dtype=np.uint8)
+            pixels = draw.integers(100 * c + bright, 100 * c + bright + 60, (*size, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / name / f"{i:02d}.png")
     return root
 

@@ -17,7 +17,12 @@ from refluence.commands.unit import resolve
 from refluence.condense import pools
 from refluence.condense.base import Settings
 from refluence.condense.compute import Compute
+from refluence.data import SourceOptions, load, load_distilled
+from refluence.data.whitening import whitening
+from refluence.evaluate import evaluate_set, protocols
 from refluence.influence.weighting import Weighting
+from refluence.models import ModelSpec
+from refluence.run.seeds import streams
 from refluence.select import herding
 
 COLUMNS = ("label", "score", "weight", "loss")
@@ -347,5 +352,14 @@ def test_a_protocol_that_whitens(refluence, refused, tmp_path):
     (entry,) = read(out / "evaluation.json")["evaluations"]
     assert entry["protocol"] == "mtt:epochs=2"
     assert refluence("evaluate", out, "--robust", "--nets", "1", "--epochs", "2", "--protocol", "frepo", "--quiet").code == 0
+    other = str(pictures(tmp_path / "more", count=30, bright=40))
+    words = ("--data", other, "--protocol", "frepo", "--epochs", "2", "--nets", "1", "--seed", "3")
+    assert refluence("evaluate", out, *words, "--quiet").code == 0
+    small, dataset, protocol = load_distilled(out), load(other, SourceOptions()), protocols()["frepo"].with_(epochs=2)
+    assert small.mean != dataset.mean
+    spec = ModelSpec("convnet1", dataset.shape, 2, 8)
+    facts = (spec, protocol, dataset.test, streams(3), 1)
+    by_hand = evaluate_set(small, *facts, whitened=whitening("frepo", dataset.normalised_as(small.mean, small.std)))
+    assert read(out / "evaluation.json")["evaluations"][-1]["curve"] == by_hand.to_dict()["curve"], "as the set was normalised"
     message = refused("evaluate", out, "--save-model", "--protocol", "frepo", "--quiet")
     assert "--save-model keeps a network for images as they are, frepo whitens them" in message

@@ -88,17 +88,18 @@ def test_pad_is_a_shift_with_zeros(size, down, across):
 
 
 def test_crop_or_noise_written_out():
-    """DC's code pads by four at 32 pixels and shifts by one of eight: -4 ... 3; its noise has a deviation of .001."""
-    x = images(400, channels=1, size=(32, 32))
-    found, shifts, noise = augment.crop_noise(x, generator(3)), set(), []
+    """DC's code pads by four at 32 pixels, with the batch's mean, and shifts by -4 ... 3; its noise has a deviation of .001."""
+    x = 2 + images(400, channels=1, size=(32, 32))
+    found, shifts, noise = augment.crop_noise(x, generator(3)), [], []
     for i in range(len(x)):
         if (found[i] - x[i]).abs().max() < 0.01:
             noise.append(found[i] - x[i])
             continue
-        padded = F.pad(x[i], (4, 4, 4, 4))[0]
-        (row,) = [r for r in range(8) for c in range(8) if torch.equal(padded[r : r + 32, c : c + 32], found[i, 0])]
-        shifts.add(row - 4)
-    assert shifts == set(range(-4, 4))
+        padded = F.pad(x[i, 0], (4, 4, 4, 4), value=float(x.mean()))
+        places = [(r, c) for r in range(8) for c in range(8)]
+        (at,) = [(r, c) for r, c in places if (padded[r : r + 32, c : c + 32] - found[i, 0]).abs().max() < 1e-9]
+        shifts.append((at[0] - 4, at[1] - 4))
+    assert {row for row, _ in shifts} == {column for _, column in shifts} == set(range(-4, 4))
     moved = [n for n in noise if n.abs().max() > 0]
     assert 160 < len(moved) < 240, "as it falls"
     assert float(torch.stack(moved).std()) == pytest.approx(1e-3, rel=0.02)

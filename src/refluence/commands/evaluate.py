@@ -30,11 +30,10 @@ def run(flags: Any) -> None:
         p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.unit["protocols"]
     )  # fmt: skip
     models = the_networks(flags, own.model)
-    for protocol in chosen if flags.save_model else ():
-        if whitens(protocol.zca, models[0].shape):
-            raise InputError(
-                f"--save-model keeps a network for images as they are, {protocol.name} whitens them: name another --protocol"
-            )
+    if whitening := [p.name for p in chosen if whitens(p.zca, models[0].shape)] if flags.save_model else []:
+        raise InputError(
+            f"--save-model keeps a network for images as they are, {whitening[0]} whitens them: name another --protocol"
+        )
     if flags.robust and (flags.save_model or len(models) > 1):
         raise InputError("--robust trains many networks of one kind and keeps none: leave out --save-model, name one --model")
     session, source = open_data(own, flags)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,8 @@ def judge_once(
 
         try:
             compute = session.compute
-            normalised = replace(session.dataset, mean=small.mean, std=small.std)  # as the set was: the source may be another
-            how = {"compiled": compute.compiled, "whitened": whitening(protocol.zca, normalised)}
+            whitened = whitening(protocol.zca, session.dataset.normalised_as(small.mean, small.std))
+            how = {"compiled": compute.compiled, "whitened": whitened}
             result = evaluate_set(small, model, protocol, held_out, rng, nets, compute.device, progress, **how)
         except RunError as error:
             raise RunError(f"{what}: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def judge_robust(
             count_test_use(flags.folder / "distilled")
         with session.reporter.bar(f"{protocol.name}: robust", trainings(small, flags.nets)) as advance:
             bench = Bench(
-                replace(session.dataset, mean=small.mean, std=small.std),  # as the set was: the source may be another
+                session.dataset.normalised_as(small.mean, small.std),
                 model,
                 protocol,
                 streams(flags.seed),

@@ -69,8 +69,10 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
         append_rows(path, [{**facts, **row} for row in found if row["protocol"] not in have])
         done = f"[{number}/{len(units)}] {part.name}: {unit.arm.name}, seed {unit.seed}"
         session.reporter.say(f"{done}: {found[0]['accuracy']:.1f} %")
-    if recipe.picture == "gallery" and (made or not (asked.out / FOLDER).exists()):
-        pool(part, session, asked)
+    if recipe.picture == "gallery" and (made or not (asked.out / FOLDER).exists()) and pool(part, session, asked) is None:
+        session.reporter.say(
+            f"{part.name}: no gallery, which wants the sets of two seeds in {asked.out / 'units'} (rows have none)"
+        )
     return made, failed
 
 

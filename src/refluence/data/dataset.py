@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -53,6 +53,10 @@ class Dataset:
         """`(C, H, W)` of every image."""
         c, h, w = self.train.images.shape[1:]
         return c, h, w
+
+    def normalised_as(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Dataset:
+        """The same images, normalised as those of a set that was made from another source."""
+        return replace(self, mean=mean, std=std)
 
     def pixels(self, split: Split, positions: Tensor | slice = slice(None), device: str | torch.device = "cpu") -> Tensor:
         """Normalised float32 images `(B, C, H, W)`: (x/255 - mean)/std."""

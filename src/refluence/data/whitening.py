@@ -40,18 +40,21 @@ class Whitening:
 
 
 def whitens(kind: str, shape: tuple[int, int, int]) -> bool:
-    """Whether images of this shape `(C, H, W)` are whitened: colour, of up to 32 pixels a side, as in the sources."""
+    """Whether images of this shape `(C, H, W)` are whitened: colour, of up to 32 pixels a side, as in MTT's code.
+
+    FRePo's whitens larger ones too (docs/protocols.md).
+    """
     return bool(kind) and shape[0] == 3 and max(shape[1:]) <= LARGEST
 
 
-@lru_cache(maxsize=len(KINDS))
 def whitening(kind: str, dataset: Dataset) -> Whitening | None:
-    """The map of a kind for images normalised by `dataset.mean` and `std`; None where nothing is whitened.
+    """The map of a kind for images normalised by `dataset.mean` and `std`; None where nothing is whitened."""
+    return _fitted(kind, dataset) if whitens(kind, dataset.shape) else None
 
-    Kept, as fitting it takes half a minute or so at 32 pixels.
-    """
-    if not whitens(kind, dataset.shape):
-        return None
+
+@lru_cache(maxsize=len(KINDS))
+def _fitted(kind: str, dataset: Dataset) -> Whitening:
+    """Kept, as it takes half a minute or so at 32 pixels."""
     mean, covariance = _moments(dataset)
     scale = torch.tensor(dataset.std).double().repeat_interleave(dataset.shape[1] * dataset.shape[2])
     if kind == "mtt":  # pixel = image * std + mean of its channel: the offset cancels

@@ -11,7 +11,8 @@
     imagenet = rrc(1/2) flip jitter lighting: IDC's for ImageNet (arXiv 2205.14959, its code), Minimax and IGD
     rded     = patches rrc(1/2) flip: RDED (arXiv 2312.03526, its code)
     sre2l    = rrc(.08) flip: SRe2L (arXiv 2306.13092, its code); cifar = pad flip: the same for CIFAR
-    crop_noise = pad, or x + n with n ~ N(0, .001): DC's for ConvNets with batch norm (arXiv 2006.05929, its code)
+    crop_noise = pad (with the batch's mean of each channel), or x + n, n ~ N(0, .001): DC's for ConvNets with batch norm
+               (arXiv 2006.05929, its code)
     frepo    = one a batch of FRePo's (arXiv 2206.00719, its code): flip; color x + U[-.25, .25], then contrast and saturation
                by factors exp U[-.25, .25] around the mean of the image and of the pixel; crop: a window of sides 1/z,
                log z ~ U[log .8, log 1.25], off by up to |z - 1|/2z; rotate up to 15 degrees; translate up to an eighth;
@@ -88,9 +89,9 @@ def pad(x: Tensor, generator: torch.Generator, both: bool = True) -> Tensor:
 
 
 def crop_noise(x: Tensor, generator: torch.Generator, deviation: float = 0.001) -> Tensor:
-    """Of each image either `pad` or noise, as it falls."""
-    noise = deviation * torch.randn(x.shape, generator=generator)
-    return torch.where(_uniform(x, generator, 1) < 0.5, pad(x, generator, both=False), x + noise.to(x))
+    """Of each image either `pad`, around it the batch's mean of each channel, or noise, as it falls."""
+    noise, mean = deviation * torch.randn(x.shape, generator=generator), x.mean((0, 2, 3), keepdim=True)
+    return torch.where(_uniform(x, generator, 1) < 0.5, pad(x - mean, generator, both=False) + mean, x + noise.to(x))
 
 
 def rrc(x: Tensor, generator: torch.Generator, least: float = 0.08) -> Tensor:

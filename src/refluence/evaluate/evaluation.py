@@ -73,11 +73,12 @@ def evaluate(
 
     `labels` are `(M,)` int64 or `(M, classes)` probabilities; `stage`, `teacher` and `compiled` as in `train`. `mean` and
     `std` normalise the split as `images` were; `rng(purpose, index)` gives CPU generators. `whitened`, of
-    `data.whitening.whitening(protocol.zca, dataset)`, is applied to both; `InputError` where the protocol wants it and it is
-    None. After each network `progress(index, scores, network)` is called, which can also keep the network.
+    `data.whitening.whitening(protocol.zca, dataset)`, is applied to both; `InputError` where it and the protocol disagree.
+    After each network `progress(index, scores, network)` is called, which can also keep the network.
     """
-    if whitened is None and whitens(protocol.zca, spec.shape):
-        raise InputError(f"protocol {protocol.name} whitens: give whitened=whitening('{protocol.zca}', dataset)")
+    if (whitened is not None) != whitens(protocol.zca, spec.shape):
+        does = "whitens" if whitened is None else "does not whiten"
+        raise InputError(f"protocol {protocol.name} {does}: give whitened=whitening('{protocol.zca}', dataset)")
     if whitened is not None:
         whitened = whitened.to(device)
         images = whitened(images.to(device))

@@ -128,7 +128,7 @@ sre2l_cifar = replace(
     temperature=30.0,
     note="SRe2L for CIFAR: 400 epochs, AdamW .001, cosine, batch 128, pad-crop and flip, MixUp .8, teacher's labels at T = 30",
 )
-sre2l_tiny = replace(sre2l, name="sre2l-tiny", epochs=100, note="SRe2L for Tiny ImageNet: as sre2l, 100 epochs")
+sre2l_tiny = replace(sre2l, name="sre2l-tiny", epochs=100, note="SRe2L for Tiny ImageNet: as sre2l, 100 epochs (second-hand)")
 rded = replace(
     sre2l,
     name="rded",

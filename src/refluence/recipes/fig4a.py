@@ -1,8 +1,8 @@
 """Fig. 4a of IWD (arXiv 2510.27253, sec. 5.2): the temperature of the weights, by images per class.
 
-`dc` is the limit of a large temperature, uniform weights; the controls are those of the default, tau=1 (all ours). Ours:
-scores are standardised in their class of the batch before the softmax, so a temperature here is in standard deviations. The
-paper's Algorithm 1 has the raw I/tau: the parts `-raw`.
+`dc` is the limit of a large temperature, uniform weights; the controls have tau=1 (all ours). Ours: scores are standardised
+in their class of the batch before the softmax, so a temperature here is in standard deviations. The paper's Algorithm 1 has
+the raw I/tau: the parts `-raw`.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ gradient and the distribution method at 10 images per class with five seeds, the
 
 Three parts ask what a difference is worth, beside arms whose rows serve them from the parts before:
 
-    dc-ipc10-seconds  no weights, but as many seconds: 1.35 times the image steps (a step with weights took 1.35 times as long,
-                      the mean of the last four seeds of `dc-ipc10`)
+    dc-ipc10-seconds  no weights, but about as many seconds: 1.35 times the image steps (1.24 to 1.58 times the seconds in the
+                      last four seeds of `dc-ipc10`, on shared cores; size `paper` takes the factor over, unmeasured)
     dc-ipc10-rate     a longer step, an image rate half as large again (better on validation images, recipe `remedies`)
     idc-ipc10-rate    a tenth of the image rate, at which weights cost IDC less on validation images (the same recipe)
 """
@@ -21,7 +21,7 @@ from refluence.recipes.base import REAL, Part, Recipe
 
 PUBLISHED = ("random", "herding", "dc", "dc+influence", "idc", "idc+influence")
 WEIGHTS = ("", "+influence", "+shuffled", "+loss", "+flipped")
-AS_LONG = {"paper": "iterations=13500", "cpu": "iterations=1350"}  # DC without weights, in the seconds that it takes with them
+AS_LONG = {"paper": "iterations=13500", "cpu": "iterations=1350"}  # DC without weights, in about its seconds with them
 GRID = (  # method, set, images per class; at size cpu: seeds and numbers that are not the short size's own
     ("dc", "cifar10", 10, 5, {"iterations": 1000, "inner": 5}),
     ("dm", "cifar10", 10, 5, {"iterations": 1000}),
@@ -56,7 +56,7 @@ def parts(size: str) -> tuple[Part, ...]:
 
 
 def _seconds(part: Part, steps: str) -> Part:
-    """DC with weights, and without for as many seconds."""
+    """DC with weights, and without for about as many seconds."""
     longer = f"dc:{steps}"
     pairs = (("dc+influence", longer), (longer, "dc"))
     return replace(part, name="dc-ipc10-seconds", arms=("dc", "dc+influence", "dc+shuffled", longer), pairs=pairs)

@@ -28,6 +28,9 @@ RECIPE = Recipe(
     summary="every method and selection beside random images, under one protocol",
     source="ours",
     parts=parts,
-    notes=("All are judged under DSA's protocol, which is the own one of dsa and dm alone.",),
+    notes=(
+        "All are judged under DSA's protocol, which is that of dsa, dm and idm; the others have their own.",
+        "The stages of pdd are trained on together here, its own protocol trains stage by stage.",
+    ),
     picture="arms",
 )

@@ -10,8 +10,8 @@ from refluence.recipes import table1
 from refluence.recipes.base import REAL, Part, Recipe
 
 BOTH = "idc+influence:terms=both"
-CONTROLS = ("idc+shuffled", "idc+shuffled:terms=both", "idc+loss", "idc+flipped")
-ARMS = (*REAL, "random:factor=2", "idc", "idc+influence", BOTH, *CONTROLS)
+BLIND = ("idc+shuffled", "idc+shuffled:terms=both", "idc+loss", "idc+flipped")
+ARMS = (*REAL, "random:factor=2", "idc", "idc+influence", BOTH, *BLIND)
 PAIRS = ((BOTH, "idc+influence"),)
 
 

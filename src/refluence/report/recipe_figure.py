@@ -129,18 +129,18 @@ def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.
 
 def temperatures(lines: list[Line]) -> alt.FacetChart | None:
     """Accuracy by temperature, a panel for each part; the arm without weights as a dashed line. Controls are not drawn."""
-    weighted = [line["arm"].partition("+") for line in lines if "+influence" in line["arm"]]
-    drawn = [line for line in lines if "+influence" in line["arm"] or line["arm"] in {method for method, _, _ in weighted}]
+    bases = {line["arm"].partition("+")[0] for line in lines if "+influence" in line["arm"]}
+    drawn = [(line, tau_of(line["arm"])) for line in lines if line["arm"] in bases or "+influence" in line["arm"]]
     values = [
         {
             "part": line["part"],
-            "tau": tau_of(line["arm"]),
+            "tau": tau,
             "mean": line["mean"],
             "low": line["mean"] - (line["sd"] or 0.0),
             "high": line["mean"] + (line["sd"] or 0.0),
         }
-        for line in drawn
-        if tau_of(line["arm"]) != math.inf
+        for line, tau in drawn
+        if line["arm"] in bases or (tau is not None and math.isfinite(tau))
     ]
     taus = sorted({value["tau"] for value in values} - {None})
     if not taus:
