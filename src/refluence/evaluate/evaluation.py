@@ -79,15 +79,16 @@ def evaluate(
     if (whitened is not None) != whitens(protocol.zca, spec.shape):
         does = "whitens" if whitened is None else "does not whiten"
         raise InputError(f"protocol {protocol.name} {does}: give whitened=whitening('{protocol.zca}', dataset)")
+    judged = compiled
     if whitened is not None:
-        whitened = whitened.to(device)
-        images = whitened(images.to(device))
+        seen = whitened.to(device)
+        images, judged = seen(images.to(device)), lambda net: _after(seen, compiled(net))
     facts = {"stage": stage, "teacher": teacher, "pixels": (tuple(mean), tuple(std)), "compiled": compiled}
     start = time.perf_counter()
     scores, curve, epochs = [], (), 0
     for index in range(nets):
         net, losses = train(images, labels, spec, protocol, rng, index, device, **facts)
-        scores.append(score(net, split, mean, std, device, compiled, whitened))
+        scores.append(score(net, split, mean, std, device, judged))
         if index == 0:
             curve, epochs = _thin(losses), len(losses)
         if progress is not None:
@@ -129,6 +130,10 @@ def evaluate_set(
     of_set, how = (small.mean, small.std), {"stage": whole.stage, "teacher": teacher}
     how |= {"compiled": compiled, "whitened": whitened}
     return evaluate(whole.images, labels, spec, protocol, split, *of_set, rng, nets, device, progress, **how)
+
+
+def _after(first: Callable[[Tensor], Tensor], then: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: then(first(x))
 
 
 def _thin(losses: Tensor) -> tuple[tuple[int, float], ...]:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from refluence.data.dataset import Split
-from refluence.data.whitening import Whitening
 from refluence.errors import InputError
 from refluence.evaluate.train import Compiled
 
@@ -30,19 +29,10 @@ class Scores:
 
 
 @torch.inference_mode()
-def predict(
-    net: nn.Module,
-    split: Split,
-    mean,
-    std,
-    device: str = "cpu",
-    compiled: Compiled = lambda net: net,
-    whitened: Whitening | None = None,
-) -> Tensor:
+def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Tensor:
     """Class `(N,)` with the largest logit, in evaluation mode, for every image of the split; the mode is put back.
 
-    `mean` and `std` are per channel on [0, 1] pixels, as in `Dataset.pixels`; `whitened`, where there is one, comes after them,
-    on the same device. `compiled` makes what is called of the network;
+    `mean` and `std` are per channel on [0, 1] pixels, as in `Dataset.pixels`. `compiled` makes what is called of the network;
     so that it meets one shape, the last chunk reaches back to be as long as the others.
     """
     mean, std = (torch.as_tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std))
@@ -53,25 +43,16 @@ def predict(
     for start in range(0, len(split), chunk):
         first = max(0, min(start, len(split) - chunk))
         x = split.images[first : first + chunk].to(device).float().div_(255).sub_(mean).div_(std)
-        x = x if whitened is None else whitened(x)
         found.append(called(x).argmax(1)[start - first :])
     net.train(was_training)
     return torch.cat(found)
 
 
-def score(
-    net: nn.Module,
-    split: Split,
-    mean,
-    std,
-    device: str = "cpu",
-    compiled: Compiled = lambda net: net,
-    whitened: Whitening | None = None,
-) -> Scores:
-    """Scores of a network on a split; see `predict`. Raises `InputError` for an empty split."""
+def score(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Scores:
+    """Scores of a network on a split, called as `compiled(net)`. Raises `InputError` for an empty split."""
     if not len(split):
         raise InputError("there is nothing to evaluate on: the split is empty")
-    return from_predictions(split.labels, predict(net, split, mean, std, device, compiled, whitened).cpu())
+    return from_predictions(split.labels, predict(net, split, mean, std, device, compiled).cpu())
 
 
 def imbalance(labels: Tensor) -> float:
