@@ -27,7 +27,7 @@ def test_several_networks_are_one_table(refluence, distilled):
     found = read(distilled / "evaluation.json")["evaluations"][1:]
     # the run has a ConvNet of width 8: ResNets have half of it, and the norms that they are published with; twice is once
     want = [("convnet1", 8, "instance"), ("resnet10", 4, "batch"), ("resnet18", 4, "group"), ("resnetap10", 4, "none")]
-    assert [(e["model"], e["width"], e["norm"]) for e in found] == [*want, (SMALL, 1024, "own")]
+    assert [(e["model"], e["width"], e["norm"]) for e in found] == [*want, (SMALL, 1024, "batch")]
     assert {(e["protocol"], e["split"], e["nets"]) for e in found} == {("dc-cpu:epochs=1", "val", 2)}
     table = [[c.strip() for c in line.split("│")[1:-1]] for line in said.out.splitlines() if line.startswith("│")]
     for row, e in zip(table, found, strict=True):
@@ -66,7 +66,7 @@ def test_one_network_prints_no_table(refluence, distilled):
         (["convnet1", "resnet10:layer"], "resnet10 has no layer norm"),
         (["convnet1", "resnet34"], "unknown model 'resnet34'"),
         (["resnetap10"], "one pixel in the last maps of resnetap10"),
-        ([f"{SMALL}:batch"], "has its own norm layers"),
+        ([f"{SMALL}:group"], "has its own norm layers"),
         ([SMALL, "--width", "8"], "has its own width"),
         (["convnet1", "convnet2", "--save-model"], "--save-model keeps one network"),
     ],
@@ -139,13 +139,13 @@ def test_a_librarys_network_scores_and_is_kept(refluence, refused, distilled, tm
     how = ("--curvature", "identity", "--terms", "explicit", "--threads", "1", "--quiet")
     said = refluence("score", "--data", "digits", "--load", file, *how, "--out", tmp_path / "a.parquet")
     assert said.code == 0, said.err
-    assert f"{SMALL}, width 1024, own norm" in said.out, "the file knows its network"
+    assert f"{SMALL}, width 1024, batch norm" in said.out, "the file knows its network"
     pets = pictures(tmp_path / "pets", count=12)
     own = ("score", "--data", pets, "--folds", "2", "--epochs", "1", *how)
     said = refluence(*own, "--model", SMALL, "--out", tmp_path / "b.parquet")
     assert said.code == 0, said.err
     told = json.loads(pq.read_schema(tmp_path / "b.parquet").metadata[b"refluence"])
-    want = {"name": SMALL, "shape": [3, 8, 8], "classes": 2, "width": 1024, "norm": "own"}
+    want = {"name": SMALL, "shape": [3, 8, 8], "classes": 2, "width": 1024, "norm": "batch"}
     assert told["resolved"]["model"] == want
     assert "has its own norm layers" in refused(*own, "--model", SMALL, "--norm", "group", "--out", tmp_path / "c.parquet")
 

@@ -12,6 +12,7 @@ from PIL import Image
 from cli_fixtures import TINY, lines, pictures, read, tree, without_seconds
 from refluence.cli import main
 from refluence.commands import run_part
+from refluence.commands.run import planned
 from refluence.commands.run_rows import data_name
 from refluence.data import load_distilled
 from refluence.errors import RunError
@@ -322,6 +323,16 @@ def test_a_part_of_a_recipe_is_a_comparison(refluence, made):
     assert said.code == 0
     assert "14 distilled sets: the same bit for bit" in said.out
     assert refluence("report", made / "dc-ipc1").code == 0
+
+
+def test_a_run_says_beforehand_how_many_sets_it_makes(refluence, made):
+    words = [word for word in WORDS if word != "--quiet"]
+    said = refluence(*words, "--out", made, "--resume").err
+    assert "iwd: 14 sets, made and judged one by one, without those that have rows\n" in said
+    assert "iwd: 14 sets" not in refluence(*WORDS, "--out", made, "--resume").err
+    text = planned(recipes()["fig4a"], recipes()["fig4a"].parts("cpu"), 2)
+    assert text.startswith("fig4a: 132 sets")
+    assert "(ipc1 22, ipc10 22, ipc50 22, ipc1-raw 22, ipc10-raw 22, ipc50-raw 22); --only takes" in text
 
 
 def test_parts_of_other_sets_are_left_out_and_said(refluence, tmp_path):

@@ -54,7 +54,8 @@ def test_options_of_pruning():
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     out = tmp_path_factory.mktemp("selections") / "run"
-    arms = ("random", "random:factor=2", "dc", "dc+pruned", "dc+pruned:keep=1", "dc+pruned:by=loss", "dc+selected:keep=.1")
+    tiles = ("random:factor=2", "herding:factor=2")
+    arms = ("random", *tiles, "dc", "dc+pruned", "dc+pruned:keep=1", "dc+pruned:by=loss", "dc+selected:keep=.1")
     words = ("compare", *DIGITS, "--methods", *arms, *SHORT, "--seeds", "1", "--workers", "1", "--out", str(out))
     assert main([*words]) == 0
     return out / "units"
@@ -76,7 +77,18 @@ def test_a_tiled_selection_stores_ipc_images_and_decodes_to_the_chosen_ones(comp
     assert "each stored image holds 2 x 2 images, 80 in all" in text
     assert "Exporting to PNG loses accuracy" in text, "reduced pixels are not of 8 bits"
     page = (compared.parent / "report.html").read_text()
-    assert page.count("Each picture holds 2 x 2 reduced real images.") == 1
+    assert page.count("Each picture holds 2 x 2 reduced real images.") == 2, "both tiled selections"
+
+
+def test_a_ranking_is_tiled_as_random_images_are(compared):
+    place, rival = (compared / arm / "0" / "distilled" for arm in ("herding@factor=2", "random@factor=2"))
+    card, data = read(place / "card.json"), load("digits")
+    positions = torch.tensor([data.train.rows.tolist().index(row) for row in card["rows"]])
+    assert data.train.labels[positions].bincount().tolist() == [8] * 10
+    assert len(set(card["rows"])) == 80
+    assert card["stored_bytes"] == read(rival / "card.json")["stored_bytes"]
+    assert set(card["rows"]) != set(read(rival / "card.json")["rows"])
+    assert torch.equal(tiled(data, positions, 2)[0], load_distilled(place).images)
 
 
 def test_the_evaluation_is_that_of_the_decoded_images(refluence, compared, monkeypatch):

@@ -4,7 +4,9 @@ import torch
 from sklearn.cluster import KMeans
 
 from method_fixtures import start
+from refluence.condense import sampling
 from refluence.condense.sampling import ROUNDS, representatives
+from refluence.matching.features import embedding
 
 
 def test_representatives_are_nearest_to_the_centres_and_differ():
@@ -35,6 +37,24 @@ def test_batches_are_representatives_until_the_next_clustering():
     assert seen[1] != seen[2]
     members = [set(m.tolist()) for m in work.members]
     assert all(set(batch) <= m for batch, m in zip(seen[-1], members, strict=True))
+
+
+def test_images_of_dream_start_as_representatives_under_the_first_network(monkeypatch):
+    seen = []
+
+    def spy(features, count, seed):
+        chosen = representatives(features, count, seed)
+        seen.append((features, chosen))
+        return chosen
+
+    monkeypatch.setattr(sampling, "representatives", spy)
+    work = start("dream", factor=1)
+    for c, (features, chosen) in enumerate(seen):
+        assert len(features) == len(work.members[c]) > len(chosen) == 3
+        with torch.no_grad():
+            own = embedding(work.net, work.images[work.labels == c])["features"]
+        assert torch.cdist(own, features[chosen]).argmin(1).sort().values.tolist() == [0, 1, 2]
+        assert torch.cdist(own, features[chosen]).min(1).values.max() < 1e-4
 
 
 def test_few_candidates_bound_the_clustering():

@@ -142,9 +142,9 @@ def test_what_is_left_open_is_what_is_published():
         (("resnet10", 16, "group"), ("resnetap10", None, None), ("resnetap10", 16, "instance")),
         (("resnet18", 16, "batch"), ("convnet", None, None), ("convnet2", 32, "instance")),
         (("convnet1", 32, "group"), ("torchvision:shufflenet_v2_x0_5", None, None),
-         ("torchvision:shufflenet_v2_x0_5", 1024, "own")),
+         ("torchvision:shufflenet_v2_x0_5", 1024, "batch")),
         (("torchvision:shufflenet_v2_x0_5", None, None), ("resnet10", None, None), ("resnet10", 64, "batch")),
-        (("torchvision:shufflenet_v2_x0_5", None, None), (None, None, None), ("torchvision:shufflenet_v2_x0_5", 1024, "own")),
+        (("torchvision:shufflenet_v2_x0_5", None, None), (None, None, None), ("torchvision:shufflenet_v2_x0_5", 1024, "batch")),
     ],
 )  # fmt: skip
 def test_another_network_for_the_same_images(own, change, expected):

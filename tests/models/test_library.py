@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from refluence.errors import InputError
 from refluence.influence import capture
 from refluence.models import ModelSpec, build
-from refluence.models.library import SEEDS, _made, _wrapped
+from refluence.models.library import SEEDS, _made, _wrapped, norm_of
 
 NETWORKS = [
     ("torchvision:resnet18", (3, 32, 32)),
@@ -65,7 +65,7 @@ def test_the_function_is_the_librarys_own(name, shape):
     given = x.expand(-1, 3, -1, -1) if name.startswith("torchvision:") else x
     torch.testing.assert_close(net(x), whole(given), rtol=1e-4, atol=1e-5)
     features = net.features(x)
-    assert (spec.norm, features.shape) == ("own", (2, spec.width))
+    assert features.shape == (2, spec.width)
     assert torch.equal(net.classifier(features), net(x))
 
 
@@ -86,8 +86,34 @@ def test_the_global_random_state_neither_decides_nor_moves(name, shape):
 
 def test_a_specification_is_complete_and_can_be_made_again():
     spec = ModelSpec("torchvision:resnet18", (3, 32, 32), 4)
-    assert (spec.width, spec.norm) == (512, "own")
+    assert (spec.width, spec.norm) == (512, "batch")
     assert ModelSpec(spec.name, spec.shape, spec.classes, spec.width, spec.norm) == spec
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        ("torchvision:squeezenet1_1", None),
+        ("torchvision:resnet18", "batch"),
+        ("torchvision:convnext_tiny", "layer"),
+        ("timm:resnet10t", "batch"),
+        ("timm:vit_tiny_patch16_224", "layer"),
+        ("timm:mobilenetv3_small_050", "batch"),
+    ],
+)
+def test_the_norm_is_named(name, norm):
+    present(name)
+    if norm is None:
+        with pytest.raises(InputError, match="does not end in one linear layer"):
+            ModelSpec(name, (3, 32, 32), 7)
+    else:
+        assert ModelSpec(name, (3, 32, 32), 7).norm == norm
+
+
+def test_networks_without_a_norm_or_with_several():
+    assert norm_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())) == "none"
+    assert norm_of(nn.Sequential(nn.BatchNorm2d(4), nn.LayerNorm(4), nn.BatchNorm1d(4))) == "batch+layer"
+    assert norm_of(nn.Sequential(nn.RMSNorm(4), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4))) == "RMSNorm+group+instance"
 
 
 def test_influence_is_exact_through_in_place_activations_and_shortcuts():
@@ -132,7 +158,7 @@ def test_per_sample_gradients_by_vmap_work_too():
         (("torchvision:alexnet", (3, 8, 8), 2), "does not take images of 3 x 8 x 8 (RuntimeError"),
         (("torchvision:vit_b_16", (3, 8, 8), 2), "cannot be made for images of 3 x 8 x 8"),
         (("torchvision:resnet18", (4, 32, 32), 2), "3 channels, or grey ones: these have 4"),
-        (("torchvision:resnet18", (3, 32, 32), 2, None, "batch"), "has its own norm layers: leave out norm 'batch'"),
+        (("torchvision:resnet18", (3, 32, 32), 2, None, "group"), "has its own norm layers (batch): leave out norm 'group'"),
         (("torchvision:resnet18", (3, 32, 32), 2, 64), "has its own width: leave out width 64"),
         (("torchvision:squeezenet1_0", (3, 64, 64), 2), "does not end in one linear layer"),
         (("torchvision:", (3, 64, 64), 2), "unknown model 'torchvision:'"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from refluence.commands.arms import arm_of, methods, with_controls
 from refluence.commands.compare import how_many
-from refluence.commands.make import chosen
+from refluence.commands.make import chosen, learned_set
 from refluence.commands.networks import check_distillable
 from refluence.commands.prune import scores
 from refluence.commands.session import Session, check_numbers, open_session
@@ -17,6 +17,7 @@ from refluence.condense.base import Method, Settings
 from refluence.condense.inner import sgd, train_on
 from refluence.condense.loop import Distillation
 from refluence.condense.networks import on_stage
+from refluence.data.distilled import stored_bytes
 from refluence.evaluate.evaluation import evaluate
 from refluence.models import build
 from refluence.report.words import counted
@@ -41,11 +42,10 @@ def run(flags: Any) -> None:
     check_distillable(unit.model for unit in units if unit.settings is not None)
     warm_up(units[0], session)
     for unit in units:
-        making, images = making_seconds(unit, session)
+        making, kept = making_seconds(unit, session)
         judging = judging_seconds(unit, session)
-        pixels = images * (4 * session.dataset.train.images[0].numel() + 8)
-        total, stored = total + seeds * (making + judging), stored + seeds * pixels
-        print(f"{unit.arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(pixels)} stored, per seed")
+        total, stored = total + seeds * (making + judging), stored + seeds * kept
+        print(f"{unit.arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(kept)} stored, per seed")
     print(
         f"in all: {clock(total)} for {counted(len(arms), 'arm')} x {counted(seeds, 'seed')}, peak memory "
         f"{size(memory.bytes())}, {size(stored)} stored (measured on {STEPS} steps; a busier machine takes longer)"
@@ -65,12 +65,12 @@ def warm_up(unit: Unit, session: Session) -> None:
 
 
 def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
-    """Seconds to make the unit's set, and its number of images."""
+    """Seconds to make the unit's set, and the bytes that are stored of it."""
     dataset, method = session.dataset, methods()[unit.arm.method]
     if not isinstance(method, Method) or unit.settings is None:
         begin = time.perf_counter()
         images = len(chosen(unit, session)) // unit.factor**2
-        return time.perf_counter() - begin, images
+        return time.perf_counter() - begin, images * (4 * dataset.train.images[0].numel() + 8)
     begin = time.perf_counter()
     if unit.weighting.prunes:
         scores(unit, session)
@@ -82,7 +82,7 @@ def making_seconds(unit: Unit, session: Session) -> tuple[float, int]:
     begin = time.perf_counter()
     done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
     matching = settings.iterations * (time.perf_counter() - begin) / max(done, 1)
-    return ranking + matching + beforehand_seconds(work, unit.settings), len(work.labels)
+    return ranking + matching + beforehand_seconds(work, unit.settings), stored_bytes(learned_set(work))
 
 
 def beforehand_seconds(work: Distillation, settings: Settings) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +58,29 @@ def make_distillation(unit: Unit, session: Session, folder: Path) -> None:
     card = {**_card(unit, dataset), **kept, "iterations": unit.settings.iterations, **spent.summary(unit.settings.iterations)}
     if unit.weighting.kind in BY_INFLUENCE:
         write_influence(unit, dataset, work.table, folder)
-    device = session.compute.device
-    synthetic, settings = work.synthetic, unit.settings
-    soft = None if synthetic.soft is None else synthetic.soft.cpu()
-    learned = {"soft": soft, "lr": synthetic.rate if settings.lr_lr else None}
-    pictures = None
+    small = learned_set(work)
     if int(work.labels.bincount().max()) > 1:  # else there is nothing to order (commands/pooled.py says why it is none)
-        where = (method, settings, dataset, unit.model, rng)
-        pictures, _, _ = influence(work.images, work.labels, *where, nets=PICTURE_NETS, device=device, **learned)
-        pictures = pictures.nan_to_num(0.0)  # their order alone is of use
-    facts = (dataset.classes, dataset.mean, dataset.std)
-    stage = synthetic.stage.cpu() if settings.stages > 1 else None
-    more = {"influence": pictures, "factor": settings.factor, "stage": stage, **learned}
-    small = DistilledSet(work.images.cpu(), work.labels.cpu(), *facts, **more)
+        where = (method, unit.settings, dataset, unit.model, rng)
+        learned = {"soft": small.soft, "lr": small.lr}
+        pictures, _, _ = influence(
+            work.images, work.labels, *where, nets=PICTURE_NETS, device=session.compute.device, **learned
+        )
+        small = replace(small, influence=pictures.nan_to_num(0.0))  # their order alone is of use
     _save(folder, small, card)
+
+
+def learned_set(work: Distillation) -> DistilledSet:
+    """What a run has learned so far, as it is stored."""
+    synthetic, settings, dataset = work.synthetic, work.settings, work.dataset
+    return DistilledSet(
+        work.images.cpu(),
+        work.labels.cpu(),
+        *(dataset.classes, dataset.mean, dataset.std),
+        soft=None if synthetic.soft is None else synthetic.soft.cpu(),
+        stage=synthetic.stage.cpu() if settings.stages > 1 else None,
+        factor=settings.factor,
+        lr=synthetic.rate if settings.lr_lr else None,
+    )
 
 
 def _steps(work: Distillation, unit: Unit, folder: Path) -> Iterator[Step]:

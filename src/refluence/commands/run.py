@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def run(flags: Any) -> None:
         sets = dict.fromkeys(part.data for part in parts if part.data not in given)
         print(f"{len(left_out)} parts left out: no --data {' '.join(f'{name}=SRC' for name in sets)}", file=sys.stderr)
     parts, failed = [part for part in parts if part.data in given], []
+    if not flags.quiet:
+        print(planned(recipe, parts, flags.seeds), file=sys.stderr)
     for part in parts:
         made, why = make_part(recipe, part, given[part.data], path, flags)
         failed += why
@@ -66,6 +69,14 @@ def choose_parts(recipe: Recipe, size: str, only: tuple[str, ...]) -> tuple[Part
         if not any(fnmatchcase(part.name, pattern) for part in parts):
             raise InputError(f"--only {pattern}: {recipe.name} has the parts {', '.join(part.name for part in parts)}")
     return tuple(part for part in parts if not only or any(fnmatchcase(part.name, pattern) for pattern in only))
+
+
+def planned(recipe: Recipe, parts: Sequence[Part], seeds: int | None) -> str:
+    """How much a run is, before it begins: units (an arm with a seed) by part."""
+    units = {part.name: len(part.arms) * (seeds or part.seeds) for part in parts}
+    each = ", ".join(f"{name} {count}" for name, count in units.items())
+    more = f" ({each}); --only takes some of them" if len(units) > 1 else ""
+    return f"{recipe.name}: {sum(units.values())} sets, made and judged one by one, without those that have rows{more}"
 
 
 def sources(recipe: Recipe, size: str, words: tuple[str, ...]) -> dict[str, str]:

@@ -12,6 +12,7 @@ networks train on D, is that of D alone as well (ours).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -206,7 +207,7 @@ def carried(scores: Tensor, weighting: Weighting, before: Tensor, generator: tor
     """
     plain = weights(scores, weighting.with_(kind="influence" if weighting.kind in ("shuffled", "random") else weighting.kind))
     log = weighting.carry * before.to(plain) + plain.clamp_min(torch.finfo(plain.dtype).tiny).log()
-    log = log - log.logsumexp(0) + torch.tensor(float(len(log))).log()
+    log = log - log.logsumexp(0) + math.log(len(log))
     omega = log.exp()
     if weighting.kind in ("shuffled", "random"):
         omega = weighting.control(omega, generator)

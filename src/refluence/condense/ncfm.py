@@ -8,7 +8,8 @@ weights of one of 20 networks trained on D for 60 epochs; the cross-entropy is t
 lr_img .01 times lr_scale_adam .1) with decay .01, halved when the whole loss has not fallen for 500 steps; 20,000 steps, one
 for each class; real batch 1024; factor 2; pixels in [0, 1]. Their code takes the step of the cross-entropy after that of the
 matching, on another draw of the augmentation; here one step takes their sum on one draw, so that S takes half as many steps
-of AdamW. The 60 epochs are 11,700 steps of 256 (CIFAR's size); SGD .01, momentum .9, decay .01 as the configuration says.
+of AdamW. The 60 epochs are 11,700 steps of 256 (CIFAR's size); SGD .01, momentum .9, decay .01 as in later
+configurations (5e-4 in earlier ones).
 """
 
 from __future__ import annotations

@@ -44,7 +44,11 @@ class Measured(Protocol):
 
 
 class Bound(Protocol):
-    """A statistic at one theta. `engine`: the same for influence/distillation.py; `names`: parameters it depends on."""
+    """A statistic at one theta. `engine`: the same for influence/distillation.py.
+
+    `names`: the parameters whose gradient says how difficult an instance is: those that gradients are compared by; where
+    embeddings are compared, every weight of the network, the classifier's too (ours).
+    """
 
     engine: engine.Statistic
     names: list[str]
@@ -216,7 +220,7 @@ class _Rows:
 
 
 def gradient_norms(bound: Bound, net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """|grad l_j| `(n,)` by the parameters that the statistic depends on: GraDN, the difficulty of arXiv 2408.12483, sec. 3."""
+    """|grad l_j| `(n,)` by `bound.names`: GraDN, the difficulty of arXiv 2408.12483, sec. 3."""
     squares = [
         sum(g.flatten(1).square().sum(1) for g in gradients.values())
         for _, gradients in per_sample_gradients(net, x, y, bound.names)

@@ -4,8 +4,8 @@
     tile     f^2 n images are reduced and laid side by side: what `decode` begins with
 
 A set is paid for by what is stored and trains on what is decoded. Order of the decoded images, as in the authors' code: tile by
-tile, all images of one tile together. Where f does not divide the side, tiles are of unequal size by one pixel and do not
-overlap (the authors' code pads instead).
+tile, all images of one tile together. Ours: images are reduced by area means (the code of IDC and NCFM takes the nearest
+pixels); where f does not divide the side, tiles are of unequal size by one pixel and do not overlap (the code pads instead).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import nn
 from refluence.errors import InputError
 from refluence.models.convnet import ConvNet, check_depth, default_depth
 from refluence.models.initialise import he, initialise
-from refluence.models.library import OWN, build_library, is_library, own_width
+from refluence.models.library import build_library, is_library, own_width_and_norm
 from refluence.models.norms import NORMS
 from refluence.models.resnet import RESNETS, ResNet, check_size
 
@@ -22,8 +22,8 @@ MODELS = {
     "resnet10": "ResNet-10, stem by image size (CIFAR's up to 64 pixels); batch norm, width 64",
     "resnet18": "ResNet-18, the same",
     "resnetap10": "ResNet-10 with average pools for strides; instance norm, width 64",
-    "torchvision:NAME": "any classifier of torchvision, untrained; its own norm and width",
-    "timm:NAME": "any classifier of timm, untrained (pip install timm); its own norm and width",
+    "torchvision:NAME": "any of torchvision that ends in a linear layer, untrained; its own norm and width",
+    "timm:NAME": "the same of timm (pip install timm)",
 }
 CONVNET, RESNET = 128, 64  # published widths
 
@@ -59,12 +59,12 @@ class ModelSpec:
 
     def _library(self) -> None:
         """The network's own width and norm; `InputError` where others were asked for."""
-        if self.norm not in (None, OWN):
-            raise InputError(f"{self.name} has its own norm layers: leave out norm '{self.norm}'")
-        width = own_width(self.name, self.shape, self.classes)
+        width, norm = own_width_and_norm(self.name, self.shape, self.classes)
+        if self.norm not in (None, norm):
+            raise InputError(f"{self.name} has its own norm layers ({norm}): leave out norm '{self.norm}'")
         if self.width not in (None, width):
             raise InputError(f"{self.name} has its own width: leave out width {self.width}")
-        self._set(width=width, norm=OWN)
+        self._set(width=width, norm=norm)
 
     def _set(self, **values) -> None:
         for key, value in values.items():

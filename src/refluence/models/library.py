@@ -11,6 +11,7 @@ is asked for the channels); a network for one fixed size is asked for the size o
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from functools import lru_cache
 from importlib import import_module
@@ -18,13 +19,15 @@ from types import ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
 
 LIBRARIES = ("torchvision", "timm")
-OWN = "own"  # the norm of these networks
 SEEDS = 2**62
 AUXILIARY = ("googlenet", "inception_v3")
+KINDS = {"batch": _BatchNorm, "instance": _InstanceNorm, "layer": nn.LayerNorm, "group": nn.GroupNorm}
 
 
 class Library(nn.Module):
@@ -49,7 +52,7 @@ def is_library(name: str) -> bool:
 
 
 def build_library(name: str, shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> Library:
-    """The network for images `shape` (C, H, W), in training mode. Errors: `InputError`, as `own_width`."""
+    """The network for images `shape` (C, H, W), in training mode. Errors: `InputError`, as `own_width_and_norm`."""
     seed = int(torch.randint(SEEDS, (), generator=generator))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -57,9 +60,9 @@ def build_library(name: str, shape: tuple[int, int, int], classes: int, generato
         return _wrapped(name, _made(name, shape, classes), shape, classes)
 
 
-@lru_cache  # a number that never changes, and a whole network to find it
-def own_width(name: str, shape: tuple[int, int, int], classes: int) -> int:
-    """The length F of the network's embedding, after it was tried on two images of this shape.
+@lru_cache  # what never changes, and a whole network to find it
+def own_width_and_norm(name: str, shape: tuple[int, int, int], classes: int) -> tuple[int, str]:
+    """The length F of the network's embedding and the kinds of its norm layers, after it was tried on two images of this shape.
 
     Errors: `InputError` for a library that is not there, an unknown name, a network that does not take such images or does
     not end in a linear layer.
@@ -75,7 +78,13 @@ def own_width(name: str, shape: tuple[int, int, int], classes: int) -> int:
             raise InputError(f"{name} draws random numbers while it trains, so that no run could be repeated: choose another")
     if tuple(logits.shape) != (2, classes):
         raise InputError(f"{name} gives {tuple(logits.shape)} for two images: expected logits (2, {classes})")
-    return net.classifier.in_features
+    return net.classifier.in_features, norm_of(net)
+
+
+def norm_of(net: nn.Module) -> str:
+    """`batch`, `layer`, … by its norm layers, `batch+layer` where it has several kinds, `none` where it has none."""
+    own = (next((n for n, kind in KINDS.items() if isinstance(m, kind)), type(m).__name__) for m in net.modules())
+    return "+".join(dict.fromkeys(n for n in own if n in KINDS or re.search(r"Norm(\dd)?$", n))) or "none"
 
 
 def _made(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
