@@ -132,6 +132,9 @@ def test_a_number_stands_under_its_own_protocol_alone():
     assert recipe.publication(part, "dc+influence", "dc") == ""
     assert recipe.publication(part, "dream", "dc") == "none"
     assert recipes()["fig4a"].publication(part, "dc+influence:tau=1", "iwd") == "in a figure only"
+    for name in ("table1", "fig3", "fig4a", "rivals", "iwd", "terms"):
+        assert recipes()[name].publication(part, "random", "dc-cpu") == Published(26.0, 1.2)
+        assert recipes()[name].publication(part, "random", "idc-cpu") == ""
 
 
 def test_other_sets_have_the_numbers_that_their_authors_gave_them():

@@ -31,7 +31,7 @@ RECIPE = Recipe(
     summary="temperature of the influence weights by images per class",
     source="IWD (arXiv 2510.27253), Fig. 4a",
     parts=parts,
-    published={key: cell for key, cell in table1.published().items() if key[2] == "dc"},
+    published=table1.published(*REAL, "dc"),
     protocols=table1.PROTOCOLS,
     shown=(*WEIGHTED, *(arm + RAW for arm in WEIGHTED)),
     claims=(

@@ -23,7 +23,7 @@ RECIPE = Recipe(
     summary="synthetic images of each class, from the lowest to the highest influence",
     source="IWD (arXiv 2510.27253), Fig. 5",
     parts=parts,
-    published={key: cell for key, cell in table1.published().items() if key[2] == ARM},
+    published=table1.published(ARM),
     claims=(
         "Images of low influence are trivially easy, or redundant and ambiguous.",
         "Images of high influence show what is typical of the class, or are hard and still informative.",

@@ -38,7 +38,7 @@ RECIPE = Recipe(
     summary="influence beside loss and difficulty weights of the same effective sample size, and SDC",
     source="ours; difficulty after arXiv 2408.12483",
     parts=table1.dc_parts(ARMS, PAIRS),
-    published={key: cell for key, cell in table1.published().items() if key[2] == "dc"},
+    published=table1.published(*REAL, "dc"),
     protocols=table1.PROTOCOLS,
     claims=("arXiv 2408.12483: at few images per class the easier instances serve better.",),
     picture="gains",

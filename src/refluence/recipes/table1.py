@@ -40,8 +40,8 @@ OF_SET = {  # published numbers of a method that are not those of CIFAR-10: (fam
 IDM_100 = "idm:inner=50,calibration=10"  # IDM's own numbers at 10 images per class of CIFAR-100
 
 
-def published() -> dict[tuple[str, int, str], Published]:
-    """The table by (set, images per class, arm), without the cells that the paper leaves empty."""
+def published(*arms: str) -> dict[tuple[str, int, str], Published]:
+    """The table by (set, images per class, arm), without the cells that the paper leaves empty; of `arms` alone, if given."""
     found = {}
     for arm, line in TABLE.items():
         for (data, ipc), cell in zip(COLUMNS, line.split(), strict=True):
@@ -49,7 +49,7 @@ def published() -> dict[tuple[str, int, str], Published]:
             if not math.isnan(float(mean)):
                 found[data, ipc, arm] = Published(float(mean), float(sd))
     found["cifar100", 10, IDM_100] = found["cifar100", 10, "idm"]
-    return found
+    return {key: cell for key, cell in found.items() if not arms or key[2] in arms}
 
 
 def parts(size: str) -> tuple[Part, ...]:
