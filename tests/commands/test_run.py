@@ -328,10 +328,10 @@ def test_a_part_of_a_recipe_is_a_comparison(refluence, made):
 def test_a_run_says_beforehand_how_many_sets_it_makes(refluence, made):
     words = [word for word in WORDS if word != "--quiet"]
     said = refluence(*words, "--out", made, "--resume").err
-    assert "iwd: 14 sets, made and judged one by one, without those that have rows\n" in said
-    assert "iwd: 14 sets" not in refluence(*WORDS, "--out", made, "--resume").err
+    assert "iwd: at most 14 sets to make and judge; those that have rows are not made again\n" in said
+    assert "14 sets" not in refluence(*WORDS, "--out", made, "--resume").err
     text = planned(recipes()["fig4a"], recipes()["fig4a"].parts("cpu"), 2)
-    assert text.startswith("fig4a: 132 sets")
+    assert text.startswith("fig4a: at most 132 sets")
     assert "(ipc1 22, ipc10 22, ipc50 22, ipc1-raw 22, ipc10-raw 22, ipc50-raw 22); --only takes" in text
 
 

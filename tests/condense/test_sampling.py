@@ -49,6 +49,7 @@ def test_images_of_dream_start_as_representatives_under_the_first_network(monkey
 
     monkeypatch.setattr(sampling, "representatives", spy)
     work = start("dream", factor=1)
+    assert len(seen) == 2, "a clustering for each class"
     for c, (features, chosen) in enumerate(seen):
         assert len(features) == len(work.members[c]) > len(chosen) == 3
         with torch.no_grad():

@@ -76,7 +76,7 @@ def planned(recipe: Recipe, parts: Sequence[Part], seeds: int | None) -> str:
     units = {part.name: len(part.arms) * (seeds or part.seeds) for part in parts}
     each = ", ".join(f"{name} {count}" for name, count in units.items())
     more = f" ({each}); --only takes some of them" if len(units) > 1 else ""
-    return f"{recipe.name}: {sum(units.values())} sets, made and judged one by one, without those that have rows{more}"
+    return f"{recipe.name}: at most {sum(units.values())} sets to make and judge; those that have rows are not made again{more}"
 
 
 def sources(recipe: Recipe, size: str, words: tuple[str, ...]) -> dict[str, str]:

@@ -83,8 +83,12 @@ def own_width_and_norm(name: str, shape: tuple[int, int, int], classes: int) -> 
 
 def norm_of(net: nn.Module) -> str:
     """`batch`, `layer`, … by its norm layers, `batch+layer` where it has several kinds, `none` where it has none."""
-    own = (next((n for n, kind in KINDS.items() if isinstance(m, kind)), type(m).__name__) for m in net.modules())
-    return "+".join(dict.fromkeys(n for n in own if n in KINDS or re.search(r"Norm(\dd)?$", n))) or "none"
+    found = []
+    for module in net.modules():
+        known = next((name for name, kind in KINDS.items() if isinstance(module, kind)), None)
+        if known or (re.search(r"Norm(\dd)?$", type(module).__name__) and not list(module.children())):  # no block with one
+            found.append(known or type(module).__name__)
+    return "+".join(dict.fromkeys(found)) or "none"
 
 
 def _made(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
