@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -158,7 +159,7 @@ def test_influence_per_class_is_that_of_the_scores(folders, outlines, monkeypatc
 def test_of_many_classes_the_farthest_are_shown_in_their_order():
     groups = {f"class {i}": np.full(3, 1.0 + i % 30) for i in range(40)}
     chart, left_out = boxed(groups, 1.0, "weight", "title")
-    names = list(dict.fromkeys(re.findall(r">(class \d+)<", chart)))
+    names = list(dict.fromkeys(re.findall(r">(class \d+)<", charts.drawn(chart, Path("page.html")))))
     assert names == [f"class {i}" for i in range(10, 30)]
     assert left_out == f"Shown are the {MOST} of 40 classes that reach farthest."
     assert boxed({"lonely": np.ones(3)}, 0.0, "", "") is None
@@ -176,7 +177,8 @@ def test_of_many_classes_the_farthest_are_shown_in_their_order():
 )
 def test_logarithmic_ticks_are_round_and_not_cut_off(values, ticks):
     series = {"a": [(float(i), v) for i, v in enumerate(values)]}
-    svg = charts.lines(series, {"a": charts.INK}, "", "", "", log=True).split("</svg>")
+    chart = charts.lines(series, {"a": charts.INK}, "", "", "", log=True)
+    svg = charts.drawn(chart, Path("page.html")).split("</svg>")
     wide = next(part for part in svg if 'class="wide"' in part)
     shown = re.findall(r"<text[^>]*>([^<]+)</text>", wide)
     assert [t for t in shown if t in ticks] == ticks

@@ -1,4 +1,4 @@
-"""The charts, as static SVG: drawn by Altair and vl-convert, coloured from a few fixed inks.
+"""The charts, as static SVG: declared in Altair, drawn by vl-convert all at once (`drawn`), coloured from a few fixed inks.
 
 Every chart comes twice, wide and narrow, and the style sheet shows the one that fits: text that is scaled down to a
 phone cannot be read. The inks are exact hexadecimal values so that the style sheet can replace them in dark mode.
@@ -6,20 +6,26 @@ phone cannot be read. The inks are exact hexadecimal values so that the style sh
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
-import vl_convert
 from markupsafe import Markup, escape
+
+from refluence.report.drawing import draw
 
 INK, QUIET, GRID = "#23262d", "#6b6f78", "#e3e0d9"
 RAISES, LOWERS = "#c2571a", "#2b78b0"
 PALETTE = ["#7b828d", "#2f8f6b", "#2b78b0", "#c2571a", "#8a62c4", "#c04a7d", "#7d8a1f", "#1f93a3", "#a9743a", "#9c5555"]
 WIDE, NARROW = 520, 326
+MARK = re.compile("<!--chart ([A-Za-z0-9+/=]+)-->")  # where a chart will stand; what users write is escaped and cannot look so
+ABSENT = '<p class="absent">This chart could not be drawn on the machine that wrote this page.</p>'
 
 Row = dict[str, Any]
 
@@ -141,9 +147,24 @@ def swatch(colour: str) -> Markup:
 
 
 def both(draw: Callable[[bool], Any], title: str) -> Markup:
-    """The wide and the narrow drawing of one chart, ready for the page."""
-    drawings = ((WIDE, "wide", False), (NARROW, "narrow", True))
-    return Markup("").join(_svg(draw(narrow), width, kind, title) for width, kind, narrow in drawings)
+    """The place in a page of one chart, wide and narrow: `drawn` puts the drawings there."""
+    charts = [_styled(draw(narrow), width, 5 if narrow else 7) for width, narrow in ((WIDE, False), (NARROW, True))]
+    return Markup(f"<!--chart {base64.b64encode(json.dumps([title, *charts]).encode()).decode()}-->")
+
+
+def drawn(page: str, target: Path) -> str:
+    """The page with every chart drawn; words in the place of one that could not be. `target` is named by the warning then."""
+    marks = [json.loads(base64.b64decode(found[1])) for found in MARK.finditer(page)]
+    pictures = iter(draw([(chart, "svg") for _, *charts in marks for chart in charts], target))
+    shown = iter([_shown(title, next(pictures), next(pictures)) for title, *_ in marks])
+    return MARK.sub(lambda _: next(shown), page)
+
+
+def _shown(title: str, wide: bytes | None, narrow: bytes | None) -> str:
+    """The two drawings of a chart as the page holds them."""
+    if wide is None or narrow is None:
+        return ABSENT
+    return _svg(wide.decode(), "wide", title) + _svg(narrow.decode(), "narrow", title)
 
 
 def _logarithmic(values: Sequence[float], title: str) -> alt.Y:
@@ -164,15 +185,18 @@ def _zero(value: float = 0.0) -> alt.Chart:
     return alt.Chart(alt.Data(values=[{"v": value}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
 
 
-def _svg(chart: Any, width: int, kind: str, title: str) -> Markup:
+def _styled(chart: Any, width: int, ticks: int) -> dict[str, Any]:
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
     chart = chart.properties(width=width, autosize=fit, padding=3).configure(aria=False, background="transparent")
     chart = chart.configure_view(stroke=None).configure_axis(
         labelColor=QUIET, titleColor=QUIET, gridColor=GRID, domainColor=QUIET, tickColor=GRID,
-        labelFontSize=11.5, titleFontSize=11.5, titleFontWeight="normal", titlePadding=8, labelOverlap=True,
-        tickCount=5 if kind == "narrow" else 7,
+        labelFontSize=11.5, titleFontSize=11.5, titleFontWeight="normal", titlePadding=8, labelOverlap=True, tickCount=ticks,
     ).configure_axisX(grid=True).configure_axisY(domain=False, ticks=False, labelPadding=6)  # fmt: skip
-    head, body = vl_convert.vegalite_to_svg(chart.to_dict()).split(">", 1)
+    return chart.to_dict()
+
+
+def _svg(drawing: str, kind: str, title: str) -> str:
+    head, body = drawing.split(">", 1)
     size = re.search(r'width="[\d.]+" height="[\d.]+" viewBox="[^"]+"', head)
     if size is None:
         raise ValueError(f"vl-convert wrote an SVG whose size cannot be found: {head}")
@@ -183,4 +207,4 @@ def _svg(chart: Any, width: int, kind: str, title: str) -> Markup:
     body = re.sub(r'<path class="(?:background|foreground)"[^>]*?d=(?:""|"M0,0h0v0h0Z")[^>]*/>', "", body)
     body = re.sub(r"(\d\.\d\d)\d+(?=[^<>]*>)", r"\1", body)  # in attributes alone: 0.001 may be the label of a tick
     label = escape(title)
-    return Markup(f'<svg class="{kind}" role="img" aria-label="{label}" {size[0]}><title>{label}</title>{body}')
+    return f'<svg class="{kind}" role="img" aria-label="{label}" {size[0]}><title>{label}</title>{body}'

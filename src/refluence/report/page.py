@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from refluence.errors import InputError
-from refluence.files import write_text
 from refluence.report import charts, curves, over_time, scores, verdict
 from refluence.report.gallery import Gallery, distilled_gallery
 from refluence.report.reading import Unit, read_results, read_unit, read_units
-from refluence.report.template import render
+from refluence.report.template import write_page
 from refluence.report.words import DASH, amount, compact, counted, finite, pretty
 
 BASELINES = {  # for folders whose cards hold no summary
@@ -61,7 +60,7 @@ def write(folder: Path) -> Path:
         notes=[str(note) for note in (results or top.card).get("notes") or []],
         config=pretty(top.config) if top.config is not None else None,
     )
-    write_text(target, render("page.html.j2", **values))
+    write_page(target, "page.html.j2", **values)
     return target
 
 

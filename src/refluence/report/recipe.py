@@ -10,11 +10,12 @@ from typing import Any
 
 from refluence.files import read_json, replacing, write_text
 from refluence.report import recipe_figure
-from refluence.report.template import render
+from refluence.report.template import write_page
 from refluence.report.words import DASH, amount, duration, fixed, signed
 
 COSTS = ("ESS", "to make", "memory", "stored")  # effective sample size, seconds, peak and stored bytes, means over seeds
 HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", *COSTS, "published")
+FORMS = {"png", "svg"}
 Line = dict[str, Any]
 
 
@@ -23,17 +24,18 @@ def write_recipe(folder: Path) -> list[Path]:
     results = read_json(folder / "results.json")
     figure = recipe_figure.draw(results, folder)
     written = [folder / "table.md"]
+    for suffix in FORMS - figure.keys():
+        (folder / f"figure.{suffix}").unlink(missing_ok=True)  # an older one shows other rows
     for suffix, data in figure.items():
         with replacing(folder / f"figure.{suffix}") as temporary:
             temporary.write_bytes(data)
         written.append(folder / f"figure.{suffix}")
     write_text(folder / "table.md", markdown(results))
-    picture = f"data:image/png;base64,{base64.b64encode(figure['png']).decode('ascii')}" if figure else None
+    picture = f"data:image/png;base64,{base64.b64encode(figure['png']).decode('ascii')}" if "png" in figure else None
     heads, rows = grid(results)
     facts = {part["set"]: f"ours on {part['data']}" for part in results["parts"] if part["data"] is not None}
     more = {"heads": heads, "grid": rows, "columns": HEADS, "rows": cells(results), "facts": list(facts.items())}
-    page = render("recipe.html.j2", results=results, picture=picture, **more)
-    write_text(folder / "report.html", page)
+    write_page(folder / "report.html", "recipe.html.j2", results=results, picture=picture, **more)
     return [*written, folder / "report.html"]
 
 

@@ -14,15 +14,14 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-import vl_convert
 from PIL import Image, ImageDraw
 
+from refluence.report import drawing
 from refluence.report.charts import GRID, INK, PALETTE, QUIET
 from refluence.report.gallery import class_name
 from refluence.report.pictures import visible
 from refluence.report.reading import read_unit
 
-SCALE = 2.0  # pixels of the PNG to a point
 BARS = {
     "arms": "standard deviation over seeds",
     "tau": "standard deviation over seeds; dashed: no weights",
@@ -36,7 +35,8 @@ Line = dict[str, Any]
 
 
 def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
-    """`{"png": …, "svg": …}` (a gallery has no svg), or nothing where the recipe has no picture or there is nothing to draw."""
+    """`{"png": …, "svg": …}` (a gallery has no svg), or nothing where the recipe has no picture, there is nothing to draw or
+    it cannot be drawn here (then with a warning)."""
     if results["picture"] == "gallery":
         return gallery(results, folder)
     first: dict[str, str] = {}
@@ -56,7 +56,9 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
     )  # fmt: skip
     chart = chart.properties(title=title).configure(background="white", padding=10).configure_view(stroke=None)
     chart = chart.configure_axis(labelColor=INK, titleColor=INK, gridColor=GRID, titleFontWeight="normal").to_dict()
-    return {"png": vl_convert.vegalite_to_png(chart, scale=SCALE), "svg": vl_convert.vegalite_to_svg(chart).encode()}
+    forms = ("png", "svg")
+    found = drawing.draw([(chart, form) for form in forms], folder / "figure")
+    return {form: picture for form, picture in zip(forms, found, strict=True) if picture is not None}
 
 
 def part_names(lines: list[Line]) -> dict[str, str]:

@@ -11,12 +11,11 @@ import numpy as np
 from markupsafe import Markup
 
 from refluence.errors import InputError
-from refluence.files import write_text
 from refluence.report import charts
 from refluence.report.boxed import READING, boxed
 from refluence.report.gallery import Gallery, Tile, class_name, first_tiles, real_gallery
 from refluence.report.reading import Scores, read_scores
-from refluence.report.template import render
+from refluence.report.template import write_page
 from refluence.report.words import common_unit, compact, counted, finite, fixed, pretty, signed
 
 BINS = 45
@@ -218,6 +217,6 @@ def write_scores(parquet: Path, images: Mapping[int, Any], classes: Sequence[str
         raise InputError(f"{parquet} holds no finite score; write it with `refluence score` first")
     target = parquet.with_suffix(".html")
     told = {"measured": measured(facts), "about": about(facts), "near_chance": near_chance(facts)} if validation else {}
-    write_text(target, render("scores.html.j2", title=title, scores=found, told=told, facts=facts, file=parquet.name,
-                             settings=pretty(facts.get("resolved", {}))))  # fmt: skip
+    shown = {"title": title, "scores": found, "told": told, "facts": facts, "file": parquet.name}
+    write_page(target, "scores.html.j2", **shown, settings=pretty(facts.get("resolved", {})))
     return target

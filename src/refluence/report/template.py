@@ -1,13 +1,17 @@
-"""The templates beside this file, filled in with everything escaped."""
+"""The templates beside this file, filled in with everything escaped, and their charts drawn."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
+
+from refluence.files import write_text
+from refluence.report.charts import drawn
 
 
 @cache
@@ -28,6 +32,6 @@ def wrappable(arm: str) -> Markup:
     return Markup(re.sub("([:,])", r"\1<wbr>", str(escape(arm))))
 
 
-def render(name: str, **values: Any) -> str:
-    """One template as a page."""
-    return _environment().get_template(name).render(**values)
+def write_page(target: Path, name: str, **values: Any) -> None:
+    """Write one template as a page to `target`; charts that cannot be drawn are left out, with a warning."""
+    write_text(target, drawn(_environment().get_template(name).render(**values), target))
