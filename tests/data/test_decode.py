@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from pictures import array, class_folders, encoded, parquet, picture, png, write
 from PIL import Image
 
@@ -129,6 +130,63 @@ def test_corrupt_image_is_named(tmp_path):
     assert "b/003.png" in note
     with pytest.raises(InputError, match=r"a/001.png"):  # the cache remembers what it skipped
         load(str(tmp_path / "set"))
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    (tmp_path / "set" / "b" / "gone.png").symlink_to("nowhere.png")
+    with pytest.raises(InputError, match=r"b/gone.png \(row 20 of .*a link to nowhere.png, where no file is.*--skip-corrupt"):
+        load(str(tmp_path / "set"))
+    assert torch_rows(load(str(tmp_path / "set"), SourceOptions(skip_corrupt=True))) == list(range(20))
+    write(tmp_path / "set" / "b" / "nowhere.png", picture(20))
+    assert len(torch_rows(load(str(tmp_path / "set")))) == 22  # a link that leads somewhere again is read
+
+
+def test_a_picture_too_large_for_pillow_is_one_line(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ValueError, match=r"^more than 20 pixels"):
+        decode(png(0), None)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_centre_of_a_sliver_is_cut_out_before_it_is_enlarged(monkeypatch, turned):
+    values = np.random.default_rng(0).integers(0, 256, (2, 400, 3), np.uint8)
+    sliver = encoded(Image.fromarray(values.transpose(1, 0, 2) if turned else values))
+    whole = decode(sliver, 32).astype(int)
+    resize = Image.Image.resize
+
+    def small(image, size, *rest, **more):
+        assert size == (32, 32)
+        return resize(image, size, *rest, **more)
+
+    monkeypatch.setattr("refluence.data.decode.LARGEST_ENLARGED", 1000)
+    monkeypatch.setattr(Image.Image, "resize", small)
+    assert np.abs(decode(sliver, 32) - whole).max() <= 1
+
+
+def test_few_levels_are_said(tmp_path):
+    for i in range(12):
+        deep = array(i, grey=True).astype(np.uint16) * 16
+        deep[0, 0] = 4080
+        write(tmp_path / "set" / "ab"[i % 2] / f"{i}.png", Image.fromarray(deep))
+    for _ in range(2):  # from the cache too
+        notes = load(str(tmp_path / "set")).notes
+        assert any("12 pictures of 16 bits" in note and "17 of 256 levels" in note and "by 16" in note for note in notes)
+    write(tmp_path / "set" / "b" / "bright.png", Image.fromarray(np.full((8, 8), 65535, np.uint16)))
+    assert not any("256 levels" in note for note in load(str(tmp_path / "set")).notes)
+
+
+def test_further_frames_are_said(tmp_path):
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    frames = {"lossless": True, "save_all": True, "append_images": [picture(50), picture(51)]}
+    write(tmp_path / "set" / "a" / "moves.webp", picture(20), **frames)
+    data = load(str(tmp_path / "set"))
+    assert any("1 pictures have several frames (up to 3)" in note for note in data.notes)
+    assert any((s.images == torch.from_numpy(array(20).transpose(2, 0, 1))).all((1, 2, 3)).any() for s in splits(data))
+
+
+def splits(data):
+    return data.train, data.val, data.test
 
 
 def test_missing_and_corrupt_rows_of_parquet(tmp_path):

@@ -4,9 +4,11 @@ import errno
 import os
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from pictures import array, class_folders, picture, write
+from pictures import array, class_folders, parquet, picture, write
 
 from refluence.data import SourceOptions, cache, load, pixels
 
@@ -56,6 +58,38 @@ def test_a_changed_file_is_noticed(source, decoded, tmp_path):
     data = load(source)
     assert decoded[0] == 80
     assert any((s.images == torch.from_numpy(array(999)).permute(2, 0, 1)).all((1, 2, 3)).any() for s in splits(data))
+
+
+def test_changed_files_behind_a_table_of_paths_are_noticed(tmp_path, decoded):
+    """Behind paths, behind links, and with the old size and time of change, as archives bring them along."""
+    class_folders(tmp_path / "set" / "img", {"": 20})
+    paths = [f"img/{i:03d}.png" for i in range(20)]
+    (tmp_path / "set" / paths[3]).rename(tmp_path / "elsewhere.png")
+    (tmp_path / "set" / paths[3]).symlink_to(tmp_path / "elsewhere.png")
+    source = str(parquet(tmp_path / "set" / "train.parquet", [0, 1] * 10, [{"bytes": None, "path": p} for p in paths]).parent)
+    content(load(source))
+    content(load(source))
+    assert decoded[0] == 20
+    for place in (tmp_path / "set" / paths[5], tmp_path / "elsewhere.png"):
+        before = place.stat()
+        place.write_bytes(place.read_bytes()[:-20] + bytes(20))
+        os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+        load(source)
+    assert decoded[0] == 60
+    pq.write_table(pa.table({"image": paths, "label": [0, 1] * 10}), tmp_path / "set" / "train.parquet")
+    load(source, SourceOptions(image_column="image"))  # paths as plain text
+    write(tmp_path / "set" / paths[7], picture(999))
+    data = load(source, SourceOptions(image_column="image"))
+    assert decoded[0] == 100
+    assert data.train.paths[0].startswith("img/")
+
+
+def test_bytes_in_the_table_need_no_look_at_files(tmp_path, monkeypatch):
+    source = str(parquet(tmp_path / "set" / "train.parquet", [0, 1] * 10).parent)  # with paths, which lead nowhere
+    seen = []
+    monkeypatch.setattr(cache, "stamps", lambda files: seen.extend(files) or [])
+    load(source)
+    assert seen == [tmp_path / "set" / "train.parquet"]
 
 
 def splits(data):

@@ -137,6 +137,32 @@ def test_columns_by_flag(tmp_path):
     check_content(data, data.train, start=50)
 
 
+def test_columns_that_nobody_uses_may_be_of_any_type(tmp_path):
+    """Types that `datasets` does not know, declarations of another version, names with dots."""
+    extra = {
+        "map": pa.array([[("a", 1)]] * 10, pa.map_(pa.string(), pa.int32())),
+        "half": pa.array(np.ones(10, np.float16)),
+        "time": pa.array([1] * 10, pa.time32("s")),
+        "label.text": pa.array(["z"] * 10),
+    }
+    images = [{"bytes": png(i), "path": None} for i in range(10)]
+    table = pa.table({**extra, "image": images, "label": pa.array(["x", "y"] * 5).dictionary_encode()})
+    declared = b'{"info": {"features": {"half": {"_type": "Hologram"}, "image": {"_type": "Image"}}}}'
+    pq.write_table(table.replace_schema_metadata({b"huggingface": declared}), tmp_path / "train.parquet")
+    data = load(str(tmp_path))
+    assert data.classes == ("x", "y")
+    check_content(data, data.train)
+    pq.write_table(table.replace_schema_metadata({b"huggingface": b"{"}), tmp_path / "train.parquet")
+    assert load(str(tmp_path)).classes == ("x", "y")
+
+
+def test_text_that_is_no_utf8_is_named(tmp_path):
+    text = pa.Array.from_buffers(pa.string(), 10, pa.array([b"x", b"caf\xe9"] * 5).buffers())
+    pq.write_table(pa.table({"image": [png(i) for i in range(10)], "label": text}), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=r"train.parquet, column 'label': the text of row 1 is no UTF-8"):
+        load(str(tmp_path))
+
+
 def test_text_is_refused(tmp_path):
     pq.write_table(pa.table({"sentence": ["a"], "label": [0]}), tmp_path / "train.parquet")
     with pytest.raises(InputError, match=r"no image column.*sentence, label"):

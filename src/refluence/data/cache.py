@@ -12,6 +12,8 @@ import io
 import json
 import os
 import shutil
+import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,24 @@ def key(*parts: Any) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
+def stamps(files: Iterable[Path]) -> list[Any]:
+    """What changes when a file does, one JSON value a file: place, size, and the times of its last change (ns).
+
+    Links are followed. The time of the last change of the inode is there because archives bring their own times along. A
+    file that cannot be reached has its place alone.
+    """
+    found: list[Any] = []
+    for file in files:
+        place = os.path.abspath(file)
+        try:
+            status = os.stat(place)
+        except (OSError, ValueError):
+            found.append(place)
+        else:
+            found.append([place, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
+    return found
+
+
 def read(key: str) -> Entry | None:
     """The entry of that name, or None if there is none, or none that is whole."""
     place = folder() / key
@@ -83,7 +103,7 @@ class Sink:
         self.stream: Any = io.BytesIO()
         if key is not None:
             try:
-                self.place = folder() / f".{key}.{os.getpid()}.part"
+                self.place = folder() / f".{key}.{uuid.uuid4().hex}.part"
                 self.place.mkdir(parents=True, exist_ok=True)
                 self.stream = open(self.place / "pixels.u8", "w+b")  # noqa: SIM115 (closed in __exit__)
             except OSError:

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from refluence.errors import InputError
 
 if TYPE_CHECKING:  # `datasets` takes a second to import: only sources that need it pay
-    from datasets import Features
+    import pyarrow as pa
+
+    Features = Mapping[str, Any]  # a column's name to its feature; None where `datasets` knows none for its type
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "pixels", "jpg", "png", "webp")
 LABEL_NAMES = ("label", "labels", "class", "cls", "target", "y")
+
+
+def features(schema: pa.Schema) -> Features:
+    """The feature of every column. Each is looked at alone, so that a column nobody uses may be of any type, and be
+    declared by a `datasets` of any version."""
+    try:
+        declared = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        declared = None
+    declared = declared if isinstance(declared, dict) else {}
+    return {field.name: _feature(field, declared.get(field.name)) for field in schema}
+
+
+def _feature(field: pa.Field, declared: Any) -> Any:
+    import datasets
+    import pyarrow as pa
+
+    with contextlib.suppress(Exception):  # a declaration of another version
+        feature = datasets.Features.from_dict({field.name: declared})[field.name]
+        if isinstance(feature, datasets.ClassLabel) and pa.types.is_integer(field.type):
+            return feature
+        if datasets.Features({field.name: feature}).arrow_schema.field(field.name) == field:
+            return feature
+    with contextlib.suppress(Exception):  # a type that `datasets` does not know
+        return datasets.Features.from_arrow_schema(pa.schema([field]))[field.name]
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if is_text(kind):
+        return datasets.Value("string")
+    return datasets.Value("binary") if str(kind) == "binary_view" else None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of text."""
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 def _is_image(feature) -> bool:
@@ -20,7 +59,7 @@ def _is_image(feature) -> bool:
     if isinstance(feature, Image):
         return True
     if isinstance(feature, Value):
-        return feature.dtype in ("binary", "large_binary")
+        return feature.dtype in ("binary", "large_binary", "binary_view")
     return isinstance(feature, dict) and "bytes" in feature
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +13,36 @@ from PIL import Image, ImageOps
 
 from refluence.data.stored import Encoded
 
-VERSION = 1
-"""Part of the cache key: raise it when the pixels that come out change."""
+VERSION = 2
+"""Part of the cache key: raise it when the pixels that come out change, or what is remarked of them."""
+
+SLIVER, LARGEST_ENLARGED = 16, 2**24
+"""Of a picture so many times as long as wide, the centre is cut out before it is enlarged to more pixels than that."""
+
+MARGIN = 8
+"""Pixels around the centre that go along: Lanczos looks three pixels far."""
+
+Remark = tuple[str, int]
+"""What a reader has to know of one picture: `("16 bits", its highest value)`, `("frames", how many it has)`."""
 
 
-def decode(encoded: Encoded, size: int | None) -> np.ndarray:
+def decode(encoded: Encoded, size: int | None, remarks: list[Remark] | None = None) -> np.ndarray:
     """Pixels `(C, H, W)` uint8, contiguous; C is 1 for a picture without colour, else 3.
 
     EXIF rotation is applied, CMYK, palette and 16 bits a channel become 8-bit RGB (or grey), transparency is left off
-    as torchvision's ImageFolder does. With `size`, the short side is resized to it (Lanczos) and the centre is cut out.
+    as torchvision's ImageFolder does, of several frames the first is taken. With `size`, the short side is resized to it
+    (Lanczos) and the centre is cut out. Remarks are added to `remarks`.
     Raises `ValueError` with a reason for an image that cannot be read.
     """
+    remarks = [] if remarks is None else remarks
     try:
         with _open(encoded) as opened:
-            image = _eight_bit(_upright(opened))
-    except ValueError:
+            _remark(opened, remarks)
+            image = _eight_bit(_upright(opened), remarks)
+    except (ValueError, MemoryError):
         raise
     except Exception as error:  # Pillow raises nearly anything for a broken file
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise ValueError(reason or type(error).__name__) from error
+        raise ValueError(_reason(error)) from error
     if size is not None:
         image = _fit(image, size)
     pixels = np.asarray(image)
@@ -37,6 +51,16 @@ def decode(encoded: Encoded, size: int | None) -> np.ndarray:
     if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
         return np.ascontiguousarray(pixels[..., 0])[None]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, which is more than Pillow opens"
+    if isinstance(error, OSError) and error.strerror:  # without the path, which stands before it
+        return error.strerror
+    return str(error) or type(error).__name__
 
 
 def short_side(encoded: Encoded) -> int | None:
@@ -53,9 +77,23 @@ def _open(encoded: Encoded) -> Image.Image:
         raise ValueError("no image in this row")
     if isinstance(encoded, np.ndarray):
         return Image.fromarray(encoded)
+    if isinstance(encoded, Path) and not encoded.is_file():
+        if encoded.is_symlink():
+            raise ValueError(f"a link to {os.readlink(encoded)}, where no file is")
+        raise ValueError("no file" if encoded.exists() else "there is no such file")
     if isinstance(encoded, (bytes, Path)):
         return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
     raise ValueError(f"expected the bytes of an image, got {type(encoded).__name__}")
+
+
+def _remark(image: Image.Image, remarks: list[Remark]) -> None:
+    """Several frames (photographs of phones have previews as further ones), and colours whose low bytes Pillow leaves off."""
+    with contextlib.suppress(Exception):  # broken further frames are no reason to refuse the first
+        if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+            remarks.append(("frames", frames))
+    if image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", "")[:1]):
+        highest = max(high for _, high in np.atleast_2d(image.getextrema())[: 3 if image.mode != "LA" else 1])
+        remarks.append(("16 bits", int(highest) * 257))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -67,12 +105,14 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image, remarks: list[Remark]) -> Image.Image:
     """Any Pillow mode as L or RGB."""
     if image.mode in ("L", "RGB"):
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; Pillow's own conversion clips at 255
-        return Image.fromarray(np.rint(np.clip(np.asarray(image).astype(np.float64), 0, 65535) / 257).astype(np.uint8))
+        values = np.asarray(image)
+        remarks.append(("16 bits", int(values.max())))
+        return Image.fromarray(np.rint(np.clip(values.astype(np.float64), 0, 65535) / 257).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("32-bit float pixels have no fixed range: store 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:
@@ -83,9 +123,23 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def _fit(image: Image.Image, size: int) -> Image.Image:
     """Short side to `size` (Lanczos, antialiased), then the centre `size` x `size`."""
     width, height = image.size
-    if (width, height) != (size, size):
-        scale = size / min(width, height)
-        width, height = max(size, round(width * scale)), max(size, round(height * scale))
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    if (width, height) == (size, size):
+        return image
+    scale = size / min(width, height)
+    width, height = max(size, round(width * scale)), max(size, round(height * scale))
     left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    if scale > 1 and max(width, height) > SLIVER * size and width * height > LARGEST_ENLARGED:
+        return _centre(image, (width, height), (left, top), size)
+    return image.resize((width, height), Image.Resampling.LANCZOS).crop((left, top, left + size, top + size))
+
+
+def _centre(image: Image.Image, enlarged: tuple[int, int], corner: tuple[int, int], size: int) -> Image.Image:
+    """The `size` x `size` pixels at `corner` of the enlarged picture, up to rounding, made of those pixels that they need."""
+    first, last, box = [], [], []
+    for length, long, start in zip(image.size, enlarged, corner, strict=True):
+        low, high = start * length / long, (start + size) * length / long
+        first.append(max(0, math.floor(low) - MARGIN))
+        last.append(min(length, math.ceil(high) + MARGIN))
+        box.append((low - first[-1], high - first[-1]))
+    near = image.crop((*first, *last))
+    return near.resize((size, size), Image.Resampling.LANCZOS, box=(box[0][0], box[1][0], box[0][1], box[1][1]))

@@ -28,9 +28,7 @@ def harmful(pair: str, rows: np.ndarray, stored: int) -> tuple[np.ndarray, str]:
     path = Path(file).expanduser()
     if not path.is_file():
         raise InputError(f"--drop {pair}: there is no file {path}")
-    from datasets import Features
-
-    features = Features.from_arrow_schema(parquet.schema(path))
+    features = columns.features(parquet.schema(path))
     for name in ("index", "score"):
         columns.require(features, name, f"--drop {pair}", str(path))
     try:

@@ -76,16 +76,12 @@ def _read(folder: Path) -> Stored:
     if empty:
         notes.append(f"{folder}: folders without images were ignored ({', '.join(empty)})")
     relative = tuple(str(path.relative_to(folder)) for path in paths)
-    stats = [path.stat() for path in paths]
     return Stored(
         where=str(folder),
         labels=labels,
         encoded=functools.partial(iter, paths),
-        identity=[
-            "folder",
-            str(folder.resolve()),
-            [(name, s.st_size, s.st_mtime_ns) for name, s in zip(relative, stats, strict=True)],
-        ],
+        identity=["folder"],
+        files=paths,
         paths=relative,
         notes=tuple(notes),
     )

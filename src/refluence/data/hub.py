@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 
 import datasets
 import huggingface_hub
+import pyarrow as pa
 
 from refluence.data import columns
 from refluence.data.options import SourceOptions
@@ -86,8 +88,22 @@ def _read(split: datasets.Dataset, where: str, options: SourceOptions) -> Stored
         names=columns.class_names(split.features, label),
         encoded=functools.partial(_images, raw, image),
         identity=["hub", split._fingerprint, image],
+        files=_behind(raw, image),
         groups=groups,
     )
+
+
+def _behind(raw: datasets.Dataset, image: str) -> list[Path]:
+    """The files that rows name in place of holding the bytes themselves."""
+    found: list[Path] = []
+    for chunk in raw.data.column(image).chunks:
+        kind = chunk.type
+        if pa.types.is_struct(kind) and min(map(kind.get_field_index, ("bytes", "path"))) >= 0:
+            chunk = chunk.field("path").filter(chunk.field("bytes").is_null())
+        elif not columns.is_text(kind):
+            continue
+        found += [Path(value) for value in chunk.to_pylist() if value]
+    return found
 
 
 def _images(raw: datasets.Dataset, image: str) -> Iterator[Encoded]:

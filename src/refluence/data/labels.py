@@ -145,11 +145,9 @@ def read_column(pair: str) -> tuple[list[Any], tuple[str, ...] | None]:
             if column not in held:
                 raise InputError(f"--labels {pair}: {path} has no column '{column}'; it has {', '.join(held)}")
             return [line[column] for line in reader], None
-    from datasets import Features
-
     from refluence.data import columns, parquet
 
-    features = Features.from_arrow_schema(parquet.schema(path))
+    features = columns.features(parquet.schema(path))
     columns.require(features, column, f"--labels {pair}", str(path))
     return parquet.column([path], column), columns.class_names(features, column)
 

@@ -55,6 +55,8 @@ def load(source: str, options: SourceOptions | None = None, *, per_class: int = 
             *notes,
             *numbered.notes,
             *planned.notes,
+            *ours.notes,
+            *(theirs.notes if test else ()),
             *_corrupt(train, ours),
             *(_corrupt(test, theirs) if test else ()),
             *_duplicates(planned, ours, theirs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterator
@@ -50,31 +51,78 @@ def splits(folder: Path, task: str | None, options: SourceOptions) -> Splits:
 
 def schema(path: Path) -> pa.Schema:
     """The Arrow schema of one file; a file that is not Parquet is an `InputError` that names it."""
-    try:
+    with _reading(path):
         return pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a broken Parquet file raises becomes one line that names it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
 
 def column(paths: list[Path], name: str, field: str | None = None) -> list[Any]:
     """All values of one column (or of one field of a struct column), over several files in order."""
-    try:
-        tables = [pq.ParquetFile(path).read(columns=[f"{name}.{field}" if field else name]) for path in paths]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{paths[0]} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
     values: list[Any] = []
-    for table in tables:
-        for chunk in table.column(0).chunks:
-            values += (chunk.field(field) if field else chunk).to_pylist()
+    for path in paths:
+        with _reading(path):
+            table = pq.ParquetFile(path).read(columns=[f"{name}.{field}" if field else name])
+        first = len(values)
+        if name not in table.column_names:
+            raise InputError(f"{path} has no column '{name}', as {paths[0]} has: it is no part of the same split")
+        for chunk in table.column(name).chunks:
+            values += _values(chunk.field(field) if field else chunk, f"{path}, column '{name}'", len(values) - first)
     return values
+
+
+def _values(chunk: pa.Array, where: str, first: int) -> list[Any]:
+    """Python values. `first` is the row that the chunk begins with."""
+    try:
+        return chunk.to_pylist()
+    except UnicodeDecodeError:
+        for row, value in enumerate(chunk, first):
+            try:
+                value.as_py()
+            except UnicodeDecodeError as error:
+                raise InputError(f"{where}: the text of row {row} is no UTF-8 ({error.object!r})") from None
+        raise
 
 
 def _images(paths: list[Path], name: str) -> Iterator[Encoded]:
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with _reading(path), pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH, columns=[name]):
-                for value in batch.column(0).to_pylist():
+                for value in batch.column(name).to_pylist():
                     yield image_value(value, path.parent)
+
+
+def _behind(path: Path, name: str, kind: pa.DataType) -> list[Path]:
+    """The files that the rows of one Parquet file may name in place of holding the bytes themselves."""
+    if pa.types.is_struct(kind):
+        if kind.get_field_index("path") < 0 or _holds_all_bytes(path, name):
+            return []
+        named = column([path], name, "path")
+    elif columns.is_text(kind):
+        named = column([path], name)
+    else:
+        return []
+    return [path.parent / value for value in named if value]
+
+
+def _holds_all_bytes(path: Path, name: str) -> bool:
+    """Whether the file's own statistics say that no row lacks bytes. Read without its data: it may be large."""
+    with _reading(path):
+        facts = pq.read_metadata(path)
+    for group in range(facts.num_row_groups):
+        row_group = facts.row_group(group)
+        held = (row_group.column(i) for i in range(row_group.num_columns))
+        counted = next((part.statistics for part in held if part.path_in_schema == f"{name}.bytes"), None)
+        if counted is None or not counted.has_null_count or counted.null_count:
+            return False
+    return True
 
 
 def image_value(value: Any, base: Path | None) -> Encoded:
@@ -88,11 +136,9 @@ def image_value(value: Any, base: Path | None) -> Encoded:
 
 def _read(paths: list[Path], options: SourceOptions) -> Stored:
     """One split. Reads labels, groups and image paths, not the images."""
-    from datasets import Features
-
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent}/{paths[0].name} and {len(paths) - 1} more"
     arrow = schema(paths[0])
-    features = Features.from_arrow_schema(arrow)
+    features = columns.features(arrow)
     image = columns.image_column(features, options.image_column, where)
     label = columns.label_column(features, options.label_column, where)
     groups = None
@@ -100,14 +146,14 @@ def _read(paths: list[Path], options: SourceOptions) -> Stored:
         groups = column(paths, columns.require(features, options.group_column, "--group-column", where))
     kind = arrow.field(image).type
     has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
-    image_paths = column(paths, image, "path") if has_path else None
-    stats = [(path, path.stat()) for path in paths]
+    image_paths = column(paths, image, "path") if has_path else column(paths, image) if columns.is_text(kind) else None
     return Stored(
         where=where,
         labels=column(paths, label),
         names=columns.class_names(features, label),
         encoded=functools.partial(_images, paths, image),
-        identity=["parquet", image, *([str(path.resolve()), s.st_size, s.st_mtime_ns] for path, s in stats)],
+        identity=["parquet", image],
+        files=[*paths, *(file for path in paths for file in _behind(path, image, kind))],
         paths=tuple(path or "" for path in image_paths) if image_paths and any(image_paths) else None,
         groups=groups,
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import PIL
 import torch
+from PIL import Image
 from torch import Tensor
 
 from refluence.data import cache
-from refluence.data.decode import VERSION, decode, short_side
+from refluence.data.decode import VERSION, Remark, decode, short_side
+from refluence.data.remarks import notes, summary
 from refluence.data.stored import Encoded, Stored
 from refluence.errors import InputError
 
@@ -32,7 +35,7 @@ class Pixels:
 
     `digests (G,)` int64 are equal for equal pixels (grey or spread to three channels alike). `sums (G, C, 2)` int64
     hold each image's sum of pixels and of their squares, so that mean and std of any subset are exact and cheap.
-    `corrupt` maps a stored row to the reason why it cannot be read.
+    `corrupt` maps a stored row to the reason why it cannot be read. `notes` say what decoding did that is no matter of course.
     """
 
     images: Tensor
@@ -40,12 +43,13 @@ class Pixels:
     sums: Tensor
     corrupt: dict[int, str]
     key: str | None = None
+    notes: tuple[str, ...] = ()
 
     def coloured(self) -> Pixels:
         """The same with three channels (a view: nothing is copied)."""
         if self.images.shape[1] == 3:
             return self
-        return Pixels(self.images.expand(-1, 3, -1, -1), self.digests, self.sums.expand(-1, 3, -1), self.corrupt, self.key)
+        return replace(self, images=self.images.expand(-1, 3, -1, -1), sums=self.sums.expand(-1, 3, -1))
 
     def positions(self, rows: np.ndarray) -> Tensor:
         """Where stored rows `(N,)` lie in `images`. Only readable rows may be asked for."""
@@ -88,7 +92,7 @@ def read(stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[i
     """
     key = None
     if stored.identity is not None:
-        key = cache.key("pixels", VERSION, PIL.__version__, stored.identity, size)
+        key = cache.key("pixels", VERSION, PIL.__version__, stored.identity, size, cache.stamps(stored.files))
     entry = cache.read(key) if key else None
     if entry is None:
         entry = _decode(stored, size, skip_corrupt, expected, key)
@@ -97,7 +101,8 @@ def read(stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[i
         _refuse(stored, *next(iter(corrupt.items())))
     if expected is not None and tuple(entry.pixels.shape[2:]) != expected:
         raise MixedSizesError
-    return Pixels(entry.pixels, entry.tables["digests"], entry.tables["sums"], corrupt, entry.key)
+    said = tuple(notes(stored.where, entry.facts["remarks"]))
+    return Pixels(entry.pixels, entry.tables["digests"], entry.tables["sums"], corrupt, entry.key, said)
 
 
 def _decode(
@@ -106,10 +111,12 @@ def _decode(
     corrupt: dict[str, str] = {}
     digests: list[bytes] = []
     sums: list[np.ndarray] = []
-    with cache.Sink(key) as sink, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    remarks: list[Remark] = []
+    with cache.Sink(key) as sink, ThreadPoolExecutor(torch.get_num_threads()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large pictures are the user's own
         row = 0
         for chunk in _batches(stored.encoded(), CHUNK):
-            tasks = pool.map(lambda part: [_one(encoded, size) for encoded in part], _batches(iter(chunk), TASK))
+            tasks = pool.map(lambda part: [_one(encoded, size, remarks) for encoded in part], _batches(iter(chunk), TASK))
             good = []
             for result in itertools.chain.from_iterable(tasks):
                 if isinstance(result, str):
@@ -137,13 +144,13 @@ def _decode(
             "digests": torch.from_numpy(np.frombuffer(b"".join(digests), "<i8").astype(np.int64)),
             "sums": torch.from_numpy(np.stack([np.broadcast_to(total, (channels, 2)) for total in sums])),
         }
-        return sink.finish(tables, {"corrupt": corrupt, "where": stored.where})
+        return sink.finish(tables, {"corrupt": corrupt, "where": stored.where, "remarks": summary(remarks)})
 
 
-def _one(encoded: Encoded, size: int | None) -> tuple[np.ndarray, bytes, np.ndarray] | str:
+def _one(encoded: Encoded, size: int | None, remarks: list[Remark]) -> tuple[np.ndarray, bytes, np.ndarray] | str:
     """Pixels, fingerprint and sums of one image, or the reason why it cannot be read."""
     try:
-        image = decode(encoded, size)
+        image = decode(encoded, size, remarks)
     except ValueError as error:
         return str(error)
     flat = image.reshape(len(image), -1)

@@ -21,14 +21,16 @@ class Stored:
     """A stored split of N rows.
 
     `labels` are the raw values (int, str, …, None where missing), `names` the class names where the labels are integers
-    with a known meaning, `encoded` walks the N images in row order, `identity` holds whatever changes when the bytes
-    change (the decoded cache is keyed by it; None: not cached), `groups` the raw values of the group column.
+    with a known meaning, `encoded` walks the N images in row order, `groups` are the raw values of the group column.
+    The decoded cache is keyed by `identity` (JSON values that say which images of which source these are; None: not
+    cached) and by size and times of every file in `files`: all those whose bytes decide the pixels.
     """
 
     where: str
     labels: Sequence[Any]
     encoded: Callable[[], Iterator[Encoded]]
     identity: Any = None
+    files: Sequence[Path] = ()
     names: tuple[str, ...] | None = None
     paths: tuple[str, ...] | None = None
     groups: Sequence[Any] | None = None
