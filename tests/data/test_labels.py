@@ -1,5 +1,7 @@
 """Labels of every kind, label files, and what is said when they cannot be used."""
 
+import unicodedata
+
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +45,7 @@ def test_whole_floats_and_booleans(tmp_path):
         ([0, 1, None] * 4, r"4 of 12 labels are missing \(rows 2, 5, 8, 11\)"),
         ([0.0, 1.0, float("nan")] * 4, r"4 of 12 labels are missing"),
         (["a", "b", ""] * 4, r"4 of 12 labels are missing"),
+        ([0, 1, 2, -1] * 5, r"5 of 20 labels are missing \(rows 3, .*-1 beside 0 marks a missing label"),
         ([0.0, 1.5] * 5, r"row 1 of .*train.parquet: label 1.5 is not a whole number"),
         ([[0], [1]] * 5, r"no label column"),
         ([b"a", b"b"] * 5, r"no label column"),
@@ -57,6 +60,18 @@ def test_labels_that_cannot_be_used(tmp_path, labels, message):
         schema = pa.schema({"image": pa.binary(), "label": pa.int64()})
         pq.write_table(schema.empty_table(), tmp_path / "train.parquet")
     with pytest.raises(InputError, match=message):
+        load(str(tmp_path))
+
+
+def test_minus_one_beside_one_is_a_class(tmp_path):
+    parquet(tmp_path / "train.parquet", [-1, 1] * 5)
+    assert load(str(tmp_path)).classes == ("-1", "1")
+
+
+def test_minus_one_in_the_stored_test_split_is_missing(tmp_path):
+    parquet(tmp_path / "train.parquet", [0, 1] * 5)
+    parquet(tmp_path / "test.parquet", [1, -1], start=50)
+    with pytest.raises(InputError, match=r"test.parquet: 1 of 2 labels are missing \(rows 1\)"):
         load(str(tmp_path))
 
 
@@ -151,3 +166,84 @@ def test_labels_files_that_cannot_be_used(tmp_path, monkeypatch, column, pair, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         load(source, SourceOptions(labels=pair))
+
+
+HUMAN = ["águila", "zorro", "zorro", "águila"] * 3
+
+
+@pytest.fixture
+def birds(tmp_path):
+    """Six images of zorro, then six of águila (their order in Unicode), and a stored test split."""
+    class_folders(tmp_path / "set" / "train", {"águila": 6, "zorro": 6})
+    class_folders(tmp_path / "set" / "test", {"águila": 1, "zorro": 1}, start=50)
+    return lambda data, name="votes.csv", column="human": _labelled(tmp_path, data, name, column)
+
+
+def _labelled(tmp_path, data, name, column):
+    (tmp_path / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    data = load(str(tmp_path / "set"), SourceOptions(labels=f"{tmp_path / name}:{column}"))
+    return [data.classes[label] for label in data.train.labels.tolist()], data
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("votes.csv", "human\n" + "\n".join(HUMAN) + "\n\n  \n"),
+        ("votes.csv", ("human\n" + "\n".join(HUMAN)).encode("cp1252")),
+        ("votes.csv", ("human\n" + "\n".join(HUMAN)).encode("utf-16")),
+        ("votes.csv", ("human\n" + "\n".join(HUMAN)).encode("utf-8-sig")),
+        ("votes.csv", "human\n" + "\n".join(f" {unicodedata.normalize('NFD', name)}" for name in HUMAN)),
+        ("votes.csv", "id;human\r\n" + "".join(f"{i};{name}\r\n" for i, name in enumerate(HUMAN))),
+        ("votes.tsv", "id\thuman\n" + "".join(f"{i}\t{name}\n" for i, name in enumerate(HUMAN))),
+        ("votes.csv", "note,human,\n" + "".join(f'"{i},\n",{name},\n' for i, name in enumerate(HUMAN))),
+    ],
+)
+def test_text_files_of_every_make(birds, name, data):
+    labels, loaded = birds(data, name)
+    assert labels == [HUMAN[row] for row in loaded.train.rows.tolist()]
+    assert any("Windows-1252" in note for note in loaded.notes) == (data == ("human\n" + "\n".join(HUMAN)).encode("cp1252"))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"human\nzorro\n\x81\n", r"row 1 of .*votes.csv is no UTF-8 \(byte 0x81\)"),
+        ("human\n" + "zorro\n" * 5 + "\n" + "zorro\n" * 6, r"1 of 12 labels are missing \(rows 5\)"),
+        ("note,human\n" + "1,x,zorro\n" * 12, r"row 0 of .* has 3 fields, the header line 2"),
+        ("human\n" + "zo\0rro\n" * 12, r"zero bytes"),
+        ("human,human\n" + "zorro,zorro\n" * 12, r"several columns 'human'"),
+        ("a;b\n" + "1;zorro\n" * 12, r"no column 'human'; it has a, b"),
+        (
+            ",human\n" + "".join(f"{11 - i},zorro\n" for i in range(12)),
+            r"column '' has the rows in another order .*'11'",
+        ),
+        (
+            "path,human\n" + "".join(f"{name}/00{i}.png,{name}\n" for name in ("águila", "zorro") for i in range(6)),
+            r"column 'path' has the rows in another order .*row 0: 'águila/000.png', there 'zorro/000.png'",
+        ),
+    ],
+)
+def test_text_files_that_cannot_be_used(birds, data, message):
+    with pytest.raises(InputError, match=message):
+        birds(data)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_whole_numbers_with_a_point_in_text(tmp_path, named):
+    """As pandas writes integers beside missing values: for numbers, for numbered names, and for folders called 0, 1."""
+    human = [1, 1, 0, 0] * 5
+    if named:
+        class_folders(tmp_path, {"0": 10, "1": 10})
+        source = str(tmp_path)
+    else:
+        source = noisy(tmp_path)
+    (tmp_path / "votes.csv").write_text("human\n" + "".join(f"{v}.0\n" for v in human))
+    data = load(source, SourceOptions(labels=f"{tmp_path}/votes.csv:human"))
+    assert data.train.labels.tolist() == [human[row] for row in data.train.rows.tolist()]
+
+
+def test_a_shuffled_index_in_parquet(tmp_path):
+    source = noisy(tmp_path)
+    pq.write_table(pa.table({"human": [0, 1] * 10, "index": list(range(20))[::-1]}), tmp_path / "votes.parquet")
+    with pytest.raises(InputError, match=r"column 'index' has the rows in another order"):
+        load(source, SourceOptions(labels=f"{tmp_path}/votes.parquet:human"))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from refluence.data.options import split_pair
+from refluence.data.label_file import read_column
 from refluence.data.stored import Stored
 from refluence.errors import InputError
 
 Key = str | int
+WHOLE = re.compile(r"-?\d{1,18}(\.0*)?")
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,20 @@ def resolve(train: Stored, test: Stored | None, replacement: str | None = None) 
     beside numbers, and a labels file of another length.
     """
     names = train.names or (test.names if test else None)
-    stored = _keys(train.labels, train.where, train.names or names, missing_ok=replacement is not None)
+    stored = _keys(train.labels, train.where, train.names or names)
     theirs = _keys(test.labels, test.where, test.names or names) if test else []
+    hint = ""
+    if {-1, 0} <= {*stored, *theirs}:  # classes are numbered from 0, and -1 marks a row that has none
+        stored, theirs = ([None if key == -1 else key for key in side] for side in (stored, theirs))
+        hint = " (-1 beside 0 marks a missing label; where it is a class, store names)"
+    if replacement is None:
+        _refuse_missing(stored, train.where, hint)
+    if test:
+        _refuse_missing(theirs, test.where, hint)
     known = {key for key in (*stored, *theirs) if key is not None} | set(names or ())
-    ours, notes = stored, []
+    ours, notes = stored, list[str]()
     if replacement:
-        ours, note = _replaced(replacement, train, names, known, stored)
-        notes.append(note)
+        ours, notes = _replaced(replacement, train, names, known, stored)
     stored = [new if old is None else old for old, new in zip(stored, ours, strict=True)]
     used = {*ours, *theirs, *(() if test else stored)}
     if len({type(key) for key in used}) > 1:
@@ -62,11 +71,10 @@ def resolve(train: Stored, test: Stored | None, replacement: str | None = None) 
     return Labels(tuple(map(str, keys)), a, b, c if test else None, tuple(notes))
 
 
-def _keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None, missing_ok: bool = False) -> list[Key | None]:
-    """Each raw value as a class name (where integers have names) or as the integer or string it is."""
+def _keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None) -> list[Key | None]:
+    """Each raw value as a class name (where integers have names) or as the integer or string it is, None where missing."""
     keys: list[Key | None] = []
     memory: dict[Any, Key | None] = {}
-    missing: list[int] = []
     for row, value in enumerate(values):
         try:
             key = memory[value]
@@ -74,23 +82,25 @@ def _keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None, miss
             key = memory[value] = _key(value, row, where, names)
         except TypeError:
             raise InputError(f"row {row} of {where}: label {value!r} is neither a number nor a name") from None
-        if key is None:
-            missing.append(row)
         keys.append(key)
-    if missing and not missing_ok:
-        raise InputError(
-            f"{where}: {len(missing)} of {len(keys)} labels are missing (rows {_list(missing)}); "
-            "remove those rows, or give labels with --labels FILE:COLUMN"
-        )
     return keys
 
 
+def _refuse_missing(keys: Sequence[Key | None], where: str, hint: str = "") -> None:
+    """Rows without a label are not passed over in silence."""
+    if missing := [row for row, key in enumerate(keys) if key is None]:
+        raise InputError(
+            f"{where}: {len(missing)} of {len(keys)} labels are missing (rows {_list(missing)}); "
+            f"remove those rows, or give labels with --labels FILE:COLUMN{hint}"
+        )
+
+
 def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key | None:
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value == "" or (isinstance(value, (float, Decimal)) and math.isnan(value)):
         return None
     if isinstance(value, (bool, np.bool_)):
         value = int(value)
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, (float, np.floating, Decimal)):
         if not float(value).is_integer():
             raise InputError(f"row {row} of {where}: label {value} is not a whole number; classes are integers or names")
         value = int(value)
@@ -110,46 +120,36 @@ def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key
 
 def _replaced(
     pair: str, train: Stored, names: tuple[str, ...] | None, known: set[Key], before: list[Key | None]
-) -> tuple[list[Key], str]:
-    """The labels of `FILE:COLUMN`, checked against the rows and the classes of the source; and a note."""
-    values, own_names = read_column(pair)
-    if len(values) != len(train):
-        raise InputError(f"--labels {pair} has {len(values)} rows, {train.where} has {len(train)}: row i must belong to row i")
-    if names is None and own_names is None and all(isinstance(key, int) for key in known):
-        values = [int(v) if isinstance(v, str) and v.strip().lstrip("-").isdigit() else v for v in values]
-    elif names is not None:  # a text file writes the numbers of named classes as text
-        values = [int(v) if isinstance(v, str) and v not in known and v.strip().isdigit() else v for v in values]
-    keys = _keys(values, f"--labels {pair}", own_names or names)
+) -> tuple[list[Key], list[str]]:
+    """The labels of `FILE:COLUMN`, checked against the rows and the classes of the source; and notes."""
+    column = read_column(pair, train)
+    spelled: dict[str, Key] = {}
+    for key in sorted(known, key=str):
+        spelled.setdefault(unicodedata.normalize("NFC", str(key)), key)
+    values = [value if value in known else _meant(value, spelled) for value in column.values]
+    keys = _keys(values, column.where, column.names or names)
+    _refuse_missing(keys, column.where)
+    keys = [key if key in known else spelled.get(str(key), key) for key in keys]
     for row, key in enumerate(keys):
         if key not in known:
             classes = _list(sorted(known, key=str))
-            raise InputError(f"row {row} of --labels {pair}: '{key}' is no class of {train.where} ({classes})")
+            raise InputError(f"row {row} of {column.where}: '{key}' is no class of {train.where} ({classes})")
     changed = sum(a != b for a, b in zip(keys, before, strict=True))
     note = (
         f"labels of train (and of the validation split cut from it) are those of {pair}: {changed} of {len(keys)} "
         "differ; test labels are unchanged"
     )
-    return keys, note  # type: ignore[return-value]
+    return keys, [*([column.note] if column.note else []), note]  # type: ignore[return-value]
 
 
-def read_column(pair: str) -> tuple[list[Any], tuple[str, ...] | None]:
-    """The values of `FILE:COLUMN` (.parquet or .csv with a header line), and class names where the file has them."""
-    file, column = split_pair(pair, "--labels", "FILE:COLUMN, a .parquet or .csv file and one of its columns")
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise InputError(f"--labels {pair}: there is no file {path}")
-    if path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            held = reader.fieldnames or []
-            if column not in held:
-                raise InputError(f"--labels {pair}: {path} has no column '{column}'; it has {', '.join(held)}")
-            return [line[column] for line in reader], None
-    from refluence.data import columns, parquet
-
-    features = columns.features(parquet.schema(path))
-    columns.require(features, column, f"--labels {pair}", str(path))
-    return parquet.column([path], column), columns.class_names(features, column)
+def _meant(value: Any, spelled: Mapping[str, Key]) -> Any:
+    """Text as the class that it spells, whatever its blanks and accents are made of; whole numbers (`1.0` too) as such."""
+    if not isinstance(value, str):
+        return value
+    text = unicodedata.normalize("NFC", value.strip())
+    if text in spelled:
+        return spelled[text]
+    return int(float(text)) if WHOLE.fullmatch(text) else text
 
 
 def _list(values: Sequence[Any], most: int = 10) -> str:
