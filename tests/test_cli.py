@@ -1,5 +1,9 @@
 """The command line as such: help that a newcomer can read, errors of one line, exit codes."""
 
+import contextlib
+import errno
+import io
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +16,7 @@ from cli_fixtures import DIGITS
 from refluence.cli import main
 from refluence.commands.flags import COMMANDS
 from refluence.errors import RunError
+from refluence.run.streams import prepare
 
 FIRST = {
     "compare": ["--data", "--methods", "--ipc", "--seeds", "--out", "--resume"],
@@ -181,6 +186,64 @@ def test_a_reader_that_goes_away_is_no_error():
     ls.stdout.close()
     _, err = ls.communicate(timeout=60)
     assert (ls.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+@pytest.mark.parametrize("words", [["ls"], ["--help"], ["distill", "--help"], ["distil", "…/猫\udce9"]])
+def test_any_encoding_of_the_terminal_will_do(monkeypatch, encoding, words):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    with contextlib.suppress(SystemExit):
+        assert main(words) == (2 if words[0] == "distil" else 0)
+    err.flush()
+    assert (out.buffer.getvalue() or err.buffer.getvalue()).isascii() or encoding != "ascii"
+    assert b"Traceback" not in err.buffer.getvalue()
+
+
+def test_what_an_encoding_has_no_character_for_is_spelled(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    prepare()
+    print("30.0 ± 1.4 … 猫 \udce9", flush=True)
+    assert out.buffer.getvalue() == rb"30.0 +- 1.4 ... \u732b \udce9" + os.linesep.encode()
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(monkeypatch, capsys, name):
+    monkeypatch.setattr(sys, name, None)
+    code = main(["distil"])
+    getattr(sys, name).close()
+    assert code == 2
+
+
+class Full(io.StringIO):
+    """Standard output on a full disk, which shows when it is flushed."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fileno(self):
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def test_an_output_that_cannot_be_written_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main(["--version"]) == 1
+    assert capsys.readouterr().err == "refluence: standard output cannot be written to: No space left on device\n"
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert main(["distil"]) == 1, "there is nobody to tell"
+
+
+def test_what_the_machine_refuses_is_no_bug_of_ours(capsys, monkeypatch):
+    failing(monkeypatch, OSError(errno.EMFILE, "Too many open files", "pixels.u8"))
+    code, _, err = said(capsys, "ls")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("refluence: pixels.u8: Too many open files; ")
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(capsys):
+    assert "\\x1b[31mred\\u202e'" in said(capsys, "\x1b[31mred\u202e")[2]
 
 
 def test_flags_of_the_fixtures_exist():

@@ -1,14 +1,16 @@
 """Files appear whole or not at all."""
 
+import errno
 import json
 import math
 import os
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from refluence.errors import InputError
+from refluence.errors import InputError, RunError
 from refluence.files import check_writable, read_json, replacing, write_json, write_tensors, write_text
 
 
@@ -80,3 +82,18 @@ def test_places_that_cannot_be_written_to_are_found_out_before(tmp_path):
         check_writable(tmp_path / "file" / "x")
     with pytest.raises(InputError, match="cannot write"):
         write_text(tmp_path / "file" / "x" / "y", "z")
+    with pytest.raises(InputError, match="File name too long; choose a shorter one"):
+        check_writable(tmp_path / ("x" * 250))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: no space")])
+def test_a_full_disk_stops_the_run_and_says_how_to_go_on(tmp_path, error):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(RunError, match=r"cannot write .*space.*; make room, and .* --resume"), replacing(path) as temporary:
+        fail_half_way(temporary, error)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_name_that_is_no_utf8_can_stand_in_a_text(tmp_path):
+    write_text(tmp_path / "x.html", "caf\udce9")
+    assert (tmp_path / "x.html").read_bytes() == b"caf\\udce9"

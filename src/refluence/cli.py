@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -11,6 +12,7 @@ from importlib import import_module
 
 from refluence import __version__
 from refluence.errors import InputError, RunError
+from refluence.run.streams import prepare, printable
 
 USAGE = f"""Refluence {__version__}: find which training instances matter, make training small
 
@@ -37,13 +39,24 @@ SMALLER = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one line on standard error."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    prepare()
+    code = _run(list(sys.argv[1:] if argv is None else argv))
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed there is dropped
+        if not isinstance(error, BrokenPipeError):
+            return _fail(f"standard output cannot be written to: {error.strerror or error}", 1)
+    return code
+
+
+def _run(words: list[str]) -> int:
     try:
         if not words or words[0] in ("-h", "--help", "help"):
-            print(USAGE, flush=True)
+            print(USAGE)
             return 0 if words else 2
         if words[0] == "--version":
-            print(f"refluence {__version__}", flush=True)
+            print(f"refluence {__version__}")
             return 0
         from refluence.commands.parse import parse
         from refluence.run.progress import one_line_warnings
@@ -51,13 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         one_line_warnings()
         name, flags = parse(words)
         import_module(f"refluence.commands.{name}").run(flags)
-        sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), 2)
     except RunError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return _fail("stopped; the same command with --resume continues", 130)
@@ -67,12 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    """Out of memory and a failed compilation have a remedy; anything else is our mistake, and its traceback is shown."""
+    """What the machine lacks, a failed compilation and a user's own model have a line each; anything else is our mistake, and
+    its traceback is shown."""
     text = str(error).lower()
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return _fail(SMALLER, 1)
     if isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY):
         return _fail(SMALLER, 1)
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a file taken away, a name too long, no more processes
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror}; when that is mended, the same command with --resume continues", 1)
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return _fail(f"--compile does not work here ({str(error).strip().splitlines()[0]}): leave it out", 1)
     traceback.print_exception(error)
@@ -80,7 +95,8 @@ def _unexpected(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"refluence: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # where standard error cannot be written to, the exit code alone says it
+        print(f"refluence: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return code
 
 

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from refluence.errors import InputError
+from refluence.errors import InputError, RunError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path`, on failure it is removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the second is what a full disk is for safetensors
+        if not isinstance(error, OSError) or error.errno in FULL:
+            why = getattr(error, "strerror", None) or error
+            raise RunError(f"cannot write {path}: {why}; make room, and the same command with --resume continues") from error
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose a folder you may write to") from error
     finally:
         with contextlib.suppress(OSError):  # it is gone, or its folder never was one
             temporary.unlink()
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 def check_writable(path: Path) -> None:
     """`InputError` where a file could not be written at `path`, found out before the work. Makes nothing."""
+    try:
+        os.lstat(_temporary(path))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"cannot write {path}: {error.strerror}; choose a shorter one") from None
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         reason = "may not be written to" if parent.is_dir() else "is a file"
@@ -39,9 +55,9 @@ def check_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; a file name that is no UTF-8 becomes backslash sequences in it."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Charts are drawn by another process: where it dies, refuses or hangs, the page is written without them and a line says so."""
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -32,17 +33,22 @@ def drawer(monkeypatch):
 
 
 @pytest.mark.parametrize("how", DYING)
-def test_a_process_that_dies_costs_the_charts_alone(tmp_path, monkeypatch, drawer, how):
+def test_a_process_that_dies_is_one_warning(tmp_path, monkeypatch, drawer, how):
     code, reason = DYING[how]
     (tmp_path / "dying.py").write_text(code)
     monkeypatch.setattr(drawing, "DRAWER", tmp_path / "dying.py")
-    monkeypatch.setattr(drawing, "SECONDS", 0.5)
-    folder = fabricate.compare(tmp_path / "run", classes=["a", "b"], channels=1, size=8)
-    with pytest.warns(UserWarning, match="without its charts") as said:
-        page = report.write(folder).read_text(encoding="utf-8")
+    monkeypatch.setattr(drawing, "SECONDS", 0.2)
+    with pytest.warns(UserWarning, match=r"page\.html is written without its charts") as said:
+        assert drawing.draw([(FINE, "svg")] * 9, Path("page.html")) == [None] * 9
     assert len(said) == 1
-    assert f"{folder / 'report.html'} is written" in str(said[0].message)
     assert reason in str(said[0].message)
+
+
+def test_the_page_is_whole_but_for_the_charts(tmp_path, monkeypatch, drawer):
+    monkeypatch.setattr(drawing.Drawer, "ask", lambda *_: (_ for _ in ()).throw(OSError("it was ended by SIGTRAP")))
+    folder = fabricate.compare(tmp_path / "run", classes=["a", "b"], channels=1, size=8)
+    with pytest.warns(UserWarning, match="SIGTRAP"):
+        page = report.write(folder).read_text(encoding="utf-8")
     assert page.count("could not be drawn") == page.count(charts.ABSENT) > 3
     assert "<!--chart" not in page
     assert "</html>" in page
@@ -54,6 +60,15 @@ def test_a_chart_that_the_engine_refuses_leaves_the_others(drawer):
     assert found[0].startswith(b"<svg")
     assert found[1] is None
     assert found[2].startswith(b"\x89PNG")
+
+
+def test_names_that_no_svg_can_hold_are_drawn_all_the_same(drawer):
+    names = ["\x1b[31mred", "\x00", "\udce9", "\ufffe", "fine"]
+    chart = {"data": {"values": [{"a": name} for name in names]}, "mark": "text", "encoding": {"text": {"field": "a"}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (drawn,) = drawing.draw([(chart, "svg")], Path("page.html"))
+    assert "\ufffd[31mred" in drawn.decode()
 
 
 def test_after_a_death_the_next_page_has_its_charts_again(drawer):

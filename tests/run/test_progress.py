@@ -4,9 +4,10 @@ import io
 import warnings
 
 from rich.console import Console
+from rich.table import Table
 
 from refluence.run import progress
-from refluence.run.progress import Reporter, one_line_warnings
+from refluence.run.progress import Reporter, one_line_warnings, print_table
 
 
 def test_quiet_prints_nothing(capsys, monkeypatch):
@@ -73,3 +74,29 @@ def test_warnings_are_one_line_and_deprecations_none(capsys):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
         warnings.warn("older", FutureWarning, stacklevel=1)
     assert capsys.readouterr().err == "refluence: note: a bag of fewer than 5\n"
+
+
+def test_names_are_printed_as_they_are(capsys):
+    table = Table("class [dim]")
+    names = ["[red]cat[/red]", "[/x]", ":cat:"]
+    for name in names:
+        table.add_row(name)
+    print_table(table)
+    out = capsys.readouterr().out
+    assert all(name in out for name in [*names, "class [dim]"])
+    Reporter().say("[/x] :cat: a\x1b[31mb\nc")
+    assert capsys.readouterr().err == "[/x] :cat: a\\x1b[31mb\\nc\n"
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_work(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError("no space left")
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    assert list(Reporter().track(range(3), "dc", 3)) == [0, 1, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        one_line_warnings()
+        warnings.warn("a note", stacklevel=1)

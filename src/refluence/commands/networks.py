@@ -7,7 +7,6 @@ from statistics import stdev
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch.nn.functional import cross_entropy
 
@@ -15,6 +14,7 @@ from refluence.errors import InputError
 from refluence.influence import Unsupported, capture
 from refluence.models import ModelSpec, build, is_library
 from refluence.models.norms import NORMS
+from refluence.run.progress import print_table
 
 
 def the_networks(flags: Any, own: ModelSpec) -> list[ModelSpec]:
@@ -45,10 +45,7 @@ def show_networks(entries: Iterable[dict[str, Any]]) -> None:
         spread = f" ± {stdev(e['accuracies']):.1f}" if e["nets"] > 1 else ""
         accuracy = f"{e['accuracy']:.1f}{spread}"
         table.add_row(e["model"], str(e["width"]), e["norm"], e["protocol"], e["split"], accuracy, str(e["nets"]))
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 110)
-    console.print(table)
+    print_table(table, 110)
 
 
 def check_distillable(specs: Iterable[ModelSpec]) -> None:

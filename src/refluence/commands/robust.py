@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from refluence.commands.session import Session, relative
@@ -15,6 +14,7 @@ from refluence.evaluate.protocols import Protocol
 from refluence.evaluate.robust import Bench, robust, trainings
 from refluence.files import read_json, write_json
 from refluence.models import ModelSpec
+from refluence.run.progress import print_table
 from refluence.run.seeds import streams
 
 SHORT = 300_000
@@ -64,7 +64,7 @@ def show(entry: dict[str, Any], path: Path) -> None:
     for row in entry["rows"]:
         augmented = "yes" if row["augmented"] else "no"
         table.add_row(row["data"], row["labels"], augmented, f"{row['lr']:g}", f"{row['epochs']}", f"{row['accuracy']:.3f}")
-    Console().print(table)
+    print_table(table)
     print(f"{entry['protocol']}, {entry['model']} width {entry['width']} {entry['norm']} norm, {entry['nets']} networks a row")
     print(f"hard label recovery {entry['hlr']:+.3f}   improvement over random {entry['ior']:+.3f}   (fractions)")
     print(f"label-robust score {entry['lrs']:.3f}   augmentation-robust score {entry['ars']:.3f}   (0 to 1)")

@@ -17,6 +17,7 @@ from refluence.data.plan import TEST_FRACTION
 from refluence.errors import InputError
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
+from refluence.run.streams import printable
 from refluence.select import early, forgetting, pretrain
 from refluence.select import influence as by_influence
 
@@ -111,8 +112,8 @@ def about(session: Session, flags: Any) -> dict[str, Any]:
 
 
 def relative(path: Path) -> str:
-    """A path as people say it: relative where that is shorter."""
+    """A path as people say it, on one line: relative where that is shorter."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return printable(str(path.relative_to(Path.cwd())))
     except ValueError:
-        return str(path)
+        return printable(str(path))

@@ -6,13 +6,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from refluence.commands.session import relative
 from refluence.evaluate.verdict import tenths
 from refluence.report import recipe as recipes
 from refluence.report.verdict import unequal
+from refluence.run.progress import print_table
+from refluence.run.streams import printable
 
 
 def show(results: dict[str, Any], out: Path) -> None:
@@ -43,10 +44,7 @@ def show(results: dict[str, Any], out: Path) -> None:
             cells, ends = [""] * len(cells), ["", ""]
         shown.add(key)
         table.add_row(*cells, _difference(line), line["against"] or "", *ends)
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 136 if beside else 110)
-    console.print(table)
+    print_table(table, 136 if beside else 110)
     print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
     print(results["verdict"])
 
@@ -57,11 +55,8 @@ def show_recipe(results: dict[str, Any], out: Path) -> None:
     for name in recipes.HEADS:
         table.add_column(name, no_wrap=name not in ("arm", "against", "published"), overflow="fold")
     for row in recipes.cells(results):
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 200)
-    console.print(table)
+        table.add_row(*map(printable, row))
+    print_table(table, 200)
     for claim in results["claims"]:
         print(f"the paper says (in our words): {claim}")
     for part in results["parts"]:

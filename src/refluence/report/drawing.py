@@ -10,6 +10,7 @@ import atexit
 import base64
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 
 DRAWER = Path(__file__).with_name("drawer.py")
 SECONDS = 120.0  # for one chart, which takes a hundredth of one; the first waits for the engine to start
+UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # in no SVG: the engine would end its process
 DEATHS = 2  # after so many the rest of a page is not tried
 
 
@@ -85,7 +87,7 @@ def draw(charts: Sequence[tuple[dict[str, Any], str]], target: Path) -> list[byt
         drawn = None
         if deaths < DEATHS:
             try:
-                drawn = _drawer.ask(chart, form)
+                drawn = _drawer.ask(_fit(chart), form)
             except ValueError as error:
                 reason = str(error)
             except (OSError, RuntimeError) as error:  # the second: no thread can be started to watch it
@@ -99,3 +101,12 @@ def draw(charts: Sequence[tuple[dict[str, Any], str]], target: Path) -> list[byt
             stacklevel=2,
         )
     return found
+
+
+def _fit(value: Any) -> Any:
+    """The same chart with a replacement sign for each character that no SVG can hold: names of classes may have such."""
+    if isinstance(value, str):
+        return UNFIT.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_fit(key): _fit(each) for key, each in value.items()}
+    return [_fit(each) for each in value] if isinstance(value, list) else value

@@ -6,12 +6,15 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
+
+from refluence.run.streams import printable
 
 T = TypeVar("T")
 LINE_EVERY = 30.0  # seconds between two plain lines
@@ -22,9 +25,23 @@ def one_line_warnings() -> None:
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
         if not issubclass(category, (DeprecationWarning, FutureWarning)):
-            print(f"refluence: note: {message}", file=sys.stderr)
+            with suppress(OSError):  # a log that cannot be written to does not end the work
+                print(f"refluence: note: {printable(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
+
+
+def print_table(table: Table, least: int = 0) -> None:
+    """Print a table on standard output; where that is no terminal, in at least so many columns."""
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = max(screen.width, least)
+    screen.print(table)
+
+
+def console(stderr: bool = False, quiet: bool = False) -> Console:
+    """A console that prints names as they are: brackets are no markup, colons no pictures."""
+    return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
 class _Rate(ProgressColumn):
@@ -38,7 +55,7 @@ class Reporter:
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = console(stderr=True, quiet=quiet)
 
     @contextmanager
     def bar(self, what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
@@ -46,9 +63,15 @@ class Reporter:
         if self.quiet:
             yield lambda: None
         elif self.console.is_terminal and not self.console.is_dumb_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TextColumn("left"))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(),
+                TextColumn("left"),
+            )
             with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as progress:
-                task = progress.add_task(what, total=total, completed=done)
+                task = progress.add_task(printable(what), total=total, completed=done)
                 yield lambda: progress.advance(task)
         else:
             yield _Lines(self, what, total, done).advance
@@ -63,7 +86,8 @@ class Reporter:
     def say(self, line: str) -> None:
         """One plain line."""
         if not self.quiet:
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            with suppress(OSError):  # a log that cannot be written to does not end the work
+                self.console.print(printable(line), soft_wrap=True)
 
 
 class _Lines:
