@@ -13,11 +13,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from refluence.errors import InputError
 from refluence.models import ModelSpec, build, is_library, width_beside
 from refluence.models.library import SEEDS, reason
+from refluence.models.repeatable import refuse_random_eval, refuse_unseeded
+from refluence.randomness import seeded
 
+TRIED = 2  # images that a network is tried on
 FORM = "FILE.py:FUNCTION, a function (shape, classes) -> nn.Module"
 
 
@@ -34,7 +38,7 @@ def classifier(model: str | None, width: int | None, norm: str | None, shape: tu
     """The network of `--model --width --norm` for images `shape` (C, H, W).
 
     Errors: `InputError` for an unknown name, a file or function that is not there or fails, and a network whose logits for
-    two images are not `(2, classes)`.
+    a few images are not `(n, classes)`, or that draws random numbers that no seed holds.
     """
     if model is not None and (":" in model or model.endswith(".py")) and not is_library(model):
         for flag, value in (("--width", width), ("--norm", norm)):
@@ -59,19 +63,20 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int) -> Classifi
         raise InputError(f"--model {text}: {path} has no function '{function}'; expected {FORM}")
 
     def make(generator: torch.Generator) -> nn.Module:
-        """The user's function draws from the global generator: it is seeded for the call, then put back."""
+        """The user's function draws from global generators: they are seeded for the call, then put back."""
         seed = int(torch.randint(SEEDS, (), generator=generator))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             try:
                 net = found(shape, classes)
             except Exception as error:
                 raise InputError(f"--model {text}: {function}({shape}, {classes}) failed ({reason(error)})") from error
-        if not isinstance(net, nn.Module):
-            raise InputError(f"--model {text}: {function} returned a {type(net).__name__}; expected an nn.Module")
+            if not isinstance(net, nn.Module):
+                raise InputError(f"--model {text}: {function} returned a {type(net).__name__}; expected an nn.Module")
+            if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
+                _logits(net.eval(), torch.zeros(TRIED, *shape), text)
         return net
 
-    _check_logits(make(torch.Generator().manual_seed(0)), text, shape, classes)
+    _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes)
     about = {"name": text, "shape": list(shape), "classes": classes, "sha256": digest(path)}
     return Classifier(f"{path.name}:{function}", make, about)
 
@@ -86,24 +91,39 @@ def _module(path: Path, text: str) -> ModuleType:
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
+        with seeded(0):  # what it draws while it is read
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise InputError(f"--model {text}: {path} cannot be imported ({reason(error)})") from error
     return module
 
 
-def _check_logits(net: nn.Module, text: str, shape: tuple[int, int, int], classes: int) -> None:
+def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int], classes: int) -> None:
+    """Try the network on a few images, in both modes."""
+    net = make()
     if not any(p.requires_grad for p in net.parameters()):
         raise InputError(f"--model {text}: the network has no parameter to train")
+    x = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0))
     sizes = " x ".join(map(str, shape))
+    for mode in (False, True):
+        logits = _logits(net.train(mode), x, text)
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        if got != (TRIED, classes):
+            when = f"{TRIED} images of {sizes}{' while it trains' if mode else ''}"
+            raise InputError(f"--model {text}: the network gives {got} for {when}; expected logits {(TRIED, classes)}")
+    refuse_random_eval(net, x, f"--model {text}: the network")
+    refuse_unseeded(make, x, f"--model {text}: the network")
+
+
+@torch.no_grad()
+def _logits(net: nn.Module, x: torch.Tensor, text: str) -> Any:
+    """What the network says of images; `InputError` where it fails."""
     try:
-        with torch.no_grad():
-            logits = net.eval()(torch.zeros(2, *shape))
+        with seeded(0):
+            return net(x)
     except Exception as error:
-        raise InputError(f"--model {text}: the network fails on 2 images of {sizes} ({reason(error)})") from error
-    got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
-    if got != (2, classes):
-        raise InputError(f"--model {text}: the network gives {got} for 2 images of {sizes}; expected logits (2, {classes})")
+        sizes = " x ".join(map(str, x.shape[1:]))
+        raise InputError(f"--model {text}: the network fails on {len(x)} images of {sizes} ({reason(error)})") from error
 
 
 def digest(path: Path) -> str:

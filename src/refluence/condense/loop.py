@@ -36,6 +36,7 @@ from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting
 from refluence.matching import augment
 from refluence.models import ModelSpec
+from refluence.randomness import seeded
 
 
 class Distillation:
@@ -60,7 +61,8 @@ class Distillation:
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
         counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
         self.networks = method.networks(Around(settings, dataset, spec, rng, self.compute))
-        images, labels = start(self, counts)
+        with seeded(rng("start", 0), self.device):
+            images, labels = start(self, counts)
         self.synthetic = Synthetic(images, labels, settings, dataset, method.unit_pixels, self.device)
         self.batches = Batches(dataset, self.members, settings)
         self.table = RunningInfluence(len(dataset.train))
@@ -88,8 +90,9 @@ class Distillation:
     def steps(self) -> Iterator[Step]:
         """The image steps that are left, one at a time. Raises `RunError` on a loss that is not finite."""
         while self.step < self.settings.iterations:
-            event = self.image_step()
-            self.networks.advance(self.step, self.synthetic)
+            with seeded(self.rng("step", self.step), self.device):
+                event = self.image_step()
+                self.networks.advance(self.step, self.synthetic)
             self.step += 1
             if self.step == self.settings.iterations:
                 self.synthetic.clamp()

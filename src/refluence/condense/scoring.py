@@ -25,6 +25,7 @@ from refluence.data.dataset import Dataset
 from refluence.influence.distillation import RunningInfluence
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.models import ModelSpec
+from refluence.randomness import seeded
 
 
 def points(nets: int, outer: int) -> list[tuple[int, int]]:
@@ -75,28 +76,29 @@ def influence(
     distance, at, where = method.distance(settings), 0, points(nets, settings.outer)
     for number, t in track(where):
         step = number * settings.outer + t
-        for between in range(at, step):
-            networks.ready(between, small)
-            networks.advance(between, small)
-        networks.ready(step, small)
-        freeze_norm_statistics(networks.net, dataset, members, stream("norm-batch", step), device)
-        bound = method.statistic.at(networks.net, networks.net, distance, settings, stream("frequencies", step), compute)
-        for c in range(len(members)):
-            positions = members[c]
-            if not whole:
-                order = torch.randperm(len(positions), generator=stream("batch", number * len(members) + c))
-                positions = positions[order[: settings.real_batch]]
-            rows, leaves = small.leaves(c)
-            own = bound.measure(*(part.detach() for part in small.view(c, leaves)))
-            a, b = own.gradient(), _mean(bound, dataset, positions, c, device)
-            direction = second_derivative(distance, a, b)[1]
-            for chunk in positions.split(settings.real_batch):
-                kept = bound.measure(*_real(dataset, chunk, c, device))
-                table.add(chunk, *[kept.scores(direction).cpu()] * 2)
-                losses.add(chunk, *[kept.losses.cpu()] * 2)
-            mine = own.scores(first_derivative(distance, a, b)[1]).cpu().double()
-            pictures[rows.cpu()] += mine.view(-1, len(rows)).sum(0) / len(where)
-        networks.advance(step, small)
+        with seeded(stream("point", step), device):
+            for between in range(at, step):
+                networks.ready(between, small)
+                networks.advance(between, small)
+            networks.ready(step, small)
+            freeze_norm_statistics(networks.net, dataset, members, stream("norm-batch", step), device)
+            bound = method.statistic.at(networks.net, networks.net, distance, settings, stream("frequencies", step), compute)
+            for c in range(len(members)):
+                positions = members[c]
+                if not whole:
+                    order = torch.randperm(len(positions), generator=stream("batch", number * len(members) + c))
+                    positions = positions[order[: settings.real_batch]]
+                rows, leaves = small.leaves(c)
+                own = bound.measure(*(part.detach() for part in small.view(c, leaves)))
+                a, b = own.gradient(), _mean(bound, dataset, positions, c, device)
+                direction = second_derivative(distance, a, b)[1]
+                for chunk in positions.split(settings.real_batch):
+                    kept = bound.measure(*_real(dataset, chunk, c, device))
+                    table.add(chunk, *[kept.scores(direction).cpu()] * 2)
+                    losses.add(chunk, *[kept.losses.cpu()] * 2)
+                mine = own.scores(first_derivative(distance, a, b)[1]).cpu().double()
+                pictures[rows.cpu()] += mine.view(-1, len(rows)).sum(0) / len(where)
+            networks.advance(step, small)
         at = step + 1
     return pictures, table, losses.raw.masked_fill(losses.visits == 0, torch.nan)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from refluence.data.dataset import Split
 from refluence.errors import InputError
 from refluence.evaluate.train import Compiled
+from refluence.randomness import seeded
 
 CHUNK_PIXELS = 2**18  # images at once x height x width: 256 images of 32 x 32
 
@@ -40,10 +41,11 @@ def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compil
     was_training = net.training
     net.eval()
     called, found = compiled(net), []
-    for start in range(0, len(split), chunk):
-        first = max(0, min(start, len(split) - chunk))
-        x = split.images[first : first + chunk].to(device).float().div_(255).sub_(mean).div_(std)
-        found.append(called(x).argmax(1)[start - first :])
+    with seeded(0, device):
+        for start in range(0, len(split), chunk):
+            first = max(0, min(start, len(split) - chunk))
+            x = split.images[first : first + chunk].to(device).float().div_(255).sub_(mean).div_(std)
+            found.append(called(x).argmax(1)[start - first :])
     net.train(was_training)
     return torch.cat(found)
 

@@ -20,6 +20,7 @@ from refluence.evaluate.augment import Pixels, augmenter
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.schedules import drops, rates
 from refluence.models import ModelSpec, build
+from refluence.randomness import seeded
 
 EPOCHS_PER_NET = 1_000_003  # a prime above any number of epochs: each (network, epoch) has a random stream of its own
 CHECK_EVERY = 25  # epochs between looks at the loss: a look waits for the device
@@ -48,9 +49,9 @@ def train(
     `labels` are `(M,)` int64 or `(M, classes)` probabilities; a `teacher`, where the protocol's loss is `kl`, takes their
     place. `stage` `(M,)` int64 counts for protocols with stages, `pixels` is the mean and std that the images were normalised
     by, `compiled` makes what is called of the network. `rng(purpose, index)` gives CPU generators: "evaluation-network" for
-    the weights and "evaluation-epoch" for the order, augmentation and mixing of each epoch, so that network `net_index` is
-    the same whichever others are trained. Returns the network (training mode) and the mean loss of every epoch `(epochs,)` on
-    the CPU. Raises `RunError` at a loss that is not finite.
+    the weights, "evaluation-epoch" for the order, augmentation and mixing of each epoch, "evaluation-training" for what the
+    network itself draws, so that network `net_index` is the same whichever others are trained. Returns the network (training
+    mode) and the mean loss of every epoch `(epochs,)` on the CPU. Raises `RunError` at a loss that is not finite.
     """
     protocol = protocol.resolve(len(images), spec.classes)
     images, labels = images.detach().to(device), labels.to(device)
@@ -76,20 +77,21 @@ def train(
             average.update(net)
         return loss.detach()
 
-    for k, part in enumerate(parts):
-        for e, lr in enumerate(rates(protocol, k)):
-            if e in lower:
-                optimiser = optimisers.make(net, protocol, lr)
-            optimisers.set_rate(optimiser, lr)
-            epoch = k * protocol.epochs + e
-            generator = rng("evaluation-epoch", net_index * EPOCHS_PER_NET + epoch)
-            order = part[torch.randperm(len(part), generator=generator)]
-            batches = order.to(device).split(protocol.batch)[: 1 if protocol.one_batch else None]
-            seen = sum(len(batch) for batch in batches)
-            for batch in batches:
-                curve[epoch] += step(batch, generator) * (len(batch) / seen)
-            if (epoch + 1) % CHECK_EVERY == 0 or epoch + 1 == len(curve):
-                _check(curve, net_index, protocol)
+    with seeded(rng("evaluation-training", net_index), device):
+        for k, part in enumerate(parts):
+            for e, lr in enumerate(rates(protocol, k)):
+                if e in lower:
+                    optimiser = optimisers.make(net, protocol, lr)
+                optimisers.set_rate(optimiser, lr)
+                epoch = k * protocol.epochs + e
+                generator = rng("evaluation-epoch", net_index * EPOCHS_PER_NET + epoch)
+                order = part[torch.randperm(len(part), generator=generator)]
+                batches = order.to(device).split(protocol.batch)[: 1 if protocol.one_batch else None]
+                seen = sum(len(batch) for batch in batches)
+                for batch in batches:
+                    curve[epoch] += step(batch, generator) * (len(batch) / seen)
+                if (epoch + 1) % CHECK_EVERY == 0 or epoch + 1 == len(curve):
+                    _check(curve, net_index, protocol)
     if average is not None:
         average.put(net)
     return net, curve.cpu()

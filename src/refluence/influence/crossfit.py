@@ -31,9 +31,12 @@ from refluence.influence.losses import cross_entropy, expected_error
 from refluence.influence.parameters import scaled
 from refluence.influence.risk import risk_gradient
 from refluence.matching.augment import parse
+from refluence.models.repeatable import refuse_random_eval
+from refluence.randomness import seeded
 
 CHUNK_PIXELS = 2**19  # pixels that are turned into floats at once: 512 rows of 32 x 32
 DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
+FEW = 4  # images that a network is tried on
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 EPOCHS_PER_FOLD = 1_000_003  # each (fold, epoch) has a random stream of its own
 TERMS = ("explicit", "implicit", "both")
@@ -151,11 +154,14 @@ def score_fold(
     """Train a network of `network(generator)` on every fold but `fold`, and score the rows of `fold`, or all (see the top).
 
     `fold_of` `(N,)` as `assign` gives it; `rng(purpose, index)` gives CPU generators; `track(items, what, total)` may show
-    progress; `scorer`: options of `Scorer`, such as compile. Raises `RunError` when training diverges.
+    progress; `scorer`: options of `Scorer`, such as compile. Raises `RunError` when training diverges, `InputError` before
+    that for a network that is random in eval mode.
     """
     members, held = (fold_of != fold).nonzero().flatten(), (fold_of == fold).nonzero().flatten()
     scored = held if settings.networks == "held-out" else torch.arange(len(fold_of))
-    net = network(rng("network", fold)).to(device)
+    with seeded(start := rng("network", fold), device):
+        net = network(start).to(device)
+    refuse_random_eval(net, dataset.pixels(dataset.train, members[:FEW], device))
     epochs = train_epochs(net, dataset, members, settings, rng, fold, device)
     first, found = settings.epochs - settings.checkpoints, []
     for epoch in epochs if track is None else track(epochs, "training", settings.epochs):
@@ -177,9 +183,13 @@ def score_model(
     track: Track | None = None,
     **scorer: Any,
 ) -> FoldScores:
-    """Scores of all training rows by a network that is trained already, and may have seen them. It is put in eval mode."""
+    """Scores of all training rows by a network that is trained already, and may have seen them. It is put in eval mode.
+
+    Raises `InputError` where it is random there.
+    """
     rows = torch.arange(len(dataset.train))
     model = model.to(device).eval()
+    refuse_random_eval(model, dataset.pixels(dataset.train, rows[:FEW], device))
     return score_rows(model, dataset, rows, rows, settings, rng("curvature", 0), device, track, **scorer)
 
 
@@ -199,22 +209,23 @@ def score_rows(
     device, names = torch.device(device), [name for name, p in net.named_parameters() if p.requires_grad]
     risk = RISKS[settings.risk]
     validation = Rows(dataset, dataset.val, torch.arange(len(dataset.val)), device)
-    right = sum(int((_logits(net, x).argmax(1) == y).sum()) for x, y, _ in passes(validation, device))
-    v, solved = None, Solution({}, 0, (), 0.0, settings.curvature.kind, True)
-    if settings.terms != "explicit":
-        sample = members[torch.randperm(len(members), generator=generator)[: settings.fit]]
-        gradient, _ = risk_gradient(net, validation, risk, names)
-        fit = Rows(dataset, dataset.train, sample, device)
-        with _steps(track, settings.curvature.iterations) as step:
-            curvature = _damped(net, fit, settings.curvature, names)
-            solved = inverse_product(net, fit, gradient, curvature, names=names, progress=step)
-        v = scaled(solved.x, -1.0)
-    one, held, parts = Scorer(net, **scorer), Rows(dataset, dataset.train, rows, device), []
-    for chunk in held if track is None else track(held, "scoring", len(held)):
-        for x, y, _ in passes([chunk], device):
-            logits = _logits(net, x)
-            phi = torch.zeros(len(x)) if v is None else one(x, y, v)
-            parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
+    with seeded(generator, device):
+        right = sum(int((_logits(net, x).argmax(1) == y).sum()) for x, y, _ in passes(validation, device))
+        v, solved = None, Solution({}, 0, (), 0.0, settings.curvature.kind, True)
+        if settings.terms != "explicit":
+            sample = members[torch.randperm(len(members), generator=generator)[: settings.fit]]
+            gradient, _ = risk_gradient(net, validation, risk, names)
+            fit = Rows(dataset, dataset.train, sample, device)
+            with _steps(track, settings.curvature.iterations) as step:
+                curvature = _damped(net, fit, settings.curvature, names)
+                solved = inverse_product(net, fit, gradient, curvature, names=names, progress=step)
+            v = scaled(solved.x, -1.0)
+        one, held, parts = Scorer(net, **scorer), Rows(dataset, dataset.train, rows, device), []
+        for chunk in held if track is None else track(held, "scoring", len(held)):
+            for x, y, _ in passes([chunk], device):
+                logits = _logits(net, x)
+                phi = torch.zeros(len(x)) if v is None else one(x, y, v)
+                parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
     phi, own, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
     score = phi if settings.terms == "implicit" else phi + own - own.mean()
     residual, accuracy = (solved.residuals or (0.0,))[-1], 100 * right / len(dataset.val)
@@ -259,17 +270,23 @@ def train_epochs(
     net.train()
     for epoch in range(settings.epochs):
         generator = rng("training", fold * EPOCHS_PER_FOLD + epoch)
-        order = members[torch.randperm(len(members), generator=generator)]
-        for chosen in order[: per_epoch * batch].split(batch):
-            step += 1
-            for group in optimiser.param_groups:
-                group["lr"] = settings.lr * min(step / (WARM_UP * total + 1), (total - step + 1) / ((1 - WARM_UP) * total + 1))
-            x = dataset.pixels(dataset.train, chosen, device)
-            x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
-            loss = cross_entropy(net(x), dataset.train.labels[chosen].to(device)).mean()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+        with seeded(generator, device):
+            order = members[torch.randperm(len(members), generator=generator)]
+            for chosen in order[: per_epoch * batch].split(batch):
+                step += 1
+                for group in optimiser.param_groups:
+                    group["lr"] = settings.lr * _share(step, total)
+                x = dataset.pixels(dataset.train, chosen, device)
+                x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
+                loss = cross_entropy(net(x), dataset.train.labels[chosen].to(device)).mean()
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
         if not all(bool(p.isfinite().all()) for p in net.parameters()):
             raise RunError(f"training of fold {fold} diverged in epoch {epoch + 1}: a smaller lr would help")
         yield epoch
+
+
+def _share(step: int, total: int) -> float:
+    """Of the learning rate, in step 1 … total: it rises for a fifth of the steps, then falls to 0."""
+    return min(step / (WARM_UP * total + 1), (total - step + 1) / ((1 - WARM_UP) * total + 1))

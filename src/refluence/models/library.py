@@ -3,9 +3,9 @@
     logits = classifier(features(x))        classifier: the library's last linear layer, features: all before it
 
 The weights are the library's own initialisation, drawn from a seed of our generator with the global state put back. Ours:
-dropout and stochastic depth are off, since their masks would come from the global state and a run could not be repeated;
-auxiliary classifiers are left out; grey images are repeated to the three channels that torchvision's networks take (timm
-is asked for the channels); a network for one fixed size is asked for the size of the images.
+dropout and stochastic depth are off, so that an image has one gradient to match and to score; auxiliary classifiers are left
+out; grey images are repeated to the three channels that torchvision's networks take (timm is asked for the channels); a
+network for one fixed size is asked for the size of the images.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
+from refluence.randomness import drawn_so_far, seeded
 
 LIBRARIES = ("torchvision", "timm")
 SEEDS = 2**62
@@ -54,9 +55,8 @@ def is_library(name: str) -> bool:
 def build_library(name: str, shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> Library:
     """The network for images `shape` (C, H, W), in training mode. Errors: `InputError`, as `own_width_and_norm`."""
     seed = int(torch.randint(SEEDS, (), generator=generator))
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.manual_seed(seed)
         return _wrapped(name, _made(name, shape, classes), shape, classes)
 
 
@@ -68,14 +68,14 @@ def own_width_and_norm(name: str, shape: tuple[int, int, int], classes: int) -> 
     not end in a linear layer.
     """
     net, sizes = build_library(name, shape, classes, torch.Generator().manual_seed(0)), " x ".join(map(str, shape))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
+    with seeded(0), torch.no_grad():
+        before = drawn_so_far()
         try:
             logits = net(torch.zeros(2, *shape))  # in training mode, which has the more to go wrong
         except Exception as error:
             raise InputError(f"{name} does not take images of {sizes} ({reason(error)}); --image-size resizes them") from None
-        if not torch.equal(torch.get_rng_state(), before):
-            raise InputError(f"{name} draws random numbers while it trains, so that no run could be repeated: choose another")
+        if drawn_so_far() != before:
+            raise InputError(f"{name} draws random numbers while it trains (dropout apart): choose a network of one gradient")
     if tuple(logits.shape) != (2, classes):
         raise InputError(f"{name} gives {tuple(logits.shape)} for two images: expected logits (2, {classes})")
     return net.classifier.in_features, norm_of(net)

@@ -56,12 +56,14 @@ def select(
 ) -> LongTensor:
     """Positions in `dataset.train`; see `Selection`.
 
-    Randomness: `rng("forgetting-network", 0)` for the weights, `rng("forgetting-epoch", epoch)` for the order.
+    Randomness: `rng("forgetting-network", 0)` for the weights, `rng("forgetting-epoch", epoch)` for the order,
+    `rng("forgetting-training", 0)` for what the network itself draws.
     """
     seen, labels = Forgetting(len(dataset.train)), dataset.train.labels
     net = build(spec, rng("forgetting-network", 0), device)
     batches = epochs(len(dataset.train), STEPS if steps is None else steps, rng)
-    train(net, dataset, batches, device, lambda batch, logits: seen.see(batch, logits.argmax(1).cpu() == labels[batch]))
+    generator = rng("forgetting-training", 0)
+    train(net, dataset, batches, generator, device, lambda b, logits: seen.see(b, logits.argmax(1).cpu() == labels[b]))
     scores = seen.scores()
     return highest(-scores if easiest else scores, dataset, counts, rng, "forgetting")
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
 from refluence.models import ModelSpec, build
+from refluence.randomness import seeded
 
 STEPS, BATCH, LR, MOMENTUM, WEIGHT_DECAY = 500, 128, 0.01, 0.9, 5e-4
 CHUNK_PIXELS = 2**18  # images at once x height x width when nothing is learned
@@ -25,7 +26,8 @@ def pretrain(
 ) -> nn.Module:
     """A network after `steps` steps on random batches of the training split, in evaluation mode.
 
-    Randomness: `rng(f"{purpose}-network", index)` for the weights, `rng(f"{purpose}-batch", …)` for each step's batch.
+    Randomness: `rng(f"{purpose}-network", index)` for the weights, `rng(f"{purpose}-batch", …)` for each step's batch,
+    `rng(f"{purpose}-training", index)` for what the network itself draws.
     """
     net, size = build(spec, rng(f"{purpose}-network", index), device), len(dataset.train)
 
@@ -34,7 +36,7 @@ def pretrain(
             generator = rng(f"{purpose}-batch", index * STEPS_PER_NET + step)
             yield torch.randint(size, (min(BATCH, size),), generator=generator)
 
-    train(net, dataset, batches(), device)
+    train(net, dataset, batches(), rng(f"{purpose}-training", index), device)
     return net.eval()
 
 
@@ -42,28 +44,32 @@ def train(
     net: nn.Module,
     dataset: Dataset,
     batches: Iterable[Tensor],
+    generator: torch.Generator,
     device: str,
     seen: Callable[[Tensor, Tensor], None] = lambda batch, logits: None,
 ) -> None:
     """SGD on mean cross-entropy, one step for each batch of training positions `(B,)`, in place.
 
-    `seen(batch, logits)` is told what the network said of a batch before it learned from it.
+    `generator` seeds what the network itself draws; `seen(batch, logits)` is told what the network said of a batch before it
+    learned from it.
     """
     optimiser = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    for batch in batches:
-        logits = net(dataset.pixels(dataset.train, batch, device))
-        seen(batch, logits.detach())
-        loss = F.cross_entropy(logits, dataset.train.labels[batch].to(device))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+    with seeded(generator, device):
+        for batch in batches:
+            logits = net(dataset.pixels(dataset.train, batch, device))
+            seen(batch, logits.detach())
+            loss = F.cross_entropy(logits, dataset.train.labels[batch].to(device))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
 
 
 @torch.inference_mode()
 def outputs(function: Callable[[Tensor], Tensor], dataset: Dataset, positions: Tensor, device: str) -> Tensor:
     """`function` of the training images at `positions` `(n,)`, chunk by chunk: `(n, F)` on the CPU."""
     chunk = max(1, CHUNK_PIXELS // (dataset.shape[1] * dataset.shape[2]))
-    parts = [function(dataset.pixels(dataset.train, p, device)).cpu() for p in positions.split(chunk) if len(p)]
+    with seeded(0, device):
+        parts = [function(dataset.pixels(dataset.train, p, device)).cpu() for p in positions.split(chunk) if len(p)]
     return torch.cat(parts) if parts else torch.zeros(0, 1)
 
 
