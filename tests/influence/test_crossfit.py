@@ -7,9 +7,10 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from condense_fixtures import tiny_dataset
+from noisy_nets import noisy, stir, stirred
 from refluence.data.dataset import Split
 from refluence.errors import InputError, RunError
-from refluence.influence.crossfit import CrossFit, Rows, assign, score_fold, score_model
+from refluence.influence.crossfit import CrossFit, Rows, assign, score_fold, score_model, train_epochs
 from refluence.influence.curvature import Curvature, mean_diagonal, operator
 from refluence.influence.losses import cross_entropy, expected_error
 from refluence.influence.validation import validation_influence
@@ -218,3 +219,54 @@ def test_training_that_diverges_is_told():
     fold_of = assign(dataset.train.labels, 3, streams(0)("folds", 0))
     with pytest.raises(RunError, match="training of fold 0 diverged in epoch 1"):
         score_fold(dataset, lambda g: Broken(), fold_of, 0, FEW, streams(0))
+
+
+@pytest.fixture
+def noisy_network():
+    spec = ModelSpec("convnet1", (3, 8, 8), 3, width=4)
+    return lambda generator: noisy(spec, generator)
+
+
+def test_noise_in_training_follows_from_seed_and_fold_in_any_order(noisy_network):
+    """Folds in one go, in another order, and from the second on, as a run that is resumed; the caller's numbers stay."""
+    dataset, settings = split(tiny_dataset()), replace(FEW, terms="explicit", epochs=2)
+    fold_of = assign(dataset.train.labels, 3, streams(0)("folds", 0))
+
+    def run(seed, *folds):
+        stir(len(folds))
+        before = stirred()
+        found = {k: score_fold(dataset, noisy_network, fold_of, k, settings, streams(seed)) for k in folds}
+        assert stirred() == before
+        return {k: (f.score.tolist(), f.loss.tolist()) for k, f in found.items()}
+
+    whole = run(0, 0, 1, 2)
+    assert run(0, 2, 0) == {k: whole[k] for k in (2, 0)}
+    assert run(0, 1) == {1: whole[1]}
+    assert run(1, 1)[1] != whole[1]
+
+
+def test_between_two_epochs_the_callers_numbers_are_there(noisy_network):
+    dataset = split(tiny_dataset())
+    rows, weights = torch.arange(len(dataset.train)), []
+    for stirs in (True, False):
+        net = noisy_network(streams(0)("network", 0))
+        stir(5)
+        before = stirred()
+        for _ in train_epochs(net, dataset, rows, FEW, streams(0), 0, "cpu"):
+            assert stirred() == before
+            if stirs:
+                stir(6)
+                before = stirred()
+        weights.append(net.classifier.weight.tolist())
+    assert weights[0] == weights[1]
+
+
+def test_a_network_that_is_random_in_eval_mode_is_refused_before_it_trains(monkeypatch):
+    dataset = split(tiny_dataset())
+    fold_of = assign(dataset.train.labels, 3, streams(0)("folds", 0))
+    monkeypatch.setattr("refluence.influence.crossfit.train_epochs", lambda *_: pytest.fail("it trains"))
+    spec = ModelSpec("convnet1", dataset.shape, 3, width=4)
+    with pytest.raises(InputError, match=r"layer 'body.0' \(Noise\)"):
+        score_fold(dataset, lambda g: noisy(spec, g, always=True), fold_of, 0, FEW, streams(0))
+    with pytest.raises(InputError, match=r"layer 'body.0' \(Noise\)"):
+        score_model(dataset, noisy(spec, streams(0)("network", 0), always=True), FEW, streams(0))

@@ -73,7 +73,8 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int) -> Classifi
             if not isinstance(net, nn.Module):
                 raise InputError(f"--model {text}: {function} returned a {type(net).__name__}; expected an nn.Module")
             if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
-                _logits(net.eval(), torch.zeros(TRIED, *shape), text)
+                net.eval()
+                _logits(net, torch.zeros(TRIED, *shape), text)
         return net
 
     _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes)
@@ -106,7 +107,8 @@ def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int]
     x = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0))
     sizes = " x ".join(map(str, shape))
     for mode in (False, True):
-        logits = _logits(net.train(mode), x, text)
+        net.train(mode)
+        logits = _logits(net, x, text)
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
         if got != (TRIED, classes):
             when = f"{TRIED} images of {sizes}{' while it trains' if mode else ''}"

@@ -188,7 +188,7 @@ def score_model(
     Raises `InputError` where it is random there.
     """
     rows = torch.arange(len(dataset.train))
-    model = model.to(device).eval()
+    model.to(device).eval()
     refuse_random_eval(model, dataset.pixels(dataset.train, rows[:FEW], device))
     return score_rows(model, dataset, rows, rows, settings, rng("curvature", 0), device, track, **scorer)
 

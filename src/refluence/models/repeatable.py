@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.randomness import drawn_so_far, seeded
 
-TIMES, OFTEN = 2, 16  # passes; those of a network that draws random numbers, which may be rare ones
+TIMES, OFTEN = 2, 16  # passes; those of a network that draws random numbers, which may show rarely
+TRAINED = 8  # passes in training mode
 TOLERANCE = 0.01
 
 
@@ -39,15 +40,18 @@ def refuse_random_eval(model: nn.Module, x: Tensor, name: str = "the network") -
 
 def refuse_unseeded(make: Callable[[], nn.Module], x: Tensor, name: str) -> None:
     """Raise `InputError` where two networks of `make()`, called with one seed, start or train differently on `x` `(B, ...)`."""
-    nets = [make().train() for _ in range(2)]
+    nets = [make() for _ in range(2)]
     why = f"{name} draws random numbers that no seed holds"
     instead = "draw from torch, numpy.random or random directly, not from a generator of its own"
     for (key, one), other in zip(nets[0].state_dict().items(), nets[1].state_dict().values(), strict=True):
         if not _same(one, other):
             raise InputError(f"{why}: {key} differs between two networks of one seed; {instead}")
-    with torch.no_grad():
-        one, other = (_run(net, x, 0)[0] for net in nets)
-    if not _same(one, other):
+    said = []
+    for net in nets:
+        net.train()
+        with seeded(0, x.device), torch.no_grad():
+            said.append([net(x) for _ in range(TRAINED)])
+    if not _same(*said):
         raise InputError(f"{why}: in training mode it gives other logits under the same seed; {instead}")
 
 
