@@ -13,6 +13,8 @@ from cli_fixtures import pictures
 QUICK = ("--folds", "2", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
 ONE = ("--curvature", "identity", "--threads", "1", "--quiet")
 MODEL = """
+import random
+import numpy as np
 from torch import nn
 from sizes import HIDDEN
 
@@ -36,6 +38,39 @@ def broken(shape, classes):
     raise ValueError("no such layer")
 
 number = 3
+
+class Noisy(nn.Module):
+    def __init__(self, shape, classes, always):
+        super().__init__()
+        self.body, self.always = make(shape, classes), always
+
+    def forward(self, x):
+        if self.training or self.always:
+            x = nn.functional.dropout(x, 0.3) * np.random.rand() + random.random()
+        return self.body(x)
+
+def noisy(shape, classes):
+    np.random.rand()
+    return Noisy(shape, classes, False)
+
+def left_on(shape, classes):
+    return Noisy(shape, classes, True)
+
+def unseeded(shape, classes):
+    net = make(shape, classes)
+    net[1].bias.data.fill_(float(np.random.default_rng().random()))
+    return net
+
+def lazy(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(HIDDEN), nn.Dropout(), nn.LazyLinear(classes))
+
+class Auxiliary(nn.Linear):
+    def forward(self, x):
+        found = super().forward(x.flatten(1))
+        return (found, found) if self.training else found
+
+def auxiliary(shape, classes):
+    return Auxiliary(shape[0] * shape[1] * shape[2], classes)
 """
 
 
@@ -84,6 +119,9 @@ def test_a_function_in_a_file_makes_the_network(refluence, pets, file, tmp_path)
         ("own.py:frozen", ["no parameter"]),
         ("own.py:text", ["returned a str"]),
         ("own.py:broken", ["ValueError: no such layer"]),
+        ("own.py:left_on", ["random in evaluation mode", "forward of Noisy", "if self.training"]),
+        ("own.py:unseeded", ["random numbers that no seed holds", "1.bias differs"]),
+        ("own.py:auxiliary", ["gives a tuple for 2 images of 3 x 8 x 8 while it trains"]),
         ("bad.py:make", ["bad.py cannot be imported", "SyntaxError"]),
         ("own.py:make --width 8", ["--width 8 is for a convnet"]),
     ],
@@ -94,6 +132,33 @@ def test_files_that_make_no_classifier(refused, pets, file, tmp_path, monkeypatc
     message = refused("score", "--data", pets, *QUICK, "--out", tmp_path / "s.parquet", "--model", *name.split())
     assert all(word in message for word in expected), message
     assert not (tmp_path / "s.parts").exists()
+
+
+@pytest.mark.parametrize("name", ["noisy", "lazy"])
+def test_a_network_that_draws_random_numbers_gives_the_same_bits_after_a_stop(
+    refluence, pets, file, tmp_path, monkeypatch, name
+):
+    from refluence.commands import score_validation
+
+    words = ("score", "--data", pets, "--model", f"{file}:{name}", *QUICK, "--out")
+    torch.manual_seed(1)
+    assert refluence(*words, tmp_path / "whole.parquet").code == 0
+    torch.manual_seed(2)
+    real = score_validation.score_fold
+
+    def first_alone(*given, **named):
+        if given[3]:
+            raise KeyboardInterrupt
+        return real(*given, **named)
+
+    monkeypatch.setattr(score_validation, "score_fold", first_alone)
+    assert refluence(*words, tmp_path / "part.parquet").code == 130
+    monkeypatch.setattr(score_validation, "score_fold", real)
+    torch.manual_seed(3)
+    assert refluence(*words, tmp_path / "part.parquet", "--resume").code == 0
+    assert (tmp_path / "part.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert refluence(*words, tmp_path / "other.parquet", "--seed", "1").code == 0
+    assert not np.allclose(scores(tmp_path / "other.parquet"), scores(tmp_path / "whole.parquet"))
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_random_numbers_of_training_alone_pass(layer):
 
 @pytest.mark.parametrize(("layer", "said"), RANDOM.values(), ids=RANDOM)
 def test_a_network_that_is_random_in_evaluation_mode_is_refused_by_its_layer(layer, said):
-    with pytest.raises(InputError, match="^mine is random in evaluation mode: ") as caught:
+    with pytest.raises(InputError, match=r"^mine is random in evaluation mode: ") as caught:
         refuse_random_eval(net(layer()), X, "mine")
     assert said in str(caught.value)
 
