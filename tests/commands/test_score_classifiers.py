@@ -1,6 +1,7 @@
 """Any classifier can be scored: a function in a file of the user, or weights that were trained before."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cli_fixtures import pictures
+from refluence.commands.foreign import doubts, mean_and_std
+from refluence.data import load
+from refluence.data.dataset import Dataset, Split
+from refluence.errors import InputError
 
 QUICK = ("--folds", "2", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
 ONE = ("--curvature", "identity", "--threads", "1", "--quiet")
@@ -201,7 +206,126 @@ def test_weights_that_do_not_fit(refused, trained, pets, tmp_path):
     assert "classifier.bias has values that are not finite" in said(other)
     other.write_bytes(b"x")
     assert "cannot be read as safetensors" in said(other)
+    other.write_bytes(b"")
+    assert "other.safetensors is empty" in said(other)
+    other.write_bytes(trained.read_bytes()[:-7])
+    assert "cannot be read as safetensors" in said(other)
+    other.write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert "git lfs pull" in said(other)
+    save_file({}, other)
+    assert "holds no tensor" in said(other)
     assert f"did you mean {trained}?" in said(trained.parent)
     assert "is a folder" in said(tmp_path)
     assert "there is no such file" in said(tmp_path / "nothing.safetensors")
     assert "trained on the classes 0, 1, 2" in said(trained, "--image-size", "8", data=pets)
+
+
+def test_a_pickle_is_not_loaded_and_the_line_that_converts_it_works(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    net = torch.nn.Linear(3, 2)
+    torch.save({"epoch": 3, "state_dict": net.state_dict()}, "last.ckpt")
+    message = refused("score", "--data", "digits", "--load", "last.ckpt", *ONE)
+    exec(message.partition("once in Python: ")[2], {})
+    assert torch.equal(load_file("last.safetensors")["weight"], net.weight)
+
+
+SEEN = """
+from torch import nn
+
+def make(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A network that was trained on digits whose pixels it knows as 4 times as bright, in a folder with its file."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "net.py").write_text(SEEN)
+    data = load("digits")
+    x, y = data.normalised_as((0.9,), (0.05,)).pixels(data.train).flatten(1), data.train.labels
+    torch.manual_seed(0)
+    net = torch.nn.Linear(64, 10)
+    optimiser = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(100):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimiser.step()
+    save_file({f"model.1.{name}": tensor for name, tensor in net.state_dict().items()}, folder / "net.safetensors")
+    return folder
+
+
+def test_pixels_and_names_of_a_network_from_elsewhere(refluence, refused, elsewhere, tmp_path):
+    words = ("score", "--data", "digits", "--model", f"{elsewhere / 'net.py'}:make", "--load", elsewhere / "net.safetensors")
+    words = (*words, "--threads", "1", "--terms", "explicit", "--out")
+    said = refluence(*words, tmp_path / "a.parquet")
+    assert said.code == 0, said.err
+    assert "left off its names: model." in said.err
+    assert "here they are by mean 0.305 and std 0.376 of the training split; --pixels names others" in said.err
+    assert "may be misread" not in said.err
+    right = refluence(*words, tmp_path / "b.parquet", "--pixels", "0.9:0.05")
+    assert "normalised" not in right.err
+    accuracy = [float(re.search(r"([\d.]+) % validation", each.out)[1]) for each in (said, right)]
+    assert accuracy[1] > accuracy[0] + 3, accuracy
+    assert "less 0.9, divided by 0.05" in (tmp_path / "b.html").read_text(encoding="utf-8")
+    other = refused(*words, tmp_path / "b.parquet", "--resume", "--pixels", "unit", "--quiet")
+    assert "data.mean is [0.9] there, [0.0] here" in other
+
+
+def test_another_order_of_classes_is_said_before_the_work(refluence, elsewhere, tmp_path):
+    tensors = load_file(elsewhere / "net.safetensors")
+    save_file({name: tensor.roll(1, 0) for name, tensor in tensors.items()}, tmp_path / "rolled.safetensors")
+    words = ("score", "--data", "digits", "--model", f"{elsewhere / 'net.py'}:make", "--load", tmp_path / "rolled.safetensors")
+    said = refluence(*words, *ONE, "--terms", "explicit", "--pixels", "0.9:0.05", "--out", tmp_path / "a.parquet")
+    assert "rolled.safetensors may be misread" in said.err, "quiet or not"
+    assert "if its classes stood in another order (its output 1 is '0', its output 2 is '1', its output 3 is '2' …)" in said.err
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ("imagenet", "numbers for 3 channels, the images of digits have 1"),
+        ("0.5", "expected data, unit"),
+        ("0.5:0", "above 0"),
+        ("nan:1", "finite"),
+        ("a:b", "expected data, unit"),
+        ("1:2:3", "expected data, unit"),
+        ("1,2:3,4", "numbers for 2 channels"),
+    ],
+)
+def test_pixels_that_cannot_be(pixels, expected):
+    with pytest.raises(InputError, match=expected):
+        mean_and_std(pixels, load("digits"))
+
+
+def test_pixels_need_a_network_from_elsewhere(refused, tmp_path):
+    assert "it goes with --load" in refused(
+        "score", "--data", "digits", "--pixels", "unit", *ONE, "--out", tmp_path / "a.parquet"
+    )
+
+
+def doubt(known, order=None, classes=3, channels=3):
+    """What is said of a perfect classifier of three greys: `known` undoes how it knows pixels, classes stand in `order`."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % classes
+    images = torch.randint(0, 40, (60, channels, 4, 4), generator=draw, dtype=torch.uint8)
+    images += (labels * 70).view(-1, 1, 1, 1).to(torch.uint8)
+    split = Split(images, labels, torch.arange(60))
+    dataset = Dataset("made", tuple("abc"), split, split, split, (0.0,) * channels, (1.0,) * channels)
+
+    class Levels(torch.nn.Module):
+        def forward(self, x):
+            level = known(x).mean((1, 2, 3))
+            found = -torch.stack([(level - (20 + 70 * c) / 255).abs() for c in range(classes)], 1)
+            return found if order is None else found[:, order]
+
+    return doubts(Levels(), dataset, "cpu")
+
+
+def test_doubts_name_what_would_be_better():
+    unit, signed, order = (lambda x: x), (lambda x: (x + 1) / 2), [2, 0, 1]
+    assert doubt(unit) is None
+    assert doubt(signed).endswith("% of 60 training images, and would be on 100 % with --pixels signed")
+    assert "would be on 100 % if its classes stood in another order (its output 1 is 'a'" in doubt(unit, order)
+    assert "(its output 1 is 'a', its output 2 is 'b', its output 0 is 'c'), and with --pixels signed" in doubt(signed, order)
+    assert "right on 33 % of 60 training images, hardly better than guessing (33 %)" in doubt(lambda x: x + 99)

@@ -132,6 +132,9 @@ class ClassifierFlags:
     """Normalisation layer of a convnet or resnet (default: the published one)."""
     load: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Score with this trained model.safetensors (see `evaluate --save-model`) instead of training any."""
+    pixels: Annotated[str | None, arg(metavar="NAME|MEAN:STD", help_behavior_hint="")] = None
+    """How pixels of 0 to 1 were normalised for --load: unit, signed, imagenet, data, or numbers, one or one a channel, as in
+    0.5:0.25 (default: as its file says, else data, by the training split)."""
     epochs: Number = None
     """Epochs of training in each fold (default: 15)."""
     batch: Number = None

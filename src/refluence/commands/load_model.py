@@ -6,28 +6,35 @@ The file's header says which network it is and what its pixels were normalised b
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from refluence.commands.foreign import PIXELS, mean_and_std
 from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.files import write_tensors
 from refluence.models import ModelSpec
+from refluence.models.names import fit
 
 HEADER = "refluence"
+NESTED = ("state_dict", "model_state_dict", "model", "net")  # where trainers keep the state of a network
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The tensors of a trained network by name, and what its file says of it (`{}`: nothing)."""
+    """The tensors of a trained network by name, and what its file says of it (`{}`: nothing).
+
+    `dropped`: names that safetensors left out, each with the name of the same tensor that it kept.
+    """
 
     path: Path
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
+    dropped: dict[str, str] = field(default_factory=dict)
 
 
 def save_model(path: Path, net: nn.Module, spec: ModelSpec, trained_on: Any) -> None:
@@ -48,28 +55,56 @@ def read_model(path: Path) -> Stored:
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+            about = dict(file.metadata() or {})
+            facts = json.loads(about.pop(HEADER, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"--load {path} cannot be read as safetensors ({error}): see `evaluate --save-model`") from None
+        raise InputError(f"--load {path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}") from None
+    if not tensors:
+        raise InputError(f"--load {path} holds no tensor")
+    if not isinstance(facts, dict):
+        raise InputError(f"--load {path}: its header '{HEADER}' was changed by hand")
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
             raise InputError(f"--load {path}: {name} has values that are not finite")
-    return Stored(path, tensors, facts)
+    return Stored(path, tensors, facts, {name: kept for name, kept in about.items() if kept in tensors})
 
 
-def put(stored: Stored, net: nn.Module, name: str) -> nn.Module:
-    """Copy the tensors into `net`; the first name or shape that does not fit is an `InputError`."""
-    wanted = net.state_dict()
-    for key, tensor in wanted.items():
-        if key not in stored.tensors:
-            raise InputError(f"--load {stored.path} does not fit {name}: {key} is missing there")
-        if stored.tensors[key].shape != tensor.shape:
-            shapes = f"{tuple(stored.tensors[key].shape)} there, {tuple(tensor.shape)} in this network"
-            raise InputError(f"--load {stored.path} does not fit {name}: {key} is {shapes} (--model, --width, --norm)")
-    if more := [key for key in stored.tensors if key not in wanted]:
-        raise InputError(f"--load {stored.path} does not fit {name}: this network has no {more[0]}")
-    net.load_state_dict(stored.tensors)
-    return net.eval()
+def _other_kind(path: Path) -> str:
+    """What a file that is no safetensors is, and what to do; nothing where that cannot be told."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start:
+        return " is empty"
+    if start.startswith(b"version https://"):
+        return " is the pointer of Git LFS, not the file: `git lfs pull` fetches it"
+    if start.startswith((b"PK\x03\x04", b"\x80")):  # torch.save writes a zip, and wrote a pickle
+        return f" is a pickle (torch.save), which is never loaded here; convert it once in Python: {convert(path)}"
+    return ""
+
+
+def convert(path: Path) -> str:
+    """Python in one line that writes the state of a network in a pickle as safetensors beside it."""
+    return (
+        "import torch; from safetensors.torch import save_file; "
+        f"d = torch.load({str(path)!r}, map_location='cpu', weights_only=True); "
+        f"d = next((d[k] for k in {NESTED} if isinstance(d.get(k), dict)), d); "
+        "save_file({k: v.clone().contiguous() for k, v in d.items() if isinstance(v, torch.Tensor)}, "
+        f"{str(path.with_suffix('.safetensors'))!r})"
+    )
+
+
+def put(stored: Stored, net: nn.Module, name: str, classes: int) -> tuple[nn.Module, list[str]]:
+    """Copy the tensors into `net`, and say in words how its names and numbers were read.
+
+    `InputError` for the first tensor that does not fit.
+    """
+    try:
+        fitted = fit(stored.tensors, net, classes, stored.dropped)
+    except InputError as error:
+        flags = "" if ":" in name else " (--model, --width and --norm say which network it is)"
+        raise InputError(f"--load {stored.path} does not fit {name}: {error}{flags}") from None
+    net.load_state_dict(fitted.tensors, strict=False)
+    return net.eval(), fitted.remarks
 
 
 def check_data(stored: Stored, dataset: Dataset) -> None:
@@ -82,9 +117,26 @@ def check_data(stored: Stored, dataset: Dataset) -> None:
         )
 
 
-def normalised(stored: Stored, dataset: Dataset) -> Dataset:
-    """The dataset with its pixels normalised as the network knows them, where the file says by what."""
+def normalised(stored: Stored, dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
+    """The dataset with its pixels normalised as the network knows them: by `--pixels`, else as its file says, else as the
+    training split, which the line says then.
+    """
+    if pixels is not None:
+        return dataset.normalised_as(*mean_and_std(pixels, dataset)), None
     mean, std = stored.facts.get("mean"), stored.facts.get("std")
-    if mean is None or std is None or len(mean) != dataset.shape[0]:
-        return dataset
-    return replace(dataset, mean=tuple(mean), std=tuple(std))
+    if mean is None or std is None:
+        numbers = " and ".join(f"{what} {_numbers(each)}" for what, each in (("mean", dataset.mean), ("std", dataset.std)))
+        return dataset, (
+            f"{stored.path} does not say by what its pixels were normalised: here they are by {numbers} of the training split; "
+            f"--pixels names others ({', '.join(PIXELS)}, MEAN:STD)"
+        )
+    if len(mean) != dataset.shape[0]:
+        raise InputError(
+            f"--load {stored.path} was trained on images of {len(mean)} channels, those of {dataset.source} have "
+            f"{dataset.shape[0]}; --pixels says how to normalise them all the same"
+        )
+    return dataset.normalised_as(tuple(mean), tuple(std)), None
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from statistics import fmean
@@ -17,6 +18,7 @@ import torch
 
 from refluence import __version__
 from refluence.commands.classifier import Classifier, classifier, digest
+from refluence.commands.foreign import doubts
 from refluence.commands.load_model import Stored, check_data, normalised, put, read_model
 from refluence.commands.score_files import bag_weights, read_facts, read_weighting, write_page, write_scores
 from refluence.commands.score_parts import Part, load_part, remove, save_part, together
@@ -56,8 +58,11 @@ def against_validation(flags: Any) -> None:
         parts = [Part(fold, net) for fold in range(settings.folds) for net in range(nets)]
     else:
         check_data(stored, dataset)
-        session = replace(session, dataset=normalised(stored, dataset))
-        trained = put(stored, network.make(streams(flags.seed)("network", 0)), network.name)
+        pixels, said = normalised(stored, dataset, flags.pixels)
+        session = replace(session, dataset=pixels)
+        trained, remarks = put(stored, network.make(streams(flags.seed)("network", 0)), network.name, len(dataset.classes))
+        for line in [*([f"{flags.load}: {'; '.join(remarks)}"] if remarks else []), *([said] if said else [])]:
+            session.reporter.say(line)
     resolved = {
         "seed": flags.seed,
         "nets": nets,
@@ -86,7 +91,12 @@ def against_validation(flags: Any) -> None:
         how = {"rng": _streams(flags.seed, part.net), "device": session.compute.device, "track": _track(session, number, parts)}
         how |= {"compile": session.compute.compile, "precision": session.compute.precision}
         if trained is not None:
-            found = score_model(session.dataset, trained.to(session.compute.device), settings, **how)
+            trained = trained.to(session.compute.device)
+            if (flags.pixels or not stored.facts) and (
+                doubt := doubts(trained, session.dataset, session.compute.device)
+            ) is not None:
+                warnings.warn(f"{flags.load} may be misread: {doubt}", stacklevel=2)
+            found = score_model(session.dataset, trained, settings, **how)
         else:
             found = score_fold(session.dataset, network.make, fold_of, part.fold, settings, **how)
         save_part(folder, part, found)
@@ -105,6 +115,7 @@ def against_validation(flags: Any) -> None:
         "classes": list(dataset.classes),
         "model": network.name,
         "load": None if flags.load is None else str(flags.load),
+        "pixels": None if stored is None else {"mean": session.dataset.mean, "std": session.dataset.std},
         "labels": flags.labels,
         "train": len(dataset.train),
         "validation": {"images": len(dataset.val), "accuracy": accuracy, "accuracies": scored.accuracies},
@@ -138,6 +149,8 @@ def against_validation(flags: Any) -> None:
 
 def settings_of(flags: Any) -> CrossFit:
     """The numbers of a run: the flags', else the defaults of `CrossFit` and `Curvature`."""
+    if flags.load is None and flags.pixels is not None:
+        raise InputError(f"--pixels {flags.pixels} is for a network that was trained elsewhere: it goes with --load")
     if flags.load is not None:
         for name in TRAINING:
             if (value := getattr(flags, name)) is not None:

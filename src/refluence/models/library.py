@@ -34,9 +34,9 @@ KINDS = {"batch": _BatchNorm, "instance": _InstanceNorm, "layer": nn.LayerNorm, 
 class Library(nn.Module):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the embedding `(B, F)`."""
 
-    def __init__(self, body: nn.Module, classifier: nn.Linear, repeat: int = 1):
+    def __init__(self, body: nn.Module, classifier: nn.Linear, repeat: int = 1, place: str = "classifier"):
         super().__init__()
-        self.body, self.classifier, self.repeat = body, classifier, repeat
+        self.body, self.classifier, self.repeat, self.place = body, classifier, repeat, place
 
     def features(self, x: Tensor) -> Tensor:
         """Embedding `(B, F)` before the classifier."""
@@ -45,6 +45,11 @@ class Library(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(B, classes)`."""
         return self.classifier(self.features(x))
+
+    def library_names(self) -> dict[str, str]:
+        """What the library's own network calls each tensor of this one's `state_dict`; `place` is its last linear layer."""
+        heads = {name: f"{self.place}.{name.partition('.')[2]}" for name in self.state_dict() if name.startswith("classifier.")}
+        return {name: heads.get(name, name.removeprefix("body.")) for name in self.state_dict()}
 
 
 def is_library(name: str) -> bool:
@@ -139,7 +144,7 @@ def _wrapped(name: str, net: nn.Module, shape: tuple[int, int, int], classes: in
         elif type(module).__name__ == "DropPath":  # timm
             module.drop_prob = 0.0
     repeat = 3 if name.startswith("torchvision:") and shape[0] == 1 else 1
-    return Library(net, classifier, repeat).train()
+    return Library(net, classifier, repeat, places[-1]).train()
 
 
 def _imported(library: str, name: str) -> ModuleType:

@@ -184,6 +184,9 @@ def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Validation accuracy", f"{fixed(validation['accuracy'])} % on {count}{spread}"),
         ("Terms, risk", f"{facts['terms']}, {RISKS[facts['risk']]}"),
     ]
+    if pixels := facts.get("pixels"):
+        numbers = (", ".join(compact(value) for value in pixels[name]) for name in ("mean", "std"))
+        found.append(("Pixels", "less {}, divided by {}".format(*numbers)))
     if facts["terms"] != "explicit":
         damping = [compact(value) for value in (min(facts["damping"]), max(facts["damping"]))]
         found += [
