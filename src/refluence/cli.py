@@ -65,7 +65,7 @@ def _run(words: list[str]) -> int:
         name, flags = parse(words)
         import_module(f"refluence.commands.{name}").run(flags)
     except InputError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), 2, error.lines)
     except RunError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
@@ -94,9 +94,10 @@ def _unexpected(error: Exception) -> int:
     return _fail("this is a bug of Refluence, not of your input: please report it with the lines above", 1)
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int, lines: tuple[str, ...] = ()) -> int:
     with contextlib.suppress(OSError):  # where standard error cannot be written to, the exit code alone says it
-        print(f"refluence: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+        said = map(printable, (f"refluence: {' '.join(message.split())}", *lines))
+        print("\n    ".join(said), file=sys.stderr, flush=True)
     return code
 
 

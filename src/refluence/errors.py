@@ -2,7 +2,14 @@
 
 
 class InputError(ValueError):
-    """The user's input cannot be used (exit code 2). The message names the value and what would be right."""
+    """The user's input cannot be used (exit code 2). The message names the value and what would be right.
+
+    `lines` are lines of code that would make the input usable, printed below the message as they are.
+    """
+
+    def __init__(self, message: str = "", lines: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.lines = lines
 
 
 class NoRoomError(InputError):

@@ -52,11 +52,15 @@ def open_session(flags: Any) -> Session:
     reporter = Reporter(flags.quiet)
     machine.prepare(flags.threads)
     device = machine.choose(flags.device)
-    dataset = load(flags.data, source_options(flags), per_class=getattr(flags, "ipc", 1))
+
+    def say(note: str) -> None:
+        reporter.say(f"{flags.data}: {note}")
+
+    dataset = load(flags.data, source_options(flags), per_class=getattr(flags, "ipc", 1), say=say)
     if not flags.threads and device.type == "cpu" and math.prod(dataset.shape[1:]) <= SMALL:
         torch.set_num_threads(1)
-    for note in dataset.notes:
-        reporter.say(f"{flags.data}: {note}")
+    for note in dataset.notes[1:]:  # the first is said
+        say(note)
     compute = Compute(device, flags.precision, flags.compile)
     return Session(dataset, compute, reporter, getattr(flags, "checkpoint_seconds", 10.0))
 

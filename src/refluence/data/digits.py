@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from refluence.data.options import SourceOptions
-from refluence.data.stored import Splits, Stored
+from refluence.data.stored import UNSPLIT, Splits, Stored
 from refluence.errors import InputError
 
 
@@ -20,7 +20,7 @@ def splits(options: SourceOptions) -> Splits:
     ):
         if value is not None:
             raise InputError(f"{flag} {value}: digits has no columns")
-    return {"train": _read}
+    return Splits({UNSPLIT: _read})
 
 
 def _read() -> Stored:

@@ -1,80 +1,43 @@
-"""A folder of image files: `train/<class>/…` (with `test`, `validation` or `val` beside it) or `<class>/…`."""
+"""One split of an image folder: each subfolder is a class, every picture below it (at any depth) belongs to it."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-from refluence.data.options import SourceOptions
-from refluence.data.stored import TEST_NAMES, Splits, Stored
-from refluence.errors import InputError
+from refluence.data import walk
+from refluence.data.convert import flat
+from refluence.data.stored import Stored
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Every visible file below `folder`, sorted, following links once."""
-    seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+LISTED = 5  # names in a note
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+def read(folder: Path, split: str, train: bool) -> Stored:
+    """The pictures of a split (its name, or `UNSPLIT`) and their classes.
 
-
-def has_images(folder: Path) -> bool:
-    """Whether any image lies in or below the folder."""
-    return any(path.suffix.lower() in SUFFIXES for path in _walk(folder))
-
-
-def splits(folder: Path, options: SourceOptions) -> Splits:
-    """What each split of an image folder is read by."""
-    if options.group_column is not None:
-        raise InputError(f"--group-column {options.group_column}: {folder} is an image folder, it has no columns")
-    train = folder / "train"
-    if train.is_dir() and _subfolders(train):
-        found = {name: folder / name for name in ("train", *TEST_NAMES) if (folder / name).is_dir()}
-    elif train.is_dir() and all(path.name in ("train", *TEST_NAMES) for path in _subfolders(folder)):
-        raise InputError(f"{train} has no class folders: expected {train}/<class>/<image>")
-    else:
-        found = {"train": folder}
-    return {name: functools.partial(_read, path) for name, path in found.items()}
-
-
-def _read(folder: Path) -> Stored:
-    """One split: each subfolder is a class, every image below it (at any depth) belongs to it."""
-    paths: list[Path] = []
-    labels: list[str] = []
-    empty: list[str] = []
-    other: Counter[str] = Counter()
-    for directory in _subfolders(folder):
-        before = len(paths)
-        for path in _walk(directory):
-            if path.suffix.lower() in SUFFIXES:
-                paths.append(path)
-                labels.append(directory.name)
-            else:
-                other[path.suffix.lower() or "no suffix"] += 1
-        if len(paths) == before:
-            empty.append(directory.name)
+    Pictures are jpg, png and webp; a split that holds none of them is read from its bmp, tif and gif. A test split without
+    class folders has no labels: they are None. Errors: `InputError` for a train split without class folders.
+    """
+    passed: Counter[str] = Counter()
+    classes, loose = walk.listing(folder, passed)
+    found = {path.name: list(walk.files(path, passed)) for path in classes}
+    kinds = [kind for kind in (walk.SUFFIXES, walk.OTHER_SUFFIXES) if any(_are(kind, paths) for paths in found.values())]
+    kind = kinds[0] if kinds else walk.SUFFIXES + walk.OTHER_SUFFIXES
+    chosen = {name: _are(kind, paths) for name, paths in found.items()}
+    paths = [path for name in chosen for path in chosen[name]]
+    labels = [name for name in chosen for _ in chosen[name]]
+    if not paths and train:
+        raise flat(folder, split)
     if not paths:
-        raise InputError(f"{folder} has no images in class folders: expected {folder}/<class>/*.jpg, png or webp")
-    notes = []
-    if other:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
-        notes.append(f"{folder}: files that are not jpg, png or webp were ignored ({kinds})")
-    if empty:
-        notes.append(f"{folder}: folders without images were ignored ({', '.join(empty)})")
+        paths, loose = _are(kind, loose), [path for path in loose if not walk.is_picture(path)]
+        labels = [None] * len(paths)
+    for inside in found.values():
+        passed.update(walk.kind(path) for path in inside if path.suffix.lower() not in kind)
+    if empty := [name for name in chosen if not chosen[name]]:
+        what = "jpg, png or webp" if any(map(walk.is_picture, found[empty[0]])) else "pictures"
+        passed[f"folder{{s}} without {what} ({_list(empty)})"] = len(empty)
+    passed.update("picture{s} in no class folder" if walk.is_picture(path) else walk.kind(path) for path in loose)
     relative = tuple(str(path.relative_to(folder)) for path in paths)
     return Stored(
         where=str(folder),
@@ -83,5 +46,28 @@ def _read(folder: Path) -> Stored:
         identity=["folder"],
         files=paths,
         paths=relative,
-        notes=tuple(notes),
+        notes=_merged(folder, chosen),
+        passed=walk.counted(passed, f" in {split}" if split else ""),
     )
+
+
+def _are(kind: tuple[str, ...], paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.suffix.lower() in kind]
+
+
+def _merged(folder: Path, chosen: dict[str, list[Path]]) -> tuple[str, ...]:
+    """A note where classes hold their pictures in several subfolders, as a hierarchy of classes does."""
+    below = {name: {path.relative_to(folder).parts[1:-1][:1] for path in paths} - {()} for name, paths in chosen.items()}
+    several = {name: sorted(part[0] for part in parts) for name, parts in below.items() if len(parts) > 1}
+    if not several:
+        return ()
+    first = next(iter(several))
+    listed = "; ".join(f"{name}: {_list(parts)}" for name, parts in list(several.items())[:LISTED])
+    return (
+        f"the subfolders of {len(several)} of {len(chosen)} classes are merged into them ({listed}); if the subfolders are the "
+        f"classes, lay all of them straight in one folder (--data {folder / first} reads those of {first} alone)",
+    )
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")

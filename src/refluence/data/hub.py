@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import datasets
@@ -14,7 +14,7 @@ import pyarrow as pa
 from refluence.data import columns
 from refluence.data.options import SourceOptions
 from refluence.data.parquet import BATCH, image_value
-from refluence.data.stored import TEST_NAMES, Encoded, Splits, Stored
+from refluence.data.stored import Encoded, Splits, Stored, split_names
 from refluence.errors import InputError
 
 PROBE_SECONDS = 5
@@ -27,14 +27,15 @@ class NotOnHubError(Exception):
 def splits(name: str, config: str | None, options: SourceOptions) -> Splits:
     """What each split of a Hub dataset is read by. `NotOnHubError` where it cannot be found."""
     loaded = _load(name, config)
-    if not isinstance(loaded, datasets.DatasetDict) or "train" not in loaded:
-        held = ", ".join(loaded) if isinstance(loaded, datasets.DatasetDict) else "no named splits"
-        raise InputError(f"the Hub dataset {name} has no train split; it has {held}")
-    return {
-        split: functools.partial(_read, loaded[split], f"{name}/{split}", options)
-        for split in ("train", *TEST_NAMES)
-        if split in loaded
-    }
+    return readers(loaded if isinstance(loaded, datasets.DatasetDict) else {}, name, f"the Hub dataset {name}", options)
+
+
+def readers(loaded: Mapping[str, datasets.Dataset], name: str, where: str, options: SourceOptions) -> Splits:
+    """What each split of a loaded `DatasetDict` is read by. `InputError` where it has no train split."""
+    trains, tests = split_names(loaded, where)
+    if not trains:
+        raise InputError(f"{where} has no train split; it has {', '.join(loaded) or 'no named splits'}")
+    return Splits({split: functools.partial(read, loaded[split], f"{name}/{split}", options) for split in (*trains, *tests)})
 
 
 def _load(name: str, config: str | None):
@@ -73,7 +74,8 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _read(split: datasets.Dataset, where: str, options: SourceOptions) -> Stored:
+def read(split: datasets.Dataset, where: str, options: SourceOptions) -> Stored:
+    """One loaded split. Images are read from its Arrow files when they are asked for."""
     image = columns.image_column(split.features, options.image_column, where)
     label = columns.label_column(split.features, options.label_column, where)
     groups = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -16,7 +18,13 @@ from refluence.errors import InputError
 LISTED = 10  # corrupt images that a note lists by name
 
 
-def load(source: str, options: SourceOptions | None = None, *, per_class: int = 1) -> Dataset:
+def load(
+    source: str,
+    options: SourceOptions | None = None,
+    *,
+    per_class: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> Dataset:
     """Read a data source: find it, resolve its labels, cut the splits, decode (or take from the cache), normalise.
 
     Args:
@@ -24,19 +32,25 @@ def load(source: str, options: SourceOptions | None = None, *, per_class: int = 
         options: the data flags (default: `SourceOptions()`).
         per_class: images per class that will be distilled; a class with fewer training images after the validation cut
             is small, and `options.small_classes` says what happens to it.
+        say: called with the first of the notes before any image is read, which may take long or fail.
 
     Returns:
-        A `Dataset` whose `train`, `val` and `test` share no row, and whose `notes` say what was cut, left out,
-        relabelled or found twice. The same arguments give the same splits on every machine.
+        A `Dataset` whose `train`, `val` and `test` share no row, and whose `notes` say what was found (how many
+        images in which classes, from which splits, what was passed over), cut, left out, relabelled or found twice. The same
+        arguments give the same splits on every machine.
 
     Raises:
         InputError: with one line that says what is wrong, where, and what would be right.
     """
     options = options or SourceOptions()
-    train, test, notes = sources.find(source, options)
+    found = sources.find(source, options)
+    train, test = found.train, found.test
     if len(train) == 0:
         raise InputError(f"{train.where} has no rows")
     numbered = labels.resolve(train, test, options.labels)
+    line = found.line(numbered.classes)
+    if say is not None:
+        say(line)
     planned = plan(train, test, numbered, options, per_class)
     ours, theirs = _decoded(train, test, options)
     if ours.corrupt or theirs.corrupt:
@@ -52,7 +66,8 @@ def load(source: str, options: SourceOptions | None = None, *, per_class: int = 
         mean=mean,
         std=std,
         notes=(
-            *notes,
+            line,
+            *found.notes,
             *numbered.notes,
             *planned.notes,
             *ours.notes,

@@ -12,24 +12,35 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from refluence.data import columns
+from refluence.data import columns, shards
 from refluence.data.options import SourceOptions
-from refluence.data.stored import TEST_NAMES, Encoded, Splits, Stored
+from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, Encoded, Splits, Stored, split_names
 from refluence.errors import InputError
 
 BATCH = 512
-_SPLITS = "|".join(("train", *TEST_NAMES))
-_FILE = re.compile(rf"(?:(?P<task>.+)-)?(?P<split>{_SPLITS})(?:-\d{{5}}-of-\d{{5}}.*)?\.parquet")
+_NAMES = "|".join((*TRAIN_NAMES, *TEST_NAMES))
+_FILE = re.compile(rf"(?:(?P<task>.+)-)?(?P<split>{_NAMES})(?:-\d{{5}}-of-\d{{5}}.*)?\.parquet", re.IGNORECASE)
 
 
 def files_by_task(folder: Path) -> dict[str | None, dict[str, list[Path]]]:
-    """Task (None: no task) → split → files, sorted. Shards as the Hub names them (`train-00000-of-00002.parquet`, in
-    the folder or its `data/`) belong to one split."""
+    """Task (None: no task) → split as it is spelled → files, sorted. Shards as the Hub names them
+    (`train-00000-of-00002.parquet`, in the folder or its `data/`; `train/0000.parquet` where there are none of these) belong
+    to one split."""
     found: dict[str | None, dict[str, list[Path]]] = {}
     for path in sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
         if match := _FILE.fullmatch(path.name):
             found.setdefault(match["task"], {}).setdefault(match["split"], []).append(path)
+    if not found:
+        for path in sorted(folder.glob("*/*.parquet")):
+            if path.parent.name.lower() in (*TRAIN_NAMES, *TEST_NAMES) and path.name != "metadata.parquet":
+                found.setdefault(None, {}).setdefault(path.parent.name, []).append(path)
     return found
+
+
+def unnamed(folder: Path) -> list[Path]:
+    """The Parquet files straight in a folder whose names are no split, sorted; tables of scores that Refluence wrote aside."""
+    found = [path for path in sorted(folder.glob("*.parquet")) if not _FILE.fullmatch(path.name)]
+    return [path for path in found if b"refluence" not in (schema(path).metadata or {})]
 
 
 def splits(folder: Path, task: str | None, options: SourceOptions) -> Splits:
@@ -42,11 +53,12 @@ def splits(folder: Path, task: str | None, options: SourceOptions) -> Splits:
         held = ", ".join(named) or "no TASK-SPLIT.parquet files"
         raise InputError(f"{folder}:{task}: the folder has no task '{task}'; it holds {held}")
     found = tasks[task]
-    if "train" not in found:
+    trains, tests = split_names(found, str(folder))
+    if not trains:
         files = ", ".join(path.name for paths in found.values() for path in paths)
         name = f"{task}-train.parquet" if task else "train.parquet"
         raise InputError(f"{folder} has no train split: expected {name}, found {files}")
-    return {split: functools.partial(_read, paths, options) for split, paths in found.items()}
+    return Splits({split: functools.partial(read, found[split], options) for split in (*trains, *tests)})
 
 
 def schema(path: Path) -> pa.Schema:
@@ -134,8 +146,9 @@ def image_value(value: Any, base: Path | None) -> Encoded:
     return value
 
 
-def _read(paths: list[Path], options: SourceOptions) -> Stored:
+def read(paths: list[Path], options: SourceOptions) -> Stored:
     """One split. Reads labels, groups and image paths, not the images."""
+    shards.refuse_missing(paths)
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent}/{paths[0].name} and {len(paths) - 1} more"
     arrow = schema(paths[0])
     features = columns.features(arrow)

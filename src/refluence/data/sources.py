@@ -4,41 +4,79 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from refluence.data import digits, folder, parquet
+from refluence.data import agreement, digits, layout, parquet
 from refluence.data.options import SourceOptions
-from refluence.data.stored import TEST_NAMES, Splits, Stored
+from refluence.data.stored import UNSPLIT, Splits, Stored, split_names
 from refluence.errors import InputError
 
-FORMS = (
-    "digits, a folder with train.parquet, FOLDER:TASK (TASK-train.parquet), an image folder (train/<class>/… or "
-    "<class>/…), or a Hugging Face Hub id (owner/name)"
-)
+LISTED = 10  # classes in the line
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 
 
-def find(source: str, options: SourceOptions) -> tuple[Stored, Stored | None, tuple[str, ...]]:
-    """The stored train split, the stored test split (None: cut one) and notes. Images are not read yet.
+@dataclass(frozen=True)
+class Found:
+    """The stored train split, the stored test split (None: cut one), how they are called there, and what there is to say."""
 
-    The test split is `test`, else `validation`, else `val`; one whose labels are all missing (-1 or None, as Hub sets
-    with hidden test labels have) is passed over, and said so.
+    train: Stored
+    test: Stored | None
+    splits: dict[str, str]
+    inside: str | None
+    passed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def line(self, classes: tuple[str, ...]) -> str:
+        """One line: how many images in which classes, from which splits, and what was passed over."""
+        count = len(self.train) + (len(self.test) if self.test else 0)
+        listed = ", ".join(classes[:LISTED]) + (", …" if len(classes) > LISTED else "")
+        parts = [f"{count} images in {len(classes)} classes: {listed}"]
+        if self.inside:
+            parts.append(f"read from {self.inside}")
+        sizes = {"train": len(self.train), "test": len(self.test or ())}
+        if self.splits:
+            parts.append(", ".join(f"{split} from {name} ({sizes[split]})" for split, name in self.splits.items()))
+        if self.passed:
+            parts.append(f"passed over: {', '.join(self.passed)}")
+        return "; ".join(parts)
+
+
+def find(source: str, options: SourceOptions) -> Found:
+    """Find a source and read the labels of its splits. Images are not read yet.
+
+    The test split is `test`, else `validation` or `val`, in any of their spellings; one without labels (all are -1 or None, as
+    Hub sets with hidden test labels have; or pictures without class folders) is passed over, and said so.
     """
     splits = _splits(source, options)
-    train = splits["train"]()
-    notes = list(train.notes)
-    for name in TEST_NAMES:
-        if name not in splits:
+    trains, tests = split_names(splits.readers, source)
+    train = splits.readers[trains[0] if trains else UNSPLIT]()
+    passed, notes = [*splits.passed, *train.passed], [*splits.notes, *train.notes]
+    chosen, test = {"train": trains[0]} if trains else {}, None
+    for name in tests:
+        if test is not None:
+            passed.append(_counted(name, splits))
             continue
-        test = splits[name]()
-        notes += [note for note in test.notes if note not in notes]
-        if all(label is None or label == -1 for label in test.labels):
-            notes.append(f"the stored split '{name}' has no labels: not used")
+        candidate = splits.readers[name]()
+        if why := agreement.has_labels(train, candidate):
+            notes.append(f"the stored split '{name}' {why}: not used")
             continue
-        if name != "test":
+        test, more = agreement.agreed(train, candidate, name, options.small_classes == "drop" or options.labels is not None)
+        chosen["test"] = name
+        passed += test.passed
+        notes += [note for note in (*test.notes, *more) if note not in notes]
+        if name.lower() not in ("test", "testing"):
             notes.append(f"the stored split '{name}' is the test split; validation is cut from train")
-        return train, test, tuple(notes)
-    return train, None, tuple(notes)
+    passed += [_counted(name, splits) for name in trains[1:]]
+    return Found(train, test, chosen, splits.inside, tuple(passed), tuple(notes))
+
+
+def _counted(name: str, splits: Splits) -> str:
+    """A split that is there and not used, with its number of images where that can be read."""
+    try:
+        return f"split {name} ({len(splits.readers[name]())} images)"
+    except InputError:
+        return f"split {name}"
 
 
 def _splits(source: str, options: SourceOptions) -> Splits:
@@ -46,9 +84,9 @@ def _splits(source: str, options: SourceOptions) -> Splits:
         return digits.splits(options)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _folder(path, options)
+        return layout.look(path, options)
     if path.exists():
-        raise InputError(f"--data {source} is a file: give the folder that holds train.parquet, or class folders")
+        return layout.look_at_file(path, options)
     base, colon, task = source.rpartition(":")
     if colon and Path(base).expanduser().is_dir():
         return parquet.splits(Path(base).expanduser(), task, options)
@@ -62,17 +100,7 @@ def _splits(source: str, options: SourceOptions) -> Splits:
             return hub.splits(base or source, task if colon else None, options)
         except hub.NotOnHubError as error:
             reason += f", and as a Hub id: {error}"
-    raise InputError(f"--data {source} is not a data source ({reason}); expected {FORMS}")
-
-
-def _folder(path: Path, options: SourceOptions) -> Splits:
-    if parquet.files_by_task(path):
-        return parquet.splits(path, None, options)
-    if folder.has_images(path):
-        return folder.splits(path, options)
-    held = sorted(entry.name for entry in path.iterdir())
-    listed = ", ".join(held[:8]) + (", …" if len(held) > 8 else "") if held else "nothing"
-    raise InputError(f"--data {path} holds no train.parquet and no images (it holds {listed}); expected {FORMS}")
+    raise InputError(f"--data {source} is not a data source ({reason}); expected {layout.FORMS}")
 
 
 def _close(source: str) -> list[str]:

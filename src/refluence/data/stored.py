@@ -1,16 +1,22 @@
-"""One split as it lies in its source: labels known, images not decoded yet."""
+"""A source before decoding: its splits and their names; of a split, labels are known and images are not decoded yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-TEST_NAMES = ("test", "validation", "val")
-"""What the test split may be called, best first."""
+from refluence.errors import InputError
+
+TRAIN_NAMES = ("train", "training", "trainval")
+TEST_NAMES = ("test", "testing", "validation", "val", "valid", "dev", "eval")
+"""What the splits may be called, in any case, best first."""
+
+UNSPLIT = ""
+"""The name of all rows of a source that has no splits."""
 
 Encoded = bytes | Path | np.ndarray | None
 """An image before decoding: a file's bytes, its path, uint8 pixels `(H, W)` or `(H, W, 3)`, or nothing (missing)."""
@@ -23,7 +29,8 @@ class Stored:
     `labels` are the raw values (int, str, …, None where missing), `names` the class names where the labels are integers
     with a known meaning, `encoded` walks the N images in row order, `groups` are the raw values of the group column.
     The decoded cache is keyed by `identity` (JSON values that say which images of which source these are; None: not
-    cached) and by size and times of every file in `files`: all those whose bytes decide the pixels.
+    cached) and by size and times of every file in `files`: all those whose bytes decide the pixels. `passed` is what was
+    passed over, counted ("3 .txt").
     """
 
     where: str
@@ -35,6 +42,7 @@ class Stored:
     paths: tuple[str, ...] | None = None
     groups: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,5 +53,28 @@ class Stored:
         return f"{path} (row {row} of {self.where})" if path else f"row {row} of {self.where}"
 
 
-Splits = dict[str, Callable[[], Stored]]
-"""Split name (`train`, `test`, `validation`, `val`) to what reads it."""
+@dataclass(frozen=True)
+class Splits:
+    """What a source is made of: what reads each split, by the split's name as it is spelled there (or `UNSPLIT`).
+
+    `inside` is the folder below the one that was named which holds the splits, `passed` what was passed over beside them.
+    """
+
+    readers: dict[str, Callable[[], Stored]]
+    inside: str | None = None
+    passed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def split_names(names: Iterable[str], where: str) -> tuple[list[str], list[str]]:
+    """Those of the names that spell the train split and those that spell the test split, each best first.
+
+    Errors: `InputError` where two names of one split differ by case alone.
+    """
+    lower: dict[str, str] = {}
+    for name in names:
+        key = name.lower()
+        if key in lower and key in (*TRAIN_NAMES, *TEST_NAMES):
+            raise InputError(f"{where} holds {lower[key]} and {name}: which of them is the split? Rename the other one")
+        lower[key] = name
+    return [lower[key] for key in TRAIN_NAMES if key in lower], [lower[key] for key in TEST_NAMES if key in lower]

@@ -1,0 +1,214 @@
+"""What is said of files that are not read: what they are, and the lines of Python that make a folder of them that is.
+
+Pickles are never loaded, here neither: only names, headers and first lines are looked at.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from refluence.data import walk
+from refluence.data.columns import LABEL_NAMES
+from refluence.errors import InputError
+
+PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".npy.pkl", ".joblib")
+ARRAYS = (".npy", ".mat", ".h5", ".hdf5", ".tfrecord", ".tfrecords", ".lmdb", ".mdb", ".bin")
+ARCHIVES = {".zip": "zipfile", ".tar": "tarfile", ".tgz": "tarfile", ".gz": "tarfile", ".bz2": "tarfile", ".xz": "tarfile"}
+PAIRS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}_data", "{}_labels"), ("X_{}", "y_{}"))
+ALONE = (("images", "labels"), ("image", "label"), ("data", "labels"), ("x", "y"), ("X", "y"), ("arr_0", "arr_1"))
+"""What arrays of images and of labels are called, by split and without splits."""
+
+FEATURES = 'features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})'
+
+
+def flat(folder: Path, split: str) -> InputError:
+    """Pictures that lie side by side, without class folders."""
+    _, loose = walk.listing(folder)
+    pictures = [path for path in loose if walk.is_picture(path)]
+    root = folder.parent if split else folder
+    lying = f"; {len(pictures)} pictures lie straight in it" if pictures else "; it holds no picture"
+    message = f"{folder} has no class folders: expected {folder}/<class>/<image>{lying}"
+    if not pictures:
+        return InputError(message)
+    lines = _shapes(folder, loose)
+    if lines:
+        return InputError(
+            f"{message}. Of LabelMe's .json files, these lines make class folders (the first shape decides):", lines
+        )
+    tables = sorted({path for place in (folder, root) for path in place.glob("*.[ct]sv")})
+    for table in tables:
+        if lines := _paths(table, folder, root, pictures):
+            return InputError(f"{message}. Of {table}, these lines make a table that can be read:", lines)
+    known = f" (labels may be in {tables[0]})" if tables else ""
+    return InputError(f"{message}. A table does as well: {root}/train.parquet with a column of paths and one of labels{known}")
+
+
+def file(path: Path) -> InputError:
+    """One file, given as a source or found where nothing else is."""
+    name, kind = path.name.lower(), path.suffix.lower()
+    if kind == ".npz":
+        return _npz(path)
+    if name.startswith(("data_batch", "test_batch", "batches.meta")) or (path.parent / "fine_label_names").exists():
+        return _cifar(path.parent)
+    if path.parent.name.startswith("cifar-100-python"):
+        return _cifar(path.parent)
+    if kind in PICKLES:
+        return InputError(
+            f"{path} is a pickle, which can run any program when it is loaded: Refluence loads none. Where you trust the file, "
+            "load it into images x (N, H, W[, 3]), uint8, and whole numbers y (N), and write a table:",
+            _table("x", "y", path.with_name("train.parquet")),
+        )
+    if kind == ".gz" and "ubyte" in name:
+        return InputError(f"{path} is packed: unpack it and the files beside it (gunzip {path.parent}/*.gz)")
+    if kind in ARCHIVES:
+        out = path.with_name(path.name.split(".")[0])
+        line = f"python -m {ARCHIVES[kind]} -e {path} {out}"
+        return InputError(f"{path} is an archive: unpack it, then give --data {out}:", (line,))
+    if kind in (".csv", ".tsv"):
+        return _csv(path)
+    if kind == ".arrow":
+        lines = ("import datasets", f"datasets.Dataset.from_file({_q(path)}).to_parquet({_q(path.with_name('train.parquet'))})")
+        return InputError(f"{path} is one Arrow file: these lines make a table of it that can be read:", lines)
+    if kind in ARRAYS:
+        return InputError(
+            f"{path} is not read: load it into images x (N, H, W[, 3]), uint8, and whole numbers y (N), and write a table:",
+            _table("x", "y", path.with_name("train.parquet")),
+        )
+    return InputError(f"{path} is a file: give the folder that holds train.parquet, or class folders")
+
+
+def is_known(path: Path) -> bool:
+    """Whether `file` has more to say of the file than that it is one."""
+    return not str(file(path)).startswith(f"{path} is a file:")
+
+
+def _q(path: Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def _table(images: str, labels: str, out: Path) -> tuple[str, ...]:
+    return ("import datasets", FEATURES, _written(images, labels, out))
+
+
+def _written(images: str, labels: str, out: Path) -> str:
+    data = f'{{"image": list({images}), "label": list({labels})}}'
+    return f"datasets.Dataset.from_dict({data}, features=features).to_parquet({_q(out)})"
+
+
+def _npz(path: Path) -> InputError:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            held = list(arrays)
+    except (OSError, ValueError):
+        return InputError(f"{path} cannot be read as numpy arrays")
+    found = {
+        split: (images.format(split), labels.format(split))
+        for split in ("train", "test", "val")
+        for images, labels in PAIRS
+        if {images.format(split), labels.format(split)} <= set(held)
+    }
+    if "train" not in found:
+        found = {"train": next((pair for pair in ALONE if set(pair) <= set(held)), ("IMAGES", "LABELS"))}
+    place, name = path.parent, path.stem
+    lines = [
+        _written(f'arrays["{images}"]', f'arrays["{labels}"].ravel()', place / f"{name}-{split}.parquet")
+        for split, (images, labels) in found.items()
+    ]
+    return InputError(
+        f"{path} holds numpy arrays ({', '.join(held)}): these lines make tables of them, then give --data {place}:{name}:",
+        (f"import datasets, numpy; arrays = numpy.load({_q(path)})", FEATURES, *lines),
+    )
+
+
+def _cifar(folder: Path) -> InputError:
+    kind = "CIFAR100" if "100" in folder.name or (folder / "fine_label_names").exists() else "CIFAR10"
+    root, name = folder.parent, kind.lower()
+    return InputError(
+        f"{folder} holds pickles, which can run any program when they are loaded: Refluence loads none. torchvision checks "
+        f"that these are the published files; with its help these lines make tables, then give --data {root}:{name}:",
+        (
+            "import datasets, torchvision",
+            'for name in ("train", "test"):',
+            f'    t = torchvision.datasets.{kind}({_q(root)}, train=name == "train")',
+            '    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=t.classes)})',
+            '    rows = {"image": list(t.data), "label": t.targets}',
+            f'    datasets.Dataset.from_dict(rows, features=features).to_parquet({_q(root)} + f"/{name}-{{name}}.parquet")',
+        ),
+    )
+
+
+def _rows(path: Path) -> tuple[list[str], list[str]]:
+    """The header and the first line of a CSV or TSV file; empty where it cannot be read."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            reader = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            return next(reader, []), next(reader, [])
+    except (OSError, csv.Error):
+        return [], []
+
+
+def _read_csv(path: Path, text: str | None = None) -> str:
+    more = ', sep="\\t"' if path.suffix.lower() == ".tsv" else ""
+    more += f", dtype={{{json.dumps(text)}: str}}" if text else ""
+    return f"import pandas; table = pandas.read_csv({_q(path)}{more})"
+
+
+def _paths(table: Path, folder: Path, root: Path, pictures: list[Path]) -> tuple[str, ...]:
+    """The lines that make a table of paths, where a column of the file names the pictures and another one the classes."""
+    header, first = _rows(table)
+    names = {path.name for path in pictures}
+    endings = ("", *sorted({path.suffix for path in pictures}))
+    for column, value in zip(header, first, strict=False):
+        ending = next((ending for ending in endings if Path(value).name + ending in names), None)
+        if ending is None:
+            continue
+        others = [name for name in header if name != column]
+        label = next((name for name in others if name.lower() in LABEL_NAMES), others[0] if len(others) == 1 else "LABEL")
+        inside = f'"{folder.name}/" + ' if folder != root and "/" not in value else ""
+        after = f" + {json.dumps(ending)}" if ending else ""
+        paths = f"{inside}table[{json.dumps(column)}]{after}"
+        return (
+            _read_csv(table, column),
+            f'table = pandas.DataFrame({{"image": {paths}, "label": table[{json.dumps(label)}]}})',
+            f"table.to_parquet({_q(root / 'train.parquet')})  # then --data {root} --image-column image",
+        )  # fmt: skip
+    return ()
+
+
+def _csv(path: Path) -> InputError:
+    """A CSV file by itself: pixels a column each, or labels that need their pictures."""
+    header, _ = _rows(path)
+    pixels = [name for name in header if name.lower().startswith("pixel")]
+    side = round(len(pixels) ** 0.5)
+    if not pixels or side * side != len(pixels) or len(header) - len(pixels) != 1:
+        return InputError(
+            f"{path} is a table of text: give the folder of the pictures that it names, or a Parquet file with a column of "
+            "paths and one of labels"
+        )
+    label = next(name for name in header if name not in pixels)
+    x = f'table.drop(columns={json.dumps(label)}).to_numpy("uint8").reshape(-1, {side}, {side})'
+    lines = (_read_csv(path), *_table(x, f"table[{json.dumps(label)}]", path.with_name("train.parquet")))
+    return InputError(f"{path} holds a pixel a column: these lines make a table of pictures that can be read:", lines)
+
+
+def _shapes(folder: Path, loose: list[Path]) -> tuple[str, ...]:
+    """The lines for pictures with a .json of LabelMe beside them."""
+    notes = [path for path in loose if path.suffix.lower() == ".json"]
+    try:
+        held = json.loads(notes[0].read_bytes()) if notes else None
+    except (OSError, ValueError):
+        return ()
+    if not isinstance(held, dict) or not {"shapes", "imagePath"} <= set(held):
+        return ()
+    out = folder.with_name(f"{folder.name}-classes")
+    return (
+        "import json, pathlib, shutil",
+        f'for file in pathlib.Path({_q(folder)}).glob("*.json"):',
+        f'    held = json.loads(file.read_text()); place = pathlib.Path({_q(out)}, held["shapes"][0]["label"])',
+        '    place.mkdir(parents=True, exist_ok=True); shutil.copy(file.parent / held["imagePath"], place)',
+        f"# then --data {out}",
+    )

@@ -1,0 +1,179 @@
+"""What a folder is: the one function that decides, from names alone, before anything is read.
+
+    tables        train.parquet, train-00000-of-00002.parquet, data/train-….parquet, train/0000.parquet; one table of any name
+    saved         a folder of `save_to_disk`
+    pictures      train/<class>/… with a test split beside it, or <class>/…
+    one folder    which holds one of these: it is looked into (a zip that unpacks to pets/pets/, the one configuration of a
+                  Hub set, the snapshot of a Hub cache)
+    samples       tar files of webdataset; idx files of MNIST
+
+Anything else is an `InputError` that says what the folder holds and, where it is known, which lines convert it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from refluence.data import convert, folder, idx, parquet, saved, shards, walk, webdataset
+from refluence.data.options import SourceOptions
+from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, UNSPLIT, Splits, split_names
+from refluence.errors import InputError
+
+FORMS = (
+    "digits, a folder with train.parquet, FOLDER:TASK (TASK-train.parquet), an image folder (train/<class>/… or "
+    "<class>/…), a folder of save_to_disk, or a Hugging Face Hub id (owner/name)"
+)
+SEARCHED = 20_000  # files looked at before a folder is said to hold nothing of use
+
+
+def look(path: Path, options: SourceOptions) -> Splits:
+    """What each split of a folder is read by, and what was passed over to find it.
+
+    Errors: `InputError` where the folder holds nothing that can be read, or several things of which one must be named.
+    """
+    place, passed = path, []
+    while isinstance(found := _here(place, options), Path):
+        passed += _beside(place)
+        place = found
+    inside = [str(place.relative_to(path))] if place != path else []
+    inside = "/".join((*inside, *((found.inside,) if found.inside else ())))
+    return replace(found, inside=inside or None, passed=(*passed, *found.passed))
+
+
+def look_at_file(path: Path, options: SourceOptions) -> Splits:
+    """The same for a single file: a Parquet table or a tar file of samples is a source without splits."""
+    if path.suffix.lower() == ".parquet":
+        return Splits({UNSPLIT: functools.partial(parquet.read, [path], options)})
+    if path.suffix.lower() == ".tar" and webdataset.is_samples(path):
+        return replace(found := webdataset.splits([path], options), readers={UNSPLIT: next(iter(found.readers.values()))})
+    raise convert.file(path)
+
+
+def _here(place: Path, options: SourceOptions) -> Splits | Path:
+    """What the folder itself is, or the folder inside it that decides."""
+    if saved.is_saved(place):
+        return saved.splits(place, options)
+    if (place / "snapshots").is_dir() and (place / "refs").is_dir():
+        return _snapshot(place)
+    if parquet.files_by_task(place):
+        return parquet.splits(place, None, options)
+    if walk.has_pictures(place):
+        if options.group_column is not None:
+            raise InputError(f"--group-column {options.group_column}: {place} is an image folder, it has no columns")
+        return _pictures(place)
+    return _tables(place, options) or _other(place, options)
+
+
+def _tables(place: Path, options: SourceOptions) -> Splits | Path | None:
+    """Tables that lie deeper, or whose names spell no split."""
+    inner = walk.listing(place)[0]
+    sets = [path for path in inner if parquet.files_by_task(path) or saved.is_saved(path) or parquet.unnamed(path)]
+    if len(sets) > 1:
+        names = ", ".join(path.name for path in sets)
+        raise InputError(f"{place} holds several sets ({names}): name one, for example --data {sets[0]}")
+    if sets:
+        return sets[0]
+    tables = parquet.unnamed(place)
+    if tables and not shards.belong_together(tables):
+        names = ", ".join(path.name for path in tables[:5])
+        raise InputError(
+            f"{place} holds several tables whose names spell no split ({names}): name one (--data {tables[0]}), or call them "
+            "train.parquet and test.parquet"
+        )
+    if not tables:
+        return None
+    more = f" and {len(tables) - 1} more" if len(tables) > 1 else ""
+    return Splits({UNSPLIT: functools.partial(parquet.read, tables, options)}, inside=f"{tables[0].name}{more}")
+
+
+def _pictures(place: Path) -> Splits | Path:
+    """Split folders, class folders, or the one folder that holds them."""
+    inner = walk.listing(place)[0]
+    trains, tests = split_names([path.name for path in inner], str(place))
+    unknown = (path for path in inner if path.name not in (*trains, *tests) and walk.has_pictures(path))
+    for name in trains:
+        if any(walk.with_pictures(place / name)):
+            return _split(place, name, tests, [path for path in inner if path.name not in (name, *tests)])
+    first, second = (*islice(unknown, 2), None, None)[:2]
+    if first is None and (trains or tests):
+        if trains:
+            raise convert.flat(place / trains[0], trains[0])
+        raise InputError(
+            f"{place} holds {', '.join(tests)} and no train split: expected {place}/train/<class>/<image>; --data "
+            f"{place / tests[0]} reads that folder alone"
+        )
+    if first is None:
+        raise convert.flat(place, UNSPLIT)
+    if second is None and not (trains or tests) and any(walk.with_pictures(first)):
+        return first
+    _refuse_names_like_splits(place, inner)
+    return Splits({UNSPLIT: functools.partial(folder.read, place, UNSPLIT, True)})
+
+
+def _split(place: Path, train: str, tests: list[str], others: list[Path]) -> Splits:
+    readers = {name: functools.partial(folder.read, _unwrapped(place / name), name, name == train) for name in (train, *tests)}
+    counts = {path.name: sum(map(walk.is_picture, walk.files(path))) for path in others}
+    beside = [f"{count} pictures in {name}, which is no split" for name, count in counts.items() if count]
+    return Splits(readers, passed=(*_beside(place), *beside))
+
+
+def _unwrapped(split: Path) -> Path:
+    """The folder of the same name inside a split folder (train/train/<class>), where it is all that holds pictures."""
+    held = list(islice(walk.with_pictures(split), 2))
+    return held[0] if len(held) == 1 and held[0].name.lower() == split.name.lower() else split
+
+
+def _refuse_names_like_splits(place: Path, inner: list[Path]) -> None:
+    """`InputError` where every class folder is called like a split with something more (seg_train, seg_test)."""
+    words = {path: {word.lower() for word in re.findall("[A-Za-z][a-z]*", path.name)} for path in inner}
+    if len(words) < 2 or not all(found & {*TRAIN_NAMES, *TEST_NAMES} for found in words.values()):
+        return
+    train = next((path for path, found in words.items() if found & set(TRAIN_NAMES)), None)
+    if train is not None and any(walk.with_pictures(train)):
+        names = ", ".join(path.name for path in inner)
+        raise InputError(
+            f"the folders of {place} are called like splits, and no known name of one ({names}): rename them to train and "
+            f"test, or give --data {train} for that one alone"
+        )
+
+
+def _beside(place: Path) -> tuple[str, ...]:
+    """What lies straight in a folder beside the folders that are read, counted."""
+    passed: Counter[str] = Counter()
+    _, loose = walk.listing(place, passed)
+    passed.update("picture{s} in no class folder" if walk.is_picture(path) else walk.kind(path) for path in loose)
+    return walk.counted(passed)
+
+
+def _snapshot(place: Path) -> Path:
+    """The folder of the Hub's cache that holds the files of `main`, or of the only version."""
+    versions = sorted(path for path in (place / "snapshots").iterdir() if path.is_dir())
+    main = place / "refs" / "main"
+    wanted = main.read_text().strip() if main.is_file() else None
+    found = [path for path in versions if path.name == wanted] or versions
+    if len(found) != 1:
+        names = ", ".join(map(str, versions)) or "none"
+        raise InputError(f"{place} is a cache of the Hub, with several versions or none: give --data and one of them ({names})")
+    return found[0]
+
+
+def _other(place: Path, options: SourceOptions) -> Splits:
+    """Neither tables nor pictures: files that other libraries read, or the message that says what is there."""
+    if walk.is_ours(place):
+        raise InputError(f"{place} is a folder that Refluence wrote: give the data that it was made from")
+    files = list(islice(walk.files(place), SEARCHED))
+    if images := [path for path in files if idx.is_images(path)]:
+        return idx.splits(images, options)
+    samples = [path for path in files if path.suffix.lower() == ".tar"]
+    if samples and webdataset.is_samples(samples[0]):
+        return webdataset.splits(samples, options)
+    if known := next((path for path in files if convert.is_known(path)), None):
+        raise convert.file(known)
+    held = sorted(entry.name for entry in place.iterdir())
+    listed = ", ".join(held[:8]) + (", …" if len(held) > 8 else "") if held else "nothing"
+    raise InputError(f"--data {place} holds no train.parquet and no images (it holds {listed}); expected {FORMS}")

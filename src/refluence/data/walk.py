@@ -1,0 +1,105 @@
+"""Walking through a folder of pictures: what counts as a picture, and what nobody means as data."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from refluence.errors import InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
+"""Read where a split holds none of `SUFFIXES`."""
+
+LITTER = frozenset(
+    ("__MACOSX", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+)
+"""Folders of thumbnails and deleted files that network storage and operating systems leave behind."""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file's name is that of a picture."""
+    return path.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)
+
+
+def kind(path: Path) -> str:
+    """What a file is counted as: its suffix."""
+    return path.suffix.lower() or "without a suffix"
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether Refluence wrote the folder: a run, a comparison, a distilled or an exported set."""
+    held = {name for name in ("config.json", "distilled", "units", "metrics.jsonl") if (folder / name).exists()}
+    run = "config.json" in held and len(held) > 1
+    return run or ((folder / "card.json").exists() and (folder / "images.safetensors").exists())
+
+
+def _why_not(folder: Path) -> str | None:
+    """Why a folder below the data is not looked into, or None."""
+    if folder.name in LITTER:
+        return f"folder{{s}} {folder.name}"
+    if folder.name.startswith("."):
+        return "hidden folder{s}"
+    if is_ours(folder):
+        return f"folder{{s}} {folder.name} that Refluence wrote"
+    if folder.is_symlink() and folder.resolve() in (folder.parent.resolve(), *folder.parent.resolve().parents):
+        return f"link{{s}} {folder.name} to a folder above it"
+    return None
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def files(folder: Path, passed: Counter[str] | None = None) -> Iterator[Path]:
+    """Every visible file in and below the folder, sorted, following links once; what is passed over is counted in `passed`.
+
+    Errors: `InputError` for a folder that may not be read.
+    """
+    passed = Counter() if passed is None else passed
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        reasons = {name: _why_not(Path(root, name)) for name in folders}
+        passed.update(reason for reason in reasons.values() if reason)
+        folders[:] = sorted(name for name, reason in reasons.items() if reason is None)
+        shown = sorted(name for name in names if not name.startswith("."))
+        passed["hidden file{s}"] += len(names) - len(shown)
+        yield from (Path(root, name) for name in shown)
+
+
+def listing(folder: Path, passed: Counter[str] | None = None) -> tuple[list[Path], list[Path]]:
+    """The visible folders straight in a folder, and the visible files, each sorted."""
+    try:
+        held = sorted(folder.iterdir())
+        inner = [path for path in held if path.is_dir()]
+    except OSError as error:
+        _refuse(error)
+    reasons = {path: _why_not(path) for path in inner}
+    loose = [path for path in held if path not in reasons]
+    shown = [path for path in loose if not path.name.startswith(".")]
+    if passed is not None:
+        passed.update(reason for reason in reasons.values() if reason)
+        passed["hidden file{s}"] += len(loose) - len(shown)
+    return [path for path, reason in reasons.items() if reason is None], shown
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether any picture lies in or below the folder."""
+    return any(map(is_picture, files(folder)))
+
+
+def with_pictures(folder: Path) -> Iterator[Path]:
+    """The folders straight in a folder which hold pictures at any depth; looked at one by one, as they are asked for."""
+    return filter(has_pictures, listing(folder)[0])
+
+
+def counted(passed: Counter[str], where: str = "") -> tuple[str, ...]:
+    """ "3 .txt in train", one a kind."""
+    return tuple(f"{count} {what}{where}" for what, count in sorted(passed.items()) if count)
