@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cli_fixtures import pictures
+from refluence.commands.classifier import classifier
 from refluence.commands.foreign import doubts, mean_and_std
 from refluence.data import load
 from refluence.data.dataset import Dataset, Split
@@ -69,6 +70,11 @@ def unseeded(shape, classes):
 def lazy(shape, classes):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(HIDDEN), nn.Dropout(), nn.LazyLinear(classes))
 
+SHARED = nn.Linear(192, 2)
+
+def shared(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Dropout(), SHARED)
+
 class Auxiliary(nn.Linear):
     def forward(self, x):
         found = super().forward(x.flatten(1))
@@ -126,6 +132,7 @@ def test_a_function_in_a_file_makes_the_network(refluence, pets, file, tmp_path)
         ("own.py:broken", ["ValueError: no such layer"]),
         ("own.py:left_on", ["random in evaluation mode", "forward of Noisy", "if self.training"]),
         ("own.py:unseeded", ["random numbers that no seed holds", "1.bias differs"]),
+        ("own.py:shared", ["not a new one each time", "2.weight is made once"]),
         ("own.py:auxiliary", ["gives a tuple for 2 images of 3 x 8 x 8 while it trains"]),
         ("bad.py:make", ["bad.py cannot be imported", "SyntaxError"]),
         ("own.py:make --width 8", ["--width 8 is for a convnet"]),
@@ -164,6 +171,14 @@ def test_a_network_that_draws_random_numbers_gives_the_same_bits_after_a_stop(
     assert (tmp_path / "part.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert refluence(*words, tmp_path / "other.parquet", "--seed", "1").code == 0
     assert not np.allclose(scores(tmp_path / "other.parquet"), scores(tmp_path / "whole.parquet"))
+
+
+def test_lazy_layers_have_their_weights_from_the_seed(file):
+    made = classifier(f"{file}:lazy", None, None, (3, 8, 8), 2).make
+    first, again, other = (made(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    for a, b, c in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
 
 
 @pytest.fixture

@@ -346,6 +346,11 @@ def test_the_model_is_left_as_it_was_and_progress_is_told():
     assert not any(t.requires_grad for s in trajectory.steps for t in s.parameters.values())
 
 
+class Functional(nn.Module):
+    def forward(self, x):
+        return nn.functional.dropout(x, 0.1, self.training)
+
+
 def test_bad_input():
     net, trajectory, q = recorded()
     with pytest.raises(InputError, match="time 6: the trajectory goes from 0 to 5"):
@@ -356,6 +361,9 @@ def test_bad_input():
         unrolled_influence(net, trajectory, {2: {"nope": torch.ones(1)}})
     with pytest.raises(InputError, match="drops units at random"):
         unrolled_influence(nn.Sequential(nn.Flatten(), nn.Linear(32, 2), nn.Dropout(0.1)).double(), trajectory, {2: {}})
+    functional = nn.Sequential(nn.Flatten(), Functional(), nn.Linear(32, 2)).double()
+    with pytest.raises(InputError, match=r"layer '1' \(Functional\) gives the same input other outputs each time, so a step"):
+        unrolled_influence(functional, trajectory, {2: {}})
     i = torch.tensor([0, 9])
     for arguments, message in (
         ({"indices": i}, "from 0 to 8, got 0 to 9"),

@@ -124,3 +124,16 @@ def test_generators_that_no_seed_reaches_are_refused():
     half = Call(lambda x, training: x if shared.random() < 0.5 else -x)
     with pytest.raises(InputError, match=r"in training mode it gives other logits under the same seed"):
         refuse_unseeded(lambda: net(half), X, "mine")
+
+
+def test_networks_that_share_what_they_learn_are_refused():
+    with seeded(0):
+        head, body = nn.Linear(3 * 64, 2), nn.Linear(3 * 64, 3 * 64).requires_grad_(False)
+    with pytest.raises(InputError, match=r"^mine is not a new one each time: 1.weight is made once"):
+        refuse_unseeded(lambda: nn.Sequential(nn.Flatten(), head), X, "mine")
+
+    def on_a_frozen_one():
+        with seeded(0):
+            return nn.Sequential(nn.Flatten(), body, nn.Linear(3 * 64, 2))
+
+    refuse_unseeded(on_a_frozen_one, X, "mine")

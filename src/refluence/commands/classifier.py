@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +75,8 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int) -> Classifi
                 raise InputError(f"--model {text}: {function} returned a {type(net).__name__}; expected an nn.Module")
             if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
                 net.eval()
-                _logits(net, torch.zeros(TRIED, *shape), text)
+                with _tried(text, " x ".join(map(str, shape))):
+                    net(torch.zeros(TRIED, *shape))
         return net
 
     _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes)
@@ -104,28 +106,30 @@ def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int]
     net = make()
     if not any(p.requires_grad for p in net.parameters()):
         raise InputError(f"--model {text}: the network has no parameter to train")
-    x = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0))
-    sizes = " x ".join(map(str, shape))
+    x, sizes = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0)), " x ".join(map(str, shape))
     for mode in (False, True):
         net.train(mode)
-        logits = _logits(net, x, text)
+        with seeded(0), _tried(text, sizes):
+            logits = net(x)
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
         if got != (TRIED, classes):
             when = f"{TRIED} images of {sizes}{' while it trains' if mode else ''}"
             raise InputError(f"--model {text}: the network gives {got} for {when}; expected logits {(TRIED, classes)}")
-    refuse_random_eval(net, x, f"--model {text}: the network")
-    refuse_unseeded(make, x, f"--model {text}: the network")
+    with _tried(text, sizes):
+        refuse_random_eval(net, x, f"--model {text}: the network")
+        refuse_unseeded(make, x, f"--model {text}: the network")
 
 
-@torch.no_grad()
-def _logits(net: nn.Module, x: torch.Tensor, text: str) -> Any:
-    """What the network says of images; `InputError` where it fails."""
+@contextmanager
+def _tried(text: str, sizes: str) -> Iterator[None]:
+    """Passes of a user's network: `InputError` where it fails."""
     try:
-        with seeded(0):
-            return net(x)
+        with torch.no_grad():
+            yield
+    except InputError:
+        raise
     except Exception as error:
-        sizes = " x ".join(map(str, x.shape[1:]))
-        raise InputError(f"--model {text}: the network fails on {len(x)} images of {sizes} ({reason(error)})") from error
+        raise InputError(f"--model {text}: the network fails on {TRIED} images of {sizes} ({reason(error)})") from error
 
 
 def digest(path: Path) -> str:

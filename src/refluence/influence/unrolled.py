@@ -25,6 +25,7 @@ step, and never one per instance. Exact for the steps recorded; batch norm in tr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -37,6 +38,7 @@ from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
 from refluence.influence.recorder import Step, Trajectory
 from refluence.influence.risk import per_sample
+from refluence.models.repeatable import random_layer
 
 
 def unrolled_influence(
@@ -56,12 +58,14 @@ def unrolled_influence(
     training's per-row loss `(B,)`; the model must be in the mode of training and is left as it was.
     `progress(t)` is called after each step of the sweep, from the largest time in `cotangents`, less one, down to 0.
 
-    Raises `InputError` for times outside the trajectory, unknown names, active dropout and batches that changed.
+    Raises `InputError` for times outside the trajectory, unknown names, a network that is random in that mode (dropout, noise)
+    and batches that changed.
     """
     _check(model, cotangents, len(trajectory))
     scores, T = torch.zeros(trajectory.n, dtype=torch.float64), max(cotangents)  # what comes after T does not matter to M
     if not T:
         return scores
+    _check_again(model, trajectory.steps[T - 1])
     fixed = parameters_of(model)
     p = zeros({k: fixed[k] for k in trajectory.steps[0].parameters})
     r = zeros(p)
@@ -114,6 +118,15 @@ def _check(model: nn.Module, cotangents: Mapping[int, Parameters], T: int) -> No
     for label, module in model.named_modules():
         if isinstance(module, _DropoutNd) and module.training and module.p > 0:
             raise InputError(f"layer '{label}' drops units at random, so a step cannot be run again: train without dropout")
+
+
+def _check_again(model: nn.Module, step: Step) -> None:
+    """Refuse a network that is random as it trains, on a few rows of a step and a copy of the model."""
+    x = step.batch()[0] if callable(step.batch) else step.batch[0]
+    if layer := random_layer(copy.deepcopy(model), _on(x[:4], next(model.parameters()).device)):
+        raise InputError(
+            f"{layer} gives the same input other outputs each time, so a step cannot be run again: train without it"
+        )
 
 
 def _add(total: Parameters, q: Parameters) -> None:

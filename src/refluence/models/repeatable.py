@@ -2,6 +2,7 @@
 
     in evaluation mode    other logits under another seed of the global generators: dropout that was left on
     from the same seed    other weights, or other logits in training mode: a generator of its own that no seed of ours reaches
+    made twice            the same parameters: what one fold teaches, the next one knows
 
 Compared to the bit on the CPU; on an accelerator, where sums may run in another order, to a hundredth of the largest number.
 """
@@ -9,7 +10,7 @@ Compared to the bit on the CPU; on an accelerator, where sums may run in another
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -28,21 +29,39 @@ def refuse_random_eval(model: nn.Module, x: Tensor, name: str = "the network") -
 
     The message names the first layer that gives equal inputs other outputs. Modes are put back.
     """
-    with _evaluating(model), torch.no_grad():
-        first, drew = _run(model, x, 0)
-        for seed in range(1, OFTEN if drew else TIMES):
-            if not _same(first, _run(model, x, seed)[0]):
-                raise InputError(
-                    f"{name} is random in evaluation mode: {_culprit(model, x, seed)} gives the same input other outputs each "
-                    "time; what it draws belongs into `if self.training:` (for dropout: training=self.training)"
-                )
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        layer = random_layer(model, x)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if layer is not None:
+        raise InputError(
+            f"{name} is random in evaluation mode: {layer} gives the same input other outputs each time; what it draws belongs "
+            "into `if self.training:` (for dropout: training=self.training)"
+        )
+
+
+@torch.no_grad()
+def random_layer(model: nn.Module, x: Tensor) -> str | None:
+    """The first layer that gives other outputs for equal inputs, in the modes they are in, as a message names it; or None."""
+    first, drew = _run(model, x, 0)
+    for seed in range(1, OFTEN if drew else TIMES):
+        if not _same(first, _run(model, x, seed)[0]):
+            return _culprit(model, x, seed)
+    return None
 
 
 def refuse_unseeded(make: Callable[[], nn.Module], x: Tensor, name: str) -> None:
-    """Raise `InputError` where two networks of `make()`, called with one seed, start or train differently on `x` `(B, ...)`."""
+    """Raise `InputError` where two networks of `make()`, called with one seed, share what they learn, or start or train
+    differently on `x` `(B, ...)`."""
     nets = [make() for _ in range(2)]
+    learned = {id(p) for p in nets[0].parameters() if p.requires_grad}
+    if shared := [key for key, p in nets[1].named_parameters() if id(p) in learned]:
+        raise InputError(f"{name} is not a new one each time: {shared[0]} is made once; every fold needs weights of its own")
     why = f"{name} draws random numbers that no seed holds"
-    instead = "draw from torch, numpy.random or random directly, not from a generator of its own"
+    instead = "draw from torch, numpy.random or random directly, and count nothing outside the network"
     for (key, one), other in zip(nets[0].state_dict().items(), nets[1].state_dict().values(), strict=True):
         if not _same(one, other):
             raise InputError(f"{why}: {key} differs between two networks of one seed; {instead}")
@@ -60,17 +79,6 @@ def _run(model: nn.Module, x: Tensor, seed: int) -> tuple[Any, bool]:
     with seeded(seed, x.device):
         before = drawn_so_far(x.device)
         return model(x.clone()), drawn_so_far(x.device) != before
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _culprit(model: nn.Module, x: Tensor, seed: int) -> str:
