@@ -173,6 +173,15 @@ def test_a_network_that_draws_random_numbers_gives_the_same_bits_after_a_stop(
     assert not np.allclose(scores(tmp_path / "other.parquet"), scores(tmp_path / "whole.parquet"))
 
 
+def test_what_training_alone_would_need_is_not_asked_of_a_network_that_is_loaded(file):
+    for name in ("auxiliary", "unseeded"):
+        classifier(f"{file}:{name}", None, None, (3, 8, 8), 2, trains=False)
+        with pytest.raises(InputError):
+            classifier(f"{file}:{name}", None, None, (3, 8, 8), 2)
+    with pytest.raises(InputError, match="random in evaluation mode"):
+        classifier(f"{file}:left_on", None, None, (3, 8, 8), 2, trains=False)
+
+
 def test_lazy_layers_have_their_weights_from_the_seed(file):
     made = classifier(f"{file}:lazy", None, None, (3, 8, 8), 2).make
     first, again, other = (made(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))

@@ -35,24 +35,26 @@ class Classifier:
     about: dict[str, Any]
 
 
-def classifier(model: str | None, width: int | None, norm: str | None, shape: tuple[int, int, int], classes: int) -> Classifier:
-    """The network of `--model --width --norm` for images `shape` (C, H, W).
+def classifier(
+    model: str | None, width: int | None, norm: str | None, shape: tuple[int, int, int], classes: int, trains: bool = True
+) -> Classifier:
+    """The network of `--model --width --norm` for images `shape` (C, H, W). `trains`: it is to be trained here.
 
     Errors: `InputError` for an unknown name, a file or function that is not there or fails, and a network whose logits for
-    a few images are not `(n, classes)`, or that draws random numbers that no seed holds.
+    a few images are not `(n, classes)`, or that no run could repeat (models/repeatable.py).
     """
     if model is not None and (":" in model or model.endswith(".py")) and not is_library(model):
         for flag, value in (("--width", width), ("--norm", norm)):
             if value is not None:
                 raise InputError(f"{flag} {value} is for a convnet or a resnet: {model} decides that itself")
-        return _from_file(model, shape, classes)
+        return _from_file(model, shape, classes, trains)
     model = model or "convnet"
     spec = ModelSpec(model, shape, classes, width=width_beside(model, 32) if width is None else width, norm=norm)
     name = f"{spec.name}, width {spec.width}, {spec.norm} norm"
     return Classifier(name, lambda generator: build(spec, generator), asdict(spec))
 
 
-def _from_file(text: str, shape: tuple[int, int, int], classes: int) -> Classifier:
+def _from_file(text: str, shape: tuple[int, int, int], classes: int, trains: bool) -> Classifier:
     file, _, function = text.rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
         raise InputError(f"--model {text}: expected {FORM}")
@@ -79,7 +81,7 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int) -> Classifi
                     net(torch.zeros(TRIED, *shape))
         return net
 
-    _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes)
+    _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes, trains)
     about = {"name": text, "shape": list(shape), "classes": classes, "sha256": digest(path)}
     return Classifier(f"{path.name}:{function}", make, about)
 
@@ -101,13 +103,13 @@ def _module(path: Path, text: str) -> ModuleType:
     return module
 
 
-def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int], classes: int) -> None:
-    """Try the network on a few images, in both modes."""
+def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int], classes: int, trains: bool) -> None:
+    """Try the network on a few images, in training mode too where it is to be trained."""
     net = make()
     if not any(p.requires_grad for p in net.parameters()):
         raise InputError(f"--model {text}: the network has no parameter to train")
     x, sizes = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0)), " x ".join(map(str, shape))
-    for mode in (False, True):
+    for mode in (False, True) if trains else (False,):
         net.train(mode)
         with seeded(0), _tried(text, sizes):
             logits = net(x)
@@ -117,7 +119,8 @@ def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int]
             raise InputError(f"--model {text}: the network gives {got} for {when}; expected logits {(TRIED, classes)}")
     with _tried(text, sizes):
         refuse_random_eval(net, x, f"--model {text}: the network")
-        refuse_unseeded(make, x, f"--model {text}: the network")
+        if trains:
+            refuse_unseeded(make, x, f"--model {text}: the network")
 
 
 @contextmanager

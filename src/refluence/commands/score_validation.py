@@ -182,7 +182,7 @@ def _classifier(flags: Any, stored: Stored | None, dataset: Dataset) -> Classifi
     model, width, norm = (
         getattr(flags, name) if getattr(flags, name) is not None else facts.get(name) for name in ("model", "width", "norm")
     )
-    return classifier(model, width, norm, dataset.shape, len(dataset.classes))
+    return classifier(model, width, norm, dataset.shape, len(dataset.classes), trains=stored is None)
 
 
 def _check_folds(folds: int, dataset: Dataset) -> None:
