@@ -75,6 +75,8 @@ def test_tensors_are_stored_contiguous_and_detached_with_their_header(tmp_path):
 
 
 def test_places_that_cannot_be_written_to_are_found_out_before(tmp_path):
+    with pytest.raises(InputError, match="its name is no UTF-8"):  # which safetensors would say after the work
+        check_writable(tmp_path / "ni\udcf1o" / "file")
     check_writable(tmp_path / "new" / "folder" / "file")
     assert os.listdir(tmp_path) == []
     (tmp_path / "file").write_text("x")

@@ -44,7 +44,10 @@ def _temporary(path: Path) -> Path:
 def check_writable(path: Path) -> None:
     """`InputError` where a file could not be written at `path`, found out before the work. Makes nothing."""
     try:
+        str(path).encode()
         os.lstat(_temporary(path))
+    except UnicodeEncodeError:  # safetensors and Arrow take no other paths
+        raise InputError(f"cannot write {path}: its name is no UTF-8; choose another name") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(f"cannot write {path}: {error.strerror}; choose a shorter one") from None

@@ -7,8 +7,10 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from torchvision.datasets import ImageFolder
 
 from refluence.data import DistilledSet, decoded, export, load, load_distilled, save_distilled, to_uint8
+from refluence.data.folder_names import folder_names
 from refluence.errors import InputError
 
 
@@ -31,14 +33,37 @@ def test_image_folder_is_loaded_again(folder, distilled, tmp_path):
     assert "accuracy is lost" in summary
     assert str(tmp_path / "out" / "images.safetensors") in summary
     data = load(str(tmp_path / "out"))
-    assert data.classes == ("%2Ehidden", "plain", "with%2Fslash")
+    assert data.classes == ("0-plain", "1-with%2Fslash", "2-%2Ehidden")
     pixels = to_uint8(distilled)
     for split in (data.train, data.val, data.test):
         for image, label, path in zip(split.images, split.labels.tolist(), split.paths, strict=True):
             index = int(path.split("/")[1].removesuffix(".png"))
             assert torch.equal(image, pixels[index])
-            assert label == {0: 1, 1: 2, 2: 0}[index % 3]
+            assert label == index % 3
     assert len(data.train) + len(data.val) + len(data.test) == 15
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (("zebra finch", "Ärger", "ágata", "猫頭鷹"), ["zebra finch", "Ärger", "ágata", "猫頭鷹"]),
+        (("zebra", "ant"), ["0-zebra", "1-ant"]),
+        (tuple(map(str, range(11))), [f"{i:02d}-{i}" for i in range(11)]),
+        (("Cat", "cat"), ["0-Cat", "1-cat"]),
+        (("\u00e1", "a\u0301"), ["0-\u00e1", "1-a\u0301"]),
+        (("", "a"), ["0-", "1-a"]),
+        (("aux.1", "con", "dot.", "space "), ["%61ux.1", "%63on", "dot%2E", "space%20"]),
+        (("50%", "a\\b", "new\nline"), ["50%25", "a%5Cb", "new%0Aline"]),
+        (("猫" * 300, "猫" * 300 + "x"), ["0-" + "猫" * 66, "1-" + "猫" * 66]),
+        (("ni\udcf1o", "z"), ["ni%ED%B3%B1o", "z"]),
+    ],
+)
+def test_folders_sort_as_the_classes_are_numbered(tmp_path, classes, expected):
+    names, _ = folder_names(classes)
+    assert names == expected
+    for name in names:
+        (tmp_path / name).mkdir()
+    assert ImageFolder(str(tmp_path), allow_empty=True).classes == names == sorted(names)
 
 
 def test_parquet_gives_image_and_class_label(folder, distilled, tmp_path, monkeypatch):

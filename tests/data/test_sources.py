@@ -1,5 +1,8 @@
 """Every form of `--data`, on tiny folders; what comes back is compared with the pictures that went in."""
 
+import os
+import sys
+
 import datasets
 import numpy as np
 import pyarrow as pa
@@ -167,6 +170,22 @@ def test_text_is_refused(tmp_path):
     pq.write_table(pa.table({"sentence": ["a"], "label": [0]}), tmp_path / "train.parquet")
     with pytest.raises(InputError, match=r"no image column.*sentence, label"):
         load(str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_names_of_files_that_are_no_utf8(tmp_path):
+    """They are text from here on: in tables, pages, notes and class names."""
+    class_folders(tmp_path / "set", {"cat": 6, "dog": 6})
+    os.rename(os.fsencode(tmp_path / "set/cat/003.png"), os.fsencode(tmp_path) + b"/set/cat/ni\xf1o.png")
+    os.rename(os.fsencode(tmp_path / "set/dog"), os.fsencode(tmp_path) + b"/set/\xf1u\xc3\xb1")
+    data = load(str(tmp_path / "set"))
+    assert data.classes == (r"\xf1uñ", "cat") == tuple(sorted(data.classes))
+    paths = [path for split in (data.train, data.val, data.test) for path in split.paths]
+    assert r"cat/ni\xf1o.png" in paths
+    assert r"\xf1uñ/000.png" in paths
+    (tmp_path / "set/cat" / os.fsdecode(b"ni\xf1o.png")).write_bytes(b"")
+    with pytest.raises(InputError, match=r"cat/ni.xf1o.png \(row 5"):
+        load(str(tmp_path / "set"))
 
 
 def test_image_folder_with_splits(tmp_path):

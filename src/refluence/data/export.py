@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import urllib.parse
 from pathlib import Path
 
 from PIL import Image
 
 from refluence.data.distilled import DistilledSet, decoded, load_distilled, locate, pixel_values, to_uint8
+from refluence.data.folder_names import folder_names
 from refluence.data.readme import CARD, IMAGES, README
 from refluence.errors import InputError
 
@@ -62,12 +62,15 @@ def _nothing(distilled: DistilledSet, out: Path) -> str:
 
 
 def _folders(distilled: DistilledSet, out: Path) -> str:
-    folders = folder_names(distilled.classes)
+    folders, numbered = folder_names(distilled.classes)
     for index, (png, label) in enumerate(zip(_pngs(distilled), distilled.labels.tolist(), strict=True)):
         path = out / "train" / folders[label] / f"{index:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png)
-    return "as train/<class>/NNNNN.png (readers of such folders number the classes by their sorted names)"
+    why = "readers of such folders number the classes by their sorted names"
+    if numbered:
+        return f"as train/<number>-<class>/NNNNN.png (numbered, because {why})"
+    return f"as train/<class>/NNNNN.png ({why})"
 
 
 def _parquet(distilled: DistilledSet, out: Path) -> str:
@@ -89,12 +92,6 @@ def _parquet(distilled: DistilledSet, out: Path) -> str:
         if not hidden:
             datasets.enable_progress_bars()
     return "as train.parquet (datasets.Dataset.from_parquet gives Image and ClassLabel columns)"
-
-
-def folder_names(classes: tuple[str, ...]) -> list[str]:
-    """Class names as folder names: what a file system would trip over (/, :, a leading dot, …) is percent-encoded."""
-    names = [urllib.parse.quote(name, safe=" ,'()[]+=&!#@~") for name in classes]
-    return [f"%2E{name[1:]}" if name.startswith(".") else name for name in names]
 
 
 def _pngs(distilled: DistilledSet) -> list[bytes]:

@@ -72,6 +72,8 @@ def _reading(path: Path) -> Iterator[None]:
     """Whatever a broken Parquet file raises becomes one line that names it."""
     try:
         yield
+    except UnicodeEncodeError:  # raised by Arrow, which takes no other paths
+        raise InputError(f"{path} cannot be read: its path is no UTF-8; give the folder another name") from None
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 

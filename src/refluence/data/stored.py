@@ -22,6 +22,16 @@ Encoded = bytes | Path | np.ndarray | None
 """An image before decoding: a file's bytes, its path, uint8 pixels `(H, W)` or `(H, W, 3)`, or nothing (missing)."""
 
 
+def readable(value: Any) -> Any:
+    r"""Text as UTF-8 can hold it: a byte of a file's name that is none of UTF-8 is spelled `\xNN`. Other values as they are."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    try:
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character
+        return value.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class Stored:
     """A stored split of N rows.
@@ -43,6 +53,13 @@ class Stored:
     groups: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        """Names of files are bytes, and need be no UTF-8: here they become text that every file and terminal can hold."""
+        object.__setattr__(self, "where", readable(self.where))
+        for name, kind in (("labels", list), ("names", tuple), ("paths", tuple), ("groups", list), ("notes", tuple)):
+            if (held := getattr(self, name)) is not None:
+                object.__setattr__(self, name, kind(map(readable, held)))
 
     def __len__(self) -> int:
         return len(self.labels)
