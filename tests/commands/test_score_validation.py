@@ -268,7 +268,20 @@ def test_a_class_too_small_for_a_validation_split(refused, tmp_path):
     pictures(tmp_path / "few", classes=("owl",), count=4)
     (tmp_path / "few" / "owl").rename(tmp_path / "rare" / "owl")
     message = refused("score", "--data", tmp_path / "rare", *QUICK, "--out", tmp_path / "s.parquet")
-    assert "--folds 5: class 'owl' has only 2 training images; at most 2 would do" in message
+    assert "--folds 5: class 'owl' has only 2 training images; at most 2 would do, or --small-classes drop" in message
+
+
+def test_classes_too_small_for_the_folds_can_be_left_out(refluence, tmp_path):
+    pictures(tmp_path / "rare", count=24)
+    for name, count in (("owl", 4), ("elk", 1)):
+        pictures(tmp_path / name, classes=(name,), count=count)
+        (tmp_path / name / name).rename(tmp_path / "rare" / name)
+    words = ("score", "--data", tmp_path / "rare", *QUICK[:-1], "--folds", "3", "--terms", "explicit")
+    done = refluence(*words, "--small-classes", "drop", "--out", tmp_path / "s.parquet")
+    assert done.code == 0
+    assert "'elk' (1), 'owl' (2); 3 are asked for" in done.err
+    assert facts(tmp_path / "s.parquet")["classes"] == ["cat", "dog"]
+    assert "leaves out the 2 classes that have fewer than 3" in refluence(*words, "--out", tmp_path / "t.parquet").err
 
 
 def test_defaults_in_help_and_documentation_are_those_of_the_code(refluence):

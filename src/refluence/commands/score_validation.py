@@ -49,7 +49,8 @@ def against_validation(flags: Any) -> None:
     folder = flags.out.with_suffix(".parts")
     if not flags.out.exists():
         check_free(folder, "score", flags.resume)
-    session = open_session(flags)
+    needed = settings.folds if stored is None and flags.small_classes == "drop" else 1
+    session = open_session(flags, needed)
     dataset, nets = session.dataset, flags.nets or 1
     network = _classifier(flags, stored, dataset)
     parts, trained = [Part(None)], None
@@ -186,12 +187,17 @@ def _classifier(flags: Any, stored: Stored | None, dataset: Dataset) -> Classifi
 
 
 def _check_folds(folds: int, dataset: Dataset) -> None:
+    """Every class must be in the training rows of every fold."""
     counts = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
     least = min(counts)
     if folds > least:
-        name = dataset.classes[counts.index(least)]
-        most = f"at most {least} would do" if least > 1 else "leave that class out of the source"
-        raise InputError(f"--folds {folds}: class '{name}' has only {counted(least, 'training image')}; {most}")
+        name, few = dataset.classes[counts.index(least)], sum(count < folds for count in counts)
+        most = f"at most {least} would do, or " if least > 1 else ""
+        classes = "that class" if few == 1 else f"the {few} classes that have fewer than {folds}"
+        raise InputError(
+            f"--folds {folds}: class '{name}' has only {counted(least, 'training image')}; {most}--small-classes drop, which "
+            f"leaves out {classes}"
+        )
 
 
 def _track(session: Session, number: int, parts: list[Part]) -> Callable[..., Iterator[Any]]:

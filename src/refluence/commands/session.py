@@ -47,8 +47,11 @@ def check_numbers(flags: Any) -> None:
                 raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}{more}")
 
 
-def open_session(flags: Any) -> Session:
-    """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell."""
+def open_session(flags: Any, per_class: int | None = None) -> Session:
+    """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell.
+
+    `per_class`: training images that a class must have not to be small (default: `--ipc`, else 1).
+    """
     reporter = Reporter(flags.quiet)
     machine.prepare(flags.threads)
     device = machine.choose(flags.device)
@@ -56,7 +59,7 @@ def open_session(flags: Any) -> Session:
     def say(note: str) -> None:
         reporter.say(f"{flags.data}: {note}")
 
-    dataset = load(flags.data, source_options(flags), per_class=getattr(flags, "ipc", 1), say=say)
+    dataset = load(flags.data, source_options(flags), per_class=per_class or getattr(flags, "ipc", 1), say=say)
     if not flags.threads and device.type == "cpu" and math.prod(dataset.shape[1:]) <= SMALL:
         torch.set_num_threads(1)
     for note in dataset.notes[1:]:  # the first is said
