@@ -49,13 +49,14 @@ def train(
     `labels` are `(M,)` int64 or `(M, classes)` probabilities; a `teacher`, where the protocol's loss is `kl`, takes their
     place. `stage` `(M,)` int64 counts for protocols with stages, `pixels` is the mean and std that the images were normalised
     by, `compiled` makes what is called of the network. `rng(purpose, index)` gives CPU generators: "evaluation-network" for
-    the weights, "evaluation-epoch" for the order, augmentation and mixing of each epoch, "evaluation-training" for what the
-    network itself draws, so that network `net_index` is the same whichever others are trained. Returns the network (training
-    mode) and the mean loss of every epoch `(epochs,)` on the CPU. Raises `RunError` at a loss that is not finite.
+    the weights and what the network itself draws, "evaluation-epoch" for the order, augmentation and mixing of each epoch, so
+    that network `net_index` is the same whichever others are trained. Returns the network (training mode) and the mean loss of
+    every epoch `(epochs,)` on the CPU. Raises `RunError` at a loss that is not finite.
     """
     protocol = protocol.resolve(len(images), spec.classes)
     images, labels = images.detach().to(device), labels.to(device)
-    net = build(spec, rng("evaluation-network", net_index), device)
+    start = rng("evaluation-network", net_index)
+    net = build(spec, start, device)
     called = compiled(net)
     augment = augmenter(protocol.strategy(spec), protocol.mode, pixels)
     teacher = teacher if protocol.loss == "kl" else None
@@ -77,7 +78,7 @@ def train(
             average.update(net)
         return loss.detach()
 
-    with seeded(rng("evaluation-training", net_index), device):
+    with seeded(start, device):
         for k, part in enumerate(parts):
             for e, lr in enumerate(rates(protocol, k)):
                 if e in lower:

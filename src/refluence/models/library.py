@@ -80,7 +80,7 @@ def own_width_and_norm(name: str, shape: tuple[int, int, int], classes: int) -> 
         except Exception as error:
             raise InputError(f"{name} does not take images of {sizes} ({reason(error)}); --image-size resizes them") from None
         if drawn_so_far() != before:
-            raise InputError(f"{name} draws random numbers while it trains, beside dropout: an image has no one gradient; choose another")
+            raise InputError(f"{name} draws random numbers while it trains, beside dropout: no one gradient; choose another")
     if tuple(logits.shape) != (2, classes):
         raise InputError(f"{name} gives {tuple(logits.shape)} for two images: expected logits (2, {classes})")
     return net.classifier.in_features, norm_of(net)
