@@ -1,5 +1,8 @@
 """What Pillow modes, EXIF and sizes become."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -171,9 +174,31 @@ def test_few_levels_are_said(tmp_path):
         write(tmp_path / "set" / "ab"[i % 2] / f"{i}.png", Image.fromarray(deep))
     for _ in range(2):  # from the cache too
         notes = load(str(tmp_path / "set")).notes
-        assert any("12 pictures of 16 bits" in note and "17 of 256 levels" in note and "by 16" in note for note in notes)
+        said = next(note for note in notes if "12 pictures of 16 bits" in note)
+        assert "17 of 256 levels" in said
+        assert "12 bits, store their values times 16" in said
     write(tmp_path / "set" / "b" / "bright.png", Image.fromarray(np.full((8, 8), 65535, np.uint16)))
     assert not any("256 levels" in note for note in load(str(tmp_path / "set")).notes)
+
+
+def test_values_that_are_clipped_are_said(tmp_path):
+    images = [encoded(Image.fromarray(np.full((8, 8), value, np.int32)), "TIFF") for value in (-1024, 70_000)] * 6
+    parquet(tmp_path / "train.parquet", [0, 1] * 6, images=images)
+    data = load(str(tmp_path))
+    assert set(data.train.images.unique().tolist()) == {0, 255}
+    assert any("6 pictures hold values below 0 (down to -1024), which became black" in note for note in data.notes)
+    assert any("6 pictures go up to 70000: what is above 65535 became white" in note for note in data.notes)
+
+
+def test_low_bytes_of_colours_count_too():
+    colours = np.broadcast_to(np.array([16, 2000, 4080], np.uint16), (2, 2, 3))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+    head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)  # a PNG of 48 bits, which Pillow cannot write
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
+    remarks = []
+    assert decode(b"\x89PNG\r\n\x1a\n" + body, None, remarks).tolist() == [[[v] * 2] * 2 for v in (0, 7, 15)]
+    assert remarks == [("16 bits", 15 * 257)]
 
 
 def test_further_frames_are_said(tmp_path):

@@ -23,7 +23,8 @@ MARGIN = 8
 """Pixels around the centre that go along: Lanczos looks three pixels far."""
 
 Remark = tuple[str, int]
-"""What a reader has to know of one picture: `("16 bits", its highest value)`, `("frames", how many it has)`."""
+"""What a reader has to know of one picture: `("16 bits", its highest value)`, `("below 0", minus its lowest one)`,
+`("frames", how many it has)`."""
 
 
 def decode(encoded: Encoded, size: int | None, remarks: list[Remark] | None = None) -> np.ndarray:
@@ -80,7 +81,7 @@ def _open(encoded: Encoded) -> Image.Image:
     if isinstance(encoded, Path) and not encoded.is_file():
         if encoded.is_symlink():
             raise ValueError(f"a link to {os.readlink(encoded)}, where no file is")
-        raise ValueError("no file" if encoded.exists() else "there is no such file")
+        raise ValueError("it is no file" if encoded.exists() else "there is no such file")
     if isinstance(encoded, (bytes, Path)):
         return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
     raise ValueError(f"expected the bytes of an image, got {type(encoded).__name__}")
@@ -111,7 +112,10 @@ def _eight_bit(image: Image.Image, remarks: list[Remark]) -> Image.Image:
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; Pillow's own conversion clips at 255
         values = np.asarray(image)
-        remarks.append(("16 bits", int(values.max())))
+        if (highest := int(values.max())) > 0:
+            remarks.append(("16 bits", highest))
+        if (lowest := int(values.min())) < 0:
+            remarks.append(("below 0", -lowest))
         return Image.fromarray(np.rint(np.clip(values.astype(np.float64), 0, 65535) / 257).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("32-bit float pixels have no fixed range: store 8 or 16 bits")

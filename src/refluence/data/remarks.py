@@ -23,14 +23,17 @@ def notes(where: str, found: dict[str, list[int]]) -> list[str]:
     lines = []
     if frames := found.get("frames"):
         lines.append(f"{where}: {frames[0]} pictures have several frames (up to {frames[1]}): the first of each was taken")
+    if below := found.get("below 0"):
+        lines.append(f"{where}: {below[0]} pictures hold values below 0 (down to {-below[1]}), which became black")
     if deep := found.get("16 bits"):
         count, highest = deep
-        levels = round(max(highest, 0) / 257) + 1
+        levels = round(highest / 257) + 1
         if highest > FULL:
             lines.append(f"{where}: values of {count} pictures go up to {highest}: what is above {FULL} became white")
         elif levels <= FEW:
+            bits = highest.bit_length()
             lines.append(
                 f"{where}: {count} pictures of 16 bits hold values up to {highest}, so {levels} of 256 levels are left "
-                f"({FULL} becomes white): multiply their values by {FULL // max(highest, 1)} before storing them to use more"
+                f"({FULL} becomes white): if these have {bits} bits, store their values times {2 ** (16 - bits)}"
             )
     return lines
