@@ -1,5 +1,6 @@
 """What Pillow modes, EXIF and sizes become."""
 
+import errno
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from refluence.data import SourceOptions, load
 from refluence.data.decode import decode
-from refluence.errors import InputError
+from refluence.errors import InputError, RunError
 
 
 def test_rgb_and_grey_are_exact():
@@ -143,6 +144,22 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path):
     assert torch_rows(load(str(tmp_path / "set"), SourceOptions(skip_corrupt=True))) == list(range(20))
     write(tmp_path / "set" / "b" / "nowhere.png", picture(20))
     assert len(torch_rows(load(str(tmp_path / "set")))) == 22  # a link that leads somewhere again is read
+
+
+def test_a_failure_of_the_machine_makes_no_picture_corrupt(tmp_path, monkeypatch):
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    real = Image.open
+
+    def too_many(file):
+        if str(file).endswith("b/003.png"):
+            raise OSError(errno.EMFILE, "Too many open files", str(file))
+        return real(file)
+
+    monkeypatch.setattr(Image, "open", too_many)
+    with pytest.raises(RunError, match=r"b/003.png cannot be read at present \(Too many open files\)"):
+        load(str(tmp_path / "set"), SourceOptions(skip_corrupt=True))
+    monkeypatch.setattr(Image, "open", real)
+    assert len(torch_rows(load(str(tmp_path / "set"), SourceOptions(skip_corrupt=True)))) == 20
 
 
 def test_a_picture_too_large_for_pillow_is_one_line(monkeypatch):

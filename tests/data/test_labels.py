@@ -45,7 +45,8 @@ def test_whole_floats_and_booleans(tmp_path):
         ([0, 1, None] * 4, r"4 of 12 labels are missing \(rows 2, 5, 8, 11\)"),
         ([0.0, 1.0, float("nan")] * 4, r"4 of 12 labels are missing"),
         (["a", "b", ""] * 4, r"4 of 12 labels are missing"),
-        ([0, 1, 2, -1] * 5, r"5 of 20 labels are missing \(rows 3, .*-1 beside 0 marks a missing label"),
+        ([0, 1, 2, -1] * 5, r"5 of 20 labels are missing \(rows 3, .*-1 marks a missing label"),
+        ([1, 2, -1] * 4, r"4 of 12 labels are missing \(rows 2, 5, 8, 11\)"),
         ([0.0, 1.5] * 5, r"row 1 of .*train.parquet: label 1.5 is not a whole number"),
         ([[0], [1]] * 5, r"no label column"),
         ([b"a", b"b"] * 5, r"no label column"),
@@ -68,8 +69,16 @@ def test_minus_one_beside_one_is_a_class(tmp_path):
     assert load(str(tmp_path)).classes == ("-1", "1")
 
 
-def test_minus_one_in_the_stored_test_split_is_missing(tmp_path):
-    parquet(tmp_path / "train.parquet", [0, 1] * 5)
+def test_classes_that_look_alike_are_said(tmp_path):
+    parquet(tmp_path / "train.parquet", ["cat", "cat ", "\u00e1", "a\u0301"] * 5)
+    data = load(str(tmp_path))
+    assert len(data.classes) == 4
+    assert any("'cat' and 'cat ', 'a\\u0301' and '\\xe1'" in note and "kept apart" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (1, 2)])
+def test_minus_one_in_the_stored_test_split_is_missing(tmp_path, classes):
+    parquet(tmp_path / "train.parquet", list(classes) * 5)
     parquet(tmp_path / "test.parquet", [1, -1], start=50)
     with pytest.raises(InputError, match=r"test.parquet: 1 of 2 labels are missing \(rows 1\)"):
         load(str(tmp_path))

@@ -141,6 +141,15 @@ def test_groups_shared_with_the_stored_test_split(tmp_path):
         load(str(tmp_path), SourceOptions(group_column="nobody"))
 
 
+@pytest.mark.parametrize("made", [lambda i: [i // 2], lambda i: {"id": i // 2}, lambda i: float("nan") if i // 2 != 3 else 3.0])
+def test_groups_of_any_type(tmp_path, made):
+    """Lists and structs are groups by their content; NaN is no group, so that its row stands alone."""
+    parquet(tmp_path / "train.parquet", [0, 1] * 10, who=[made(i) for i in range(20)])
+    parquet(tmp_path / "test.parquet", [0, 1], start=50, who=[made(6)] * 2)
+    data = load(str(tmp_path), SourceOptions(group_column="who"))
+    assert sorted(data.train.rows.tolist() + data.val.rows.tolist()) == [i for i in range(20) if i // 2 != 3]
+
+
 def test_group_column_needs_columns(tmp_path):
     source = str(class_folders(tmp_path / "set", {"a": 3, "b": 3}))
     with pytest.raises(InputError, match=r"--group-column who.*image folder"):

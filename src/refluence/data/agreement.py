@@ -74,8 +74,9 @@ def _names(stored: Stored, other: Stored) -> list:
 
 def _close(name, known: list) -> list[str]:
     """Those of the known names which are the name itself, or differ by case, blanks or Unicode composition alone."""
-    return [each for each in known if isinstance(each, str) and _plain(each) == _plain(str(name))]
+    return [each for each in known if isinstance(each, str) and plain(each) == plain(str(name))]
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without what is hard to see: case, blanks, underscores, Unicode composition."""
     return unicodedata.normalize("NFC", " ".join(name.casefold().replace("_", " ").split()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import math
 import os
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from refluence.data.stored import Encoded
+from refluence.errors import RunError
 
 VERSION = 2
 """Part of the cache key: raise it when the pixels that come out change, or what is remarked of them."""
@@ -21,6 +23,9 @@ SLIVER, LARGEST_ENLARGED = 16, 2**24
 
 MARGIN = 8
 """Pixels around the centre that go along: Lanczos looks three pixels far."""
+
+MACHINE = frozenset(getattr(errno, name, None) for name in ("EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT"))
+"""Failures of the machine: no picture is taken for broken because of one, and remembered as such."""
 
 Remark = tuple[str, int]
 """What a reader has to know of one picture: `("16 bits", its highest value)`, `("below 0", minus its lowest one)`,
@@ -33,7 +38,7 @@ def decode(encoded: Encoded, size: int | None, remarks: list[Remark] | None = No
     EXIF rotation is applied, CMYK, palette and 16 bits a channel become 8-bit RGB (or grey), transparency is left off
     as torchvision's ImageFolder does, of several frames the first is taken. With `size`, the short side is resized to it
     (Lanczos) and the centre is cut out. Remarks are added to `remarks`.
-    Raises `ValueError` with a reason for an image that cannot be read.
+    Raises `ValueError` with a reason for an image that cannot be read, `RunError` where that is the machine's fault.
     """
     remarks = [] if remarks is None else remarks
     try:
@@ -42,6 +47,11 @@ def decode(encoded: Encoded, size: int | None, remarks: list[Remark] | None = No
             image = _eight_bit(_upright(opened), remarks)
     except (ValueError, MemoryError):
         raise
+    except OSError as error:
+        if error.errno and error.errno in MACHINE:
+            name, why = error.filename or "an image", error.strerror
+            raise RunError(f"{name} cannot be read at present ({why}): try the same command again, or remove it") from error
+        raise ValueError(_reason(error)) from error
     except Exception as error:  # Pillow raises nearly anything for a broken file
         raise ValueError(_reason(error)) from error
     if size is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from refluence.data.agreement import plain
 from refluence.data.label_file import read_column
 from refluence.data.stored import Stored
 from refluence.errors import InputError
@@ -45,9 +46,9 @@ def resolve(train: Stored, test: Stored | None, replacement: str | None = None) 
     stored = _keys(train.labels, train.where, train.names or names)
     theirs = _keys(test.labels, test.where, test.names or names) if test else []
     hint = ""
-    if {-1, 0} <= {*stored, *theirs}:  # classes are numbered from 0, and -1 marks a row that has none
+    if _minus_one_is_missing(stored, theirs):
         stored, theirs = ([None if key == -1 else key for key in side] for side in (stored, theirs))
-        hint = " (-1 beside 0 marks a missing label; where it is a class, store names)"
+        hint = " (-1 marks a missing label, but for the two classes -1 and 1; where it is a class, store names)"
     if replacement is None:
         _refuse_missing(stored, train.where, hint)
     if test:
@@ -65,10 +66,29 @@ def resolve(train: Stored, test: Stored | None, replacement: str | None = None) 
     index = {key: position for position, key in enumerate(keys)}
     if len(keys) < 2:
         raise InputError(f"{train.where} has {len(keys)} class ({', '.join(map(str, keys))}): at least 2 are needed")
+    notes += _alike([str(key) for key in keys])
     if unused := [name for name in order if name not in used]:
         notes.append(f"classes without any image are left out: {_list(unused)}")
     a, b, c = (np.fromiter((index.get(key, -1) for key in side), np.int64, len(side)) for side in (ours, stored, theirs))
     return Labels(tuple(map(str, keys)), a, b, c if test else None, tuple(notes))
+
+
+def _minus_one_is_missing(train: Sequence[Key | None], test: Sequence[Key | None]) -> bool:
+    """Whether -1 marks rows without a label: it is the one number below 0, and no class of a pair -1 and 1."""
+    used = {*train, *test} - {None}
+    if not all(isinstance(key, int) for key in used) or min(used, default=0) != -1:
+        return False
+    return used != {-1, 1} or -1 not in train
+
+
+def _alike(classes: Sequence[str]) -> list[str]:
+    """A line on classes whose names differ by what is hard to see."""
+    first: dict[str, str] = {}
+    pairs = [(first[plain(name)], name) for name in classes if first.setdefault(plain(name), name) != name]
+    if not pairs:
+        return []
+    listed = _list([f"{one!a} and {other!a}" for one, other in pairs])
+    return [f"classes whose names differ by case, blanks or Unicode composition alone are kept apart: {listed}"]
 
 
 def _keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None) -> list[Key | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,13 @@ UNSPLIT = ""
 
 Encoded = bytes | Path | np.ndarray | None
 """An image before decoding: a file's bytes, its path, uint8 pixels `(H, W)` or `(H, W, 3)`, or nothing (missing)."""
+
+
+def _group(value: Any) -> Any:
+    """A group as a value that can be compared; NaN is no group, of lists and structs the text is taken."""
+    if isinstance(value, float) and value != value:
+        return None
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 def readable(value: Any) -> Any:
@@ -57,9 +64,11 @@ class Stored:
     def __post_init__(self):
         """Names of files are bytes, and need be no UTF-8: here they become text that every file and terminal can hold."""
         object.__setattr__(self, "where", readable(self.where))
-        for name, kind in (("labels", list), ("names", tuple), ("paths", tuple), ("groups", list), ("notes", tuple)):
+        for name, kind in (("labels", list), ("names", tuple), ("paths", tuple), ("notes", tuple)):
             if (held := getattr(self, name)) is not None:
                 object.__setattr__(self, name, kind(map(readable, held)))
+        if self.groups is not None:
+            object.__setattr__(self, "groups", [_group(value) for value in self.groups])
 
     def __len__(self) -> int:
         return len(self.labels)
