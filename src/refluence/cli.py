@@ -85,6 +85,9 @@ def _unexpected(error: Exception) -> int:
         return _fail(SMALLER, 1)
     if isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY):
         return _fail(SMALLER, 1)
+    models = sys.modules.get("refluence.commands.classifier")  # not imported: there is no network of a user's
+    if models is not None and (place := models.blamed(error)) is not None:
+        return _fail(f"the network that you gave fails: {place}", 2)
     if isinstance(error, OSError) and error.strerror:  # a full disk, a file taken away, a name too long, no more processes
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror}; when that is mended, the same command with --resume continues", 1)

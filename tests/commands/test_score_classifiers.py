@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cli_fixtures import pictures
-from refluence.commands.classifier import classifier
+from refluence.commands.classifier import blamed, classifier
 from refluence.commands.foreign import doubts, mean_and_std
 from refluence.data import load
 from refluence.data.dataset import Dataset, Split
 from refluence.errors import InputError
+from refluence.matching.augment import parse
 
 QUICK = ("--folds", "2", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
 ONE = ("--curvature", "identity", "--threads", "1", "--quiet")
@@ -42,6 +43,40 @@ def text(shape, classes):
 
 def broken(shape, classes):
     raise ValueError("no such layer")
+
+class Heads(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return (self.net(x), x) if self.training else self.net(x)
+
+class After(nn.Module):
+    def __init__(self, net, after):
+        super().__init__()
+        self.net, self.after = net, after
+
+    def forward(self, x):
+        return self.after(self.net(x))
+
+def several(shape, classes):
+    return Heads(make(shape, classes))
+
+def squeezed(shape, classes):
+    return After(make(shape, classes), lambda x: x.squeeze())
+
+def detached(shape, classes):
+    return After(make(shape, classes), lambda x: x.detach())
+
+def whole(shape, classes):
+    return After(make(shape, classes), lambda x: x.long())
+
+def leaving(shape, classes):
+    raise SystemExit("no GPU")
+
+def norm(shape, classes):
+    return nn.Sequential(nn.BatchNorm2d(shape[0], track_running_stats=False), make(shape, classes))
 
 number = 3
 
@@ -130,6 +165,12 @@ def test_a_function_in_a_file_makes_the_network(refluence, pets, file, tmp_path)
         ("own.py:frozen", ["no parameter"]),
         ("own.py:text", ["returned a str"]),
         ("own.py:broken", ["ValueError: no such layer"]),
+        ("own.py:several", ["gives a tuple for 2 images of 3 x 8 x 8 while it trains"]),
+        ("own.py:squeezed", ["gives (2,) for 1 image", "expected logits (1, 2)"]),
+        ("own.py:detached", ["has no gradient"]),
+        ("own.py:whole", ["gives torch.int64", "floats"]),
+        ("own.py:leaving", ["SystemExit: no GPU"]),
+        ("own.py:norm", ["own.py:norm cannot be scored: layer '0' normalises", "--terms explicit"]),
         ("own.py:left_on", ["random in evaluation mode", "forward of Noisy", "if self.training"]),
         ("own.py:unseeded", ["random numbers that no seed holds", "1.bias differs"]),
         ("own.py:shared", ["not a new one each time", "2.weight is made once"]),
@@ -353,3 +394,48 @@ def test_doubts_name_what_would_be_better():
     assert "would be on 100 % if its classes stood in another order (its output 1 is 'a'" in doubt(unit, order)
     assert "(its output 1 is 'a', its output 2 is 'b', its output 0 is 'c'), and with --pixels signed" in doubt(signed, order)
     assert "right on 33 % of 60 training images, hardly better than guessing (33 %)" in doubt(lambda x: x + 99)
+
+
+LATER = """
+from torch import nn
+
+class Later(nn.Module):
+    def __init__(self, pixels, classes):
+        super().__init__()
+        self.net = nn.Linear(pixels, classes)
+
+    def forward(self, x):
+        if len(x) > 4:  # more than it is tried on
+            {failure}
+        return self.net(x.flatten(1))
+
+def make(shape, classes):
+    return Later(shape[0] * shape[1] * shape[2], classes)
+"""
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        ("raise KeyError('scale')", "KeyError: 'scale'"),
+        ("open('/nowhere/at.all')", "FileNotFoundError: "),
+        ("x.reshape(7, 7, 7, 7, 7)", "RuntimeError: shape '[7, 7, 7, 7, 7]' is invalid"),
+        ("nn.functional.conv2d(x, x[:, :, 0])", "RuntimeError: "),
+    ],
+)
+def test_a_network_of_the_user_that_fails_later_is_no_bug_of_ours(refused, pets, tmp_path, failure, said):
+    (tmp_path / "later.py").write_text(LATER.format(failure=failure))
+    message = refused(
+        "score", "--data", pets, "--model", f"{tmp_path / 'later.py'}:make", *QUICK, "--out", tmp_path / "s.parquet"
+    )
+    assert "the network that you gave fails: " in message
+    assert "later.py, line 11, in forward: " in message
+    assert said in message
+
+
+@pytest.mark.parametrize("mistake", [lambda: parse("no such", "M"), lambda: torch.zeros(2).view(3)])
+def test_our_own_mistakes_stay_ours(file, mistake):
+    classifier(f"{file}:make", None, None, (3, 8, 8), 2)
+    with pytest.raises((InputError, RuntimeError)) as caught:
+        mistake()
+    assert blamed(caught.value) is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,12 +18,17 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+import refluence
 from refluence.errors import InputError
 from refluence.models import ModelSpec, build, is_library, width_beside
 from refluence.models.library import SEEDS, reason
+from refluence.models.plain import plain
 from refluence.models.repeatable import refuse_random_eval, refuse_unseeded
 from refluence.randomness import seeded
+from refluence.report.words import counted
 
+PACKAGE = Path(refluence.__file__).resolve().parent
+PREFIX = "refluence_model_"  # of the modules that are users' files
 TRIED = 2  # images that a network is tried on
 FORM = "FILE.py:FUNCTION, a function (shape, classes) -> nn.Module"
 
@@ -65,30 +72,36 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int, trains: boo
     if not callable(found):
         raise InputError(f"--model {text}: {path} has no function '{function}'; expected {FORM}")
 
+    told: dict[str, None] = {}
+
     def make(generator: torch.Generator) -> nn.Module:
         """The user's function draws from global generators: they are seeded for the call, then put back."""
         seed = int(torch.randint(SEEDS, (), generator=generator))
         with seeded(seed):
             try:
                 net = found(shape, classes)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise InputError(f"--model {text}: {function}({shape}, {classes}) failed ({reason(error)})") from error
             if not isinstance(net, nn.Module):
                 raise InputError(f"--model {text}: {function} returned a {type(net).__name__}; expected an nn.Module")
+            net, words = plain(net)
+            told.update(dict.fromkeys(words))
             if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
                 net.eval()
-                with _tried(text, " x ".join(map(str, shape))):
+                with _tried(text, shape, TRIED):
                     net(torch.zeros(TRIED, *shape))
         return net
 
     _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes, trains)
+    for words in told:
+        warnings.warn(f"{text}: {words}", stacklevel=2)
     about = {"name": text, "shape": list(shape), "classes": classes, "sha256": digest(path)}
     return Classifier(f"{path.name}:{function}", make, about)
 
 
 def _module(path: Path, text: str) -> ModuleType:
     """The user's file as a module; what lies beside it can be imported from it."""
-    name = f"refluence_model_{path.stem}"
+    name = f"{PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "a file that ends in .py has a loader"
     assert spec.loader is not None, "a file that ends in .py has a loader"
@@ -104,35 +117,61 @@ def _module(path: Path, text: str) -> ModuleType:
 
 
 def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int], classes: int, trains: bool) -> None:
-    """Try the network on a few images, in training mode too where it is to be trained."""
+    """Try the network on a few images and on one; in training mode too, with its gradient, where it is to be trained."""
     net = make()
     if not any(p.requires_grad for p in net.parameters()):
         raise InputError(f"--model {text}: the network has no parameter to train")
-    x, sizes = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0)), " x ".join(map(str, shape))
-    for mode in (False, True) if trains else (False,):
+    x = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0))
+    for mode, count in ((False, TRIED), (False, 1), *([(True, TRIED)] if trains else [])):
         net.train(mode)
-        with seeded(0), _tried(text, sizes):
-            logits = net(x)
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
-        if got != (TRIED, classes):
-            when = f"{TRIED} images of {sizes}{' while it trains' if mode else ''}"
-            raise InputError(f"--model {text}: the network gives {got} for {when}; expected logits {(TRIED, classes)}")
-    with _tried(text, sizes):
+        with seeded(0), _tried(text, shape, count), torch.set_grad_enabled(mode):
+            logits = net(x[:count])
+        when = f"{_images(count, shape)}{' while it trains' if mode else ''}"
+        got = f"{tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        if got != str((count, classes)):
+            raise InputError(f"--model {text}: the network gives {got} for {when}; expected logits {(count, classes)}")
+        if not logits.is_floating_point():
+            raise InputError(f"--model {text}: the network gives {logits.dtype} for {when}; expected logits, which are floats")
+    if trains:
+        try:
+            logits.float().square().sum().backward()
+        except Exception as error:
+            raise InputError(f"--model {text}: the network has no gradient ({reason(error)})") from error
+    with _tried(text, shape, TRIED):
         refuse_random_eval(net, x, f"--model {text}: the network")
         if trains:
             refuse_unseeded(make, x, f"--model {text}: the network")
 
 
 @contextmanager
-def _tried(text: str, sizes: str) -> Iterator[None]:
+def _tried(text: str, shape: tuple[int, int, int], count: int) -> Iterator[None]:
     """Passes of a user's network: `InputError` where it fails."""
     try:
         with torch.no_grad():
             yield
     except InputError:
         raise
-    except Exception as error:
-        raise InputError(f"--model {text}: the network fails on {TRIED} images of {sizes} ({reason(error)})") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"--model {text}: the network fails on {_images(count, shape)} ({reason(error)})") from error
+
+
+def _images(count: int, shape: tuple[int, int, int]) -> str:
+    return f"{counted(count, 'image')} of {' x '.join(map(str, shape))}"
+
+
+def blamed(error: BaseException) -> str | None:
+    """The place in a file of the user's that an exception came from, None where the last to act was Refluence.
+
+    Libraries in between are passed over: who called them wrongly decides.
+    """
+    own = [Path(file).resolve() for name, m in list(sys.modules.items()) if name.startswith(PREFIX) and (file := m.__file__)]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if path.is_relative_to(PACKAGE):
+            return None
+        if any(path.is_relative_to(file.parent) for file in own) and "site-packages" not in path.parts:
+            return f"{frame.filename}, line {frame.lineno}, in {frame.name}: {reason(error)}"
+    return None
 
 
 def digest(path: Path) -> str:

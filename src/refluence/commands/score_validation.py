@@ -20,6 +20,7 @@ from refluence import __version__
 from refluence.commands.classifier import Classifier, classifier, digest
 from refluence.commands.foreign import doubts
 from refluence.commands.load_model import Stored, check_data, normalised, put, read_model
+from refluence.commands.rehearse import rehearse
 from refluence.commands.score_files import bag_weights, read_facts, read_weighting, write_page, write_scores
 from refluence.commands.score_parts import Part, load_part, remove, save_part, together
 from refluence.commands.session import Session, about, arguments, open_session, relative
@@ -82,6 +83,9 @@ def against_validation(flags: Any) -> None:
         remove(folder, parts)
         print(f"{relative(flags.out)} is finished: nothing to do")
         return
+    if ":" in network.name:  # not one of ours
+        net = network.make(streams(flags.seed)("network", 0)) if trained is None else trained
+        rehearse(net, session.dataset, settings, network.name, session.compute.device, session.compute.precision)
     claim(folder, "score", arguments(flags), resolved, flags.resume)
     fold_of = assign(dataset.train.labels, settings.folds, streams(flags.seed)("folds", 0)) if stored is None else None
     for number, part in enumerate(parts):

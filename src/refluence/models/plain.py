@@ -1,0 +1,34 @@
+"""A user's network without what it has for other machines: wrappers for several devices, compilation, other kinds of floats."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+"""By name, since the import of the last one takes seconds: it is what `torch.compile` gives."""
+
+
+def plain(net: nn.Module) -> tuple[nn.Module, list[str]]:
+    """The network with its wrappers taken off, at any depth, and its parameters as float32; and what was done, in words.
+
+    Influence asks each layer for derivatives of several orders, one image at a time, which neither wrappers nor half
+    precision give. The function stays what it is but for rounding.
+    """
+    off: dict[str, None] = {}
+    whole = nn.ModuleDict({"net": net})
+    for module in list(whole.modules()):
+        if getattr(module, "_compiled_call_impl", None) is not None:  # module.compile()
+            off["compile()"] = module._compiled_call_impl = None
+        for key, child in module._modules.items():
+            while (inside := WRAPPERS.get(type(child).__name__)) is not None:
+                off["torch.compile" if inside == "_orig_mod" else type(child).__name__] = None
+                module._modules[key] = child = getattr(child, inside)
+    net = whole["net"]
+    words = [f"{' and '.join(off)} left off"] if off else []
+    kinds = {p.dtype for p in net.parameters() if p.is_floating_point()} - {torch.float32}
+    if kinds:
+        names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        words.append(f"its {names} parameters are used as float32")
+        net = net.float()
+    return net, words
