@@ -204,6 +204,8 @@ def _labelled(tmp_path, data, name, column):
         ("votes.csv", "human\n" + "\n".join(f" {unicodedata.normalize('NFD', name)}" for name in HUMAN)),
         ("votes.csv", "id;human\r\n" + "".join(f"{i};{name}\r\n" for i, name in enumerate(HUMAN))),
         ("votes.tsv", "id\thuman\n" + "".join(f"{i}\t{name}\n" for i, name in enumerate(HUMAN))),
+        ("votes.csv", "sep=;\r\na,b;human\r\n" + "".join(f"1,2;{name}\r\n" for name in HUMAN)),
+        ("votes.txt", "human|id\r" + "\r".join(f"{name}|{i}" for i, name in enumerate(HUMAN))),
         ("votes.csv", "note,human,\n" + "".join(f'"{i},\n",{name},\n' for i, name in enumerate(HUMAN))),
     ],
 )

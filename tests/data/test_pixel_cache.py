@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pictures import array, class_folders, parquet, picture, write
+from safetensors.torch import save_file
 
 from refluence.data import SourceOptions, cache, load, pixels
 
@@ -107,6 +108,9 @@ def test_a_broken_entry_is_made_again(source, decoded, cache_folder):
     assert decoded[0] == 120
     content(load(source))
     assert decoded[0] == 120
+    save_file({"digests": torch.zeros(3).long(), "sums": torch.zeros(3, 3, 2).long()}, entry / "tables.safetensors")
+    content(load(source))
+    assert decoded[0] == 160
 
 
 def test_nothing_half_written_stays(tmp_path, source, cache_folder):

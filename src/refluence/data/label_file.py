@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -115,13 +116,18 @@ def _text(path: Path, pair: str) -> tuple[str, str]:
 
 
 def _table(text: str, column: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, under the delimiter that gives the column, else the most columns. Empty last lines are no rows."""
+    """Header and rows, under the delimiter that gives the column, else the most columns. Empty last lines are no rows.
+
+    A first line `sep=;`, as Excel writes it, decides.
+    """
+    stated = re.match(r"sep=(.)\r?\n", text)
+    text, delimiters = (text[stated.end() :], stated[1]) if stated else (text, DELIMITERS)
 
     def header_under(delimiter: str) -> list[str]:
         return [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])]
 
-    headers = {delimiter: header_under(delimiter) for delimiter in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda mark: (column in headers[mark], len(headers[mark])))
+    headers = {delimiter: header_under(delimiter) for delimiter in delimiters}
+    delimiter = max(delimiters, key=lambda mark: (column in headers[mark], len(headers[mark])))
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[1:]
     while rows and not any(cell.strip() for cell in rows[-1]):
         rows.pop()

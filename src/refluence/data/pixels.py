@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import warnings
@@ -94,7 +95,7 @@ def read(stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[i
     if stored.identity is not None:
         key = cache.key("pixels", VERSION, PIL.__version__, stored.identity, size, cache.stamps(stored.files))
     entry = cache.read(key) if key else None
-    if entry is None:
+    if entry is None or not _whole(entry, len(stored)):
         entry = _decode(stored, size, skip_corrupt, expected, key)
     corrupt = {int(row): reason for row, reason in entry.facts["corrupt"].items()}
     if corrupt and not skip_corrupt:
@@ -105,6 +106,20 @@ def read(stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[i
     return Pixels(entry.pixels, entry.tables["digests"], entry.tables["sums"], corrupt, entry.key, said)
 
 
+def _whole(entry: cache.Entry, rows: int) -> bool:
+    """Whether an entry has what `_decode` gives, for so many rows."""
+    try:
+        counts = {
+            len(entry.pixels),
+            len(entry.tables["digests"]),
+            len(entry.tables["sums"]),
+            rows - len(entry.facts["corrupt"]),
+        }
+        return len(counts) == 1 and "remarks" in entry.facts
+    except (KeyError, TypeError):
+        return False
+
+
 def _decode(
     stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[int, int] | None, key: str | None
 ) -> cache.Entry:
@@ -112,8 +127,7 @@ def _decode(
     digests: list[bytes] = []
     sums: list[np.ndarray] = []
     remarks: list[Remark] = []
-    with cache.Sink(key) as sink, ThreadPoolExecutor(torch.get_num_threads()) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large pictures are the user's own
+    with cache.Sink(key) as sink, ThreadPoolExecutor(torch.get_num_threads()) as pool, _large_ones():
         row = 0
         for chunk in _batches(stored.encoded(), CHUNK):
             tasks = pool.map(lambda part: [_one(encoded, size, remarks) for encoded in part], _batches(iter(chunk), TASK))
@@ -147,6 +161,14 @@ def _decode(
         return sink.finish(tables, {"corrupt": corrupt, "where": stored.where, "remarks": summary(remarks)})
 
 
+@contextlib.contextmanager
+def _large_ones() -> Iterator[None]:
+    """Large pictures are opened without a warning: they are the user's own, and Pillow refuses those that are twice as large."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
 def _one(encoded: Encoded, size: int | None, remarks: list[Remark]) -> tuple[np.ndarray, bytes, np.ndarray] | str:
     """Pixels, fingerprint and sums of one image, or the reason why it cannot be read."""
     try:
@@ -174,7 +196,8 @@ def mixed_sizes(splits: list[Stored]) -> InputError:
     """The one error for images of several sizes. It names `--image-size` and proposes one."""
     sides = []
     for stored in splits:
-        sides += [short_side(encoded) for encoded in itertools.islice(stored.encoded(), LOOKED_AT)]
+        with _large_ones():
+            sides += [short_side(encoded) for encoded in itertools.islice(stored.encoded(), LOOKED_AT)]
     read = sorted(side for side in sides if side is not None)
     proposal = max(8, round(read[len(read) // 2] / 8) * 8)
     return InputError(
