@@ -109,13 +109,8 @@ def read(stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[i
 def _whole(entry: cache.Entry, rows: int) -> bool:
     """Whether an entry has what `_decode` gives, for so many rows."""
     try:
-        counts = {
-            len(entry.pixels),
-            len(entry.tables["digests"]),
-            len(entry.tables["sums"]),
-            rows - len(entry.facts["corrupt"]),
-        }
-        return len(counts) == 1 and "remarks" in entry.facts
+        tables, readable = entry.tables, rows - len(entry.facts["corrupt"])
+        return len(entry.pixels) == len(tables["digests"]) == len(tables["sums"]) == readable and "remarks" in entry.facts
     except (KeyError, TypeError):
         return False
 
@@ -163,7 +158,7 @@ def _decode(
 
 @contextlib.contextmanager
 def _large_ones() -> Iterator[None]:
-    """Large pictures are opened without a warning: they are the user's own, and Pillow refuses those that are twice as large."""
+    """Large pictures are opened without a warning: they are the user's own, and Pillow refuses twice as large ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
