@@ -53,8 +53,8 @@ def agreed(train: Stored, test: Stored, name: str, unknown_ok: bool = False) -> 
         return test, []
     names = None if test.names is None else tuple(same.get(each, each) for each in test.names)
     labels = [same.get(label, label) if isinstance(label, str) else label for label in test.labels]
-    note = f"{len(same)} class names of the split {name} are composed of other signs than in train, and read as the same"
-    return replace(test, labels=labels, names=names), [f"{note} ({_list(list(same))})"]
+    note = f"class names of the split {name} composed of other Unicode signs than in train are read as the same"
+    return replace(test, labels=labels, names=names), [f"{note}: {_list(list(same))}"]
 
 
 def _list(names: list[str]) -> str:

@@ -30,7 +30,7 @@ def flat(folder: Path, split: str) -> InputError:
     _, loose = walk.listing(folder)
     pictures = [path for path in loose if walk.is_picture(path)]
     root = folder.parent if split else folder
-    lying = f"; {len(pictures)} pictures lie straight in it" if pictures else "; it holds no picture"
+    lying = f" ({len(pictures)} images lie straight in it)" if pictures else " (it holds no image)"
     message = f"{folder} has no class folders: expected {folder}/<class>/<image>{lying}"
     if not pictures:
         return InputError(message)

@@ -26,7 +26,7 @@ from refluence.errors import InputError
 
 FORMS = (
     "digits, a folder with train.parquet, FOLDER:TASK (TASK-train.parquet), an image folder (train/<class>/… or "
-    "<class>/…), a folder of save_to_disk, or a Hugging Face Hub id (owner/name)"
+    "<class>/… of jpg, png, webp, bmp, tif, …), a folder of save_to_disk, or a Hugging Face Hub id (owner/name)"
 )
 SEARCHED = 20_000  # files looked at before a folder is said to hold nothing of use
 
@@ -36,6 +36,8 @@ def look(path: Path, options: SourceOptions) -> Splits:
 
     Errors: `InputError` where the folder holds nothing that can be read, or several things of which one must be named.
     """
+    if walk.is_run(path):
+        raise InputError(f"{path} is the folder of a run of Refluence: give the data that it was made from")
     place, passed = path, []
     while isinstance(found := _here(place, options), Path):
         passed += _beside(place)
@@ -61,7 +63,7 @@ def _here(place: Path, options: SourceOptions) -> Splits | Path:
     if (place / "snapshots").is_dir() and (place / "refs").is_dir():
         return _snapshot(place)
     if parquet.files_by_task(place):
-        return parquet.splits(place, None, options)
+        return replace(parquet.splits(place, None, options), notes=_pictures_beside_tables(place))
     if walk.has_pictures(place):
         if options.group_column is not None:
             raise InputError(f"--group-column {options.group_column}: {place} is an image folder, it has no columns")
@@ -91,14 +93,23 @@ def _tables(place: Path, options: SourceOptions) -> Splits | Path | None:
     return Splits({UNSPLIT: functools.partial(parquet.read, tables, options)}, inside=f"{tables[0].name}{more}")
 
 
+def _pictures_beside_tables(place: Path) -> tuple[str, ...]:
+    if not (held := [path.name for path in walk.with_pictures(place)]):
+        return ()
+    return (
+        f"its tables are read; pictures in the folders beside them ({', '.join(held)}) only where a table names their paths",
+    )
+
+
 def _pictures(place: Path) -> Splits | Path:
     """Split folders, class folders, or the one folder that holds them."""
     inner = walk.listing(place)[0]
     trains, tests = split_names([path.name for path in inner], str(place))
     unknown = (path for path in inner if path.name not in (*trains, *tests) and walk.has_pictures(path))
-    for name in trains:
+    for rank, name in enumerate(trains):
         if any(walk.with_pictures(place / name)):
-            return _split(place, name, tests, [path for path in inner if path.name not in (name, *tests)])
+            more = [*trains[rank + 1 :], *tests]
+            return _split(place, name, more, [path for path in inner if path.name not in (name, *more)])
     first, second = (*islice(unknown, 2), None, None)[:2]
     if first is None and (trains or tests):
         if trains:
@@ -115,10 +126,11 @@ def _pictures(place: Path) -> Splits | Path:
     return Splits({UNSPLIT: functools.partial(folder.read, place, UNSPLIT, True)})
 
 
-def _split(place: Path, train: str, tests: list[str], others: list[Path]) -> Splits:
-    readers = {name: functools.partial(folder.read, _unwrapped(place / name), name, name == train) for name in (train, *tests)}
+def _split(place: Path, train: str, more: list[str], others: list[Path]) -> Splits:
+    readers = {name: functools.partial(folder.read, _unwrapped(place / name), name, name == train) for name in (train, *more)}
     counts = {path.name: sum(map(walk.is_picture, walk.files(path))) for path in others}
-    beside = [f"{count} pictures in {name}, which is no split" for name, count in counts.items() if count]
+    held = [name for name, count in counts.items() if count]
+    beside = (f"{sum(counts.values())} pictures in folders that are no splits ({', '.join(held)})",) if held else ()
     return Splits(readers, passed=(*_beside(place), *beside))
 
 
@@ -129,16 +141,23 @@ def _unwrapped(split: Path) -> Path:
 
 
 def _refuse_names_like_splits(place: Path, inner: list[Path]) -> None:
-    """`InputError` where every class folder is called like a split with something more (seg_train, seg_test)."""
-    words = {path: {word.lower() for word in re.findall("[A-Za-z][a-z]*", path.name)} for path in inner}
-    if len(words) < 2 or not all(found & {*TRAIN_NAMES, *TEST_NAMES} for found in words.values()):
-        return
-    train = next((path for path, found in words.items() if found & set(TRAIN_NAMES)), None)
-    if train is not None and any(walk.with_pictures(train)):
-        names = ", ".join(path.name for path in inner)
+    """`InputError` where two class folders are called alike but for the word of a split (seg_train and seg_test)."""
+    found: dict[tuple[str, str], Path] = {}
+    for path in inner:
+        words = re.findall(r"[A-Za-z][a-z]*|\d+", path.name)
+        rest = " ".join(word.lower() for word in words if word.lower() not in (*TRAIN_NAMES, *TEST_NAMES))
+        for split, names in (("train", TRAIN_NAMES), ("test", TEST_NAMES)):
+            if any(word.lower() in names for word in words):
+                found[rest, split] = path
+    for rest, split in found:
+        if not rest or split != "test" or (rest, "train") not in found:
+            continue
+        train, test = found[rest, "train"], found[rest, "test"]
+        if not any(walk.with_pictures(train)):
+            raise convert.flat(train, train.name)
         raise InputError(
-            f"the folders of {place} are called like splits, and no known name of one ({names}): rename them to train and "
-            f"test, or give --data {train} for that one alone"
+            f"{place} holds {train.name} and {test.name}, which are called like splits: rename them to train and test, or give "
+            f"--data {train} for that one alone"
         )
 
 
@@ -164,8 +183,6 @@ def _snapshot(place: Path) -> Path:
 
 def _other(place: Path, options: SourceOptions) -> Splits:
     """Neither tables nor pictures: files that other libraries read, or the message that says what is there."""
-    if walk.is_ours(place):
-        raise InputError(f"{place} is a folder that Refluence wrote: give the data that it was made from")
     files = list(islice(walk.files(place), SEARCHED))
     if images := [path for path in files if idx.is_images(path)]:
         return idx.splits(images, options)
@@ -174,6 +191,7 @@ def _other(place: Path, options: SourceOptions) -> Splits:
         return webdataset.splits(samples, options)
     if known := next((path for path in files if convert.is_known(path)), None):
         raise convert.file(known)
-    held = sorted(entry.name for entry in place.iterdir())
-    listed = ", ".join(held[:8]) + (", …" if len(held) > 8 else "") if held else "nothing"
-    raise InputError(f"--data {place} holds no train.parquet and no images (it holds {listed}); expected {FORMS}")
+    held = ", ".join(walk.counted(Counter(map(walk.kind, files)))) or ", ".join(
+        path.name for path in walk.listing(place)[0][:8]
+    )
+    raise InputError(f"--data {place} holds no train.parquet and no images (it holds {held or 'nothing'}); expected {FORMS}")

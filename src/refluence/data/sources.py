@@ -88,8 +88,9 @@ def _splits(source: str, options: SourceOptions) -> Splits:
     if path.exists():
         return layout.look_at_file(path, options)
     base, colon, task = source.rpartition(":")
-    if colon and Path(base).expanduser().is_dir():
-        return parquet.splits(Path(base).expanduser(), task, options)
+    if colon and (folder := Path(base).expanduser()).is_dir():
+        inside = task not in parquet.files_by_task(folder) and (folder / task).is_dir()
+        return layout.look(folder / task, options) if inside else parquet.splits(folder, task, options)
     close = _close(base or source)
     reason = f"close: {', '.join(close)}" if close else "there is no such folder"
     # A single word that is nearly the name of a folder here is a typo; anything else may be a Hub id.

@@ -10,7 +10,7 @@ from pathlib import Path
 from refluence.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif")
+OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jfif", ".jp2", ".avif")
 """Read where a split holds none of `SUFFIXES`."""
 
 LITTER = frozenset(
@@ -29,11 +29,15 @@ def kind(path: Path) -> str:
     return path.suffix.lower() or "without a suffix"
 
 
-def is_ours(folder: Path) -> bool:
-    """Whether Refluence wrote the folder: a run, a comparison, a distilled or an exported set."""
-    held = {name for name in ("config.json", "distilled", "units", "metrics.jsonl") if (folder / name).exists()}
-    run = "config.json" in held and len(held) > 1
-    return run or ((folder / "card.json").exists() and (folder / "images.safetensors").exists())
+def is_run(folder: Path) -> bool:
+    """Whether Refluence wrote the folder as that of a run or a comparison."""
+    parts = ("distilled", "units", "metrics.jsonl")
+    return (folder / "config.json").exists() and any((folder / name).exists() for name in parts)
+
+
+def _is_ours(folder: Path) -> bool:
+    """The same, or a distilled or exported set."""
+    return is_run(folder) or ((folder / "card.json").exists() and (folder / "images.safetensors").exists())
 
 
 def _why_not(folder: Path) -> str | None:
@@ -42,7 +46,7 @@ def _why_not(folder: Path) -> str | None:
         return f"folder{{s}} {folder.name}"
     if folder.name.startswith("."):
         return "hidden folder{s}"
-    if is_ours(folder):
+    if _is_ours(folder):
         return f"folder{{s}} {folder.name} that Refluence wrote"
     if folder.is_symlink() and folder.resolve() in (folder.parent.resolve(), *folder.parent.resolve().parents):
         return f"link{{s}} {folder.name} to a folder above it"
@@ -101,5 +105,6 @@ def with_pictures(folder: Path) -> Iterator[Path]:
 
 
 def counted(passed: Counter[str], where: str = "") -> tuple[str, ...]:
-    """ "3 .txt in train", one a kind."""
-    return tuple(f"{count} {what}{where}" for what, count in sorted(passed.items()) if count)
+    """What was passed over: `3 .txt in train`, one a kind. Of a kind, `{s}` is the plural."""
+    spelled = {what: what.replace("{s}", "s" if count > 1 else "") for what, count in passed.items() if count}
+    return tuple(f"{passed[what]} {said}{where}" for what, said in sorted(spelled.items()))
