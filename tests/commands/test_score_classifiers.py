@@ -72,6 +72,23 @@ def detached(shape, classes):
 def whole(shape, classes):
     return After(make(shape, classes), lambda x: x.long())
 
+def infinite(shape, classes):
+    return After(make(shape, classes), lambda x: x / 0)
+
+class Writing(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x.sub_(0.5))
+
+def writing(shape, classes):
+    return Writing(make(shape, classes))
+
+class Exported(nn.Sequential):
+    def train(self, mode=True):
+        raise NotImplementedError("train() is not supported")
+
+def exported(shape, classes):
+    return Exported(make(shape, classes))
+
 def leaving(shape, classes):
     raise SystemExit("no GPU")
 
@@ -169,6 +186,9 @@ def test_a_function_in_a_file_makes_the_network(refluence, pets, file, tmp_path)
         ("own.py:squeezed", ["gives (2,) for 1 image", "expected logits (1, 2)"]),
         ("own.py:detached", ["has no gradient"]),
         ("own.py:whole", ["gives torch.int64", "floats"]),
+        ("own.py:infinite", ["logits that are not finite"]),
+        ("own.py:writing", ["writes into the images"]),
+        ("own.py:exported", ["NotImplementedError: train() is not supported"]),
         ("own.py:leaving", ["SystemExit: no GPU"]),
         ("own.py:norm", ["own.py:norm cannot be scored: layer '0' normalises", "--terms explicit"]),
         ("own.py:left_on", ["random in evaluation mode", "forward of Noisy", "if self.training"]),

@@ -87,9 +87,8 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int, trains: boo
             net, words = plain(net)
             told.update(dict.fromkeys(words))
             if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
-                net.eval()
                 with _tried(text, shape, TRIED):
-                    net(torch.zeros(TRIED, *shape))
+                    net.eval()(torch.zeros(TRIED, *shape))
         return net
 
     _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes, trains)
@@ -123,15 +122,19 @@ def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int]
         raise InputError(f"--model {text}: the network has no parameter to train")
     x = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0))
     for mode, count in ((False, TRIED), (False, 1), *([(True, TRIED)] if trains else [])):
-        net.train(mode)
+        given = x[:count].clone()
         with seeded(0), _tried(text, shape, count), torch.set_grad_enabled(mode):
-            logits = net(x[:count])
+            logits = net.train(mode)(given)
         when = f"{_images(count, shape)}{' while it trains' if mode else ''}"
         got = f"{tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
         if got != str((count, classes)):
             raise InputError(f"--model {text}: the network gives {got} for {when}; expected logits {(count, classes)}")
         if not logits.is_floating_point():
             raise InputError(f"--model {text}: the network gives {logits.dtype} for {when}; expected logits, which are floats")
+        if not bool(logits.isfinite().all()):
+            raise InputError(f"--model {text}: the network gives logits that are not finite for {when}, whose pixels are")
+        if not torch.equal(given, x[:count]):
+            raise InputError(f"--model {text}: the network writes into the images that it is given; it must copy them first")
     if trains:
         try:
             logits.float().square().sum().backward()

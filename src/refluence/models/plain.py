@@ -26,6 +26,9 @@ def plain(net: nn.Module) -> tuple[nn.Module, list[str]]:
                 module._modules[key] = child = getattr(child, inside)
     net = whole["net"]
     words = [f"{' and '.join(off)} left off"] if off else []
+    if places := {p.device.type for p in net.parameters()} - {"cpu", "meta"}:
+        words.append(f"brought here from {' and '.join(sorted(places))} (--device says where it runs)")
+        net = net.cpu()
     kinds = {p.dtype for p in net.parameters() if p.is_floating_point()} - {torch.float32}
     if kinds:
         names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
