@@ -102,7 +102,7 @@ def test_auto_falls_back_from_ghost_to_forward_to_double_backward():
         torch.testing.assert_close(scores(model, case.x, case.y, v), want, rtol=1e-12, atol=1e-12)
         with pytest.raises(Unsupported, match="Positions"):
             scores(model, case.x, case.y, v, engine="ghost")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Unsupported, match="it stops with RuntimeError"):
         scores(model, case.x, case.y, v, engine="forward")
 
 

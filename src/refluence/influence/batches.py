@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from refluence.errors import InputError
-from refluence.influence.capture import check_frozen
 from refluence.influence.losses import Targets, take
+from refluence.influence.watching import check_frozen
 
 Batches = Iterable[Any]
 NUMBERS, LEAST, MOST = 2**18, 64, 256  # of input a pass, in samples at least and at most: what stays in a CPU's cache

@@ -2,36 +2,47 @@
 
     scores(v)_j = <v, grad_theta l_j(theta)> = d/dh l_j(theta + h v) at h = 0
 
-Three exact engines: "ghost" (layer inputs and output gradients, ghost.py; the layers that capture.py lists), "forward" (one
-forward-mode derivative of the vector of losses; any differentiable layer that has forward AD) and "double_backward"
-(the derivative of <v, grad sum_j s_j l_j> by the dummy weights s; everything else). v holds plain tensors: a curvature
-product, a discrepancy's gradient, a validation gradient. Signs are the caller's: nothing is negated here.
+Four exact engines: "ghost" (layer inputs and output gradients, ghost.py; the layers that capture.py lists), "forward" (one
+forward-mode derivative of the vector of losses; any differentiable layer that has forward AD), "double_backward" (the
+derivative of <v, grad sum_j s_j l_j> by the dummy weights s) and "single" (the gradient of one instance after the other, for
+what only plain autograd can do). v holds plain tensors: a curvature product, a discrepancy's gradient, a validation gradient.
+Signs are the caller's: nothing is negated here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError
 from refluence.influence.batches import check_fixed
-from refluence.influence.capture import check_direction, cross_entropy
+from refluence.influence.differentiable import Losses, call_at
 from refluence.influence.fused import Fused
 from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Targets, take
-from refluence.influence.parameters import Parameters, parameters_of
-from refluence.influence.risk import per_sample
+from refluence.influence.losses import Targets, cross_entropy, take
+from refluence.influence.parameters import Parameters, check_direction, parameters_of
+from refluence.influence.proof import PROBES, Truth, believed, key_of, outside, reached, remembered, single, truth
+from refluence.influence.structure import signature
 
-ENGINES = ("auto", "ghost", "forward", "double_backward")
+ENGINES = ("auto", "ghost", "forward", "double_backward", "single")
 PRECISIONS = ("fp32", "bf16")
 CHUNK = 64
 
-Losses = Callable[[Parameters, Any], Tensor]
+LossesAt = Callable[[Parameters, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that is taken, and why not an earlier one ("" for the first)."""
+
+    engine: str
+    reason: str
 
 
 class Scorer:
@@ -40,11 +51,13 @@ class Scorer:
     Data larger than memory goes through it piece by piece: the score of a sample does not depend on the others, and what is
     held beside x does not depend on their number.
 
-    engine: "auto" takes ghost where every layer that v names is covered, else forward, else double backward.
+    engine: "auto" takes the first of ghost, forward, double_backward and single whose scores of four instances are those of
+    autograd (proof.py: asked once for each structure of the network). Another takes that one or raises `Unsupported`.
     chunk: samples at a time, which bounds the memory.
     compile: each chunk's pass is traced and compiled, once for a set of names in v, a shape of x and a mode (train, eval) of
     the layers; other values of v and of the parameters, and other numbers of samples, use the same compilation. Worth its
     time (tens of seconds) from some thousand samples on. A forward that branches on values keeps the branch of the first call.
+    The engine single is never compiled.
     precision: "fp32" is the dtype of the model; "bf16" runs the derivative's products of the ghost engine in bfloat16 (see
     ghost.py; the other engines of "auto" stay at the model's dtype).
     """
@@ -68,8 +81,8 @@ class Scorer:
             raise InputError(f"precision bf16 is for the engine ghost, not '{engine}': leave precision at fp32")
         self.model, self.loss, self.engine, self.chunk = model, loss, engine, chunk
         self.compile, self.half = compile, precision == "bf16"
+        self._losses = Losses(model, loss)
         self._passes: dict[Any, Callable[..., Tensor]] = {}
-        self._found: dict[tuple[str, ...], str] = {}
 
     def __call__(self, x: Tensor, y: Targets, v: Parameters) -> Tensor:
         """<v, grad l_j> `(B,)` for inputs x `(B, ...)` (augmented already, if at all) and targets y: a tensor `(B, ...)` or a
@@ -78,9 +91,9 @@ class Scorer:
         `v`: parameter name -> tensor of its shape, taken to its dtype and device (x and y must be on the model's already);
         missing names count as zero and cost nothing. The model is left as it was.
 
-        Raises `InputError` for unknown names or shapes in v, a loss that is not per sample, no samples, BatchNorm in train
-        mode and active dropout; `Unsupported` for engine "ghost" with a layer that it does not cover or whose input's first
-        axis is not the samples; `RunError` where compiling fails.
+        Raises `InputError` for unknown names or shapes in v, a loss that is not per sample, no samples, and a network that
+        draws at random or whose samples see each other (dropout that is on, BatchNorm in train mode); `Unsupported` for an
+        engine asked for by name whose scores are not those of autograd; `RunError` where compiling fails.
         """
         state = parameters_of(self.model)
         check_direction(v, state)
@@ -89,58 +102,81 @@ class Scorer:
             raise InputError("no samples to score: x is empty")
         v = {name: v[name].detach().to(p) for name, p in state.items() if name in v}
         state |= dict(self.model.named_buffers())
-        starts = range(0, len(x), self.chunk)
-        parts = [slice(i, i + self.chunk) for i in starts]
-        return torch.cat([self._one(state, v, x[part], take(y, part)) for part in parts])
+        one = self._pass(self.choice(x, y, v).engine, tuple(v), x, y)
+        parts = [slice(i, i + self.chunk) for i in range(0, len(x), self.chunk)]
+        return torch.cat([one(state, v, x[part], take(y, part)) for part in parts])
 
-    def _one(self, state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
-        """One chunk, by the first engine that can."""
-        names = tuple(v)
-        first = self._found.get(names, self.engine)
-        if first != "auto":
-            return self._pass(first, names, x, y)(state, v, x, y)
-        for engine in ENGINES[1:]:
+    def choice(self, x: Tensor, y: Targets, names: Iterable[str]) -> Choice:
+        """The engine that a call along the parameters in `names` takes for such inputs. Raises as a call does."""
+        names, allowed = tuple(names), ENGINES[1:] if self.engine == "auto" else (self.engine,)
+        if x.is_meta:  # no numbers to compare
+            return Choice(allowed[0] if len(allowed) == 1 else "forward", "")
+        key = key_of(("scores", allowed, self.compile), self.model, names, self.loss, x, y)
+        return remembered(key, lambda: self._first(allowed, names, x, y), x.device)
+
+    def _first(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool]:
+        """The first engine that agrees with autograd, and whether it is to be asked again."""
+        want = truth(self.model, self.loss, names, x, y)
+        reason = ""
+        for engine in allowed:
             try:
-                found = self._pass(engine, names, x, y)(state, v, x, y)
-            except (torch.OutOfMemoryError, RunError):
-                raise
-            except (Unsupported, RuntimeError) as e:
-                expected = Unsupported if engine == "ghost" else RuntimeError
-                if engine == ENGINES[-1] or not isinstance(e, expected):
+                self._prove(engine, names, x[:PROBES], take(y, slice(PROBES)), want)
+            except Unsupported as why:
+                if engine == allowed[-1]:
                     raise
+                reason = reason or str(why).partition(": use engine")[0]
             else:
-                self._found[names] = engine
-                return found
+                break
+        return Choice(engine, reason), want is None or bool(want.silent)
+
+    def _prove(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets, want: Truth | None) -> None:
+        """Raise `Unsupported` unless an engine runs, and gives what autograd does (None: not known, nothing finite)."""
+        state = parameters_of(self.model)
+        zeros = {name: torch.zeros_like(state[name]) for name in names}
+        state |= dict(self.model.named_buffers())
+        one = believed(lambda: self._made(engine, names, x, half=False))
+
+        def score(v: Parameters) -> Tensor:
+            return believed(lambda: one(state, {**zeros, **v}, x, y))
+
+        if want is None:
+            score({})
+        elif wrong := want.wrong_scores(score):
+            raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
+        if self.compile and engine == "ghost" and not reached(self.model, self.loss, names, x, y):
+            raise Unsupported("a parameter is not read from its module, so that a compiled pass would keep its value")
 
     def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Callable[..., Tensor]:
-        """`(state, v, x, y) -> (n,)` of an engine, made at its first use."""
-        key: Any = (engine, names)
-        if self.compile:
-            kinds = tuple((t.shape[1:], t.dtype, t.device) for t in (x, *(y if isinstance(y, (tuple, list)) else [y])))
-            key = (*key, kinds, tuple(module.training for module in self.model.modules()))
+        """`(state, v, x, y) -> (n,)` of an engine, made at its first use for a structure."""
+        key = (engine, signature(self.model, names, self.loss, x, y))
         if key not in self._passes:
-            made = self._ghost(names, x) if engine == "ghost" else self._by_losses(engine)
-            self._passes[key] = Fused(made, self.chunk) if self.compile else made
+            made = self._made(engine, names, x, self.half)
+            self._passes[key] = Fused(made, self.chunk) if self.compile and engine != "single" else made
         return self._passes[key]
 
-    def _ghost(self, names: tuple[str, ...], x: Tensor) -> Callable[..., Tensor]:
-        ghost = Ghost(self.model, self.loss, names, self.half)
+    def _made(self, engine: str, names: tuple[str, ...], x: Tensor, half: bool) -> Callable[..., Tensor]:
+        if engine == "ghost":
+            return self._ghost(names, x, half)
+        if engine == "single":
+            return lambda state, v, x, y: single(self._losses, v, x, y)
+        derivative = _forward if engine == "forward" else _double_backward
+
+        def losses(p: Parameters, batch: tuple[Tensor, Targets]) -> Tensor:
+            return self._losses.at(p, *batch)
+
+        return lambda state, v, x, y: derivative(losses, state, v, (x, y))
+
+    def _ghost(self, names: tuple[str, ...], x: Tensor, half: bool) -> Callable[..., Tensor]:
+        ghost = Ghost(self.model, self.loss, names, half)
         ghost.check(x)
         if not self.compile:
             return lambda state, v, x, y: ghost(v, x, y)
 
         def one(state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
             moved = {f"model.{k}": t if x.is_floating_point() else _watchable(t) for k, t in state.items()}
-            return functional_call(ghost, moved, (v, x, y))
+            return call_at(ghost, moved, v, x, y)
 
         return one
-
-    def _by_losses(self, engine: str) -> Callable[..., Tensor]:
-        def losses(p: Parameters, batch: tuple[Tensor, Targets]) -> Tensor:
-            return per_sample(self.loss(functional_call(self.model, p, (batch[0],)), batch[1]), len(batch[0]))
-
-        derivative = _forward if engine == "forward" else _double_backward
-        return lambda state, v, x, y: derivative(losses, state, v, (x, y))
 
 
 def scores(
@@ -159,7 +195,7 @@ def scores(
     return Scorer(model, loss=loss, engine=engine, chunk=chunk, compile=compile, precision=precision)(x, y, v)
 
 
-def directional(losses: Losses, params: Parameters, v: Parameters, batches: Iterable[Any], engine="auto") -> Tensor:
+def directional(losses: LossesAt, params: Parameters, v: Parameters, batches: Iterable[Any], engine="auto") -> Tensor:
     """<v, grad l_j> `(N,)` for any user loss: `losses(params, batch) -> (n,)`, over all batches in their order.
 
     `params`: name -> tensor (detached here). `v` may name a subset. engine "auto" is forward mode, with double backward
@@ -177,14 +213,14 @@ def directional(losses: Losses, params: Parameters, v: Parameters, batches: Iter
     return torch.cat(parts)
 
 
-def _forward(losses: Losses, params: Parameters, v: Parameters, batch: Any) -> Tensor:
+def _forward(losses: LossesAt, params: Parameters, v: Parameters, batch: Any) -> Tensor:
     """Forward mode: the tangent of the losses when the parameters named in v move along v."""
     moving = {name: params[name] for name in v}
     with torch.no_grad():
         return jvp(lambda p: losses({**params, **p}, batch), (moving,), (v,))[1]
 
 
-def _double_backward(losses: Losses, params: Parameters, v: Parameters, batch: Any) -> Tensor:
+def _double_backward(losses: LossesAt, params: Parameters, v: Parameters, batch: Any) -> Tensor:
     """d/ds_j <v, grad_theta sum_i s_i l_i>: linear in s, so any s will do."""
     moving = {name: params[name].clone().requires_grad_() for name in v}
     with torch.enable_grad():
@@ -197,7 +233,7 @@ def _double_backward(losses: Losses, params: Parameters, v: Parameters, batch: A
         return torch.autograd.grad(torch.stack(dots).sum(), s, materialize_grads=True)[0]
 
 
-def _either(losses: Losses, params: Parameters, v: Parameters, batch: Any) -> Tensor:
+def _either(losses: LossesAt, params: Parameters, v: Parameters, batch: Any) -> Tensor:
     try:
         return _forward(losses, params, v, batch)
     except torch.OutOfMemoryError:

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from refluence.influence.capture import check_called, check_rows, watch, watched
+from refluence.influence.differentiable import per_sample, plain_kernels
 from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
 from refluence.influence.losses import Targets
-from refluence.influence.risk import per_sample
+from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 
 
 class Ghost(nn.Module):
@@ -44,21 +44,21 @@ class Ghost(nn.Module):
         One number would not do: time first in `(T, n, ...)`, say, looks like samples at n = T.
         """
         for n in (2, 3):
-            with watch(self.layers) as calls:
+            with watch(self.layers) as calls, plain_kernels(self.model):
                 self.model(x[[i % len(x) for i in range(n)]])
             check_rows(calls, self.layers, n)
 
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
-        with watch(self.layers) as calls, torch.enable_grad():
+        with watch(self.layers) as calls, plain_kernels(self.model), torch.enable_grad():
             x = x.detach()
             each = per_sample(self.loss(self.model(x.requires_grad_() if x.is_floating_point() else x), y), len(x))
             check_called(calls, self.layers)
             check_rows(calls, self.layers, len(x))
             with _HalfProducts() if self.half else nullcontext():
-                deltas = torch.autograd.grad(each.sum(), [call.edge for call in calls], allow_unused=True)
+                deltas = output_gradients(each, calls, self.layers)
         with torch.no_grad():
-            parts = [_dot(c, delta, v, self.half) for c, delta in zip(calls, deltas, strict=True) if delta is not None]
+            parts = [_dot(call, delta, v, self.half) for call, delta in deltas]
             return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))
 
 

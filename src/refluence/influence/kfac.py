@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev, vmap
 
 from refluence.errors import InputError
 from refluence.influence.batches import passes
+from refluence.influence.differentiable import logits_at
 from refluence.influence.losses import CrossEntropy, SquaredError, Targets
 from refluence.influence.operators import Operator
 from refluence.influence.parameters import Parameters, parameters_of
@@ -77,8 +78,8 @@ def _covered(model: nn.Module, chosen: Parameters) -> list[str]:
         names[id(p)]
         for m in model.modules()
         if type(m) is nn.Linear or (type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros")
-        for p in m._parameters.values()
-        if p is not None and uses[id(p)] == 1
+        for kind, p in m._parameters.items()
+        if p is not None and uses[id(p)] == 1 and kind in ("weight", "bias")
     }
     return [name for name in chosen if name in found]
 
@@ -152,7 +153,7 @@ def _dense(made: Operator, rest: Parameters) -> Tensor:
     total, count = torch.zeros(size, size, dtype=wide, device=device), 0
 
     def logits(p: Parameters, x: Tensor) -> Tensor:
-        return functional_call(made.model, {**fixed, **p}, (x[None],))[0]
+        return logits_at(made.model, {**fixed, **p}, x[None])[0]
 
     rows = vmap(jacrev(logits, chunk_size=1), (None, 0))
     for x, y, w in passes(made.batches, device):

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
 from refluence.errors import InputError
 from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.differentiable import Losses, logits_at
 from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.parameters import Parameters, add, dot, parameters_of, scaled, zeros
-from refluence.influence.risk import per_sample
 
 OPERATORS = ("identity", "ggn", "hessian")
 DAMPING_SHARE = 1e-2  # automatic damping, in mean diagonal entries of the Gauss-Newton matrix
@@ -61,11 +61,11 @@ class Operator:
         tangents = {name: v[name].detach() for name in self.names}
 
         def logits(p: Parameters) -> Tensor:
-            return functional_call(self.model, {**fixed, **p}, (x,))
+            return logits_at(self.model, {**fixed, **p}, x)
 
         with torch.enable_grad():
             if self.kind == "hessian":
-                each = per_sample(self.loss(logits(leaves), y), len(x))
+                each = Losses(self.model, self.loss).at({**fixed, **leaves}, x, y)
                 gradients = _grad((each if w is None else each * w.to(each.dtype)).sum(), leaves, create_graph=True)
                 return {k: t.detach() for k, t in _grad(_dot(gradients, tangents), leaves).items()}
             z, jv = self._tangent(logits, leaves, tangents)

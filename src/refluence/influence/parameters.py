@@ -26,6 +26,18 @@ def parameters_of(model: nn.Module, names: Iterable[str] | None = None) -> Param
     return {name: p for name, p in every.items() if name in wanted}
 
 
+def check_direction(v: Parameters, parameters: Parameters) -> None:
+    """Raise `InputError` unless v names parameters, at least one, and has their shapes."""
+    if not v:
+        raise InputError(f"the direction v is empty: name at least one of {', '.join(parameters)}")
+    for name, tensor in v.items():
+        if name not in parameters:
+            raise InputError(f"the direction v has '{name}', which is not among {', '.join(parameters)}")
+        if tensor.shape != parameters[name].shape:
+            want = tuple(parameters[name].shape)
+            raise InputError(f"v['{name}'] must have the shape {want}, got {tuple(tensor.shape)}")
+
+
 def dot(a: Parameters, b: Parameters) -> float:
     """<a, b> over the names of a."""
     wide = [_wide(t) for t in a.values()]

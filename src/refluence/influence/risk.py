@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from refluence.errors import InputError
 from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.differentiable import Losses
 from refluence.influence.losses import cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of
 
@@ -35,20 +34,13 @@ def risk_gradient(
     fixed = parameters_of(model)
     moving = {name: p.requires_grad_() for name, p in parameters_of(model, names).items()}
     total = {name: torch.zeros_like(p) for name, p in moving.items()}
-    count, risk = 0, 0.0
+    losses, count, risk = Losses(model, loss), 0, 0.0
     with torch.enable_grad():
         for x, y, w in passes(batches, next(iter(fixed.values())).device):
-            each = per_sample(loss(functional_call(model, {**fixed, **moving}, (x,)), y), len(x))
+            each = losses.at({**fixed, **moving}, x, y)
             part = (each if w is None else each * w.to(each.dtype)).sum()
             gradients = torch.autograd.grad(part, list(moving.values()), materialize_grads=True)
             for name, g in zip(moving, gradients, strict=True):
                 total[name] += g
             count, risk = count + len(x), risk + float(part.detach())
     return {name: t.detach() / count for name, t in total.items()}, risk / count
-
-
-def per_sample(losses: Tensor, n: int) -> Tensor:
-    """`losses` itself, or `InputError` when it is not one value a sample."""
-    if losses.shape != (n,):
-        raise InputError(f"loss must return one value a sample, ({n},), got {tuple(losses.shape)}")
-    return losses

@@ -30,14 +30,13 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.dropout import _DropoutNd
 
 from refluence.errors import InputError
+from refluence.influence.differentiable import Losses
 from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
 from refluence.influence.recorder import Step, Trajectory
-from refluence.influence.risk import per_sample
 from refluence.models.repeatable import random_layer
 
 
@@ -97,7 +96,7 @@ def _products(model, step: Step, gamma: Parameters, loss, fixed: Parameters) -> 
     buffers = {k: b.detach().clone() for k, b in model.named_buffers()}  # those that training mode would move
     weights = step.weights.to(one).requires_grad_()
     with torch.enable_grad():
-        each = per_sample(loss(functional_call(model, {**fixed, **theta, **buffers}, (x,)), y), len(x))
+        each = Losses(model, loss).at({**fixed, **theta, **buffers}, x, y)
         risk = (step.coefficients.to(each) * weights * each).sum()
         gradients = torch.autograd.grad(risk, list(theta.values()), create_graph=True, materialize_grads=True)
         dot = torch.stack([(g * gamma[k]).sum() for k, g in zip(theta, gradients, strict=True)]).sum()

@@ -18,14 +18,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.curvature import Curvature, Solution, inverse_product
+from refluence.influence.differentiable import Losses
 from refluence.influence.directional import Scorer
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, parameters_of, scaled
-from refluence.influence.risk import per_sample, risk_gradient
+from refluence.influence.risk import risk_gradient
 
 ROOM = 2**26  # bytes of per-sample gradients that self_influence holds at once
 Loss = Callable[[Tensor, Any], Tensor]
@@ -101,12 +102,12 @@ def self_influence(
     """
     check_fixed(model)
     fixed, moving = {**parameters_of(model), **dict(model.named_buffers())}, parameters_of(model, names)
-    first = next(iter(moving.values()))
+    first, losses = next(iter(moving.values())), Losses(model, loss)
     chunk = max(1, ROOM // sum(p.numel() * p.element_size() for p in moving.values()))
 
     def one(p: Parameters, x: Tensor, y: Targets) -> Tensor:
         alone = take(y, None)  # the sample as a batch of one
-        return per_sample(loss(functional_call(model, {**fixed, **p}, (x[None],)), alone), 1)[0]
+        return losses.at({**fixed, **p}, x[None], alone)[0]
 
     squares, each = [], vmap(grad(one), in_dims=(None, 0, 0))
     for x, y, _ in passes(train, first.device):

@@ -1,0 +1,100 @@
+"""A network and its per-sample loss as one function of the parameters, by kernels that every derivative has:
+
+    losses(theta)_j = l(net(x; theta), y)_j
+
+The loss is evaluated while the parameters are replaced, so that one which reads them (a weight penalty) follows. Attention
+runs as plain products and a softmax: the fused kernels and the fast path of `nn.TransformerEncoder` have neither forward-mode
+nor second derivatives on the CPU. Recurrent layers run without mkldnn and cuDNN for the same reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from refluence.errors import InputError
+from refluence.influence.losses import Targets
+from refluence.influence.parameters import Parameters
+
+
+class Losses(nn.Module):
+    """`(x, y) -> (B,)`. The parameters of `model` have its names behind "model."."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, x: Tensor, y: Targets) -> Tensor:
+        """The loss of every sample, or `InputError` when that is not one value a sample."""
+        with plain_kernels(self.model):
+            return per_sample(self.loss(self.model(x), y), len(x))
+
+    def at(self, parameters: Parameters, x: Tensor, y: Targets) -> Tensor:
+        """The same at other values of the model's parameters and buffers."""
+        return call_at(self, {f"model.{name}": p for name, p in parameters.items()}, x, y)
+
+
+def logits_at(model: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
+    """`model(x)` at other values of its parameters and buffers, by kernels that every derivative has."""
+    with plain_kernels(model):
+        return call_at(model, parameters, x)
+
+
+def call_at(module: nn.Module, values: Parameters, *args: Any) -> Any:
+    """`module(*args)` with `values` (name -> tensor) in the place of its parameters and buffers, tied ones everywhere.
+
+    `functional_call` would do it by itself, but for a module that has two names it leaves the values behind.
+    """
+    kept: dict[int, str] = {}
+    everywhere = {}
+    for label, part in module.named_modules():  # each module once, by its first name
+        for own in (part._parameters, part._buffers):
+            for key, t in own.items():
+                if t is not None:
+                    name = f"{label}.{key}" if label else key
+                    first = kept.setdefault(id(t), name)
+                    if first in values:
+                        everywhere[name] = values[first]
+    return functional_call(module, everywhere, args, tie_weights=False)
+
+
+@contextmanager
+def plain_kernels(model: nn.Module) -> Iterator[None]:
+    """Inside, attention and recurrent layers run by operations that have derivatives of every kind."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext(),
+            torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext(),
+        ):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def leaves(model: nn.Module, names: Iterable[str]) -> Iterator[Parameters]:
+    """The model's own parameters in `names`, each with `requires_grad` inside; it is put back at the end."""
+    own = {name: p for name, p in model.named_parameters() if name in set(names)}
+    before = {name: p.requires_grad for name, p in own.items()}
+    try:
+        yield {name: p.requires_grad_() for name, p in own.items()}
+    finally:
+        for name, p in own.items():
+            p.requires_grad_(before[name])
+
+
+def per_sample(losses: Tensor, n: int) -> Tensor:
+    """`losses` itself, or `InputError` when it is not one value a sample."""
+    if losses.shape != (n,):
+        raise InputError(f"loss must return one value a sample, ({n},), got {tuple(losses.shape)}")
+    return losses

@@ -1,0 +1,75 @@
+"""What a capture gives, for networks whose layers cannot be read: every contraction is a pass of its own.
+
+    gradient(omega)   autograd of (1/B) sum_j omega_j l_j        scores(v)   an exact engine of directional.py
+
+The parameters are those of the moment of the capture: a copy of them is put in the model's place for each pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from refluence.errors import InputError
+from refluence.influence.differentiable import Losses, leaves
+from refluence.influence.directional import Scorer
+from refluence.influence.losses import Targets, take
+from refluence.influence.parameters import Parameters, check_direction, parameters_of
+
+
+class Replay:
+    """`losses` `(B,)`, `gradient` and `scores` as a `Capture` has them. `reason`: why the layers cannot be read."""
+
+    engine = "autograd"
+
+    def __init__(
+        self, model: nn.Module, x: Tensor, y: Targets, loss: Callable[..., Tensor], names: tuple[str, ...], chunk: int, reason: str
+    ):
+        self.reason = reason
+        self._model, self._loss, self._chunk = model, loss, chunk
+        self._batch = [(x[i : i + chunk].detach(), take(y, slice(i, i + chunk))) for i in range(0, len(x), chunk)]
+        self._values = {name: p.clone() for name, p in parameters_of(model).items()}
+        self._names = names
+        whole = Losses(model, loss)
+        with torch.no_grad():
+            self.losses = torch.cat([whole(a, b) for a, b in self._batch])
+
+    def gradient(self, weights: Tensor | None = None) -> Parameters:
+        """(1/B) sum_j omega_j g_j, by name. `weights` `(B,)` of mean 1; None: all ones."""
+        if weights is not None and weights.shape != self.losses.shape:
+            raise InputError(f"weights must have the shape {tuple(self.losses.shape)}, got {tuple(weights.shape)}")
+        total = {name: torch.zeros_like(self._values[name]) for name in self._names}
+        n, whole = len(self.losses), Losses(self._model, self._loss)
+        parts = [None] * len(self._batch) if weights is None else weights.split(self._chunk)
+        with self._then(), leaves(self._model, self._names) as moving, torch.enable_grad():
+            for (x, y), omega in zip(self._batch, parts, strict=True):
+                each = whole(x, y)
+                value = each.sum() if omega is None else each @ omega.to(each)
+                if value.requires_grad:
+                    found = torch.autograd.grad(value / n, list(moving.values()), materialize_grads=True)
+                    for name, g in zip(moving, found, strict=True):
+                        total[name] += g
+        return total
+
+    def scores(self, v: Parameters) -> Tensor:
+        """<v, g_j> for every j, `(B,)`. Names missing in v count as zero and cost nothing. At least float32."""
+        check_direction(v, {name: self._values[name] for name in self._names})
+        scorer = Scorer(self._model, loss=self._loss, chunk=self._chunk)
+        with self._then():
+            return torch.cat([scorer(x, y, v) for x, y in self._batch])
+
+    @contextmanager
+    def _then(self) -> Iterator[None]:
+        """The model at the values of the capture."""
+        own = dict(self._model.named_parameters())
+        now = {name: p.data for name, p in own.items()}
+        try:
+            for name, p in own.items():
+                p.data = self._values[name]
+            yield
+        finally:
+            for name, p in own.items():
+                p.data = now[name]

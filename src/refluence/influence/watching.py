@@ -1,0 +1,137 @@
+"""Which layers of a network the ghost method reads, and what they saw in one pass: their calls, in order.
+
+A layer is covered where its parameters act in its own call alone: out = layer(a; weight, bias), with the class's own forward.
+What cannot be seen in the layers themselves (a weight that is used elsewhere too) is left to proof.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from refluence.errors import InputError
+from refluence.influence.layers import Call, Unsupported
+
+_KINDS = (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LayerNorm, _InstanceNorm, _BatchNorm)
+_OWN = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call_impl")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A layer's name in the model and those of its parameters that count."""
+
+    label: str
+    names: dict[str, str]  # "weight" or "bias" -> the parameter's name in the model (tied weights share one)
+
+
+def watched(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Tensor], dict[nn.Module, Watched]]:
+    """The parameters in `names` (default: all), detached, and the layers that own them; `Unsupported` names one not covered."""
+    every = {name: p for name, p in model.named_parameters()}
+    chosen = list(every) if names is None else list(names)
+    if not chosen:
+        raise InputError("no parameter to capture: names is empty")
+    for name in chosen:
+        if name not in every:
+            raise InputError(f"the model has no parameter '{name}': it has {', '.join(every)}")
+    parameters = {name: every[name].detach() for name in every if name in set(chosen)}
+    name_of = {id(every[name]): name for name in parameters}
+    wanted = {}
+    for label, module in model.named_modules():
+        check_frozen(label, module)
+        own = {k: name_of[id(p)] for k, p in module._parameters.items() if p is not None and id(p) in name_of}
+        if not own:
+            continue
+        if (why := _uncovered(module, own)) is not None:
+            what = f"'{label or 'the model itself'}' ({type(module).__name__})"
+            raise Unsupported(f"layer {what} {why}: use engine 'forward'")
+        wanted[module] = Watched(label, own)
+    return parameters, wanted
+
+
+def _uncovered(module: nn.Module, own: dict[str, str]) -> str | None:
+    """Why the parameters in `own` do not act as in a plain call of a covered layer; None where they do."""
+    kind = next((k for k in _KINDS if isinstance(module, k)), None)
+    if kind is None:
+        return "has parameters that the ghost method does not cover"
+    for method in _OWN:
+        if method in vars(module) or getattr(type(module), method, None) is not getattr(kind, method, None):
+            return f"has parameters that the ghost method does not cover, in a {method} of its own"
+    odd = [key for key in own if key not in ("weight", "bias")]
+    if odd:  # pruning, weight norm and spectral norm of the old style compute the weight from it before each call
+        return f"does not use its parameter '{odd[0]}' as it is: its weight is computed from it"
+    return None
+
+
+def check_frozen(label: str, module: nn.Module) -> None:
+    """Raise `InputError` when a layer mixes the samples of a batch or would move its buffers."""
+    if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+        raise InputError(
+            f"layer '{label}' normalises with the statistics of its batch, so samples have no gradient of their own: "
+            "call model.eval() (with running statistics) first"
+        )
+    if isinstance(module, _InstanceNorm) and module.training and module.track_running_stats:
+        raise InputError(f"layer '{label}' would update its running statistics: call model.eval() first")
+
+
+def check_called(calls: list[Call], wanted: dict[nn.Module, Watched]) -> None:
+    """Raise `Unsupported` when one of the layers was never called."""
+    missing = wanted.keys() - {call.module for call in calls}
+    if missing:
+        raise Unsupported(f"layer '{min(wanted[m].label for m in missing)}' is never called: leave it out of names")
+
+
+def check_rows(calls: list[Call], wanted: dict[nn.Module, Watched], samples: int) -> None:
+    """Raise `Unsupported` unless the first axis of every call's input has as many rows as there are samples."""
+    for call in calls:
+        if call.a.dim() == 0 or len(call.a) != samples:
+            rows = len(call.a) if call.a.dim() else "no"
+            what = f"layer '{wanted[call.module].label}' sees {rows} rows for {samples} samples"
+            raise Unsupported(f"{what}: use engine 'forward'")
+
+
+def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched]) -> list[tuple[Call, Tensor]]:
+    """The calls that the losses `each` `(n,)` depend on, with the gradient of their sum by the layer's output.
+
+    A call under `no_grad` has none. One that the backward pass makes (checkpointing) is refused where the first one was
+    under `no_grad`: what it computed is gone.
+    """
+    seen = [call for call in calls if call.edge is not None]
+    blind = {call.module for call in calls} - {call.module for call in seen}
+    before = len(calls)
+    if not seen or not each.requires_grad:
+        return []
+    found = torch.autograd.grad(each.sum(), [call.edge for call in seen], allow_unused=True)
+    again = {call.module for call in calls[before:]} & blind
+    if again:
+        label = min(wanted[module].label for module in again)
+        raise Unsupported(f"layer '{label}' is called again in the backward pass (checkpointing): use engine 'forward'")
+    return [(call, delta) for call, delta in zip(seen, found, strict=True) if delta is not None]
+
+
+@contextmanager
+def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
+    """While open, the list of the calls of these layers, in their order: as the layer itself gave them, before other hooks."""
+    calls: list[Call] = []
+
+    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
+        a = (args[0] if args else kwargs["input"]).detach()
+        graph = torch.is_grad_enabled()
+        if graph and not out.requires_grad:
+            label = wanted[module].label
+            raise Unsupported(f"layer '{label}' is frozen and sees an input without a graph: use engine 'forward'")
+        calls.append(Call(module, wanted[module].names, a, a._version, get_gradient_edge(out) if graph else None))
+
+    handles = [module.register_forward_hook(keep, prepend=True, with_kwargs=True) for module in wanted]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
