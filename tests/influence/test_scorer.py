@@ -72,6 +72,6 @@ def test_bad_options():
             Scorer(case.model, **options)
     with pytest.raises(InputError, match="no samples to score"):
         Scorer(case.model)(case.x[:0], case.y[:0], case.direction())
-    for engine in ("ghost", "forward", "double_backward"):
-        with pytest.raises(InputError, match=r"one value a sample, \(11,\), got \(\)"):
+    for engine in ("ghost", "forward", "double_backward", "single"):
+        with pytest.raises(InputError, match=r"one value a sample, \(4,\), got \(\)"):
             scores(case.model, case.x, case.y, case.direction(), engine=engine, loss=torch.nn.CrossEntropyLoss())

@@ -128,8 +128,8 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
     """
 
     def ask() -> tuple[None, bool]:
-        watched(model, names)  # what can be seen without a pass
-        want = truth(model, loss, names, x, y)
+        want = truth(model, loss, names, x, y)  # first of all, whether instances have a gradient of their own
+        watched(model, names)
         if want is not None:
             taken = believed(lambda: _layers(model, want.x, want.y, loss, names, len(want.x), ROOM))
             for wrong in (want.wrong_gradient(taken.gradient), want.wrong_scores(taken.scores)):

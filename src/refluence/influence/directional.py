@@ -39,10 +39,11 @@ LossesAt = Callable[[Parameters, Any], Tensor]
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine that is taken, and why not an earlier one ("" for the first)."""
+    """The engine that is taken, and why not an earlier one ("" for the first). `paired`: the network takes no batch of one."""
 
     engine: str
     reason: str
+    paired: bool = False
 
 
 class Scorer:
@@ -102,9 +103,14 @@ class Scorer:
             raise InputError("no samples to score: x is empty")
         v = {name: v[name].detach().to(p) for name, p in state.items() if name in v}
         state |= dict(self.model.named_buffers())
-        one = self._pass(self.choice(x, y, v).engine, tuple(v), x, y)
-        parts = [slice(i, i + self.chunk) for i in range(0, len(x), self.chunk)]
-        return torch.cat([one(state, v, x[part], take(y, part)) for part in parts])
+        choice = self.choice(x, y, v)
+        one, found = self._pass(choice.engine, tuple(v), x, y), []
+        for start in range(0, len(x), self.chunk):
+            part = slice(start, start + self.chunk)
+            if choice.paired and start + 1 in (len(x), start + self.chunk):  # a sample by itself sees itself beside it
+                part = torch.tensor([start, start], device=x.device)
+            found.append(one(state, v, x[part], take(y, part))[: self.chunk])
+        return torch.cat(found)[: len(x)]
 
     def choice(self, x: Tensor, y: Targets, names: Iterable[str]) -> Choice:
         """The engine that a call along the parameters in `names` takes for such inputs. Raises as a call does."""
@@ -127,13 +133,15 @@ class Scorer:
                 reason = reason or str(why).partition(": use engine")[0]
             else:
                 break
-        return Choice(engine, reason), want is None or bool(want.silent)
+        return Choice(engine, reason, want is not None and want.paired), want is None or bool(want.silent)
 
     def _prove(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets, want: Truth | None) -> None:
         """Raise `Unsupported` unless an engine runs, and gives what autograd does (None: not known, nothing finite)."""
         state = parameters_of(self.model)
         zeros = {name: torch.zeros_like(state[name]) for name in names}
         state |= dict(self.model.named_buffers())
+        if (self.compile if engine == "ghost" else engine != "single") and not reached(self.model, self.loss, names, x, y):
+            raise Unsupported("a parameter is not read from its module alone, or the network gives it other values")
         one = believed(lambda: self._made(engine, names, x, half=False))
 
         def score(v: Parameters) -> Tensor:
@@ -143,8 +151,6 @@ class Scorer:
             score({})
         elif wrong := want.wrong_scores(score):
             raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
-        if self.compile and engine == "ghost" and not reached(self.model, self.loss, names, x, y):
-            raise Unsupported("a parameter is not read from its module, so that a compiled pass would keep its value")
 
     def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Callable[..., Tensor]:
         """`(state, v, x, y) -> (n,)` of an engine, made at its first use for a structure."""

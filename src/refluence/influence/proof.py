@@ -55,7 +55,7 @@ class Truth:
     """The probe `x` `(n, ...)`, `y`, a direction `v`, and what autograd says of each instance alone.
 
     `dots`: name -> <v_k, grad_k l_j> `(n,)`; `mean` and `weighted` (by `c` `(n,)`): mean gradients by name. `tolerance`: of
-    the type that the network computes in. `silent`: the names whose gradient is nought.
+    the type that the network computes in. `silent`: the names whose gradient is nought. `paired`: no batch of one was taken.
     """
 
     x: Tensor
@@ -67,6 +67,7 @@ class Truth:
     weighted: Parameters
     tolerance: float
     silent: tuple[str, ...]
+    paired: bool
 
     def wrong_scores(self, scores: Callable[[Parameters], Tensor]) -> list[str]:
         """The names along which `scores(v)` `(n,)` are not those of autograd; a list of all of them where only the sum is."""
@@ -158,7 +159,7 @@ def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x
         mean, sum_ = {k: torch.zeros_like(p) for k, p in moving.items()}, {k: torch.zeros_like(p) for k, p in moving.items()}
         values = torch.empty_like(dots[names[0]])
         for j in range(n):
-            alone = _alone(whole, x, y, j)
+            alone, paired = _alone(whole, x, y, j)
             values[j] = alone.detach()
             gradient = _gradient(alone, moving)
             for name, g in gradient.items():
@@ -172,7 +173,7 @@ def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x
         _refuse(model, loss, names, x, y, apart)
     largest = max(float(g.norm()) for g in mean.values())
     silent = tuple(name for name, g in mean.items() if float(g.norm()) <= tolerance * largest)
-    return Truth(x, y, v, c, dots, mean, sum_, 4 * tolerance, silent)
+    return Truth(x, y, v, c, dots, mean, sum_, 4 * tolerance, silent, paired)
 
 
 def outside(name: str) -> str:
@@ -187,14 +188,18 @@ def outside(name: str) -> str:
 def reached(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> bool:
     """Whether values put in the place of the parameters in `names` (`functional_call`) are those that the losses are made of.
 
-    They are not where a forward has taken hold of a parameter itself, or works on gradients by a hook of the parameter.
+    They are not where a forward has taken hold of a parameter itself, gives it other values (a largest norm), or works on
+    gradients by a hook of the parameter.
     """
 
     def ask() -> tuple[bool, bool]:
         part, targets, whole = x[:PROBES].detach(), take(y, slice(PROBES)), Losses(model, loss)
         with torch.enable_grad():
             with leaves(model, names) as moving:
+                before = [(p.data_ptr(), p._version) for p in model.parameters()]
                 want = _gradient(whole(part, targets).mean(), moving)
+                if before != [(p.data_ptr(), p._version) for p in model.parameters()]:
+                    return False, False
                 tolerance = 4 * torch.finfo(_narrowest(next(iter(want.values())), moving)).eps ** (2 / 3)
             apart = {name: p.detach().clone().requires_grad_() for name, p in moving.items()}
             got = _gradient(whole.at(apart, part, targets).mean(), apart)
@@ -208,22 +213,22 @@ def single(losses: Losses, v: Parameters, x: Tensor, y: Targets) -> Tensor:
     parts = []
     with leaves(losses.model, v) as moving, torch.enable_grad():
         for j in range(len(x)):
-            alone = _alone(losses, x, y, j)
+            alone, _ = _alone(losses, x, y, j)
             wide = _wide(alone)
             dots = [(g.to(wide) * v[name].to(wide)).sum() for name, g in _gradient(alone, moving).items()]
             parts.append(torch.stack(dots).sum())
     return torch.stack(parts)
 
 
-def _alone(whole: Losses, x: Tensor, y: Targets, j: int) -> Tensor:
-    """The loss of one instance without the others; a network that takes no batch of one (a squeeze) sees it twice."""
+def _alone(whole: Losses, x: Tensor, y: Targets, j: int) -> tuple[Tensor, bool]:
+    """The loss of one instance without the others; a network that takes no batch of one (a squeeze) sees it twice: True."""
     try:
-        return whole(x[j : j + 1], take(y, slice(j, j + 1)))[0]
+        return whole(x[j : j + 1], take(y, slice(j, j + 1)))[0], False
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, IndexError, ValueError):
         twice = torch.tensor([j, j], device=x.device)
-        return whole(x[twice], take(y, twice)).mean()
+        return whole(x[twice], take(y, twice)).mean(), True
 
 
 def _check_checkpoints(each: Tensor) -> None:
