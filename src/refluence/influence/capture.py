@@ -27,9 +27,10 @@ from refluence.influence.batches import check_fixed
 from refluence.influence.differentiable import per_sample, plain_kernels
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
 from refluence.influence.losses import Targets, cross_entropy, take
-from refluence.influence.parameters import Parameters, check_direction, parameters_of
-from refluence.influence.proof import believed, key_of, outside, remembered, truth
+from refluence.influence.parameters import check_direction, parameters_of
+from refluence.influence.proof import believed, key_of, outside, remembered
 from refluence.influence.replay import Replay
+from refluence.influence.truth import truth
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 
 CHUNK = 64  # samples per pass: bounds the activations that are held at once
@@ -137,7 +138,7 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
                     raise Unsupported(outside(wrong[0]))
         return None, want is None or bool(want.silent)
 
-    remembered(key_of("layers", model, names, loss, x, y), ask, x.device)
+    remembered(key_of("layers", model, names, loss, x, y), ask, model)
 
 
 def _layers(

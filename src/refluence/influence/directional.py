@@ -27,8 +27,9 @@ from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, check_direction, parameters_of
-from refluence.influence.proof import PROBES, Truth, believed, key_of, outside, reached, remembered, single, truth
+from refluence.influence.proof import believed, key_of, outside, reached, remembered
 from refluence.influence.structure import signature
+from refluence.influence.truth import PROBES, Truth, single, truth
 
 ENGINES = ("auto", "ghost", "forward", "double_backward", "single")
 PRECISIONS = ("fp32", "bf16")
@@ -118,7 +119,7 @@ class Scorer:
         if x.is_meta:  # no numbers to compare
             return Choice(allowed[0] if len(allowed) == 1 else "forward", "")
         key = key_of(("scores", allowed, self.compile), self.model, names, self.loss, x, y)
-        return remembered(key, lambda: self._first(allowed, names, x, y), x.device)
+        return remembered(key, lambda: self._first(allowed, names, x, y), self.model)
 
     def _first(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool]:
         """The first engine that agrees with autograd, and whether it is to be asked again."""

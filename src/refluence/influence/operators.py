@@ -21,9 +21,12 @@ from torch.func import jvp
 
 from refluence.errors import InputError
 from refluence.influence.batches import Batches, check_fixed, passes
-from refluence.influence.differentiable import Losses, logits_at
+from refluence.influence.differentiable import Losses, leaves, logits_at, plain_kernels
 from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.parameters import Parameters, add, dot, parameters_of, scaled, zeros
+from refluence.influence.proof import key_of, reached, remembered
+from refluence.influence.truth import PROBES as PROVING
+from refluence.influence.truth import close
 
 OPERATORS = ("identity", "ggn", "hessian")
 DAMPING_SHARE = 1e-2  # automatic damping, in mean diagonal entries of the Gauss-Newton matrix
@@ -41,7 +44,6 @@ class Operator:
         self.model, self.batches, self.kind, self.loss, self.names = model, batches, kind, loss, names
         self.damping = 1.0 if kind == "identity" else 0.0
         self.products = 0
-        self._forward_mode = True
 
     def __call__(self, v: Parameters) -> Parameters:
         """(C + damping I) v, the shapes and names of v being those of the parameters."""
@@ -56,36 +58,49 @@ class Operator:
         return add(scaled(total, 1 / count), v, self.damping)
 
     def _product(self, x: Tensor, y: Targets, w: Tensor | None, v: Parameters) -> Parameters:
-        fixed = parameters_of(self.model)
-        leaves = {name: fixed[name].detach().requires_grad_() for name in self.names}
         tangents = {name: v[name].detach() for name in self.names}
-
-        def logits(p: Parameters) -> Tensor:
-            return logits_at(self.model, {**fixed, **p}, x)
-
-        with torch.enable_grad():
+        with leaves(self.model, self.names) as moving, torch.enable_grad():
             if self.kind == "hessian":
-                each = Losses(self.model, self.loss).at({**fixed, **leaves}, x, y)
-                gradients = _grad((each if w is None else each * w.to(each.dtype)).sum(), leaves, create_graph=True)
-                return {k: t.detach() for k, t in _grad(_dot(gradients, tangents), leaves).items()}
-            z, jv = self._tangent(logits, leaves, tangents)
+                each = Losses(self.model, self.loss)(x, y)
+                gradients = _grad((each if w is None else each * w.to(each.dtype)).sum(), moving, create_graph=True)
+                return {k: t.detach() for k, t in _grad(_dot(gradients, tangents), moving).items()}
+            z, jv = self._tangent(x, y, moving, tangents)
             u = self.loss.hessian(z.detach(), y, jv.detach())
             if w is not None:
                 u = u * w.to(u.dtype).view(-1, *[1] * (u.dim() - 1))
-            return _grad(z, leaves, u)
+            return _grad(z, moving, u)
 
-    def _tangent(self, logits: Callable[[Parameters], Tensor], leaves: Parameters, v: Parameters) -> tuple[Tensor, Tensor]:
-        """Logits z (with their graph) and J v: forward mode, or d<J^T u, v>/du where an operation has no forward AD."""
-        if self._forward_mode:
-            try:
-                return jvp(logits, (leaves,), (v,))
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:  # a fault of the model itself is raised again below
-                z, jv = _double_backward(logits, leaves, v)
-                self._forward_mode = False
-                return z, jv
-        return _double_backward(logits, leaves, v)
+    def _tangent(self, x: Tensor, y: Targets, moving: Parameters, v: Parameters) -> tuple[Tensor, Tensor]:
+        """Logits z (with their graph) and J v: forward mode, or d<J^T u, v>/du where that is wrong or not there."""
+        if self._forward_mode(x, y):
+            return jvp(lambda p: logits_at(self.model, p, x), (moving,), (v,))
+        return _double_backward(self.model, x, moving, v)
+
+    def _forward_mode(self, x: Tensor, y: Targets) -> bool:
+        """Whether forward mode gives J v as double backward does, for four instances and a random v: asked as in proof.py."""
+
+        def ask() -> tuple[bool, bool]:
+            if not reached(self.model, self.loss, self.names, x, y):
+                return False, False
+            generator, few = torch.Generator().manual_seed(SEED), x[:PROVING]
+            with leaves(self.model, self.names) as moving:
+                v = {k: torch.randn(p.shape, generator=generator).to(p) for k, p in moving.items()}
+                try:
+                    _, got = jvp(lambda p: logits_at(self.model, p, few), (moving,), (v,))
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError:  # an operation without forward AD
+                    return False, False
+                try:
+                    _, want = _double_backward(self.model, few, moving, v)
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError:  # an operation without second derivatives: forward mode is all there is
+                    return True, False
+                apart = (got.detach() - want.detach()).abs().max()
+                return bool(apart <= close(want.dtype) * want.detach().abs().max()), False
+
+        return x.is_meta or remembered(key_of("tangent", self.model, self.names, self.loss, x, y), ask, self.model)
 
 
 def operator(
@@ -169,10 +184,11 @@ def _damping(made: Operator, damping: float | str, weight_decay: float) -> float
     return found
 
 
-def _double_backward(logits: Callable[[Parameters], Tensor], leaves: Parameters, v: Parameters) -> tuple[Tensor, Tensor]:
-    z = logits(leaves)
+def _double_backward(model: nn.Module, x: Tensor, moving: Parameters, v: Parameters) -> tuple[Tensor, Tensor]:
+    with plain_kernels(model):
+        z = model(x)
     u = torch.zeros_like(z, requires_grad=True)  # J^T u is linear in u, so any u will do
-    (jv,) = _grad(_dot(_grad(z, leaves, u, create_graph=True), v), {"u": u}, retain_graph=True).values()
+    (jv,) = _grad(_dot(_grad(z, moving, u, create_graph=True), v), {"u": u}, retain_graph=True).values()
     return z, jv
 
 

@@ -1,12 +1,4 @@
-"""An engine is believed for a network once its numbers are those of autograd, instance by instance:
-
-    scores along v     <v, grad l_j>  for four instances, each alone in a batch of one
-    gradients          (1/4) sum_j grad l_j   and   (1/4) sum_j c_j grad l_j,   c_j at random
-
-v is drawn at random, parameter by parameter in the size that makes all of them count alike, so that no parameter's fault
-hides behind another's. The weighted gradient is that of the whole batch too, by autograd: as c is random, the two are equal
-only where no instance of a batch moves another's gradient (a plain sum would not show it). Where they differ the instances
-have no gradient of their own, and no engine can give one.
+"""An engine is believed for a network once its numbers are those of autograd, instance by instance (truth.py).
 
 Asked once for each structure (structure.py) and process. A parameter whose gradient is nought at the probe proves nothing:
 then the question is put again at the 2nd, 4th, 8th, ... call.
@@ -14,27 +6,23 @@ then the question is put again at the 2nd, 4th, 8th, ... call.
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, take
-from refluence.influence.parameters import Parameters
 from refluence.influence.structure import signature
+from refluence.influence.truth import PROBES, close, gradient, gradient_apart, narrowest
 
-PROBES = 4
 REMEMBERED = 256  # structures
-LEAST = 1e-2  # share of the whole gradient below which a parameter counts less
 _answers: OrderedDict[Hashable, _Answer] = OrderedDict()
 
 
@@ -50,57 +38,15 @@ class _Answer:
         return self.silent and self.calls & (self.calls - 1) == 0
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The probe `x` `(n, ...)`, `y`, a direction `v`, and what autograd says of each instance alone.
-
-    `dots`: name -> <v_k, grad_k l_j> `(n,)`; `mean` and `weighted` (by `c` `(n,)`): mean gradients by name. `tolerance`: of
-    the type that the network computes in. `silent`: the names whose gradient is nought. `paired`: no batch of one was taken.
-    """
-
-    x: Tensor
-    y: Targets
-    v: Parameters
-    c: Tensor
-    dots: Parameters
-    mean: Parameters
-    weighted: Parameters
-    tolerance: float
-    silent: tuple[str, ...]
-    paired: bool
-
-    def wrong_scores(self, scores: Callable[[Parameters], Tensor]) -> list[str]:
-        """The names along which `scores(v)` `(n,)` are not those of autograd; a list of all of them where only the sum is."""
-        if not self._differ(scores(self.v), self.v):
-            return []
-        alone = [name for name in self.v if self._differ(scores({name: self.v[name]}), [name])]
-        return alone or list(self.v)
-
-    def wrong_gradient(self, gradient: Callable[[Tensor | None], Parameters]) -> list[str]:
-        """The names for which `gradient(None)` or `gradient(c)`, mean gradients by name, are not those of autograd."""
-        found = [(gradient(None), self.mean), (gradient(self.c), self.weighted)]
-        return [name for name in self.v if any(_apart(got, want, name, self.tolerance) for got, want in found)]
-
-    def _differ(self, got: Tensor, names: Iterable[str]) -> bool:
-        parts = torch.stack([self.dots[name] for name in names])
-        scale = max(float(parts.abs().sum(0).max()), LEAST * self.scale)
-        return not float((got.detach().to(parts) - parts.sum(0)).abs().max()) <= self.tolerance * scale
-
-    @property
-    def scale(self) -> float:
-        """The largest score that could come of `v` without cancellation."""
-        return float(torch.stack(list(self.dots.values())).abs().sum(0).max())
-
-
-def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool]], device: torch.device) -> Any:
+def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool]], model: nn.Module) -> Any:
     """`ask()[0]`, asked once for a key (again now and then while `ask()[1]`); an `Unsupported` or `InputError` is kept too.
 
-    While it is asked, products have the digits of their type, and what is drawn at random leaves no trace.
+    While it is asked, products have the digits of their type, and neither random numbers nor buffers move for good.
     """
     held = _answers.get(key)
     if held is None or held.due():
         try:
-            with _exactly(device):
+            with _untouched(model):
                 value, silent = ask()
         except (Unsupported, InputError) as error:
             value, silent = error.with_traceback(None), False
@@ -129,59 +75,28 @@ def believed(engine: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def _exactly(device: torch.device) -> Iterator[None]:
-    devices = [device] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices),
-        torch.autocast(device.type, enabled=False),
-        torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
-    ):
-        yield
-
-
-def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> Truth | None:
-    """What autograd says of the first instances of x, one at a time; None where its numbers are not finite.
-
-    Raises `InputError` for a network that draws at random, or that lets the instances of a batch see each other.
-    """
-    x, y = x[:PROBES].detach(), take(y, slice(PROBES))
-    generator, n = torch.Generator().manual_seed(len(names)), len(x)
-    c = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
-    whole = Losses(model, loss)
-    with leaves(model, names) as moving, torch.enable_grad():
-        each = whole(x, y)
-        _check_checkpoints(each)
-        c = c.to(each.device, each.dtype)
-        weighted = _gradient(each @ c / n, moving)
-        tolerance = torch.finfo(_narrowest(each, moving)).eps ** (2 / 3)
-        v = _direction(weighted, generator)
-        dots = {name: each.new_empty(n, dtype=_wide(each)) for name in moving}
-        mean, sum_ = {k: torch.zeros_like(p) for k, p in moving.items()}, {k: torch.zeros_like(p) for k, p in moving.items()}
-        values = torch.empty_like(dots[names[0]])
-        for j in range(n):
-            alone, paired = _alone(whole, x, y, j)
-            values[j] = alone.detach()
-            gradient = _gradient(alone, moving)
-            for name, g in gradient.items():
-                dots[name][j] = (g.to(dots[name]) * v[name].to(dots[name])).sum()
-                mean[name] += g / n
-                sum_[name] += g * (c[j] / n)
-    if not all(bool(t.isfinite().all()) for t in (values, *sum_.values())):
-        return None
-    apart = [name for name in moving if _apart(weighted, sum_, name, _loose(tolerance))]
-    if apart or bool((values - each.detach().to(values)).abs().max() > _loose(tolerance) * (1 + values.abs().max())):
-        _refuse(model, loss, names, x, y, apart)
-    largest = max(float(g.norm()) for g in mean.values())
-    silent = tuple(name for name, g in mean.items() if float(g.norm()) <= tolerance * largest)
-    return Truth(x, y, v, c, dots, mean, sum_, 4 * tolerance, silent, paired)
+def _untouched(model: nn.Module) -> Iterator[None]:
+    device = next(model.parameters()).device
+    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    try:
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
+        ):
+            yield
+    finally:
+        for buffer, before in buffers:
+            if not torch.equal(buffer, before):
+                buffer.detach().copy_(before)
 
 
 def outside(name: str) -> str:
     """What is wrong where a parameter's gradient is not that of its layer's calls."""
     layer = name.rpartition(".")[0] or "the model itself"
     return (
-        f"layer '{layer}': the gradient of '{name}' is not that of its calls (it is used elsewhere too, in another layer, a hook, a "
-        "function, the loss or a checkpoint): use engine 'forward'"
+        f"layer '{layer}': the gradient of '{name}' is not that of its calls (it is used elsewhere too: in another layer, a hook, "
+        "a function, the loss or a checkpoint): use engine 'forward'"
     )
 
 
@@ -197,118 +112,12 @@ def reached(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str],
         with torch.enable_grad():
             with leaves(model, names) as moving:
                 before = [(p.data_ptr(), p._version) for p in model.parameters()]
-                want = _gradient(whole(part, targets).mean(), moving)
+                want = gradient(whole(part, targets).mean(), moving)
                 if before != [(p.data_ptr(), p._version) for p in model.parameters()]:
                     return False, False
-                tolerance = 4 * torch.finfo(_narrowest(next(iter(want.values())), moving)).eps ** (2 / 3)
+                tolerance = close(narrowest(next(iter(want.values())), moving))
             apart = {name: p.detach().clone().requires_grad_() for name, p in moving.items()}
-            got = _gradient(whole.at(apart, part, targets).mean(), apart)
-        return not any(_apart(got, want, name, tolerance) for name in names), False
+            got = gradient(whole.at(apart, part, targets).mean(), apart)
+        return not any(gradient_apart(got, want, name, tolerance) for name in names), False
 
-    return remembered(key_of("reached", model, names, loss, x, y), ask, x.device)
-
-
-def single(losses: Losses, v: Parameters, x: Tensor, y: Targets) -> Tensor:
-    """<v, grad l_j> `(n,)`, in float32 at least, by the gradient of one instance after the other."""
-    parts = []
-    with leaves(losses.model, v) as moving, torch.enable_grad():
-        for j in range(len(x)):
-            alone, _ = _alone(losses, x, y, j)
-            wide = _wide(alone)
-            dots = [(g.to(wide) * v[name].to(wide)).sum() for name, g in _gradient(alone, moving).items()]
-            parts.append(torch.stack(dots).sum())
-    return torch.stack(parts)
-
-
-def _alone(whole: Losses, x: Tensor, y: Targets, j: int) -> tuple[Tensor, bool]:
-    """The loss of one instance without the others; a network that takes no batch of one (a squeeze) sees it twice: True."""
-    try:
-        return whole(x[j : j + 1], take(y, slice(j, j + 1)))[0], False
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, IndexError, ValueError):
-        twice = torch.tensor([j, j], device=x.device)
-        return whole(x[twice], take(y, twice)).mean(), True
-
-
-def _check_checkpoints(each: Tensor) -> None:
-    """Refuse checkpointing of the reentrant kind: autograd sees no parameter behind it, and takes their gradients for nought."""
-    ahead, seen = [each.grad_fn], set()
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        if node.name().startswith("CheckpointFunction"):
-            raise InputError(
-                "the network uses torch.utils.checkpoint with use_reentrant=True, where gradients of chosen parameters cannot "
-                "be taken: use use_reentrant=False"
-            )
-        seen.add(node)
-        ahead += [following for following, _ in node.next_functions]
-
-
-def _gradient(value: Tensor, moving: Parameters) -> Parameters:
-    if not value.requires_grad:
-        return {name: torch.zeros_like(p) for name, p in moving.items()}
-    found = torch.autograd.grad(value, list(moving.values()), materialize_grads=True)
-    return dict(zip(moving, found, strict=True))
-
-
-def _direction(gradient: Parameters, generator: torch.Generator) -> Parameters:
-    sizes = {name: float(g.norm()) for name, g in gradient.items()}
-    floor = LEAST * max(sizes.values()) or 1.0
-    return {
-        name: torch.randn(g.shape, generator=generator, dtype=torch.float64).to(g) / max(sizes[name], floor)
-        for name, g in gradient.items()
-    }
-
-
-def _apart(got: Parameters, want: Parameters, name: str, tolerance: float) -> bool:
-    """Whether one gradient differs, held against its own size and a little of the whole."""
-    difference = float((got[name].detach().to(want[name]) - want[name]).norm())
-    whole = max(float(g.norm()) for g in want.values())
-    return not difference <= tolerance * max(float(want[name].norm()), LEAST * whole)
-
-
-def _refuse(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets, apart: list[str]) -> None:
-    """Raise what a difference between an instance alone and one in a batch means, unless it is one of rounding."""
-    whole = Losses(model, loss)
-    with torch.no_grad():
-        if not torch.equal(whole(x, y), whole(x, y)):
-            raise InputError(
-                "the network gives other losses when it is called twice on the same instances (it draws at random, or counts "
-                "its calls), so they have no gradient of their own: call model.eval(), and drop units with training=self.training"
-            )
-    if _only_rounding(model, loss, names, x, y):
-        return
-    what = f" (seen in the gradient of '{apart[0]}')" if apart else ""
-    raise InputError(
-        f"the network couples the samples of a batch: an instance alone has another loss or gradient than in a batch{what}, so "
-        "none has a gradient of its own: use layers that see one sample at a time, or fixed statistics (model.eval())"
-    )
-
-
-def _only_rounding(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> bool:
-    """Whether a copy of the network in float64 sees its instances apart."""
-    if not x.is_floating_point() or x.dtype == torch.float64 or x.device.type == "mps":
-        return False
-    try:
-        wide = tree_map(lambda t: t.double() if t.is_floating_point() else t, (x, y))
-        truth(copy.deepcopy(model).double(), loss, names, *wide)
-    except Exception:  # whatever a copy cannot do, it does not show that this is rounding
-        return False
-    return True
-
-
-def _loose(tolerance: float) -> float:
-    """For two ways of the same kernels: batches of one and of several are summed in another order."""
-    return 10 * tolerance
-
-
-def _narrowest(losses: Tensor, moving: Parameters) -> torch.dtype:
-    kinds = {losses.dtype, *(p.dtype for p in moving.values())}
-    return max((kind for kind in kinds if kind.is_floating_point), key=lambda kind: torch.finfo(kind).eps)
-
-
-def _wide(t: Tensor) -> torch.dtype:
-    return torch.promote_types(t.dtype, torch.float32)
+    return remembered(key_of("reached", model, names, loss, x, y), ask, model)

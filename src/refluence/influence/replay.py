@@ -26,7 +26,14 @@ class Replay:
     engine = "autograd"
 
     def __init__(
-        self, model: nn.Module, x: Tensor, y: Targets, loss: Callable[..., Tensor], names: tuple[str, ...], chunk: int, reason: str
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Targets,
+        loss: Callable[..., Tensor],
+        names: tuple[str, ...],
+        chunk: int,
+        reason: str,
     ):
         self.reason = reason
         self._model, self._loss, self._chunk = model, loss, chunk

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from refluence.influence.batches import Batches, check_fixed, passes
-from refluence.influence.differentiable import Losses
+from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.losses import cross_entropy
-from refluence.influence.parameters import Parameters, parameters_of
+from refluence.influence.parameters import Parameters, parameters_of, zeros
 
 
 def risk_gradient(
@@ -31,16 +31,15 @@ def risk_gradient(
     dropout.
     """
     check_fixed(model)
-    fixed = parameters_of(model)
-    moving = {name: p.requires_grad_() for name, p in parameters_of(model, names).items()}
-    total = {name: torch.zeros_like(p) for name, p in moving.items()}
+    total = zeros(parameters_of(model, names))
     losses, count, risk = Losses(model, loss), 0, 0.0
-    with torch.enable_grad():
-        for x, y, w in passes(batches, next(iter(fixed.values())).device):
-            each = losses.at({**fixed, **moving}, x, y)
+    with leaves(model, total) as moving, torch.enable_grad():
+        for x, y, w in passes(batches, next(iter(total.values())).device):
+            each = losses(x, y)
             part = (each if w is None else each * w.to(each.dtype)).sum()
-            gradients = torch.autograd.grad(part, list(moving.values()), materialize_grads=True)
-            for name, g in zip(moving, gradients, strict=True):
-                total[name] += g
+            if part.requires_grad:
+                gradients = torch.autograd.grad(part, list(moving.values()), materialize_grads=True)
+                for name, g in zip(moving, gradients, strict=True):
+                    total[name] += g
             count, risk = count + len(x), risk + float(part.detach())
     return {name: t.detach() / count for name, t in total.items()}, risk / count

@@ -1,0 +1,223 @@
+"""What autograd says of a few instances, each alone in a batch of one: what an engine is held against (proof.py).
+
+    dots       <v_k, grad_k l_j>     for four instances j and every parameter k
+    mean       (1/4) sum_j grad l_j
+    weighted   (1/4) sum_j c_j grad l_j,    c_j at random
+
+v is drawn at random, parameter by parameter in the size that makes all of them count alike, so that no parameter's fault
+hides behind another's. The weighted gradient is that of the whole batch too, by autograd: as c is random, the two are equal
+only where no instance of a batch moves another's gradient (a plain sum would not show it). Where they differ the instances
+have no gradient of their own, and no engine can give one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from refluence.errors import InputError
+from refluence.influence.differentiable import Losses, leaves
+from refluence.influence.losses import Targets, take
+from refluence.influence.parameters import Parameters
+
+PROBES = 4
+LEAST = 1e-2  # share of the whole gradient below which a parameter counts less
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The probe `x` `(n, ...)`, `y`, a direction `v`, and what autograd says of each instance alone.
+
+    `dots`: name -> <v_k, grad_k l_j> `(n,)`; `mean` and `weighted` (by `c` `(n,)`): mean gradients by name. `tolerance`: of
+    the type that the network computes in. `silent`: the names whose gradient is nought. `paired`: no batch of one was taken.
+    """
+
+    x: Tensor
+    y: Targets
+    v: Parameters
+    c: Tensor
+    dots: Parameters
+    mean: Parameters
+    weighted: Parameters
+    tolerance: float
+    silent: tuple[str, ...]
+    paired: bool
+
+    def wrong_scores(self, scores: Callable[[Parameters], Tensor]) -> list[str]:
+        """The names along which `scores(v)` `(n,)` are not those of autograd; a list of all of them where only the sum is."""
+        if not self._differ(scores(self.v), self.v):
+            return []
+        alone = [name for name in self.v if self._differ(scores({name: self.v[name]}), [name])]
+        return alone or list(self.v)
+
+    def wrong_gradient(self, gradient: Callable[[Tensor | None], Parameters]) -> list[str]:
+        """The names for which `gradient(None)` or `gradient(c)`, mean gradients by name, are not those of autograd."""
+        found = [(gradient(None), self.mean), (gradient(self.c), self.weighted)]
+        return [name for name in self.v if any(gradient_apart(got, want, name, self.tolerance) for got, want in found)]
+
+    def _differ(self, got: Tensor, names: Iterable[str]) -> bool:
+        parts = torch.stack([self.dots[name] for name in names])
+        scale = max(float(parts.abs().sum(0).max()), LEAST * self.scale)
+        return not float((got.detach().to(parts) - parts.sum(0)).abs().max()) <= self.tolerance * scale
+
+    @property
+    def scale(self) -> float:
+        """The largest score that could come of `v` without cancellation."""
+        return float(torch.stack(list(self.dots.values())).abs().sum(0).max())
+
+
+def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> Truth | None:
+    """What autograd says of the first instances of x, one at a time; None where its numbers are not finite.
+
+    Raises `InputError` for a network that draws at random, or that lets the instances of a batch see each other.
+    """
+    x, y = x[:PROBES].detach(), take(y, slice(PROBES))
+    generator, n = torch.Generator().manual_seed(len(names)), len(x)
+    c = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
+    whole = Losses(model, loss)
+    with leaves(model, names) as moving, torch.enable_grad():
+        each = whole(x, y)
+        _check_checkpoints(each)
+        c = c.to(each.device, each.dtype)
+        weighted = gradient(each @ c / n, moving)
+        tolerance = close(narrowest(each, moving))
+        v = _direction(weighted, generator)
+        dots = {name: each.new_empty(n, dtype=_wide(each)) for name in moving}
+        mean, sum_ = {k: torch.zeros_like(p) for k, p in moving.items()}, {k: torch.zeros_like(p) for k, p in moving.items()}
+        values = torch.empty_like(dots[names[0]])
+        for j in range(n):
+            alone, paired = _alone(whole, x, y, j)
+            values[j] = alone.detach()
+            for name, g in gradient(alone, moving).items():
+                dots[name][j] = (g.to(dots[name]) * v[name].to(dots[name])).sum()
+                mean[name] += g / n
+                sum_[name] += g * (c[j] / n)
+    if not all(bool(t.isfinite().all()) for t in (values, *sum_.values())):
+        return None
+    apart = [name for name in moving if gradient_apart(weighted, sum_, name, _loose(tolerance))]
+    if apart or bool((values - each.detach().to(values)).abs().max() > _loose(tolerance) * (1 + values.abs().max())):
+        _refuse(model, loss, names, x, y, apart)
+    largest = max(float(g.norm()) for g in mean.values())
+    silent = tuple(name for name, g in mean.items() if float(g.norm()) <= tolerance * largest)
+    return Truth(x, y, v, c, dots, mean, sum_, tolerance, silent, paired)
+
+
+def each_gradient(losses: Losses, names: Iterable[str], x: Tensor, y: Targets) -> Iterator[Parameters]:
+    """grad l_j by name, of one instance alone after the other."""
+    with leaves(losses.model, names) as moving, torch.enable_grad():
+        for j in range(len(x)):
+            yield gradient(_alone(losses, x, y, j)[0], moving)
+
+
+def single(losses: Losses, v: Parameters, x: Tensor, y: Targets) -> Tensor:
+    """<v, grad l_j> `(n,)`, in float32 at least, by the gradient of one instance after the other."""
+    parts = []
+    for gradient in each_gradient(losses, v, x, y):
+        parts.append(torch.stack([(g.to(_wide(g)) * v[name].to(_wide(g))).sum() for name, g in gradient.items()]).sum())
+    return torch.stack(parts)
+
+
+def _alone(whole: Losses, x: Tensor, y: Targets, j: int) -> tuple[Tensor, bool]:
+    """The loss of one instance without the others; a network that takes no batch of one (a squeeze) sees it twice: True."""
+    try:
+        return whole(x[j : j + 1], take(y, slice(j, j + 1)))[0], False
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, IndexError, ValueError):
+        twice = torch.tensor([j, j], device=x.device)
+        return whole(x[twice], take(y, twice)).mean(), True
+
+
+def _check_checkpoints(each: Tensor) -> None:
+    """Refuse checkpointing of the reentrant kind: autograd sees no parameter behind it, and takes their gradients for nought."""
+    ahead, seen = [each.grad_fn], set()
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().startswith("CheckpointFunction"):
+            raise InputError(
+                "the network uses torch.utils.checkpoint with use_reentrant=True, where gradients of chosen parameters cannot "
+                "be taken: use use_reentrant=False"
+            )
+        seen.add(node)
+        ahead += [following for following, _ in node.next_functions]
+
+
+def gradient(value: Tensor, moving: Parameters) -> Parameters:
+    if not value.requires_grad:
+        return {name: torch.zeros_like(p) for name, p in moving.items()}
+    found = torch.autograd.grad(value, list(moving.values()), materialize_grads=True)
+    return dict(zip(moving, found, strict=True))
+
+
+def _direction(gradient: Parameters, generator: torch.Generator) -> Parameters:
+    sizes = {name: float(g.norm()) for name, g in gradient.items()}
+    floor = LEAST * max(sizes.values()) or 1.0
+    return {
+        name: torch.randn(g.shape, generator=generator, dtype=torch.float64).to(g) / max(sizes[name], floor)
+        for name, g in gradient.items()
+    }
+
+
+def gradient_apart(got: Parameters, want: Parameters, name: str, tolerance: float) -> bool:
+    """Whether one gradient differs, held against its own size and a little of the whole."""
+    difference = float((got[name].detach().to(want[name]) - want[name]).norm())
+    whole = max(float(g.norm()) for g in want.values())
+    return not difference <= tolerance * max(float(want[name].norm()), LEAST * whole)
+
+
+def _refuse(
+    model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets, apart: list[str]
+) -> None:
+    """Raise what a difference between an instance alone and one in a batch means, unless it is one of rounding."""
+    whole = Losses(model, loss)
+    with torch.no_grad():
+        if not torch.equal(whole(x, y), whole(x, y)):
+            raise InputError(
+                "the network gives other losses when it is called twice on the same instances (it draws at random, or counts "
+                "its calls), so they have no gradient of their own: call model.eval(), and drop units with training=self.training"
+            )
+    if _only_rounding(model, loss, names, x, y):
+        return
+    what = f" (seen in the gradient of '{apart[0]}')" if apart else ""
+    raise InputError(
+        f"the network couples the samples of a batch: an instance alone has another loss or gradient than in a batch{what}, so "
+        "none has a gradient of its own: use layers that see one sample at a time, or fixed statistics (model.eval())"
+    )
+
+
+def _only_rounding(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> bool:
+    """Whether a copy of the network in float64 sees its instances apart."""
+    if not x.is_floating_point() or x.dtype == torch.float64 or x.device.type == "mps":
+        return False
+    try:
+        wide = tree_map(lambda t: t.double() if t.is_floating_point() else t, (x, y))
+        truth(copy.deepcopy(model).double(), loss, names, *wide)
+    except Exception:  # whatever a copy cannot do, it does not show that this is rounding
+        return False
+    return True
+
+
+def close(kind: torch.dtype) -> float:
+    """How far two exact ways to a number may be apart, as a share of it, where one computes in a type: 1e-4 in float32."""
+    return 4 * torch.finfo(kind).eps ** (2 / 3)
+
+
+def _loose(tolerance: float) -> float:
+    """For a batch and its instances alone, whose kernels may differ."""
+    return 3 * tolerance
+
+
+def narrowest(losses: Tensor, moving: Parameters) -> torch.dtype:
+    kinds = {losses.dtype, *(p.dtype for p in moving.values())}
+    return max((kind for kind in kinds if kind.is_floating_point), key=lambda kind: torch.finfo(kind).eps)
+
+
+def _wide(t: Tensor) -> torch.dtype:
+    return torch.promote_types(t.dtype, torch.float32)
