@@ -22,7 +22,7 @@ from refluence.condense import graphs
 from refluence.condense.compute import Compute
 from refluence.condense.settings import Settings
 from refluence.influence import statistic as engine
-from refluence.influence.capture import capture
+from refluence.influence.capture import capture, readable
 from refluence.matching.characteristic import characteristic, frequencies
 from refluence.matching.discrepancies import Discrepancy
 from refluence.matching.features import embedding, mean_statistic, row_scores
@@ -119,7 +119,7 @@ class _GradientAt:
             return real_gradient(self.plain, x, y, self.names, omega)
 
     def measure(self, x: Tensor, y: Tensor) -> Measured:
-        if self.compute.fuses and graphs.fits(self.net, self.names, len(x)):
+        if self.compute.fuses and graphs.fits(self.net, self.names, len(x)) and readable(self.net, tuple(self.names), x, y):
             return graphs.real(self.compute.graphs, self.net, x, y, self.names)
         with self.compute.autocast():
             return capture(self.net, x, y, names=self.names)

@@ -28,7 +28,7 @@ from refluence.influence.differentiable import per_sample, plain_kernels
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import check_direction, parameters_of
-from refluence.influence.proof import believed, key_of, outside, remembered
+from refluence.influence.proof import believed, key_of, outside, reached, remembered
 from refluence.influence.replay import Replay
 from refluence.influence.truth import truth
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
@@ -139,6 +139,17 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
         return None, want is None or bool(want.silent)
 
     remembered(key_of("layers", model, names, loss, x, y), ask, model)
+
+
+def readable(
+    model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor] = cross_entropy
+) -> bool:
+    """Whether the layers can be read, and by a compiled pass too, whose parameters are inputs."""
+    try:
+        check_covered(model, names, x, y, loss)
+    except Unsupported:
+        return False
+    return reached(model, loss, names, x, y)
 
 
 def _layers(

@@ -95,8 +95,8 @@ def outside(name: str) -> str:
     """What is wrong where a parameter's gradient is not that of its layer's calls."""
     layer = name.rpartition(".")[0] or "the model itself"
     return (
-        f"layer '{layer}': the gradient of '{name}' is not that of its calls (it is used elsewhere too: in another layer, a hook, "
-        "a function, the loss or a checkpoint): use engine 'forward'"
+        f"layer '{layer}': the gradient of '{name}' is not that of its calls (it is used elsewhere too: in another layer, a "
+        "hook, a function, the loss or a checkpoint): use engine 'forward'"
     )
 
 

@@ -27,7 +27,7 @@ _tokens: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
 def signature(model: nn.Module, names: Iterable[str], loss: Callable[..., Any], x: Tensor, y: Targets) -> Hashable:
-    """The key of `model` with `loss(model(x), y)`, differentiated by the parameters in `names`. Values of x and y do not count."""
+    """The key of `loss(model(x), y)`, differentiated by the parameters in `names`. Values of x and y do not count."""
     seen: dict[int, int] = {}
     parameters = tuple(
         (name, seen.setdefault(id(p), len(seen)), p.requires_grad, _tensor(p), _hooks(getattr(p, "_backward_hooks", None)))

@@ -134,7 +134,7 @@ def _alone(whole: Losses, x: Tensor, y: Targets, j: int) -> tuple[Tensor, bool]:
 
 
 def _check_checkpoints(each: Tensor) -> None:
-    """Refuse checkpointing of the reentrant kind: autograd sees no parameter behind it, and takes their gradients for nought."""
+    """Refuse checkpointing of the reentrant kind: autograd sees no parameter behind it, and takes its gradient for nought."""
     ahead, seen = [each.grad_fn], set()
     while ahead:
         node = ahead.pop()
@@ -150,6 +150,7 @@ def _check_checkpoints(each: Tensor) -> None:
 
 
 def gradient(value: Tensor, moving: Parameters) -> Parameters:
+    """The gradient of a number by leaves of its graph, by name; zeros for those that it does not depend on."""
     if not value.requires_grad:
         return {name: torch.zeros_like(p) for name, p in moving.items()}
     found = torch.autograd.grad(value, list(moving.values()), materialize_grads=True)
@@ -181,7 +182,7 @@ def _refuse(
         if not torch.equal(whole(x, y), whole(x, y)):
             raise InputError(
                 "the network gives other losses when it is called twice on the same instances (it draws at random, or counts "
-                "its calls), so they have no gradient of their own: call model.eval(), and drop units with training=self.training"
+                "its calls), so they have no gradient of their own: call model.eval(), drop units with training=self.training"
             )
     if _only_rounding(model, loss, names, x, y):
         return
@@ -215,6 +216,7 @@ def _loose(tolerance: float) -> float:
 
 
 def narrowest(losses: Tensor, moving: Parameters) -> torch.dtype:
+    """The type with the fewest digits among those that a network computes in."""
     kinds = {losses.dtype, *(p.dtype for p in moving.values())}
     return max((kind for kind in kinds if kind.is_floating_point), key=lambda kind: torch.finfo(kind).eps)
 

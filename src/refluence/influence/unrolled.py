@@ -36,6 +36,7 @@ from refluence.errors import InputError
 from refluence.influence.differentiable import Losses
 from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
+from refluence.influence.proof import reached
 from refluence.influence.recorder import Step, Trajectory
 from refluence.models.repeatable import random_layer
 
@@ -92,6 +93,10 @@ def _products(model, step: Step, gamma: Parameters, loss, fixed: Parameters) -> 
     x, y = _on(x, one.device), _on(y, one.device)
     if len(x) != len(step.indices):
         raise InputError(f"a step was recorded with {len(step.indices)} rows, its batch now has {len(x)}")
+    if not reached(model, loss, tuple(step.parameters), x, y):
+        raise InputError(
+            "a parameter is not read from its module alone, or the network gives it other values: its steps cannot be run again"
+        )
     theta = {k: t.to(one.device).detach().requires_grad_() for k, t in step.parameters.items()}
     buffers = {k: b.detach().clone() for k, b in model.named_buffers()}  # those that training mode would move
     weights = step.weights.to(one).requires_grad_()
