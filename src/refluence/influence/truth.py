@@ -24,6 +24,7 @@ from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.losses import Targets, take
 from refluence.influence.parameters import Parameters
+from refluence.models.repeatable import random_layer
 
 PROBES = 4
 LEAST = 1e-2  # share of the whole gradient below which a parameter counts less
@@ -77,6 +78,11 @@ def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x
     Raises `InputError` for a network that draws at random, or that lets the instances of a batch see each other.
     """
     x, y = x[:PROBES].detach(), take(y, slice(PROBES))
+    if (layer := random_layer(model, x)) is not None:
+        raise InputError(
+            f"{layer} gives the same instances other outputs each time, so they have no gradient of their own: call model.eval(), "
+            "and let the network draw at random in training alone (training=self.training)"
+        )
     generator, n = torch.Generator().manual_seed(len(names)), len(x)
     c = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
     whole = Losses(model, loss)
@@ -177,13 +183,6 @@ def _refuse(
     model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets, apart: list[str]
 ) -> None:
     """Raise what a difference between an instance alone and one in a batch means, unless it is one of rounding."""
-    whole = Losses(model, loss)
-    with torch.no_grad():
-        if not torch.equal(whole(x, y), whole(x, y)):
-            raise InputError(
-                "the network gives other losses when it is called twice on the same instances (it draws at random, or counts "
-                "its calls), so they have no gradient of their own: call model.eval(), drop units with training=self.training"
-            )
     if _only_rounding(model, loss, names, x, y):
         return
     what = f" (seen in the gradient of '{apart[0]}')" if apart else ""
