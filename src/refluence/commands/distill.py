@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from refluence import report
-from refluence.commands.arms import arm_of
+from refluence.commands.arms import arm_of, methods
 from refluence.commands.networks import check_distillable
 from refluence.commands.run_unit import finished, run_unit
 from refluence.commands.session import about, arguments, check_numbers, open_session, relative
 from refluence.commands.unit import resolve
+from refluence.condense.engine import engine
+from refluence.influence.weighting import BY_INFLUENCE
 from refluence.report.words import counted
 from refluence.run.folder import check_free, claim
+from refluence.run.seeds import streams
 
 
 def run(flags: Any) -> None:
@@ -24,6 +27,9 @@ def run(flags: Any) -> None:
     check_distillable([unit.model] if unit.settings is not None else [])
     resolved = {"unit": unit.describe(), **about(session, flags)}
     claim(flags.out, "distill", arguments(flags), resolved, flags.resume)
+    if unit.settings is not None and unit.weighting.kind in BY_INFLUENCE and not finished(flags.out):
+        where = (methods()[unit.arm.method], unit.settings, session.dataset, unit.model, streams(unit.seed), session.compute)
+        session.reporter.say(engine(*where))
     page = flags.out / "report.html"
     done = finished(flags.out) and page.exists()
     rows = run_unit(unit, session, flags.out)

@@ -26,7 +26,7 @@ from refluence.commands.score_parts import Part, load_part, remove, save_part, t
 from refluence.commands.session import Session, about, arguments, open_session, relative
 from refluence.data import Dataset
 from refluence.errors import InputError
-from refluence.influence.crossfit import CrossFit, assign, score_fold, score_model
+from refluence.influence.crossfit import CrossFit, assign, engine_of, score_fold, score_model
 from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claim
 from refluence.run.seeds import streams
@@ -83,9 +83,14 @@ def against_validation(flags: Any) -> None:
         remove(folder, parts)
         print(f"{relative(flags.out)} is finished: nothing to do")
         return
+    device = session.compute.device
+    ways = {"compile": session.compute.compile, "precision": session.compute.precision}
+    net = network.make(streams(flags.seed)("network", 0)) if trained is None else trained
     if ":" in network.name:  # not one of ours
-        net = network.make(streams(flags.seed)("network", 0)) if trained is None else trained
-        rehearse(net, session.dataset, settings, network.name, session.compute.device, session.compute.precision)
+        rehearse(net, session.dataset, settings, network.name, device, session.compute.precision)
+    choice = engine_of(net, session.dataset, device, **ways)
+    if settings.terms != "explicit":
+        session.reporter.say(str(choice))
     claim(folder, "score", arguments(flags), resolved, flags.resume)
     fold_of = assign(dataset.train.labels, settings.folds, streams(flags.seed)("folds", 0)) if stored is None else None
     for number, part in enumerate(parts):
@@ -93,13 +98,9 @@ def against_validation(flags: Any) -> None:
             load_part(folder, part)  # a broken one is said now, not after hours
             continue
         begin = time.monotonic()
-        how = {"rng": _streams(flags.seed, part.net), "device": session.compute.device, "track": _track(session, number, parts)}
-        how |= {"compile": session.compute.compile, "precision": session.compute.precision}
+        how = {"rng": _streams(flags.seed, part.net), "device": device, "track": _track(session, number, parts), **ways}
         if trained is not None:
-            trained = trained.to(session.compute.device)
-            if (flags.pixels or not stored.facts) and (
-                doubt := doubts(trained, session.dataset, session.compute.device)
-            ) is not None:
+            if (flags.pixels or not stored.facts) and (doubt := doubts(trained, session.dataset, device)) is not None:
                 warnings.warn(f"{flags.load} may be misread: {doubt}", stacklevel=2)
             found = score_model(session.dataset, trained, settings, **how)
         else:

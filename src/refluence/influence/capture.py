@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.influence.batches import check_fixed
 from refluence.influence.differentiable import per_sample, plain_kernels
+from refluence.influence.engines import Choice
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import check_direction, parameters_of
@@ -35,14 +36,13 @@ from refluence.influence.watching import check_called, check_rows, output_gradie
 
 CHUNK = 64  # samples per pass: bounds the activations that are held at once
 ROOM = 2**29
-ENGINES = ("auto", "ghost")
+ENGINES = ("auto", "ghost")  # of directional.py's
 
 
 class Capture:
     """What one pass over a batch left behind: `losses` `(B,)`, and what `gradient` and `scores` contract."""
 
-    engine = "ghost"
-    reason = ""
+    choice = Choice("ghost")
 
     def __init__(self, parameters: dict[str, Tensor], losses: Tensor, chunks: list[list[Piece]], sizes: list[int]):
         self.losses = losses
@@ -100,8 +100,8 @@ def capture(
     first batch of a network of this structure the contractions are compared with autograd (proof.py). The model is left as it
     was.
 
-    engine: "auto" takes autograd, a pass for each contraction, where the layers cannot be read: `Replay`, whose `reason` names
-    the layer. "ghost" raises `Unsupported` with that reason.
+    engine: "auto" takes autograd, a pass for each contraction, where the layers cannot be read: a `Replay`, whose `choice` says
+    which layer and why. "ghost" raises `Unsupported` with that reason.
 
     Raises `InputError` for a network that draws at random (dropout that is on) or whose samples see each other (BatchNorm in
     train mode): they have no gradient of their own.

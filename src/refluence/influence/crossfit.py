@@ -27,6 +27,7 @@ from refluence.errors import InputError, RunError
 from refluence.influence.batches import passes
 from refluence.influence.curvature import Curvature, Solution, inverse_product, mean_diagonal, operator
 from refluence.influence.directional import Scorer
+from refluence.influence.engines import Choice
 from refluence.influence.losses import cross_entropy, expected_error
 from refluence.influence.parameters import scaled
 from refluence.influence.risk import risk_gradient
@@ -231,6 +232,13 @@ def score_rows(
     residual, accuracy = (solved.residuals or (0.0,))[-1], 100 * right / len(dataset.val)
     found = (solved.damping, solved.iterations, residual, solved.converged)
     return FoldScores(rows, score, loss, suggested, *found, accuracy)
+
+
+def engine_of(net: nn.Module, dataset: Dataset, device: torch.device | str = "cpu", **scorer: Any) -> Choice:
+    """The engine that `score_rows` takes with `net`, put in eval mode. Raises `InputError` where its instances see each other."""
+    net.to(device).eval()
+    x, y = next(iter(Rows(dataset, dataset.train, torch.arange(min(FEW, len(dataset.train))), device)))
+    return Scorer(net, **scorer).choice(x, y, [name for name, p in net.named_parameters() if p.requires_grad])
 
 
 def _damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -> Curvature:

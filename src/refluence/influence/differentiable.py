@@ -10,7 +10,7 @@ nor second derivatives on the CPU. Recurrent layers run without mkldnn and cuDNN
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -67,18 +67,18 @@ def call_at(module: nn.Module, values: Parameters, *args: Any) -> Any:
 @contextmanager
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Inside, attention and recurrent layers run by operations that have derivatives of every kind."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    torch.backends.mha.set_fastpath_enabled(False)
+    switches = [torch.backends.mkldnn, torch.backends.cudnn] if any(isinstance(m, nn.RNNBase) for m in model.modules()) else []
+    fast, before = torch.backends.mha.get_fastpath_enabled(), [switch.enabled for switch in switches]
     try:
-        with (
-            sdpa_kernel(SDPBackend.MATH),
-            torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext(),
-            torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext(),
-        ):
+        torch.backends.mha.set_fastpath_enabled(False)
+        for switch in switches:
+            switch.enabled = False
+        with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        for switch, value in zip(switches, before, strict=True):
+            switch.enabled = value
 
 
 @contextmanager

@@ -12,7 +12,6 @@ Signs are the caller's: nothing is negated here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from torch.func import jvp
 from refluence.errors import InputError
 from refluence.influence.batches import check_fixed
 from refluence.influence.differentiable import Losses, call_at
+from refluence.influence.engines import ENGINES, PRECISIONS, Choice
 from refluence.influence.fused import Fused
 from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
@@ -31,20 +31,9 @@ from refluence.influence.proof import believed, key_of, outside, reached, rememb
 from refluence.influence.structure import signature
 from refluence.influence.truth import PROBES, Truth, single, truth
 
-ENGINES = ("auto", "ghost", "forward", "double_backward", "single")
-PRECISIONS = ("fp32", "bf16")
 CHUNK = 64
 
 LossesAt = Callable[[Parameters, Any], Tensor]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The engine that is taken, and why not an earlier one ("" for the first). `paired`: the network takes no batch of one."""
-
-    engine: str
-    reason: str
-    paired: bool = False
 
 
 class Scorer:

@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.directional import Scorer
+from refluence.influence.engines import Choice
 from refluence.influence.losses import Targets, take
 from refluence.influence.parameters import Parameters, check_direction, parameters_of
 
 
 class Replay:
     """`losses` `(B,)`, `gradient` and `scores` as a `Capture` has them. `reason`: why the layers cannot be read."""
-
-    engine = "autograd"
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class Replay:
         chunk: int,
         reason: str,
     ):
-        self.reason = reason
+        self.choice = Choice("autograd", reason)
         self._model, self._loss, self._chunk = model, loss, chunk
         self._batch = [(x[i : i + chunk].detach(), take(y, slice(i, i + chunk))) for i in range(0, len(x), chunk)]
         self._values = {name: p.clone() for name, p in parameters_of(model).items()}

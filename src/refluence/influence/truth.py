@@ -80,8 +80,8 @@ def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x
     x, y = x[:PROBES].detach(), take(y, slice(PROBES))
     if (layer := random_layer(model, x)) is not None:
         raise InputError(
-            f"{layer} gives the same instances other outputs each time, so they have no gradient of their own: call model.eval(), "
-            "and let the network draw at random in training alone (training=self.training)"
+            f"{layer} gives the same instances other outputs each time, so they have no gradient of their own: call "
+            "model.eval() and let the network draw at random in training alone (training=self.training)"
         )
     generator, n = torch.Generator().manual_seed(len(names)), len(x)
     c = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5

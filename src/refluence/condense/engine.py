@@ -1,0 +1,27 @@
+"""Which engine a run's influence will come from, asked of a fresh network and a few real images before the run."""
+
+from __future__ import annotations
+
+import torch
+
+from refluence.condense.base import Method, Settings
+from refluence.condense.compute import Compute
+from refluence.data.dataset import Dataset
+from refluence.influence import capture
+from refluence.models import ModelSpec, build
+
+FEW = 4
+
+
+def engine(method: Method, settings: Settings, dataset: Dataset, spec: ModelSpec, rng, compute: Compute) -> str:
+    """One line. A statistic of rows (embeddings) needs forward passes alone.
+
+    Errors: `InputError` for a network whose instances have no gradient of their own.
+    """
+    if method.statistic.name != "gradient":
+        return f"influence by forward passes, from the {method.statistic.name} of each instance"
+    net, few = build(spec, rng("network", 0), compute.device), torch.arange(min(FEW, len(dataset.train)))
+    distance = method.distance(settings)
+    names = [name for name, p in net.named_parameters() if distance.uses(p)]
+    x, y = dataset.pixels(dataset.train, few, compute.device), dataset.train.labels[few].to(compute.device)
+    return str(capture(net, x, y, names=names).choice)

@@ -1,0 +1,29 @@
+"""The exact ways to per-instance gradients, by name, and what is said of the one that was taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENGINES = ("auto", "ghost", "forward", "double_backward", "single")
+PRECISIONS = ("fp32", "bf16")
+_WAYS = {
+    "ghost": "from the inputs and output gradients of the layers",
+    "forward": "by forward-mode derivatives",
+    "double_backward": "by double backward",
+    "single": "by the gradient of one instance after the other",
+    "autograd": "by autograd, a pass for each contraction",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that is taken, and why not an earlier one ("" for the first). `paired`: the network takes no batch of one."""
+
+    engine: str
+    reason: str = ""
+    paired: bool = False
+
+    def __str__(self) -> str:
+        """One line for a terminal."""
+        why = self.reason.partition(": use engine")[0]
+        return f"influence {_WAYS[self.engine]} (engine {self.engine})" + (f", since {why}" if why else "")
