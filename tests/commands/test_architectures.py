@@ -160,8 +160,8 @@ def test_scores_by_a_resnet_with_curvature(refluence, tmp_path):
 
 def test_a_network_that_only_judges_is_refused_before_a_run_begins(refused, tmp_path):
     words = ("distill", "--data", pictures(tmp_path / "pets", size=(32, 32)), "--ipc", "2", *TINY[:6], "--quiet")
-    message = refused(*words, "--model", "torchvision:convnext_tiny", "--out", tmp_path / "run")
-    assert "torchvision:convnext_tiny can judge a set, not make one" in message
+    message = refused(*words, "--model", "torchvision:mobilenet_v3_small", "--out", tmp_path / "run")
+    assert "torchvision:mobilenet_v3_small can judge a set, not make one" in message
     assert "evaluate --model" in message
     assert not (tmp_path / "run").exists()
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch.nn.functional import cross_entropy
 
 from refluence.errors import InputError
-from refluence.influence import Unsupported, capture
+from refluence.influence import capture
 from refluence.models import ModelSpec, build, is_library
 from refluence.models.norms import NORMS
 from refluence.run.progress import print_table
@@ -61,6 +61,6 @@ def check_distillable(specs: Iterable[ModelSpec]) -> None:
             capture(net, x, y)
             gradients = torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
             torch.autograd.grad(sum(g.square().sum() for g in gradients), x)
-        except (Unsupported, RuntimeError) as error:
-            why = str(error).strip().splitlines()[0].partition(": use engine")[0]
+        except (InputError, RuntimeError) as error:
+            why = str(error).strip().splitlines()[0]
             raise InputError(f"{spec.name} can judge a set, not make one ({why}): leave it to `evaluate --model`") from None

@@ -20,7 +20,7 @@ def engine(method: Method, settings: Settings, dataset: Dataset, spec: ModelSpec
     """
     if method.statistic.name != "gradient":
         return f"influence by forward passes, from the {method.statistic.name} of each instance"
-    net, few = build(spec, rng("network", 0), compute.device), torch.arange(min(FEW, len(dataset.train)))
+    net, few = build(spec, rng("network", 0), compute.device).eval(), torch.arange(min(FEW, len(dataset.train)))
     distance = method.distance(settings)
     names = [name for name, p in net.named_parameters() if distance.uses(p)]
     x, y = dataset.pixels(dataset.train, few, compute.device), dataset.train.labels[few].to(compute.device)

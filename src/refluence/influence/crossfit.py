@@ -235,7 +235,7 @@ def score_rows(
 
 
 def engine_of(net: nn.Module, dataset: Dataset, device: torch.device | str = "cpu", **scorer: Any) -> Choice:
-    """The engine that `score_rows` takes with `net`, put in eval mode. Raises `InputError` where its instances see each other."""
+    """The engine that `score_rows` takes with `net`, put in eval mode. `InputError` where its instances see each other."""
     net.to(device).eval()
     x, y = next(iter(Rows(dataset, dataset.train, torch.arange(min(FEW, len(dataset.train))), device)))
     return Scorer(net, **scorer).choice(x, y, [name for name, p in net.named_parameters() if p.requires_grad])
