@@ -61,7 +61,9 @@ def test_several_names_of_one_split(tmp_path):
 
 def test_folders_named_like_splits_beside_other_classes_are_classes(tmp_path):
     for other in ("test", "train", "Training", "dev"):
-        assert line(class_folders(tmp_path / other, {"car": 4, other: 4, "plane": 4})).startswith("12 images in 3 classes: ")
+        data = class_folders(tmp_path / other, {"car": 4, other: 4, "plane": 4})
+        assert line(data).startswith("12 images in 3 classes: ")
+        assert f"called like splits are classes here, since they hold no class folders: {other}" in said(data)
 
 
 def test_splits_without_train(tmp_path):
@@ -193,6 +195,10 @@ def test_class_names_that_nearly_agree(tmp_path):
     assert data.classes == (composed, "tea")
     assert data.test.labels.tolist() == [0, 0, 1]
     assert "read as the same" in said(tmp_path / "c")
+    class_folders(tmp_path / "c" / "train", {"Tea": 4, composed.upper(): 4}, start=70)
+    data = load(str(tmp_path / "c"))
+    assert data.classes == tuple(sorted((composed.upper(), "Tea", composed, "tea")))
+    assert "read as the same" in said(tmp_path / "c")
 
 
 def test_the_line_is_printed_by_commands_before_anything_is_decoded(tmp_path, capsys):
@@ -228,7 +234,10 @@ def test_tables_below_and_beside(tmp_path):
     parquet(tmp_path / "e" / "dogs.parquet", ["cat", "dog"] * 4)
     assert "whose names spell no split (cats.parquet, dogs.parquet)" in refused(tmp_path / "e")
     class_folders(tmp_path / "d" / "default" / "test", COUNTS)
-    assert "beside them (test) only where a table names" in said(tmp_path / "d" / "default")
+    assert "pictures in its folders (test) are read only where" in said(tmp_path / "d" / "default")
+    parquet(tmp_path / "e" / "train.parquet", ["cat", "dog"] * 4)
+    parquet(tmp_path / "e" / "test" / "0000.parquet", ["cat", "dog"], start=60)
+    assert "tables in its folders test are not read" in said(tmp_path / "e")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,12 @@ def test_npz_in_a_folder_without_splits(tmp_path):
     check(converted(tmp_path)[0], GREY)
 
 
+def test_a_broken_npz_is_no_traceback(tmp_path):
+    (tmp_path / "a.npz").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError, match=r"a.npz is no whole file"):
+        load(str(tmp_path))
+
+
 def test_a_table_of_pixels(tmp_path):
     lines = ["label," + ",".join(f"pixel{i}" for i in range(64))]
     lines += [",".join(map(str, [i % 2, *GREY[i].ravel()])) for i in range(8)]

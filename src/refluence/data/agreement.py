@@ -37,13 +37,15 @@ def agreed(train: Stored, test: Stored, name: str, unknown_ok: bool = False) -> 
         return test, []  # names beside numbers, which is refused where labels are numbered
     same, unknown = {}, [each for each in theirs if each not in known]
     for own in unknown:
-        for close in _close(own, known):
-            if unicodedata.normalize("NFC", close) != unicodedata.normalize("NFC", own):
-                raise InputError(
-                    f"the class '{own}' of the split {name} ({test.where}) is no class of train, which has '{close}': spell "
-                    "them alike"
-                )
-            same[own] = close
+        close = _close(own, known)
+        equal = [each for each in close if unicodedata.normalize("NFC", each) == unicodedata.normalize("NFC", own)]
+        if equal:
+            same[own] = equal[0]
+        elif close:
+            raise InputError(
+                f"the class '{own}' of the split {name} ({test.where}) is no class of train, which has '{close[0]}': spell "
+                "them alike"
+            )
     if (others := [str(each) for each in unknown if each not in same]) and not unknown_ok:
         raise InputError(
             f"the split {name} ({test.where}) has {len(others)} of its classes to itself ({_list(others)}; train has "

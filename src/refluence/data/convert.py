@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 
-import numpy as np
-
-from refluence.data import walk
-from refluence.data.columns import LABEL_NAMES
 from refluence.errors import InputError
 
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".npy.pkl", ".joblib")
@@ -23,28 +20,6 @@ ALONE = (("images", "labels"), ("image", "label"), ("data", "labels"), ("x", "y"
 """What arrays of images and of labels are called, by split and without splits."""
 
 FEATURES = 'features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})'
-
-
-def flat(folder: Path, split: str) -> InputError:
-    """Pictures that lie side by side, without class folders."""
-    _, loose = walk.listing(folder)
-    pictures = [path for path in loose if walk.is_picture(path)]
-    root = folder.parent if split else folder
-    lying = f" ({len(pictures)} images lie straight in it)" if pictures else " (it holds no image)"
-    message = f"{folder} has no class folders: expected {folder}/<class>/<image>{lying}"
-    if not pictures:
-        return InputError(message)
-    lines = _shapes(folder, loose)
-    if lines:
-        return InputError(
-            f"{message}. Of LabelMe's .json files, these lines make class folders (the first shape decides):", lines
-        )
-    tables = sorted({path for place in (folder, root) for path in place.glob("*.[ct]sv")})
-    for table in tables:
-        if lines := _paths(table, folder, root, pictures):
-            return InputError(f"{message}. Of {table}, these lines make a table that can be read:", lines)
-    known = f" (labels may be in {tables[0]})" if tables else ""
-    return InputError(f"{message}. A table does as well: {root}/train.parquet with a column of paths and one of labels{known}")
 
 
 def file(path: Path) -> InputError:
@@ -71,7 +46,10 @@ def file(path: Path) -> InputError:
     if kind in (".csv", ".tsv"):
         return _csv(path)
     if kind == ".arrow":
-        lines = ("import datasets", f"datasets.Dataset.from_file({_q(path)}).to_parquet({_q(path.with_name('train.parquet'))})")
+        lines = (
+            "import datasets",
+            f"datasets.Dataset.from_file({quoted(path)}).to_parquet({quoted(path.with_name('train.parquet'))})",
+        )
         return InputError(f"{path} is one Arrow file: these lines make a table of it that can be read:", lines)
     if kind in ARRAYS:
         return InputError(
@@ -86,7 +64,8 @@ def is_known(path: Path) -> bool:
     return not str(file(path)).startswith(f"{path} is a file:")
 
 
-def _q(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path as it stands in Python code."""
     return json.dumps(str(path), ensure_ascii=False)
 
 
@@ -96,15 +75,15 @@ def _table(images: str, labels: str, out: Path) -> tuple[str, ...]:
 
 def _written(images: str, labels: str, out: Path) -> str:
     data = f'{{"image": list({images}), "label": list({labels})}}'
-    return f"datasets.Dataset.from_dict({data}, features=features).to_parquet({_q(out)})"
+    return f"datasets.Dataset.from_dict({data}, features=features).to_parquet({quoted(out)})"
 
 
 def _npz(path: Path) -> InputError:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            held = list(arrays)
-    except (OSError, ValueError):
-        return InputError(f"{path} cannot be read as numpy arrays")
+        with zipfile.ZipFile(path) as arrays:
+            held = [name.removesuffix(".npy") for name in arrays.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return InputError(f"{path} is no whole file of numpy arrays")
     found = {
         split: (images.format(split), labels.format(split))
         for split in ("train", "test", "val")
@@ -120,7 +99,7 @@ def _npz(path: Path) -> InputError:
     ]
     return InputError(
         f"{path} holds numpy arrays ({', '.join(held)}): these lines make tables of them, then give --data {place}:{name}:",
-        (f"import datasets, numpy; arrays = numpy.load({_q(path)})", FEATURES, *lines),
+        (f"import datasets, numpy; arrays = numpy.load({quoted(path)})", FEATURES, *lines),
     )
 
 
@@ -133,15 +112,15 @@ def _cifar(folder: Path) -> InputError:
         (
             "import datasets, torchvision",
             'for name in ("train", "test"):',
-            f'    t = torchvision.datasets.{kind}({_q(root)}, train=name == "train")',
+            f'    t = torchvision.datasets.{kind}({quoted(root)}, train=name == "train")',
             '    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=t.classes)})',
             '    rows = {"image": list(t.data), "label": t.targets}',
-            f'    datasets.Dataset.from_dict(rows, features=features).to_parquet({_q(root)} + f"/{name}-{{name}}.parquet")',
+            f'    datasets.Dataset.from_dict(rows, features=features).to_parquet({quoted(root)} + f"/{name}-{{name}}.parquet")',
         ),
     )
 
 
-def _rows(path: Path) -> tuple[list[str], list[str]]:
+def first_rows(path: Path) -> tuple[list[str], list[str]]:
     """The header and the first line of a CSV or TSV file; empty where it cannot be read."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
@@ -151,37 +130,16 @@ def _rows(path: Path) -> tuple[list[str], list[str]]:
         return [], []
 
 
-def _read_csv(path: Path, text: str | None = None) -> str:
+def reading(path: Path, text: str | None = None) -> str:
+    """The line that reads a CSV or TSV file; the column `text` keeps its leading zeros."""
     more = ', sep="\\t"' if path.suffix.lower() == ".tsv" else ""
     more += f", dtype={{{json.dumps(text)}: str}}" if text else ""
-    return f"import pandas; table = pandas.read_csv({_q(path)}{more})"
-
-
-def _paths(table: Path, folder: Path, root: Path, pictures: list[Path]) -> tuple[str, ...]:
-    """The lines that make a table of paths, where a column of the file names the pictures and another one the classes."""
-    header, first = _rows(table)
-    names = {path.name for path in pictures}
-    endings = ("", *sorted({path.suffix for path in pictures}))
-    for column, value in zip(header, first, strict=False):
-        ending = next((ending for ending in endings if Path(value).name + ending in names), None)
-        if ending is None:
-            continue
-        others = [name for name in header if name != column]
-        label = next((name for name in others if name.lower() in LABEL_NAMES), others[0] if len(others) == 1 else "LABEL")
-        inside = f'"{folder.name}/" + ' if folder != root and "/" not in value else ""
-        after = f" + {json.dumps(ending)}" if ending else ""
-        paths = f"{inside}table[{json.dumps(column)}]{after}"
-        return (
-            _read_csv(table, column),
-            f'table = pandas.DataFrame({{"image": {paths}, "label": table[{json.dumps(label)}]}})',
-            f"table.to_parquet({_q(root / 'train.parquet')})  # then --data {root} --image-column image",
-        )  # fmt: skip
-    return ()
+    return f"import pandas; table = pandas.read_csv({quoted(path)}{more})"
 
 
 def _csv(path: Path) -> InputError:
     """A CSV file by itself: pixels a column each, or labels that need their pictures."""
-    header, _ = _rows(path)
+    header, _ = first_rows(path)
     pixels = [name for name in header if name.lower().startswith("pixel")]
     side = round(len(pixels) ** 0.5)
     if not pixels or side * side != len(pixels) or len(header) - len(pixels) != 1:
@@ -191,24 +149,5 @@ def _csv(path: Path) -> InputError:
         )
     label = next(name for name in header if name not in pixels)
     x = f'table.drop(columns={json.dumps(label)}).to_numpy("uint8").reshape(-1, {side}, {side})'
-    lines = (_read_csv(path), *_table(x, f"table[{json.dumps(label)}]", path.with_name("train.parquet")))
+    lines = (reading(path), *_table(x, f"table[{json.dumps(label)}]", path.with_name("train.parquet")))
     return InputError(f"{path} holds a pixel a column: these lines make a table of pictures that can be read:", lines)
-
-
-def _shapes(folder: Path, loose: list[Path]) -> tuple[str, ...]:
-    """The lines for pictures with a .json of LabelMe beside them."""
-    notes = [path for path in loose if path.suffix.lower() == ".json"]
-    try:
-        held = json.loads(notes[0].read_bytes()) if notes else None
-    except (OSError, ValueError):
-        return ()
-    if not isinstance(held, dict) or not {"shapes", "imagePath"} <= set(held):
-        return ()
-    out = folder.with_name(f"{folder.name}-classes")
-    return (
-        "import json, pathlib, shutil",
-        f'for file in pathlib.Path({_q(folder)}).glob("*.json"):',
-        f'    held = json.loads(file.read_text()); place = pathlib.Path({_q(out)}, held["shapes"][0]["label"])',
-        '    place.mkdir(parents=True, exist_ok=True); shutil.copy(file.parent / held["imagePath"], place)',
-        f"# then --data {out}",
-    )

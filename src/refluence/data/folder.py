@@ -6,8 +6,7 @@ import functools
 from collections import Counter
 from pathlib import Path
 
-from refluence.data import walk
-from refluence.data.convert import flat
+from refluence.data import flat, walk
 from refluence.data.stored import Stored
 
 LISTED = 5  # names in a note
@@ -28,7 +27,7 @@ def read(folder: Path, split: str, train: bool) -> Stored:
     paths = [path for name in chosen for path in chosen[name]]
     labels = [name for name in chosen for _ in chosen[name]]
     if not paths and train:
-        raise flat(folder, split)
+        raise flat.refuse(folder, split)
     if not paths:
         paths, loose = _are(kind, loose), [path for path in loose if not walk.is_picture(path)]
         labels = [None] * len(paths)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from refluence.data import convert, folder, idx, parquet, saved, shards, walk, webdataset
+from refluence.data import convert, flat, folder, idx, parquet, saved, shards, walk, webdataset
 from refluence.data.options import SourceOptions
 from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, UNSPLIT, Splits, split_names
 from refluence.errors import InputError
@@ -62,8 +62,8 @@ def _here(place: Path, options: SourceOptions) -> Splits | Path:
         return saved.splits(place, options)
     if (place / "snapshots").is_dir() and (place / "refs").is_dir():
         return _snapshot(place)
-    if parquet.files_by_task(place):
-        return replace(parquet.splits(place, None, options), notes=_pictures_beside_tables(place))
+    if tables := parquet.files_by_task(place):
+        return replace(parquet.splits(place, None, options), notes=_beside_tables(place, tables))
     if walk.has_pictures(place):
         if options.group_column is not None:
             raise InputError(f"--group-column {options.group_column}: {place} is an image folder, it has no columns")
@@ -93,12 +93,17 @@ def _tables(place: Path, options: SourceOptions) -> Splits | Path | None:
     return Splits({UNSPLIT: functools.partial(parquet.read, tables, options)}, inside=f"{tables[0].name}{more}")
 
 
-def _pictures_beside_tables(place: Path) -> tuple[str, ...]:
-    if not (held := [path.name for path in walk.with_pictures(place)]):
-        return ()
-    return (
-        f"its tables are read; pictures in the folders beside them ({', '.join(held)}) only where a table names their paths",
-    )
+def _beside_tables(place: Path, tables: dict[str | None, dict[str, list[Path]]]) -> tuple[str, ...]:
+    """A note on each kind of thing in the folders beside the tables that is not read."""
+    notes = []
+    read = {path.parent for files in tables.get(None, {}).values() for path in files}
+    if others := [name for name in parquet.split_folders(place) if place / name not in read]:
+        notes.append(
+            f"the tables in its folders {', '.join(others)} are not read: there are tables of splits beside these folders"
+        )
+    if held := [path.name for path in walk.with_pictures(place)]:
+        notes.append(f"pictures in its folders ({', '.join(held)}) are read only where a table names their paths")
+    return tuple(notes)
 
 
 def _pictures(place: Path) -> Splits | Path:
@@ -113,17 +118,21 @@ def _pictures(place: Path) -> Splits | Path:
     first, second = (*islice(unknown, 2), None, None)[:2]
     if first is None and (trains or tests):
         if trains:
-            raise convert.flat(place / trains[0], trains[0])
+            raise flat.refuse(place / trains[0], trains[0])
         raise InputError(
             f"{place} holds {', '.join(tests)} and no train split: expected {place}/train/<class>/<image>; --data "
             f"{place / tests[0]} reads that folder alone"
         )
     if first is None:
-        raise convert.flat(place, UNSPLIT)
+        raise flat.refuse(place, UNSPLIT)
     if second is None and not (trains or tests) and any(walk.with_pictures(first)):
         return first
     _refuse_names_like_splits(place, inner)
-    return Splits({UNSPLIT: functools.partial(folder.read, place, UNSPLIT, True)})
+    named = ", ".join(name for name in (*trains, *tests) if walk.has_pictures(place / name))
+    notes = (
+        (f"folders that are called like splits are classes here, since they hold no class folders: {named}",) if named else ()
+    )
+    return Splits({UNSPLIT: functools.partial(folder.read, place, UNSPLIT, True)}, notes=notes)
 
 
 def _split(place: Path, train: str, more: list[str], others: list[Path]) -> Splits:
@@ -154,7 +163,7 @@ def _refuse_names_like_splits(place: Path, inner: list[Path]) -> None:
             continue
         train, test = found[rest, "train"], found[rest, "test"]
         if not any(walk.with_pictures(train)):
-            raise convert.flat(train, train.name)
+            raise flat.refuse(train, train.name)
         raise InputError(
             f"{place} holds {train.name} and {test.name}, which are called like splits: rename them to train and test, or give "
             f"--data {train} for that one alone"
@@ -189,7 +198,8 @@ def _other(place: Path, options: SourceOptions) -> Splits:
     samples = [path for path in files if path.suffix.lower() == ".tar"]
     if samples and webdataset.is_samples(samples[0]):
         return webdataset.splits(samples, options)
-    if known := next((path for path in files if convert.is_known(path)), None):
+    last = sorted(files, key=lambda path: path.suffix.lower() in (".csv", ".tsv"))  # a table may belong to the others
+    if known := next((path for path in last if convert.is_known(path)), None):
         raise convert.file(known)
     held = ", ".join(walk.counted(Counter(map(walk.kind, files)))) or ", ".join(
         path.name for path in walk.listing(place)[0][:8]

@@ -30,11 +30,16 @@ def files_by_task(folder: Path) -> dict[str | None, dict[str, list[Path]]]:
     for path in sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
         if match := _FILE.fullmatch(path.name):
             found.setdefault(match["task"], {}).setdefault(match["split"], []).append(path)
-    if not found:
-        for path in sorted(folder.glob("*/*.parquet")):
-            if path.parent.name.lower() in (*TRAIN_NAMES, *TEST_NAMES) and path.name != "metadata.parquet":
-                found.setdefault(None, {}).setdefault(path.parent.name, []).append(path)
+    if not found and (by_folder := split_folders(folder)):
+        found[None] = by_folder
     return found
+
+
+def split_folders(folder: Path) -> dict[str, list[Path]]:
+    """The tables in folders that are called like splits: name of the folder → files, sorted."""
+    places = sorted(path for path in folder.iterdir() if path.name.lower() in (*TRAIN_NAMES, *TEST_NAMES) and path.is_dir())
+    held = {place.name: sorted(set(place.glob("*.parquet")) - {place / "metadata.parquet"}) for place in places}
+    return {name: files for name, files in held.items() if files}
 
 
 def unnamed(folder: Path) -> list[Path]:

@@ -81,12 +81,12 @@ def files(folder: Path, passed: Counter[str] | None = None) -> Iterator[Path]:
 def listing(folder: Path, passed: Counter[str] | None = None) -> tuple[list[Path], list[Path]]:
     """The visible folders straight in a folder, and the visible files, each sorted."""
     try:
-        held = sorted(folder.iterdir())
-        inner = [path for path in held if path.is_dir()]
+        with os.scandir(folder) as entries:
+            held = sorted((entry.name, entry.is_dir()) for entry in entries)
     except OSError as error:
         _refuse(error)
-    reasons = {path: _why_not(path) for path in inner}
-    loose = [path for path in held if path not in reasons]
+    reasons = {folder / name: _why_not(folder / name) for name, is_folder in held if is_folder}
+    loose = [folder / name for name, is_folder in held if not is_folder]
     shown = [path for path in loose if not path.name.startswith(".")]
     if passed is not None:
         passed.update(reason for reason in reasons.values() if reason)
