@@ -145,6 +145,8 @@ CPU = "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough
         RuntimeError(CPU),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
         MemoryError(),
         OSError(12, "Cannot allocate memory"),
     ],
@@ -240,6 +242,15 @@ def test_what_the_machine_refuses_is_no_bug_of_ours(capsys, monkeypatch):
     code, _, err = said(capsys, "ls")
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("refluence: pixels.u8: Too many open files; ")
+
+
+def test_a_library_that_cannot_be_loaded_is_named(capsys, monkeypatch):
+    failing(monkeypatch, ImportError("libGL.so.1: cannot open shared object file", name="cv2"))
+    code, _, err = said(capsys, "ls")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "cannot be loaded (libGL.so.1: cannot open shared object file)" in err
+    failing(monkeypatch, ImportError("cannot import name 'x'", name="refluence.run"))
+    assert "a bug of Refluence" in said(capsys, "ls")[2]
 
 
 def test_control_characters_of_a_name_do_not_reach_the_terminal(capsys):

@@ -30,7 +30,10 @@ USAGE = f"""Refluence {__version__}: find which training instances matter, make 
 Try:  refluence compare --data digits --methods random dc dc+influence \\
                         --ipc 10 --seeds 3 --out runs/first
 Help: refluence COMMAND --help"""
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "allocate memory", "failed to map segment", "bad_alloc", "alloc_failed", "new thread",
+    "could not create a primitive",
+)  # fmt: skip
 SMALLER = (
     "out of memory: a smaller --real-batch, --batch or --width, fewer --workers, or --precision bf16, needs less; "
     "`refluence estimate` says how much"
@@ -83,8 +86,10 @@ def _unexpected(error: Exception) -> int:
     text = str(error).lower()
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return _fail(SMALLER, 1)
-    if isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY):
+    if isinstance(error, (RuntimeError, ImportError)) and any(words in text for words in OUT_OF_MEMORY):
         return _fail(SMALLER, 1)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("refluence"):
+        return _fail(f"a library that Refluence needs cannot be loaded ({error}): install it again", 1)
     models = sys.modules.get("refluence.commands.classifier")  # not imported: there is no network of a user's
     if models is not None and (place := models.blamed(error)) is not None:
         return _fail(f"the network that you gave fails: {place}", 2)

@@ -299,6 +299,9 @@ def test_weights_that_do_not_fit(refused, trained, pets, tmp_path):
     assert "git lfs pull" in said(other)
     save_file({}, other)
     assert "holds no tensor" in said(other)
+    for header in ("[]", '{"classes": 3}', '{"width": "8"}', '{"mean": 0.5}', "{"):
+        save_file(tensors, other, {"refluence": header})
+        assert "other.safetensors" in said(other)
     assert f"did you mean {trained}?" in said(trained.parent)
     assert "is a folder" in said(tmp_path)
     assert "there is no such file" in said(tmp_path / "nothing.safetensors")

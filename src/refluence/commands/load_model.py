@@ -21,6 +21,7 @@ from refluence.models import ModelSpec
 from refluence.models.names import fit
 
 HEADER = "refluence"
+KINDS = {"model": str, "width": int, "norm": str, "classes": list, "mean": list, "std": list}  # of the header
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where trainers keep the state of a network
 
 
@@ -61,7 +62,7 @@ def read_model(path: Path) -> Stored:
         raise InputError(f"--load {path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}") from None
     if not tensors:
         raise InputError(f"--load {path} holds no tensor")
-    if not isinstance(facts, dict):
+    if not isinstance(facts, dict) or any(not isinstance(facts.get(name, kind()), kind) for name, kind in KINDS.items()):
         raise InputError(f"--load {path}: its header '{HEADER}' was changed by hand")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
