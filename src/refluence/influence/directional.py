@@ -112,11 +112,11 @@ class Scorer:
 
     def _first(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool]:
         """The first engine that agrees with autograd, and whether it is to be asked again."""
-        want = truth(self.model, self.loss, names, x, y)
-        reason = ""
+        want, reason = truth(self.model, self.loss, names, x, y), ""
+        few = (x[:PROBES], take(y, slice(PROBES))) if want is None else (want.x, want.y)
         for engine in allowed:
             try:
-                self._prove(engine, names, x[:PROBES], take(y, slice(PROBES)), want)
+                self._prove(engine, names, *few, want)
             except Unsupported as why:
                 if engine == allowed[-1]:
                     raise

@@ -59,6 +59,11 @@ def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool]], model: nn.Mod
     return held.value
 
 
+def forget() -> None:
+    """Ask anew from here on."""
+    _answers.clear()
+
+
 def key_of(what: Hashable, model: nn.Module, names: Sequence[str], loss: Callable[..., Any], x: Tensor, y: Targets) -> Hashable:
     """The key of a question about a network: its structure, and how many instances can be asked."""
     return what, min(len(x), PROBES), signature(model, names, loss, x, y)
