@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pictures import parquet
+from pictures import class_folders, parquet
 
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
@@ -56,11 +56,27 @@ def test_a_class_that_drop_makes_small_is_refused(source, tmp_path):
         ([0, 1], [0.0, float("nan")], "0.5", r"1 scores are not numbers \(first: index 1\)"),
         ([0, 0], [0.0, 1.0], "0.5", r"more than one score"),
         ([0, None], [0.0, 1.0], "0.5", r"none missing"),
+        ([0.5, 1], [0.0, 1.0], "0.5", r"whole numbers"),
+        ([[0], [1]], [0.0, 1.0], "0.5", r"whole numbers"),
     ],
 )
 def test_scores_that_cannot_be_used(source, tmp_path, index, score, share, message):
     with pytest.raises(InputError, match=message):
         load(source, SourceOptions(drop=f"{scores(tmp_path, index, score)}:{share}"))
+
+
+def test_images_that_were_added_since_the_scores(tmp_path):
+    """The rows behind a new image are other images than those that were scored."""
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    plain = load(str(tmp_path / "set"))
+    rows = plain.train.rows.tolist()
+    told = {"index": rows, "score": [float(row) for row in rows], "path": list(plain.train.paths)}
+    pq.write_table(pa.table(told), tmp_path / "scores.parquet")
+    drop = SourceOptions(drop=f"{tmp_path}/scores.parquet:0.2")
+    assert len(load(str(tmp_path / "set"), drop).train) < len(rows)
+    (tmp_path / "set" / "a" / "000.png").rename(tmp_path / "set" / "a" / "zzz.png")
+    with pytest.raises(InputError, match=r"row 0 is 'a/000.png' there and 'a/001.png' in .*score the source again"):
+        load(str(tmp_path / "set"), drop)
 
 
 def test_files_that_cannot_be_used(source, tmp_path):

@@ -69,6 +69,13 @@ def test_minus_one_beside_one_is_a_class(tmp_path):
     assert load(str(tmp_path)).classes == ("-1", "1")
 
 
+def test_names_that_programs_write_for_missing_labels_are_said(tmp_path):
+    parquet(tmp_path / "train.parquet", ["cat", "dog", "nan", "none"] * 5)
+    notes = load(str(tmp_path)).notes
+    assert any("'nan' (5 images): kept as a class" in note for note in notes)
+    assert not any("'none' (" in note for note in notes)
+
+
 def test_classes_that_look_alike_are_said(tmp_path):
     parquet(tmp_path / "train.parquet", ["cat", "cat ", "\u00e1", "a\u0301"] * 5)
     data = load(str(tmp_path))

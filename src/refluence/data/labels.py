@@ -18,6 +18,7 @@ from refluence.data.stored import Stored
 from refluence.errors import InputError
 
 Key = str | int
+WRITTEN_FOR_MISSING = ("nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A", "NaT", "-1", "-1.0")
 WHOLE = re.compile(r"-?\d{1,18}(\.0*)?")
 
 
@@ -66,7 +67,7 @@ def resolve(train: Stored, test: Stored | None, replacement: str | None = None) 
     index = {key: position for position, key in enumerate(keys)}
     if len(keys) < 2:
         raise InputError(f"{train.where} has {len(keys)} class ({', '.join(map(str, keys))}): at least 2 are needed")
-    notes += _alike([str(key) for key in keys])
+    notes += [*_alike([str(key) for key in keys]), *_look_missing(used, [*stored, *theirs])]
     if unused := [name for name in order if name not in used]:
         notes.append(f"classes without any image are left out: {_list(unused)}")
     a, b, c = (np.fromiter((index.get(key, -1) for key in side), np.int64, len(side)) for side in (ours, stored, theirs))
@@ -89,6 +90,14 @@ def _alike(classes: Sequence[str]) -> list[str]:
         return []
     listed = _list([f"{one!a} and {other!a}" for one, other in pairs])
     return [f"classes whose names differ by case, blanks or Unicode composition alone are kept apart: {listed}"]
+
+
+def _look_missing(used: set[Key], labels: Sequence[Key | None]) -> list[str]:
+    """A line on names that a program may have written for a missing label. They may be meant: a defect called None."""
+    if not (found := sorted(name for name in used if isinstance(name, str) and name in WRITTEN_FOR_MISSING)):
+        return []
+    listed = _list([f"'{name}' ({labels.count(name)} images)" for name in found])
+    return [f"{listed}: kept as a class, though programs write this for a missing label; remove those rows if it is none"]
 
 
 def _keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None) -> list[Key | None]:

@@ -64,7 +64,7 @@ def plan(
     mask = splits.cut(ours.labels, ours.rows, options.val_fraction, "val", _groups(train, ours))
     ours, val = ours.where(~mask), ours.where(mask)
     if options.drop:
-        mask, note = harmful(options.drop, ours.rows, len(train))
+        mask, note = harmful(options.drop, ours.rows, train)
         ours = ours.where(~mask)
         notes.append(note)
     kept = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
