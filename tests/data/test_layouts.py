@@ -74,9 +74,10 @@ def test_splits_without_train(tmp_path):
 def test_folders_called_nearly_like_splits(tmp_path):
     assert "rename them to train and test" in refused(splits(tmp_path / "a", "seg_train", "seg_test", "seg_pred"))
     assert "rename them to train and test" in refused(splits(tmp_path / "b", "TrainImages", "TestImages"))
-    write(tmp_path / "c" / "train_images" / "0.png", picture(0))
-    write(tmp_path / "c" / "test_images" / "0.png", picture(1))
-    assert "train_images has no class folders" in refused(tmp_path / "c")
+    for names in (("train_images", "test_images"), ("train", "test", "sample")):
+        for i, name in enumerate(names):
+            write(tmp_path / names[0][::5] / name / "0.png", picture(i))
+        assert f"{names[0]} has no class folders" in refused(tmp_path / names[0][::5])
 
 
 def test_pictures_beside_the_splits_are_counted(tmp_path):
@@ -238,6 +239,7 @@ def test_tables_below_and_beside(tmp_path):
     parquet(tmp_path / "e" / "train.parquet", ["cat", "dog"] * 4)
     parquet(tmp_path / "e" / "test" / "0000.parquet", ["cat", "dog"], start=60)
     assert "tables in its folders test are not read" in said(tmp_path / "e")
+    assert line(tmp_path / "e").endswith("train from train (8); passed over: 2 other .parquet")
 
 
 @pytest.mark.parametrize(
@@ -269,8 +271,11 @@ def test_save_to_disk(tmp_path):
     images = [picture(i) for i in range(8)]
     rows = datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 4}, features=features)
     rows.save_to_disk(tmp_path / "one")
-    datasets.DatasetDict({"train": rows, "test": rows.select([0, 1])}).save_to_disk(tmp_path / "all")
+    parts = {"train": rows, "test": rows.select([0, 1]), "extra": rows.select([0])}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "all")
     assert line(tmp_path / "one") == "8 images in 2 classes: cat, dog"
-    assert line(tmp_path / "all") == "10 images in 2 classes: cat, dog; train from train (8), test from test (2)"
+    assert line(tmp_path / "all") == (
+        "10 images in 2 classes: cat, dog; train from train (8), test from test (2); passed over: split extra (1 images)"
+    )
     next((tmp_path / "all" / "train").glob("*.arrow")).unlink()
     assert "looks saved by save_to_disk, and cannot be loaded" in refused(tmp_path / "all")

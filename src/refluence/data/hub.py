@@ -35,7 +35,10 @@ def readers(loaded: Mapping[str, datasets.Dataset], name: str, where: str, optio
     trains, tests = split_names(loaded, where)
     if not trains:
         raise InputError(f"{where} has no train split; it has {', '.join(loaded) or 'no named splits'}")
-    return Splits({split: functools.partial(read, loaded[split], f"{name}/{split}", options) for split in (*trains, *tests)})
+    return Splits(
+        {split: functools.partial(read, loaded[split], f"{name}/{split}", options) for split in (*trains, *tests)},
+        passed=tuple(f"split {split} ({len(loaded[split])} images)" for split in loaded if split not in (*trains, *tests)),
+    )
 
 
 def _load(name: str, config: str | None):

@@ -85,7 +85,7 @@ def _tables(place: Path, options: SourceOptions) -> Splits | Path | None:
         names = ", ".join(path.name for path in tables[:5])
         raise InputError(
             f"{place} holds several tables whose names spell no split ({names}): name one (--data {tables[0]}), or call them "
-            "train.parquet and test.parquet"
+            "train.parquet and test.parquet (parts of one split: train-00000-of-00002.parquet, …)"
         )
     if not tables:
         return None
@@ -128,7 +128,10 @@ def _pictures(place: Path) -> Splits | Path:
     if second is None and not (trains or tests) and any(walk.with_pictures(first)):
         return first
     _refuse_names_like_splits(place, inner)
-    named = ", ".join(name for name in (*trains, *tests) if walk.has_pictures(place / name))
+    both = [[name for name in names if walk.has_pictures(place / name)] for names in (trains, tests)]
+    if all(both):
+        raise flat.refuse(place / both[0][0], both[0][0])
+    named = ", ".join(both[0] + both[1])
     notes = (
         (f"folders that are called like splits are classes here, since they hold no class folders: {named}",) if named else ()
     )

@@ -63,7 +63,12 @@ def splits(folder: Path, task: str | None, options: SourceOptions) -> Splits:
         files = ", ".join(path.name for paths in found.values() for path in paths)
         name = f"{task}-train.parquet" if task else "train.parquet"
         raise InputError(f"{folder} has no train split: expected {name}, found {files}")
-    return Splits({split: functools.partial(read, found[split], options) for split in (*trains, *tests)})
+    held = {path for files in found.values() for path in files}
+    others = 0 if task else len({path for place in {path.parent for path in held} for path in place.glob("*.parquet")} - held)
+    return Splits(
+        {split: functools.partial(read, found[split], options) for split in (*trains, *tests)},
+        passed=(f"{others} other .parquet",) if others else (),
+    )
 
 
 def schema(path: Path) -> pa.Schema:
