@@ -21,6 +21,9 @@ VERSION = 2
 SLIVER, LARGEST_ENLARGED = 16, 2**24
 """Of a picture so many times as long as wide, the centre is cut out before it is enlarged to more pixels than that."""
 
+SCALED, ROWS = np.rint(np.arange(65536) / 257).astype(np.uint8), 256
+"""16 bits to 8, and rows that are scaled at once: a large picture takes no multiple of its own memory."""
+
 MARGIN = 8
 """Pixels around the centre that go along: Lanczos looks three pixels far."""
 
@@ -126,7 +129,10 @@ def _eight_bit(image: Image.Image, remarks: list[Remark]) -> Image.Image:
             remarks.append(("16 bits", highest))
         if (lowest := int(values.min())) < 0:
             remarks.append(("below 0", -lowest))
-        return Image.fromarray(np.rint(np.clip(values.astype(np.float64), 0, 65535) / 257).astype(np.uint8))
+        eight = np.empty(values.shape, np.uint8)
+        for top in range(0, len(values), ROWS):
+            eight[top : top + ROWS] = SCALED[np.clip(values[top : top + ROWS], 0, 65535)]
+        return Image.fromarray(eight)
     if image.mode == "F":
         raise ValueError("32-bit float pixels have no fixed range: store 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:
