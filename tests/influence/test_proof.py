@@ -1,5 +1,6 @@
 """When an engine is asked, what is remembered, and what is said; that its numbers are right is test_any_network.py's."""
 
+from contextlib import suppress
 from importlib import import_module
 
 import pytest
@@ -259,10 +260,10 @@ def test_a_network_that_takes_no_batch_of_one_is_scored_at_every_length():
 def test_kernels_are_put_back():
     before = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
     net = nn.LSTM(3, 4)
-    with pytest.raises(ValueError, match="stop"), plain_kernels(net):
+    with suppress(ValueError), plain_kernels(net):
         assert not torch.backends.mha.get_fastpath_enabled()
         assert not torch.backends.mkldnn.enabled
-        raise ValueError("stop")
+        raise ValueError
     assert before == (torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled)
 
 
