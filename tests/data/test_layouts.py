@@ -83,7 +83,7 @@ def test_folders_called_nearly_like_splits(tmp_path):
 def test_pictures_beside_the_splits_are_counted(tmp_path):
     splits(tmp_path, "train", "test")
     class_folders(tmp_path / "more", {"x": 2, "y": 1})
-    assert line(tmp_path).endswith("passed over: 3 pictures in folders that are no splits (more)")
+    assert line(tmp_path).endswith("passed over: 3 images in folders that are no splits (more)")
 
 
 @pytest.mark.parametrize("name", ["flat", "images", "empty"])
@@ -126,7 +126,7 @@ def test_litter_links_and_our_own_folders(tmp_path):
     assert load(str(data)).train.paths == before
     assert line(data).partition("passed over: ")[2].split(", ") == [
         "1 .db", "1 .txt", "2 folders @eaDir", "1 folder run that Refluence wrote", "1 hidden file",
-        "1 link up to a folder above it", "1 picture in no class folder",
+        "1 image in no class folder", "1 link up to a folder above it",
     ]  # fmt: skip
     assert "is the folder of a run of Refluence" in refused(data / "run")
 
@@ -235,7 +235,7 @@ def test_tables_below_and_beside(tmp_path):
     parquet(tmp_path / "e" / "dogs.parquet", ["cat", "dog"] * 4)
     assert "whose names spell no split (cats.parquet, dogs.parquet)" in refused(tmp_path / "e")
     class_folders(tmp_path / "d" / "default" / "test", COUNTS)
-    assert "pictures in its folders (test) are read only where" in said(tmp_path / "d" / "default")
+    assert "images in its folders (test) are read only where" in said(tmp_path / "d" / "default")
     parquet(tmp_path / "e" / "train.parquet", ["cat", "dog"] * 4)
     parquet(tmp_path / "e" / "test" / "0000.parquet", ["cat", "dog"], start=60)
     assert "tables in its folders test are not read" in said(tmp_path / "e")

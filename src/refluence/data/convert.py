@@ -144,10 +144,10 @@ def _csv(path: Path) -> InputError:
     side = round(len(pixels) ** 0.5)
     if not pixels or side * side != len(pixels) or len(header) - len(pixels) != 1:
         return InputError(
-            f"{path} is a table of text: give the folder of the pictures that it names, or a Parquet file with a column of "
+            f"{path} is a table of text: give the folder of the images that it names, or a Parquet file with a column of "
             "paths and one of labels"
         )
     label = next(name for name in header if name not in pixels)
     x = f'table.drop(columns={json.dumps(label)}).to_numpy("uint8").reshape(-1, {side}, {side})'
     lines = (reading(path), *_table(x, f"table[{json.dumps(label)}]", path.with_name("train.parquet")))
-    return InputError(f"{path} holds a pixel a column: these lines make a table of pictures that can be read:", lines)
+    return InputError(f"{path} holds a pixel a column: these lines make a table of images that can be read:", lines)

@@ -34,9 +34,9 @@ def read(folder: Path, split: str, train: bool) -> Stored:
     for inside in found.values():
         passed.update(walk.kind(path) for path in inside if path.suffix.lower() not in kind)
     if empty := [name for name in chosen if not chosen[name]]:
-        what = "jpg, png or webp" if any(map(walk.is_picture, found[empty[0]])) else "pictures"
+        what = "jpg, png or webp" if any(map(walk.is_picture, found[empty[0]])) else "images"
         passed[f"folder{{s}} without {what} ({_list(empty)})"] = len(empty)
-    passed.update("picture{s} in no class folder" if walk.is_picture(path) else walk.kind(path) for path in loose)
+    passed.update("image{s} in no class folder" if walk.is_picture(path) else walk.kind(path) for path in loose)
     relative = tuple(str(path.relative_to(folder)) for path in paths)
     return Stored(
         where=str(folder),

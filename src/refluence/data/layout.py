@@ -39,9 +39,12 @@ def look(path: Path, options: SourceOptions) -> Splits:
     if walk.is_run(path):
         raise InputError(f"{path} is the folder of a run of Refluence: give the data that it was made from")
     place, passed = path, []
-    while isinstance(found := _here(place, options), Path):
-        passed += _beside(place)
-        place = found
+    try:
+        while isinstance(found := _here(place, options), Path):
+            passed += _beside(place)
+            place = found
+    except OSError as error:
+        walk.refuse(error)
     inside = [str(place.relative_to(path))] if place != path else []
     inside = "/".join((*inside, *((found.inside,) if found.inside else ())))
     return replace(found, inside=inside or None, passed=(*passed, *found.passed))
@@ -102,7 +105,7 @@ def _beside_tables(place: Path, tables: dict[str | None, dict[str, list[Path]]])
             f"the tables in its folders {', '.join(others)} are not read: there are tables of splits beside these folders"
         )
     if held := [path.name for path in walk.with_pictures(place)]:
-        notes.append(f"pictures in its folders ({', '.join(held)}) are read only where a table names their paths")
+        notes.append(f"images in its folders ({', '.join(held)}) are read only where a table names their paths")
     return tuple(notes)
 
 
@@ -142,7 +145,7 @@ def _split(place: Path, train: str, more: list[str], others: list[Path]) -> Spli
     readers = {name: functools.partial(folder.read, _unwrapped(place / name), name, name == train) for name in (train, *more)}
     counts = {path.name: sum(map(walk.is_picture, walk.files(path))) for path in others}
     held = [name for name, count in counts.items() if count]
-    beside = (f"{sum(counts.values())} pictures in folders that are no splits ({', '.join(held)})",) if held else ()
+    beside = (f"{sum(counts.values())} images in folders that are no splits ({', '.join(held)})",) if held else ()
     return Splits(readers, passed=(*_beside(place), *beside))
 
 
@@ -177,7 +180,7 @@ def _beside(place: Path) -> tuple[str, ...]:
     """What lies straight in a folder beside the folders that are read, counted."""
     passed: Counter[str] = Counter()
     _, loose = walk.listing(place, passed)
-    passed.update("picture{s} in no class folder" if walk.is_picture(path) else walk.kind(path) for path in loose)
+    passed.update("image{s} in no class folder" if walk.is_picture(path) else walk.kind(path) for path in loose)
     return walk.counted(passed)
 
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from refluence.errors import InputError
 
@@ -32,12 +33,12 @@ def kind(path: Path) -> str:
 def is_run(folder: Path) -> bool:
     """Whether Refluence wrote the folder as that of a run or a comparison."""
     parts = ("distilled", "units", "metrics.jsonl")
-    return (folder / "config.json").exists() and any((folder / name).exists() for name in parts)
+    return os.path.exists(folder / "config.json") and any(os.path.exists(folder / name) for name in parts)
 
 
 def _is_ours(folder: Path) -> bool:
     """The same, or a distilled or exported set."""
-    return is_run(folder) or ((folder / "card.json").exists() and (folder / "images.safetensors").exists())
+    return is_run(folder) or all(os.path.exists(folder / name) for name in ("card.json", "images.safetensors"))
 
 
 def _why_not(folder: Path) -> str | None:
@@ -53,7 +54,8 @@ def _why_not(folder: Path) -> str | None:
     return None
 
 
-def _refuse(error: OSError) -> None:
+def refuse(error: OSError) -> NoReturn:
+    """`InputError` for a file or folder that may not be read."""
     raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
@@ -64,7 +66,7 @@ def files(folder: Path, passed: Counter[str] | None = None) -> Iterator[Path]:
     """
     passed = Counter() if passed is None else passed
     seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(root)
         if real in seen:
             folders.clear()
@@ -84,7 +86,7 @@ def listing(folder: Path, passed: Counter[str] | None = None) -> tuple[list[Path
         with os.scandir(folder) as entries:
             held = sorted((entry.name, entry.is_dir()) for entry in entries)
     except OSError as error:
-        _refuse(error)
+        refuse(error)
     reasons = {folder / name: _why_not(folder / name) for name, is_folder in held if is_folder}
     loose = [folder / name for name, is_folder in held if not is_folder]
     shown = [path for path in loose if not path.name.startswith(".")]
