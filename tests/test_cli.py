@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -46,6 +47,14 @@ def test_help_fits_a_terminal_and_begins_with_what_matters(capsys, command):
     assert "default: None" not in out
     flags = [flag for flag in re.findall(r"^\W{1,2}(--[a-z][a-z-]*)", out, re.M)]
     assert flags[: len(FIRST.get(command, []))] == FIRST.get(command, [])
+
+
+def test_help_ends_in_the_narrowest_terminal(capsys, monkeypatch):
+    """A terminal of a build machine may claim to have one column, where tyro wraps for ever."""
+    monkeypatch.setattr("refluence.commands.parse.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setenv("COLUMNS", "1")
+    assert said(capsys, "ls", "--help")[0] == 0
+    assert os.environ["COLUMNS"] == "1"
 
 
 @pytest.mark.parametrize("command", ["compare", "distill"])

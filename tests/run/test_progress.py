@@ -88,6 +88,17 @@ def test_names_are_printed_as_they_are(capsys):
     assert capsys.readouterr().err == "[/x] :cat: a\\x1b[31mb\\nc\n"
 
 
+def test_a_narrow_terminal_loses_no_number(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("arm", "accuracy %", "seconds")
+    for column in table.columns:
+        column.no_wrap = True
+    table.add_row("dc+influence:tau=.1", "12.3 ± 4.5", "678.9")
+    print_table(table)
+    out = capsys.readouterr().out
+    assert all(cell in out for cell in ("dc+influence:tau=.1", "12.3 ± 4.5", "678.9"))
+
+
 def test_a_log_that_cannot_be_written_does_not_end_the_work(monkeypatch):
     class Gone(io.StringIO):
         def write(self, text):

@@ -7,6 +7,7 @@ import difflib
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import make_dataclass
@@ -18,6 +19,7 @@ from tyro.conf import OmitArgPrefixes
 from refluence.commands.flags import COMMANDS
 from refluence.errors import InputError
 
+NARROWEST = 40  # columns of a terminal that help is wrapped for: tyro does not end in a few
 ESTIMATE = "estimate"
 ESTIMATE_HELP = """usage: refluence estimate compare|distill FLAGS
 
@@ -62,7 +64,8 @@ def parse_flags(command: str, words: list[str], shown: str) -> Any:
     """Flags of one command as its dataclass. `shown` is the command as the user called it."""
     kind = COMMANDS[command]
     helping = any(word in ("-h", "--help") for word in words)
-    width = (None if sys.stdout.isatty() else "80") if helping else "100000"  # an error must not be wrapped
+    columns = max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
+    width = str(columns) if helping else "100000"  # an error must not be wrapped
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box), _columns(width):
@@ -88,18 +91,16 @@ def _grouped(kind: type) -> type:
 
 
 @contextlib.contextmanager
-def _columns(width: str | None) -> Iterator[None]:
-    """The width that tyro wraps its text at; None leaves it to the terminal."""
+def _columns(width: str) -> Iterator[None]:
+    """The width that tyro wraps its text at."""
     before = os.environ.get("COLUMNS")
-    if width is not None:
-        os.environ["COLUMNS"] = width
+    os.environ["COLUMNS"] = width
     try:
         yield
     finally:
-        if width is not None:
-            os.environ.pop("COLUMNS")
-            if before is not None:
-                os.environ["COLUMNS"] = before
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _one_line(box: str, kind: type) -> str:

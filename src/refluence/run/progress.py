@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +19,7 @@ from rich.text import Text
 from refluence.run.streams import printable
 
 T = TypeVar("T")
+WIDEST = 1000  # columns that a table may have
 LINE_EVERY = 30.0  # seconds between two plain lines
 
 
@@ -32,10 +35,13 @@ def one_line_warnings() -> None:
 
 
 def print_table(table: Table, least: int = 0) -> None:
-    """Print a table on standard output; where that is no terminal, in at least so many columns."""
+    """Print a table on standard output, whole: a terminal that is too narrow breaks its lines. `least` columns in a file."""
     screen = console()
-    if not screen.is_terminal:
-        screen.width = max(screen.width, least)
+    for column in table.columns:
+        if column.no_wrap:
+            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+    needed = Measurement.get(screen, screen.options.update(max_width=WIDEST), table).minimum
+    screen.width = max(screen.width, needed, 0 if screen.is_terminal else least)
     screen.print(table)
 
 
