@@ -27,7 +27,7 @@ def asked(monkeypatch):
         counted.append(args)
         return original(*args)
 
-    for module in ("capture", "directional", "validation"):
+    for module in ("capture", "directional", "rows"):
         monkeypatch.setattr(import_module(f"refluence.influence.{module}"), "truth", counting)
     return counted
 

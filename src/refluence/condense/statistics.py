@@ -9,7 +9,7 @@ Each is linear in the weights, Phi = (1/n) sum_j omega_j phi_j, so that the expl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -21,8 +21,10 @@ from torch.nn.functional import cross_entropy, normalize
 from refluence.condense import graphs
 from refluence.condense.compute import Compute
 from refluence.condense.settings import Settings
+from refluence.influence import losses
 from refluence.influence import statistic as engine
 from refluence.influence.capture import capture, readable
+from refluence.influence.rows import one_by_one, trusted
 from refluence.matching.characteristic import characteristic, frequencies
 from refluence.matching.discrepancies import Discrepancy
 from refluence.matching.features import embedding, mean_statistic, row_scores
@@ -125,7 +127,7 @@ class _GradientAt:
             return capture(self.net, x, y, names=self.names)
 
     def each(self, x: Tensor, y: Tensor) -> Iterator[tuple[slice, dict[str, Tensor]]]:
-        return per_sample_gradients(self.net, x, y, self.names)
+        return instance_gradients(self.net, x, y, self.names)
 
 
 @dataclass(frozen=True)
@@ -219,10 +221,24 @@ class _Rows:
         return row_scores(v, self.rows)
 
 
+def instance_gradients(net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+    """Chunks of (positions, gradients `(k, *shape)` by name), several instances at a time where that is exact."""
+
+    def at_once(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return next(per_sample_gradients(net, x, y, names))[1]
+
+    if trusted(net, names, x, y, losses.cross_entropy, at_once, "instance gradients"):
+        yield from per_sample_gradients(net, x, y, names)
+    else:
+        for start in range(0, len(x), CHUNK):
+            part = slice(start, start + CHUNK)
+            yield part, one_by_one(net, names, x[part], y[part], losses.cross_entropy)
+
+
 def gradient_norms(bound: Bound, net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """|grad l_j| `(n,)` by `bound.names`: GraDN, the difficulty of arXiv 2408.12483, sec. 3."""
     squares = [
         sum(g.flatten(1).square().sum(1) for g in gradients.values())
-        for _, gradients in per_sample_gradients(net, x, y, bound.names)
+        for _, gradients in instance_gradients(net, x, y, bound.names)
     ]
     return torch.cat(squares).sqrt()

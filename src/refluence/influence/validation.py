@@ -24,13 +24,10 @@ from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.curvature import Curvature, Solution, inverse_product
 from refluence.influence.differentiable import Losses
 from refluence.influence.directional import Scorer
-from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, parameters_of, scaled
-from refluence.influence.proof import believed, key_of, remembered
 from refluence.influence.risk import risk_gradient
-from refluence.influence.truth import PROBES as PROVING
-from refluence.influence.truth import close, each_gradient, truth
+from refluence.influence.rows import one_by_one, trusted
 
 ROOM = 2**26  # bytes of per-sample gradients that self_influence holds at once
 Loss = Callable[[Tensor, Any], Tensor]
@@ -106,46 +103,28 @@ def self_influence(
     """
     check_fixed(model)
     names = tuple(parameters_of(model, names))
-    losses, squares, each = Losses(model, loss), [], {True: _squares_at_once, False: _squares_singly}
+    chunk = max(1, ROOM // sum(p.numel() * p.element_size() for p in parameters_of(model, names).values()))
+    at_once, squares = _gradients(model, names, loss), []
     for x, y, _ in passes(train, next(model.parameters()).device):
-        squares.append(each[_at_once(losses, names, x, y)](losses, names, x, y))
+        believed = trusted(model, names, x, y, loss, at_once, "self-influence")
+        for start in range(0, len(x), chunk):
+            part = x[start : start + chunk], take(y, slice(start, start + chunk))
+            squares.append(_squares(at_once(*part) if believed else one_by_one(model, names, *part, loss)))
     return torch.cat(squares)
 
 
-def _at_once(losses: Losses, names: tuple[str, ...], x: Tensor, y: Targets) -> bool:
-    """Whether vmap's squares of four instances are those of autograd; `InputError` where instances see each other."""
+def _gradients(model: nn.Module, names: tuple[str, ...], loss: Loss) -> Callable[[Tensor, Targets], Parameters]:
+    """A function that gives the gradients of several instances at a time, by vmap."""
+    losses = Losses(model, loss)
 
-    def ask() -> tuple[bool, bool]:
-        few, targets = x[:PROVING], take(y, slice(PROVING))
-        truth(losses.model, losses.loss, names, few, targets)
-        want = _squares_singly(losses, names, few, targets)
-        try:
-            got = believed(lambda: _squares_at_once(losses, names, few, targets))
-        except Unsupported:
-            return False, False
-        return bool((got - want).abs().max() <= close(x.dtype if x.is_floating_point() else want.dtype) * want.max()), False
-
-    return remembered(key_of("squares", losses.model, names, losses.loss, x, y), ask, losses.model)
-
-
-def _squares_at_once(losses: Losses, names: tuple[str, ...], x: Tensor, y: Targets) -> Tensor:
-    """|grad l_j|^2 `(n,)`, the gradients of several instances at a time."""
-    fixed, moving = {**parameters_of(losses.model), **dict(losses.model.named_buffers())}, parameters_of(losses.model, names)
-
-    def one(p: Parameters, x: Tensor, y: Targets) -> Tensor:
+    def one(p: Parameters, fixed: Parameters, x: Tensor, y: Targets) -> Tensor:
         return losses.at({**fixed, **p}, x[None], take(y, None))[0]  # the sample as a batch of one
 
-    chunk = max(1, ROOM // sum(p.numel() * p.element_size() for p in moving.values()))
-    found = []
-    for start in range(0, len(x), chunk):
-        part = slice(start, start + chunk)
-        found.append(_squares(vmap(grad(one), in_dims=(None, 0, 0))(moving, x[part], take(y, part))))
-    return torch.cat(found)
+    def rows(x: Tensor, y: Targets) -> Parameters:
+        fixed = {**parameters_of(model), **dict(model.named_buffers())}
+        return vmap(grad(one), in_dims=(None, None, 0, 0))(parameters_of(model, names), fixed, x, y)
 
-
-def _squares_singly(losses: Losses, names: tuple[str, ...], x: Tensor, y: Targets) -> Tensor:
-    """The same by autograd of one instance after the other."""
-    return torch.cat([_squares({k: g[None] for k, g in each.items()}) for each in each_gradient(losses, names, x, y)])
+    return rows
 
 
 def _squares(gradients: Parameters) -> Tensor:

@@ -1,0 +1,49 @@
+"""Gradients of several instances at a time, believed where they are those of autograd of one after the other (truth.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from refluence.influence.differentiable import Losses
+from refluence.influence.layers import Unsupported
+from refluence.influence.losses import Targets, take
+from refluence.influence.parameters import Parameters
+from refluence.influence.proof import believed, key_of, reached, remembered
+from refluence.influence.truth import PROBES, close, each_gradient, truth
+
+Rows = Callable[[Tensor, Targets], Parameters]
+"""x `(n, ...)`, y to gradients `(n, *shape)` by name."""
+
+
+def trusted(
+    model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor], rows: Rows, what: str
+) -> bool:
+    """Whether `rows` gives the gradients of four instances as autograd does. `what` names the question.
+
+    Raises `InputError` for a network that draws at random or whose instances see each other.
+    """
+
+    def ask() -> tuple[bool, bool]:
+        few, targets = x[:PROBES], take(y, slice(PROBES))
+        truth(model, loss, names, few, targets)
+        if not reached(model, loss, names, few, targets):
+            return False, False
+        try:
+            got = believed(lambda: rows(few, targets))
+        except Unsupported:
+            return False, False
+        want = one_by_one(model, names, few, targets, loss)
+        apart = sum(float((got[k].to(g) - g).norm()) for k, g in want.items())
+        kind = max((g.dtype for g in want.values()), key=lambda kind: torch.finfo(kind).eps)
+        return apart <= close(kind) * sum(float(g.norm()) for g in want.values()), False
+
+    return remembered(key_of(what, model, names, loss, x, y), ask, model)
+
+
+def one_by_one(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor]) -> Parameters:
+    """Gradients `(n, *shape)` by name, by autograd of one instance after the other."""
+    each = list(each_gradient(Losses(model, loss), names, x, y))
+    return {name: torch.stack([one[name] for one in each]) for name in each[0]}
