@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError
 from refluence.influence.batches import check_fixed
-from refluence.influence.differentiable import per_sample, plain_kernels
+from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.engines import Choice
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import check_direction, parameters_of
-from refluence.influence.proof import believed, key_of, outside, reached, remembered
+from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.replay import Replay
 from refluence.influence.truth import truth
-from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
+from refluence.influence.watching import check_called, check_layers, check_rows, output_gradients, outside, watch, watched
 
 CHUNK = 64  # samples per pass: bounds the activations that are held at once
 ROOM = 2**29
@@ -113,8 +113,8 @@ def capture(
     check_fixed(model)
     chosen, size = tuple(parameters_of(model, names)), chunk or CHUNK
     try:
-        if not x.is_meta:
-            check_covered(model, chosen, x, y, loss)
+        if not x.is_meta and check_covered(model, chosen, x, y, loss) and (size == 1 or len(x) % size == 1):
+            raise Unsupported("a sample by itself has no gradient to be read: it sees itself beside it")
         return _layers(model, x, y, loss, chosen, size, room)
     except Unsupported as why:
         if engine == "ghost":
@@ -122,23 +122,25 @@ def capture(
         return Replay(model, x, y, loss, chosen, size, str(why))
 
 
-def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor]) -> None:
+def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor]) -> bool:
     """Raise `Unsupported`, with the layer and the reason, unless reading the layers gives the numbers of autograd.
 
-    Asked once for each structure; `InputError` as `capture` raises it.
+    Whether a batch of one is no good. Asked once for each structure; `InputError` as `capture` raises it.
     """
 
-    def ask() -> tuple[None, bool]:
+    def ask() -> tuple[bool, bool | None]:
         want = truth(model, loss, names, x, y)  # first of all, whether instances have a gradient of their own
-        watched(model, names)
-        if want is not None:
-            taken = believed(lambda: _layers(model, want.x, want.y, loss, names, len(want.x), ROOM))
-            for wrong in (want.wrong_gradient(taken.gradient), want.wrong_scores(taken.scores)):
-                if wrong:
-                    raise Unsupported(outside(wrong[0]))
-        return None, want is None or bool(want.silent)
+        _, wanted = watched(model, names)
+        if want is None:
+            return False, None
+        believed(lambda: check_layers(model, wanted, want.x))
+        taken = believed(lambda: _layers(model, want.x, want.y, loss, names, len(want.x), ROOM))
+        for wrong in (want.wrong_gradient(taken.gradient), want.wrong_scores(taken.scores)):
+            if wrong:
+                raise Unsupported(outside(wrong[0]))
+        return want.paired, bool(want.silent)
 
-    remembered(key_of("layers", model, names, loss, x, y), ask, model)
+    return remembered(key_of("layers", model, names, loss, x, y), ask, model)
 
 
 def readable(
@@ -159,7 +161,7 @@ def _layers(
     parameters, wanted = watched(model, names)
     losses, chunks = [], []
     budget = Room(room, len(x))
-    with watch(wanted) as calls, plain_kernels(model), torch.enable_grad():
+    with watch(wanted) as calls, leaves(model, names), plain_kernels(model), torch.enable_grad():
         for start in range(0, len(x), size):
             calls.clear()
             part = x[start : start + size].detach()

@@ -12,6 +12,7 @@ Signs are the caller's: nothing is negated here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,9 +28,10 @@ from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, check_direction, parameters_of
-from refluence.influence.proof import believed, key_of, outside, reached, remembered
+from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.structure import signature
 from refluence.influence.truth import PROBES, Truth, single, truth
+from refluence.influence.watching import outside
 
 CHUNK = 64
 
@@ -94,6 +96,14 @@ class Scorer:
         v = {name: v[name].detach().to(p) for name, p in state.items() if name in v}
         state |= dict(self.model.named_buffers())
         choice = self.choice(x, y, v)
+        try:
+            return self._scores(choice, state, v, x, y)
+        except Unsupported as why:  # what only these samples show: a layer's weight that is used elsewhere for some
+            if self.engine != "auto" or choice.engine != "ghost":
+                raise
+            return self._scores(self._chosen(ENGINES[2:], x, y, tuple(v), str(why)), state, v, x, y)
+
+    def _scores(self, choice: Choice, state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
         one, found = self._pass(choice.engine, tuple(v), x, y), []
         for start in range(0, len(x), self.chunk):
             part = slice(start, start + self.chunk)
@@ -104,13 +114,16 @@ class Scorer:
 
     def choice(self, x: Tensor, y: Targets, names: Iterable[str]) -> Choice:
         """The engine that a call along the parameters in `names` takes for such inputs. Raises as a call does."""
-        names, allowed = tuple(names), ENGINES[1:] if self.engine == "auto" else (self.engine,)
+        return self._chosen(ENGINES[1:] if self.engine == "auto" else (self.engine,), x, y, tuple(names))
+
+    def _chosen(self, allowed: Sequence[str], x: Tensor, y: Targets, names: tuple[str, ...], reason: str = "") -> Choice:
         if x.is_meta:  # no numbers to compare
             return Choice(allowed[0] if len(allowed) == 1 else "forward", "")
         key = key_of(("scores", allowed, self.compile), self.model, names, self.loss, x, y)
-        return remembered(key, lambda: self._first(allowed, names, x, y), self.model)
+        found = remembered(key, lambda: self._first(allowed, names, x, y), self.model)
+        return replace(found, reason=reason.partition(": use engine")[0] or found.reason)
 
-    def _first(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool]:
+    def _first(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool | None]:
         """The first engine that agrees with autograd, and whether it is to be asked again."""
         want, reason = truth(self.model, self.loss, names, x, y), ""
         few = (x[:PROBES], take(y, slice(PROBES))) if want is None else (want.x, want.y)
@@ -123,7 +136,7 @@ class Scorer:
                 reason = reason or str(why).partition(": use engine")[0]
             else:
                 break
-        return Choice(engine, reason, want is not None and want.paired), want is None or bool(want.silent)
+        return Choice(engine, reason, want is not None and want.paired), None if want is None else bool(want.silent)
 
     def _prove(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets, want: Truth | None) -> None:
         """Raise `Unsupported` unless an engine runs, and gives what autograd does (None: not known, nothing finite)."""
@@ -134,12 +147,10 @@ class Scorer:
             raise Unsupported("a parameter is not read from its module alone, or the network gives it other values")
         one = believed(lambda: self._made(engine, names, x, half=False))
 
-        def score(v: Parameters) -> Tensor:
-            return believed(lambda: one(state, {**zeros, **v}, x, y))
-
         if want is None:
-            score({})
-        elif wrong := want.wrong_scores(score):
+            believed(lambda: one(state, zeros, x, y))
+            return
+        if wrong := want.wrong_scores(lambda v: believed(lambda: one(state, {**zeros, **v}, x, y))):
             raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
 
     def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Callable[..., Tensor]:

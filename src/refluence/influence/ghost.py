@@ -13,17 +13,17 @@ and matrix products of the other two thirds run in bfloat16, and are summed in f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from refluence.influence.differentiable import per_sample, plain_kernels
+from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
 from refluence.influence.losses import Targets
-from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
+from refluence.influence.watching import check_called, check_layers, check_rows, output_gradients, watch, watched
 
 
 class Ghost(nn.Module):
@@ -34,28 +34,16 @@ class Ghost(nn.Module):
 
     def __init__(self, model: nn.Module, loss: Callable[..., Tensor], names: Iterable[str], half: bool = False):
         super().__init__()
-        self.model, self.loss, self.half = model, loss, half
-        self.layers = watched(model, names)[1]
+        self.model, self.loss, self.half, self.names = model, loss, half, tuple(names)
+        self.layers = watched(model, self.names)[1]
 
-    @torch.no_grad()
     def check(self, x: Tensor) -> None:
-        """Raise `Unsupported` for a layer whose first axis is not the samples: it must follow 1, 2 and 3 samples of x alike.
-
-        One number would not do: time first in `(T, n, ...)`, say, looks like samples at n = T.
-        """
-        for n in (1, 2, 3):
-            with watch(self.layers) as calls, plain_kernels(self.model):
-                try:
-                    self.model(x[[i % len(x) for i in range(n)]])
-                except (RuntimeError, IndexError, ValueError):
-                    if n > 1:
-                        raise
-                    continue  # it takes no batch of one, and is given none
-            check_rows(calls, self.layers, n)
+        """Raise `Unsupported` for a layer whose first axis is not the samples, in their order."""
+        check_layers(self.model, self.layers, x)
 
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
-        with watch(self.layers) as calls, plain_kernels(self.model), torch.enable_grad():
+        with watch(self.layers) as calls, self._leaves(), plain_kernels(self.model), torch.enable_grad():
             x = x.detach()
             each = per_sample(self.loss(self.model(x.requires_grad_() if x.is_floating_point() else x), y), len(x))
             check_called(calls, self.layers)
@@ -65,6 +53,11 @@ class Ghost(nn.Module):
         with torch.no_grad():
             parts = [_dot(call, delta, v, self.half) for call, delta in deltas]
             return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))
+
+    def _leaves(self) -> AbstractContextManager:
+        """The watched parameters as leaves of the graph, unless `functional_call` has put other tensors in their place."""
+        own = all(isinstance(p, nn.Parameter) for p in self.model.parameters())
+        return leaves(self.model, self.names) if own else nullcontext()
 
 
 def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool) -> Tensor:

@@ -23,13 +23,16 @@ class Unsupported(ValueError):  # noqa: N818 (read as a state: "this layer is un
 
 @dataclass
 class Call:
-    """One call of a layer: its input, and the edge of the graph where its output gradient is read (None: no graph)."""
+    """One call of a layer: its input, the edge of the graph where its output gradient is read (None: no graph), and the node
+    of the graph that its input comes from.
+    """
 
     module: nn.Module
     names: dict[str, str]
     a: Tensor
     version: int
     edge: Any
+    below: Any = None
 
 
 class Room:

@@ -1,7 +1,7 @@
 """An engine is believed for a network once its numbers are those of autograd, instance by instance (truth.py).
 
-Asked once for each structure (structure.py) and process. A parameter whose gradient is nought at the probe proves nothing:
-then the question is put again at the 2nd, 4th, 8th, ... call.
+Asked once for each structure (structure.py) and process. A parameter whose gradient is nought, or next to it, proves nothing
+(behind a gate that starts at zero): then the question is put once more, at moved values of the parameters.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,43 +19,39 @@ from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, take
 from refluence.influence.structure import signature
-from refluence.influence.truth import PROBES, close, gradient, gradient_apart, narrowest
+from refluence.influence.truth import PROBES, close, gradient, gradients_apart, narrowest
 
 REMEMBERED = 256  # structures
-_answers: OrderedDict[Hashable, _Answer] = OrderedDict()
+_answers: OrderedDict[Hashable, Any] = OrderedDict()
 
 
-@dataclass
-class _Answer:
-    value: Any
-    silent: bool  # a parameter had no gradient at the probe
-    calls: int = 1
+def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool | None]], model: nn.Module) -> Any:
+    """`ask()[0]`, asked once for a key; an `Unsupported` or `InputError` is kept too.
 
-    def due(self) -> bool:
-        """Whether a silent answer is to be asked for again at this call."""
-        self.calls += 1
-        return self.silent and self.calls & (self.calls - 1) == 0
-
-
-def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool]], model: nn.Module) -> Any:
-    """`ask()[0]`, asked once for a key (again now and then while `ask()[1]`); an `Unsupported` or `InputError` is kept too.
-
-    While it is asked, products have the digits of their type, and neither random numbers nor buffers move for good.
+    `ask()[1]`: whether a parameter was silent, so that the question is put once more, at moved values; None where nothing was
+    finite, so that nothing is known and it is put again at the next call. While it is asked, products have the digits of their
+    type, and neither random numbers nor buffers move for good.
     """
-    held = _answers.get(key)
-    if held is None or held.due():
+    if key not in _answers:
         try:
             with _untouched(model):
                 value, silent = ask()
+                if silent:
+                    with _moved(model):
+                        later, still = ask()
+                    value = value if still is None else later
         except (Unsupported, InputError) as error:
             value, silent = error.with_traceback(None), False
-        _answers[key] = held = _Answer(value, silent, 1 if held is None else held.calls)
+        if silent is None:
+            return value
+        _answers[key] = value
         while len(_answers) > REMEMBERED:
             _answers.popitem(last=False)
     _answers.move_to_end(key)
-    if isinstance(held.value, (Unsupported, InputError)):
-        raise type(held.value)(*held.value.args)
-    return held.value
+    value = _answers[key]
+    if isinstance(value, (Unsupported, InputError)):
+        raise type(value)(*value.args)
+    return value
 
 
 def forget() -> None:
@@ -80,6 +75,22 @@ def believed(engine: Callable[[], Any]) -> Any:
 
 
 @contextmanager
+def _moved(model: nn.Module) -> Iterator[None]:
+    """Inside, every parameter has other values: a tenth of its size away, and 0.02 at least."""
+    generator = torch.Generator().manual_seed(0)
+    before = [(p, p.data) for p in model.parameters()]
+    try:
+        for p, values in before:
+            size = float(values.abs().max()) if values.numel() else 0.0
+            step = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
+            p.data = values + max(0.1 * size, 0.02) * step
+        yield
+    finally:
+        for p, values in before:
+            p.data = values
+
+
+@contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
     device = next(model.parameters()).device
     buffers = [(b, b.detach().clone()) for b in model.buffers()]
@@ -94,15 +105,6 @@ def _untouched(model: nn.Module) -> Iterator[None]:
         for buffer, before in buffers:
             if not torch.equal(buffer, before):
                 buffer.detach().copy_(before)
-
-
-def outside(name: str) -> str:
-    """What is wrong where a parameter's gradient is not that of its layer's calls."""
-    layer = name.rpartition(".")[0] or "the model itself"
-    return (
-        f"layer '{layer}': the gradient of '{name}' is not that of its calls (it is used elsewhere too: in another layer, a "
-        "hook, a function, the loss or a checkpoint): use engine 'forward'"
-    )
 
 
 def reached(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> bool:
@@ -123,6 +125,6 @@ def reached(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str],
                 tolerance = close(narrowest(next(iter(want.values())), moving))
             apart = {name: p.detach().clone().requires_grad_() for name, p in moving.items()}
             got = gradient(whole.at(apart, part, targets).mean(), apart)
-        return not any(gradient_apart(got, want, name, tolerance) for name in names), False
+        return not gradients_apart(got, want, tolerance), False
 
     return remembered(key_of("reached", model, names, loss, x, y), ask, model)

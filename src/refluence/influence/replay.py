@@ -19,6 +19,7 @@ from refluence.influence.directional import Scorer
 from refluence.influence.engines import Choice
 from refluence.influence.losses import Targets, take
 from refluence.influence.parameters import Parameters, check_direction, parameters_of
+from refluence.influence.truth import twice
 
 
 class Replay:
@@ -37,11 +38,12 @@ class Replay:
         self.choice = Choice("autograd", reason)
         self._model, self._loss, self._chunk = model, loss, chunk
         self._batch = [(x[i : i + chunk].detach(), take(y, slice(i, i + chunk))) for i in range(0, len(x), chunk)]
+        self._paired = any(len(a) == 1 for a, _ in self._batch) and Scorer(model, loss=loss).choice(x, y, names).paired
         self._values = {name: p.clone() for name, p in parameters_of(model).items()}
         self._names = names
         whole = Losses(model, loss)
         with torch.no_grad():
-            self.losses = torch.cat([whole(a, b) for a, b in self._batch])
+            self.losses = torch.cat([self._each(whole, a, b) for a, b in self._batch])
 
     def gradient(self, weights: Tensor | None = None) -> Parameters:
         """(1/B) sum_j omega_j g_j, by name. `weights` `(B,)` of mean 1; None: all ones."""
@@ -52,13 +54,17 @@ class Replay:
         parts = [None] * len(self._batch) if weights is None else weights.split(self._chunk)
         with self._then(), leaves(self._model, self._names) as moving, torch.enable_grad():
             for (x, y), omega in zip(self._batch, parts, strict=True):
-                each = whole(x, y)
+                each = self._each(whole, x, y)
                 value = each.sum() if omega is None else each @ omega.to(each)
                 if value.requires_grad:
                     found = torch.autograd.grad(value / n, list(moving.values()), materialize_grads=True)
                     for name, g in zip(moving, found, strict=True):
                         total[name] += g
         return total
+
+    def _each(self, whole: Losses, x: Tensor, y: Targets) -> Tensor:
+        """The losses; a sample by itself sees itself beside it where a batch of one is no good."""
+        return whole(*twice(x, y, 0))[:1] if self._paired and len(x) == 1 else whole(x, y)
 
     def scores(self, v: Parameters) -> Tensor:
         """<v, g_j> for every j, `(B,)`. Names missing in v count as zero and cost nothing. At least float32."""

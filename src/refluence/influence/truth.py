@@ -1,4 +1,4 @@
-"""What autograd says of a few instances, each alone in a batch of one: what an engine is held against (proof.py).
+"""What autograd says of a few instances, each without the others: what an engine is held against (proof.py).
 
     dots       <v_k, grad_k l_j>     for four instances j and every parameter k
     mean       (1/4) sum_j grad l_j
@@ -8,6 +8,10 @@ v is drawn at random, parameter by parameter in the size that makes all of them 
 hides behind another's. The weighted gradient is that of the whole batch too, by autograd: as c is random, the two are equal
 only where no instance of a batch moves another's gradient (a plain sum would not show it). Where they differ the instances
 have no gradient of their own, and no engine can give one.
+
+A batch of one is no good to some networks: a `squeeze` drops its sample axis, and PyTorch's batch norm on the CPU misreads a
+gradient whose channels lie last in memory (a batch norm before tokens). There an instance stands beside a copy of itself whose
+loss does not count.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ class Truth:
     """The probe `x` `(n, ...)`, `y`, a direction `v`, and what autograd says of each instance alone.
 
     `dots`: name -> <v_k, grad_k l_j> `(n,)`; `mean` and `weighted` (by `c` `(n,)`): mean gradients by name. `tolerance`: of
-    the type that the network computes in. `silent`: the names whose gradient is nought. `paired`: no batch of one was taken.
+    the type that the network computes in. `silent`: the names whose gradient is nought. `paired`: a batch of one is no good.
     """
 
     x: Tensor
@@ -58,8 +62,8 @@ class Truth:
 
     def wrong_gradient(self, gradient: Callable[[Tensor | None], Parameters]) -> list[str]:
         """The names for which `gradient(None)` or `gradient(c)`, mean gradients by name, are not those of autograd."""
-        found = [(gradient(None), self.mean), (gradient(self.c), self.weighted)]
-        return [name for name in self.v if any(gradient_apart(got, want, name, self.tolerance) for got, want in found)]
+        wrong = gradients_apart(gradient(None), self.mean, self.tolerance)
+        return wrong or gradients_apart(gradient(self.c), self.weighted, self.tolerance)
 
     def _differ(self, got: Tensor, names: Iterable[str]) -> bool:
         parts = torch.stack([self.dots[name] for name in names])
@@ -77,8 +81,8 @@ def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x
 
     Raises `InputError` for a network that draws at random, or that lets the instances of a batch see each other.
     """
-    x, y = x[:PROBES].detach(), take(y, slice(PROBES))
-    if (layer := random_layer(model, x)) is not None:
+    x, y = (x[:PROBES].detach(), take(y, slice(PROBES))) if len(x) > 1 else twice(x.detach(), y, 0)
+    if (layer := random_layer(model, x[:2])) is not None:
         raise InputError(
             f"{layer} gives the same instances other outputs each time, so they have no gradient of their own: call "
             "model.eval() and let the network draw at random in training alone (training=self.training)"
@@ -87,40 +91,65 @@ def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x
     c = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5
     whole = Losses(model, loss)
     with leaves(model, names) as moving, torch.enable_grad():
-        if n == 1 and _alone(whole, x, y, 0)[1]:  # it takes two at least
-            x, y, n = x.repeat_interleave(2, 0), tree_map(lambda t: t.repeat_interleave(2, 0), y), 2
-            c = torch.ones(n, dtype=torch.float64)
         each = whole(x, y)
         _check_checkpoints(each)
         c = c.to(each.device, each.dtype)
-        weighted = gradient(each @ c / n, moving)
+        together = gradient(each @ c / n, moving)
         tolerance = close(narrowest(each, moving))
-        v = _direction(weighted, generator)
-        dots = {name: each.new_empty(n, dtype=_wide(each)) for name in moving}
-        mean, sum_ = {k: torch.zeros_like(p) for k, p in moving.items()}, {k: torch.zeros_like(p) for k, p in moving.items()}
-        values = torch.empty_like(dots[names[0]])
-        for j in range(n):
-            alone, paired = _alone(whole, x, y, j)
-            values[j] = alone.detach()
-            for name, g in gradient(alone, moving).items():
-                dots[name][j] = (g.to(dots[name]) * v[name].to(dots[name])).sum()
-                mean[name] += g / n
-                sum_[name] += g * (c[j] / n)
-    if not all(bool(t.isfinite().all()) for t in (values, *sum_.values())):
-        return None
-    apart = [name for name in moving if gradient_apart(weighted, sum_, name, _loose(tolerance))]
-    if apart or bool((values - each.detach().to(values)).abs().max() > _loose(tolerance) * (1 + values.abs().max())):
+        v = _direction(together, generator)
+        for paired in (False, True):
+            found = _alone(whole, x, y, moving, v, c, paired)
+            if found is None:
+                continue
+            values, dots, mean, weighted = found
+            if not all(bool(t.isfinite().all()) for t in (values, *weighted.values())):
+                return None
+            apart = gradients_apart(together, weighted, _loose(tolerance))
+            wrong = float((values - each.detach().to(values)).abs().max()) > _loose(tolerance) * (1 + float(values.abs().max()))
+            if not apart and not wrong:
+                break
+    if found is None or apart or wrong:
         _refuse(model, loss, names, x, y, apart)
-    largest = max(float(g.norm()) for g in mean.values())
-    silent = tuple(name for name, g in mean.items() if float(g.norm()) <= tolerance * largest)
-    return Truth(x, y, v, c, dots, mean, sum_, tolerance, silent, paired)
+    return Truth(x, y, v, c, dots, mean, weighted, tolerance, _silent(together, weighted, tolerance), paired)
+
+
+def _alone(
+    whole: Losses, x: Tensor, y: Targets, moving: Parameters, v: Parameters, c: Tensor, paired: bool
+) -> tuple[Tensor, Parameters, Parameters, Parameters] | None:
+    """Losses, dots, and the mean and weighted mean gradient of the instances alone; None where a batch of one does not work."""
+    n, first = len(x), next(iter(moving.values()))
+    wide = _wide(first)
+    values, dots = first.new_empty(n, dtype=wide), {name: first.new_empty(n, dtype=wide) for name in moving}
+    mean, weighted = ({name: torch.zeros_like(p) for name, p in moving.items()} for _ in range(2))
+    for j in range(n):
+        try:
+            alone = whole(*(twice(x, y, j) if paired else (x[j : j + 1], take(y, slice(j, j + 1)))))[0]
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, ValueError):
+            if paired:
+                raise
+            return None
+        values[j] = alone.detach()
+        for name, g in gradient(alone, moving).items():
+            dots[name][j] = (g.to(wide) * v[name].to(wide)).sum()
+            mean[name] += g / n
+            weighted[name] += g * (c[j] / n)
+    return values, dots, mean, weighted
+
+
+def _silent(together: Parameters, alone: Parameters, tolerance: float) -> tuple[str, ...]:
+    """Names whose gradient is nought or next to it, and known so: two ways to it agree, which they do not on mere rounding."""
+    largest = max(float(g.norm()) for g in alone.values())
+    small = {name: g for name, g in alone.items() if float(g.norm()) <= tolerance * largest}
+    return tuple(name for name, g in small.items() if float((together[name] - g).norm()) <= 0.1 * float(g.norm()))
 
 
 def each_gradient(losses: Losses, names: Iterable[str], x: Tensor, y: Targets) -> Iterator[Parameters]:
-    """grad l_j by name, of one instance alone after the other."""
+    """grad l_j by name, of one instance after the other (beside a copy of itself, which every network takes)."""
     with leaves(losses.model, names) as moving, torch.enable_grad():
         for j in range(len(x)):
-            yield gradient(_alone(losses, x, y, j)[0], moving)
+            yield gradient(losses(*twice(x, y, j))[0], moving)
 
 
 def single(losses: Losses, v: Parameters, x: Tensor, y: Targets) -> Tensor:
@@ -131,15 +160,10 @@ def single(losses: Losses, v: Parameters, x: Tensor, y: Targets) -> Tensor:
     return torch.stack(parts)
 
 
-def _alone(whole: Losses, x: Tensor, y: Targets, j: int) -> tuple[Tensor, bool]:
-    """The loss of one instance without the others; a network that takes no batch of one (a squeeze) sees it twice: True."""
-    try:
-        return whole(x[j : j + 1], take(y, slice(j, j + 1)))[0], False
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, IndexError, ValueError):
-        twice = torch.tensor([j, j], device=x.device)
-        return whole(x[twice], take(y, twice)).mean(), True
+def twice(x: Tensor, y: Targets, j: int) -> tuple[Tensor, Targets]:
+    """A batch of instance j and a copy of it."""
+    index = torch.tensor([j, j], device=x.device)
+    return x[index], take(y, index)
 
 
 def _check_checkpoints(each: Tensor) -> None:
@@ -175,11 +199,15 @@ def _direction(gradient: Parameters, generator: torch.Generator) -> Parameters:
     }
 
 
-def gradient_apart(got: Parameters, want: Parameters, name: str, tolerance: float) -> bool:
-    """Whether one gradient differs, held against its own size and a little of the whole."""
-    difference = float((got[name].detach().to(want[name]) - want[name]).norm())
-    whole = max(float(g.norm()) for g in want.values())
-    return not difference <= tolerance * max(float(want[name].norm()), LEAST * whole)
+def gradients_apart(got: Parameters, want: Parameters, tolerance: float) -> list[str]:
+    """The names whose gradients differ, held against their own size and a little of the whole."""
+    sizes = {name: float(g.norm()) for name, g in want.items()}
+    least = LEAST * max(sizes.values())
+    return [
+        name
+        for name, g in want.items()
+        if not float((got[name].detach().to(g) - g).norm()) <= tolerance * max(sizes[name], least)
+    ]
 
 
 def _refuse(

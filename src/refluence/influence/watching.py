@@ -1,7 +1,7 @@
 """Which layers of a network the ghost method reads, and what they saw in one pass: their calls, in order.
 
 A layer is covered where its parameters act in its own call alone: out = layer(a; weight, bias), with the class's own forward.
-What cannot be seen in the layers themselves (a weight that is used elsewhere too) is left to proof.py.
+A weight that is used elsewhere too is seen in the graph of every pass; what cannot be seen there is left to proof.py.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
+from refluence.influence.differentiable import plain_kernels
 from refluence.influence.layers import Call, Unsupported
 
 _KINDS = (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LayerNorm, _InstanceNorm, _BatchNorm)
@@ -97,6 +98,33 @@ def check_rows(calls: list[Call], wanted: dict[nn.Module, Watched], samples: int
             raise Unsupported(f"{what}: use engine 'forward'")
 
 
+@torch.no_grad()
+def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) -> None:
+    """Raise `Unsupported` for a layer whose first axis is not the samples of x, in their order.
+
+    It must follow 1 and 2 samples alike (one number would not do: time first in `(T, n, ...)` looks like samples at n = T),
+    and turn round with them (rows that a network sorts do so in one of two orders alone).
+    """
+
+    def calls_of(*rows: int) -> list[Call]:
+        with watch(wanted) as calls, plain_kernels(model):
+            model(x[[row % len(x) for row in rows]])
+        check_rows(calls, wanted, len(rows))
+        return calls
+
+    try:
+        calls_of(0)
+    except Unsupported:
+        raise
+    except (RuntimeError, IndexError, ValueError):  # it takes no batch of one, and is given none
+        calls_of(0, 1, 2)
+    for one, other in zip(calls_of(0, 1), calls_of(1, 0), strict=False):
+        if not one.a.is_meta and not torch.allclose(
+            one.a.flip(0), other.a, rtol=1e-3, atol=1e-5 * float(one.a.abs().max()), equal_nan=True
+        ):
+            raise Unsupported(f"layer '{wanted[one.module].label}' sees the samples in another order: use engine 'forward'")
+
+
 def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched]) -> list[tuple[Call, Tensor]]:
     """The calls that the losses `each` `(n,)` depend on, with the gradient of their sum by the layer's output.
 
@@ -108,12 +136,50 @@ def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Wa
     before = len(calls)
     if not seen or not each.requires_grad:
         return []
+    check_inside(each, seen, wanted)
     found = torch.autograd.grad(each.sum(), [call.edge for call in seen], allow_unused=True)
     again = {call.module for call in calls[before:]} & blind
     if again:
         label = min(wanted[module].label for module in again)
         raise Unsupported(f"layer '{label}' is called again in the backward pass (checkpointing): use engine 'forward'")
     return [(call, delta) for call, delta in zip(seen, found, strict=True) if delta is not None]
+
+
+def check_inside(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched]) -> None:
+    """Raise `Unsupported` where the losses reach a watched parameter otherwise than through a call of its layer."""
+    ends = {}
+    for module, watched in wanted.items():
+        for kind, name in watched.names.items():
+            p = module._parameters[kind]
+            if isinstance(p, nn.Parameter) and p.requires_grad and p.is_leaf:
+                ends[get_gradient_edge(p).node] = name
+    inside = {edge for call in calls for edge, end in _edges(call.edge.node, call.below) if end in ends}
+    for edge, end in _edges(each.grad_fn, None):
+        if end in ends and edge not in inside:
+            raise Unsupported(outside(ends[end]))
+
+
+def _edges(start: Node, stop: Node | None) -> Iterator[tuple[tuple[Node, int], Node]]:
+    """((node, slot), following) of the graph from a node on, not beyond another."""
+    seen, ahead = {stop}, [start]
+    while ahead:
+        node = ahead.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        for slot, (following, _) in enumerate(node.next_functions):
+            if following is not None:
+                yield (node, slot), following
+                ahead.append(following)
+
+
+def outside(name: str) -> str:
+    """What is wrong where a parameter's gradient is not that of its layer's calls."""
+    layer = name.rpartition(".")[0] or "the model itself"
+    return (
+        f"layer '{layer}': the gradient of '{name}' is not that of its calls (it is used elsewhere too: in another layer, a "
+        "hook, a function, the loss or a checkpoint): use engine 'forward'"
+    )
 
 
 @contextmanager
@@ -127,7 +193,8 @@ def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
         if graph and not out.requires_grad:
             label = wanted[module].label
             raise Unsupported(f"layer '{label}' is frozen and sees an input without a graph: use engine 'forward'")
-        calls.append(Call(module, wanted[module].names, a, a._version, get_gradient_edge(out) if graph else None))
+        below = (args[0] if args else kwargs["input"]).grad_fn
+        calls.append(Call(module, wanted[module].names, a, a._version, get_gradient_edge(out) if graph else None, below))
 
     handles = [module.register_forward_hook(keep, prepend=True, with_kwargs=True) for module in wanted]
     try:
