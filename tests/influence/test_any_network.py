@@ -137,6 +137,12 @@ def test_a_sample_by_itself(kind):
     right(net.model, Scorer(net.model), x[:1], y[:1])
 
 
+def test_a_layer_that_is_compiled_by_itself():
+    net = build(Spec(("conv",)))
+    net.model.block0.compile(backend="eager")
+    right(net.model, Scorer(net.model), *net.batches[0])
+
+
 def faults(spec: Spec, drawn: Counter[str]) -> list[str]:
     """What each door did wrong, one line each."""
     net = build(spec)
