@@ -54,6 +54,7 @@ from block_parts import (
     own_forward,
     parameter,
     pruned,
+    shifted_tokens,
     sorted_rows,
     tied,
     time_first,
@@ -84,8 +85,8 @@ ODD: dict[str, Callable[[], nn.Module]] = {
     "instance norm": lambda: nn.InstanceNorm2d(WIDTH, affine=True),
     "instance norm, tracking": lambda: nn.InstanceNorm2d(WIDTH, affine=True, track_running_stats=True),
     "batch norm": lambda: nn.BatchNorm2d(WIDTH),
-    "batch norm, then tokens": lambda: nn.Sequential(nn.BatchNorm2d(WIDTH), nn.Tanh(), on_tokens(linear())),
-    "instance norm, then tokens": lambda: nn.Sequential(nn.InstanceNorm2d(WIDTH, affine=True), on_tokens(nn.RMSNorm(WIDTH))),
+    "batch norm, then tokens": lambda: nn.Sequential(nn.BatchNorm2d(WIDTH), shifted_tokens()),
+    "instance norm, then tokens": lambda: nn.Sequential(nn.InstanceNorm2d(WIDTH, affine=True), shifted_tokens()),
     "rms norm": lambda: on_tokens(nn.RMSNorm(WIDTH)),
     # one parameter, several uses
     "called twice": lambda: Do(lambda s, x: s.m(torch.tanh(s.m(x))), m=conv()),
