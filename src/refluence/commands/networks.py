@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from refluence.errors import InputError
 from refluence.influence import capture
+from refluence.influence.differentiable import plain_kernels
 from refluence.models import ModelSpec, build, is_library
 from refluence.models.norms import NORMS
 from refluence.run.progress import print_table
@@ -59,8 +60,9 @@ def check_distillable(specs: Iterable[ModelSpec]) -> None:
         x, y = torch.randn(2, *spec.shape, generator=generator, requires_grad=True), torch.zeros(2, dtype=torch.int64)
         try:
             capture(net, x, y)
-            gradients = torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
-            torch.autograd.grad(sum(g.square().sum() for g in gradients), x)
+            with plain_kernels(net):
+                gradients = torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
+                torch.autograd.grad(sum(g.square().sum() for g in gradients), x)
         except (InputError, RuntimeError) as error:
             why = str(error).strip().splitlines()[0]
             raise InputError(f"{spec.name} can judge a set, not make one ({why}): leave it to `evaluate --model`") from None

@@ -32,6 +32,7 @@ from refluence.condense.told import Step, tell
 from refluence.data.allocation import allocate
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
+from refluence.influence.differentiable import plain_kernels
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting
 from refluence.matching import augment
@@ -90,7 +91,7 @@ class Distillation:
     def steps(self) -> Iterator[Step]:
         """The image steps that are left, one at a time. Raises `RunError` on a loss that is not finite."""
         while self.step < self.settings.iterations:
-            with seeded(self.rng("step", self.step), self.device):
+            with seeded(self.rng("step", self.step), self.device), plain_kernels(self.net):
                 event = self.image_step()
                 self.networks.advance(self.step, self.synthetic)
             self.step += 1

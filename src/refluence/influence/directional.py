@@ -31,7 +31,7 @@ from refluence.influence.parameters import Parameters, check_direction, paramete
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.structure import signature
 from refluence.influence.truth import PROBES, Truth, single, truth
-from refluence.influence.watching import outside
+from refluence.influence.watching import check_layers, outside, watched
 
 CHUNK = 64
 
@@ -145,7 +145,9 @@ class Scorer:
         state |= dict(self.model.named_buffers())
         if (self.compile if engine == "ghost" else engine != "single") and not reached(self.model, self.loss, names, x, y):
             raise Unsupported("a parameter is not read from its module alone, or the network gives it other values")
-        one = believed(lambda: self._made(engine, names, x, half=False))
+        if engine == "ghost":
+            believed(lambda: check_layers(self.model, watched(self.model, names)[1], x))
+        one = believed(lambda: self._made(engine, names, half=False))
 
         if want is None:
             believed(lambda: one(state, zeros, x, y))
@@ -157,13 +159,13 @@ class Scorer:
         """`(state, v, x, y) -> (n,)` of an engine, made at its first use for a structure."""
         key = (engine, signature(self.model, names, self.loss, x, y))
         if key not in self._passes:
-            made = self._made(engine, names, x, self.half)
+            made = self._made(engine, names, self.half)
             self._passes[key] = Fused(made, self.chunk) if self.compile and engine != "single" else made
         return self._passes[key]
 
-    def _made(self, engine: str, names: tuple[str, ...], x: Tensor, half: bool) -> Callable[..., Tensor]:
+    def _made(self, engine: str, names: tuple[str, ...], half: bool) -> Callable[..., Tensor]:
         if engine == "ghost":
-            return self._ghost(names, x, half)
+            return self._ghost(names, half)
         if engine == "single":
             return lambda state, v, x, y: single(self._losses, v, x, y)
         derivative = _forward if engine == "forward" else _double_backward
@@ -173,9 +175,8 @@ class Scorer:
 
         return lambda state, v, x, y: derivative(losses, state, v, (x, y))
 
-    def _ghost(self, names: tuple[str, ...], x: Tensor, half: bool) -> Callable[..., Tensor]:
+    def _ghost(self, names: tuple[str, ...], half: bool) -> Callable[..., Tensor]:
         ghost = Ghost(self.model, self.loss, names, half)
-        ghost.check(x)
         if not self.compile:
             return lambda state, v, x, y: ghost(v, x, y)
 

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
 from refluence.influence.losses import Targets
-from refluence.influence.watching import check_called, check_layers, check_rows, output_gradients, watch, watched
+from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 
 
 class Ghost(nn.Module):
@@ -36,10 +36,6 @@ class Ghost(nn.Module):
         super().__init__()
         self.model, self.loss, self.half, self.names = model, loss, half, tuple(names)
         self.layers = watched(model, self.names)[1]
-
-    def check(self, x: Tensor) -> None:
-        """Raise `Unsupported` for a layer whose first axis is not the samples, in their order."""
-        check_layers(self.model, self.layers, x)
 
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
