@@ -159,6 +159,20 @@ def test_columns_that_nobody_uses_may_be_of_any_type(tmp_path):
     assert load(str(tmp_path)).classes == ("x", "y")
 
 
+def test_a_column_twice_or_in_one_shard_alone(tmp_path):
+    parquet(tmp_path / "train.parquet", ["a", "b"] * 4)
+    table = pq.read_table(tmp_path / "train.parquet")
+    for column in ("image", "label"):
+        pq.write_table(table.append_column(column, table[column]), tmp_path / "train.parquet")
+        with pytest.raises(InputError, match=f"2 columns '{column}'"):
+            load(str(tmp_path))
+    pq.write_table(table, tmp_path / "train-00000-of-00002.parquet")
+    pq.write_table(table.select(["label"]), tmp_path / "train-00001-of-00002.parquet")
+    (tmp_path / "train.parquet").unlink()
+    with pytest.raises(InputError, match="00001-of-00002.parquet has no column 'image'"):
+        load(str(tmp_path))
+
+
 def test_text_that_is_no_utf8_is_named(tmp_path):
     text = pa.Array.from_buffers(pa.string(), 10, pa.array([b"x", b"caf\xe9"] * 5).buffers())
     pq.write_table(pa.table({"image": [png(i) for i in range(10)], "label": text}), tmp_path / "train.parquet")

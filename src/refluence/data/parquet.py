@@ -95,11 +95,18 @@ def column(paths: list[Path], name: str, field: str | None = None) -> list[Any]:
         with _reading(path):
             table = pq.ParquetFile(path).read(columns=[f"{name}.{field}" if field else name])
         first = len(values)
-        if name not in table.column_names:
-            raise InputError(f"{path} has no column '{name}', as {paths[0]} has: it is no part of the same split")
+        _one(table.column_names, name, path)
         for chunk in table.column(name).chunks:
             values += _values(chunk.field(field) if field else chunk, f"{path}, column '{name}'", len(values) - first)
     return values
+
+
+def _one(names: list[str], name: str, path: Path) -> None:
+    """`InputError` where a file that belongs to a split has no such column, or several."""
+    if not (count := names.count(name)):
+        raise InputError(f"{path} has no column '{name}', as other files of the split have: it is no part of the same split")
+    if count > 1:
+        raise InputError(f"{path} has {count} columns '{name}': which of them is meant cannot be known; rename the others")
 
 
 def _values(chunk: pa.Array, where: str, first: int) -> list[Any]:
@@ -118,6 +125,7 @@ def _values(chunk: pa.Array, where: str, first: int) -> list[Any]:
 def _images(paths: list[Path], name: str) -> Iterator[Encoded]:
     for path in paths:
         with _reading(path), pq.ParquetFile(path) as file:
+            _one(file.schema_arrow.names, name, path)
             for batch in file.iter_batches(batch_size=BATCH, columns=[name]):
                 for value in batch.column(name).to_pylist():
                     yield image_value(value, path.parent)
@@ -166,6 +174,7 @@ def read(paths: list[Path], options: SourceOptions) -> Stored:
     features = columns.features(arrow)
     image = columns.image_column(features, options.image_column, where)
     label = columns.label_column(features, options.label_column, where)
+    _one(arrow.names, image, paths[0])
     groups = None
     if options.group_column is not None:
         groups = column(paths, columns.require(features, options.group_column, "--group-column", where))
