@@ -270,3 +270,18 @@ def test_flags_of_the_fixtures_exist():
     from refluence.commands.parse import parse
 
     assert parse(["distill", *DIGITS, "--out", "x"])[1].width == 8
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["export", "x", "--nope", "1"], "refluence: export: there is no --nope, 1;"),
+        (["distill", "--methd", "dm"], "refluence: distill: --data and --out are missing, and there is no --methd;"),
+        (["distill", "--data", "x", "--out", "y", "--ipc", "a"], "refluence: distill: --ipc a: expected a whole number;"),
+    ],
+)
+def test_boxes_of_the_parser_become_one_line_in_any_encoding(monkeypatch, capsys, encoding, words, line):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"{line} refluence {words[0]} --help explains every flag\n"

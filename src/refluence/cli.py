@@ -93,8 +93,10 @@ def _unexpected(error: Exception) -> int:
     models = sys.modules.get("refluence.commands.classifier")  # not imported: there is no network of a user's
     if models is not None and (place := models.blamed(error)) is not None:
         return _fail(f"the network that you gave fails: {place}", 2)
-    if isinstance(error, OSError) and error.strerror:  # a full disk, a file taken away, a name too long, no more processes
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a file taken away, no more processes
         where = f"{error.filename}: " if error.filename else ""
+        if error.errno == errno.ENAMETOOLONG:
+            return _fail(f"{where}{error.strerror}; give a shorter one", 2)
         return _fail(f"{where}{error.strerror}; when that is mended, the same command with --resume continues", 1)
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return _fail(f"--compile does not work here ({str(error).strip().splitlines()[0]}): leave it out", 1)

@@ -105,14 +105,16 @@ def _columns(width: str) -> Iterator[None]:
 
 def _one_line(box: str, kind: type) -> str:
     """What a box of tyro says."""
-    lines = [line.strip(" │╭╮╰╯─\t") for line in box.splitlines()]
-    lines = [line for line in lines if line and "full helptext" not in line]
+    lines = [line.strip(" │|╭╮╰╯─\t") for line in box.splitlines()]
+    lines = [line for line in lines if set(line) - {"-"} and "full helptext" not in line]
     text = " ".join(lines)
-    flags = list(dict.fromkeys(re.findall(r"--[a-z][a-z-]*", text)))
     if text.startswith("Required"):
+        text, _, unknown = text.partition("Unrecognized options:")
+        flags, others = (list(dict.fromkeys(re.findall(r"--(?!help)[a-z][a-z-]*", part))) for part in (text, unknown))
         place = "the folder DIR" if "folder" in get_type_hints(kind) else "RECIPE (see refluence ls)"
-        missing = [flag for flag in flags if flag != "--help"] or [place]
-        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        missing = flags or [place]
+        beside = f", and there is no {' and no '.join(others)}" if others else ""
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing{beside}"
     if found := re.search(r"Unrecognized options: (.*?)(?: Perhaps you meant:.*?(--[a-z-]+)|$)", text):
         return f"there is no {found[1]}" + (f" (did you mean {found[2]}?)" if found[2] else "")
     if found := re.search(r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.+?)\)", text):

@@ -12,6 +12,7 @@ import torch
 
 from refluence.condense.compute import Compute
 from refluence.condense.norms import NORM_BATCH
+from refluence.condense.settings import MOST
 from refluence.data import Dataset, SourceOptions, load
 from refluence.data.plan import TEST_FRACTION
 from refluence.errors import InputError
@@ -25,6 +26,7 @@ SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more 
 PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
 AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch", "steps")
 AT_LEAST_ZERO = ("threads", "workers", "inner", "seed", "checkpoint_seconds")
+AT_MOST = {"threads": 1024, "workers": 1024}  # of the other whole numbers `MOST`, but for the seed
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ def check_numbers(flags: Any) -> None:
             if value is not None and not least <= value < math.inf:
                 more = ", and a finite number" if value == math.inf else ""
                 raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}{more}")
+    for name, value in vars(flags).items():
+        if isinstance(value, int) and name != "seed" and value > (most := AT_MOST.get(name, MOST)):
+            raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at most {most}")
 
 
 def open_session(flags: Any, per_class: int | None = None) -> Session:

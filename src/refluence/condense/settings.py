@@ -15,6 +15,7 @@ CHOICES = {
     "allocation": ("equal", "proportional"),
     "distance": ("", *BY_NAME),
 }
+MOST = 2**31 - 1  # of every whole number: larger ones fit into no size that PyTorch and the image libraries take
 AT_LEAST = {
     "ipc": 1,
     "iterations": 1,
@@ -126,6 +127,8 @@ class Settings:
             if getattr(self, name) < least:
                 label = f"--{name.replace('_', '-')}" if name in FLAGS else name
                 raise InputError(f"{label} is {getattr(self, name)}: it must be at least {least}")
+            if getattr(self, name) > MOST:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at most {MOST}")
         for name in ("image_lr", "net_lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number above 0")
