@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from refluence.errors import InputError
+from refluence.errors import InputError, RunError
 from refluence.run import checkpoint
 
 STATE = {"images": torch.arange(6.0).view(2, 3), "step": torch.tensor(4), "visits": torch.tensor([1, 2])}
@@ -40,7 +40,7 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
         path.write_bytes(b"half a checkpo")
         raise failure
 
-    for failure, raised in ((OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)):
+    for failure, raised in ((OSError(28, "No space left on device"), RunError), (KeyboardInterrupt(), KeyboardInterrupt)):
         monkeypatch.setattr("refluence.files.save_file", partial(half, failure))
         with pytest.raises(raised) as caught:
             checkpoint.save(tmp_path, {"step": torch.tensor(5)}, HEADER)
