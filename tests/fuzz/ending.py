@@ -95,14 +95,15 @@ def _one_line(code: int, err: str) -> None:
     assert len(said) == (code != 0), f"{len(said)} lines of an error"
     if said:
         after = err[err.index(said[0]) + len(said[0]) :].splitlines()
-        assert all(line.startswith("    ") for line in after if line), "lines after the error that are not indented"
+        late = [line for line in after if line and not line.startswith("refluence: note: ")]
+        assert all(line.startswith("    ") for line in late), "lines after the error that are not indented"
 
 
 def _result(words: list[str], at: Place) -> None:
     """What the command is to have written is there, whole, and can be read."""
     if words[0] == "estimate":
         assert not at.out.exists(), "estimate wrote something"
-    elif words[0] in ("distill", "compare"):
+    elif words[0] in ("distill", "compare", "repeat"):
         _run_folder(at.out)
     elif words[0] == "score":
         scores = pq.read_table(at.out)

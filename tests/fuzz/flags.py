@@ -22,6 +22,7 @@ NUMERIC = {
     "score": (*WORK, "--folds", "--lr", "--weight-decay", "--damping", "--threads", "--image-size"),
     "evaluate": (*WORK, "--threads"),
     "export": (),
+    "repeat": (),
 }
 SPLIT_AND_MACHINE = ("--protocol", "--model", "--norm", "--split", "--device", "--precision")
 SOURCE = ("--small-classes", "--drop", "--labels", "--image-column", "--group-column", "--nope")
@@ -42,6 +43,7 @@ WORDS = {
     ),
     "evaluate": SPLIT_AND_MACHINE,
     "export": ("--format", "--nope"),
+    "repeat": ("--nope",),
 }
 VALUES = {
     "--method": (
@@ -167,7 +169,7 @@ def _subject(draw: Draw, at: Place) -> Path:
 def case(draw: Draw, at: Place) -> list[Any]:
     """A command with drawn flags."""
     shutil.copytree(made() / "data", at.data, dirs_exist_ok=True)
-    command = any_of(draw, ("distill", "distill", "score", "compare", "evaluate", "export", "estimate", "rest"))
+    command = any_of(draw, ("distill", "distill", "score", "compare", "evaluate", "export", "report", "repeat", "estimate", "rest"))
     if command == "rest":
         return list(any_of(draw, REST))
     if command == "estimate":
@@ -175,9 +177,12 @@ def case(draw: Draw, at: Place) -> list[Any]:
     if command == "evaluate":
         at.out, at.taken = _subject(draw, at), True
         return [command, at.out, "--nets", "1", "--epochs", "1", "--threads", "1", *_drawn(draw, command)]
+    if command == "report":
+        at.out, at.taken = _subject(draw, at), True
+        return [command, at.out]
     words = _drawn(draw, command)
     at.out = _out(draw, at, ".parquet" if command == "score" else "")
-    if command == "export":
+    if command in ("export", "repeat"):
         words = [_subject(draw, at), *words]
     elif command == "distill":
         words = ["--data", at.data, "--method", "random", *STEP, *words]
@@ -188,5 +193,5 @@ def case(draw: Draw, at: Place) -> list[Any]:
         words = ["--data", at.data, "--folds", "2", *TINY, *words]
     else:
         others = (made() / "all", made() / "all" / "units" / "dm" / "0", at.data, at.root / "nope")
-        words = ["--distilled", mostly(draw, made() / "run", others, 1), "--nets", "1", *words]
+        words = ["--distilled", mostly(draw, _subject(draw, at), others, 2), "--nets", "1", *words]
     return [command, *words, "--out", at.out]
