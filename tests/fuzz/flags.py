@@ -169,7 +169,9 @@ def _subject(draw: Draw, at: Place) -> Path:
 def case(draw: Draw, at: Place) -> list[Any]:
     """A command with drawn flags."""
     shutil.copytree(made() / "data", at.data, dirs_exist_ok=True)
-    command = any_of(draw, ("distill", "distill", "score", "compare", "evaluate", "export", "report", "repeat", "estimate", "rest"))
+    command = any_of(
+        draw, ("distill", "distill", "score", "compare", "evaluate", "export", "report", "repeat", "estimate", "rest")
+    )
     if command == "rest":
         return list(any_of(draw, REST))
     if command == "estimate":

@@ -155,7 +155,7 @@ def _replaced(
     spelled: dict[str, Key] = {}
     for key in sorted(known, key=str):
         spelled.setdefault(unicodedata.normalize("NFC", str(key)), key)
-    values = [value if value in known else _meant(value, spelled) for value in column.values]
+    values = [_meant(value, spelled) if isinstance(value, str) and value not in known else value for value in column.values]
     keys = _keys(values, column.where, column.names or names)
     _refuse_missing(keys, column.where)
     keys = [key if key in known else spelled.get(str(key), key) for key in keys]
@@ -171,10 +171,8 @@ def _replaced(
     return keys, [*([column.note] if column.note else []), note]  # type: ignore[return-value]
 
 
-def _meant(value: Any, spelled: Mapping[str, Key]) -> Any:
+def _meant(value: str, spelled: Mapping[str, Key]) -> Key:
     """Text as the class that it spells, whatever its blanks and accents are made of; whole numbers (`1.0` too) as such."""
-    if not isinstance(value, str):
-        return value
     text = unicodedata.normalize("NFC", value.strip())
     if text in spelled:
         return spelled[text]
