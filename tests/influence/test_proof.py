@@ -1,6 +1,9 @@
 """When an engine is asked, what is remembered, and what is said; that its numbers are right is test_any_network.py's."""
 
+import gc
+import weakref
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 
 import pytest
@@ -24,7 +27,7 @@ def asked(monkeypatch):
     counted, original = [], truth.truth
 
     def counting(*args):
-        counted.append(args)
+        counted.append(len(args))
         return original(*args)
 
     for module in ("capture", "directional", "rows"):
@@ -335,3 +338,130 @@ def test_a_frozen_model_and_its_buffers_are_left_as_they_were():
     scores(model.eval(), case.x, case.y, v)
     assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
     assert not any(p.requires_grad for p in model.parameters())
+
+
+class Config:
+    def __init__(self, centred):
+        self.centred = centred
+
+
+class Choosing(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        centred = self.how.get("centred") if isinstance(self.how, dict) else self.how.centred
+        return x - x.mean(0) if centred else x
+
+
+@pytest.mark.parametrize("kind", [dict, lambda **k: Config(**k)])
+def test_settings_in_containers_and_objects_belong_to_the_structure(asked, kind):
+    x, y = batch()
+    nets = [mlp().insert(2, Choosing(kind(centred=centred))) for centred in (False, True, False)]
+    for net, fine in zip(nets, (True, False, True), strict=True):
+        if fine:
+            capture(net, x, y)
+        else:
+            with pytest.raises(InputError, match="couples the samples"):
+                capture(net, x, y)
+    assert len(asked) == 2
+
+
+def test_a_network_that_counts_its_calls_is_asked_once_it_is_known_to(asked):
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x
+
+    net, (x, y) = mlp().insert(2, Counting()), batch()
+    for _ in range(5):
+        capture(net, x, y)
+    assert len(asked) == 2
+
+
+def test_what_is_remembered_keeps_no_network_alive(asked):
+    class Stops(nn.Linear):
+        def __init__(self):
+            super().__init__(4, 4)
+
+        def __call__(self, *args, **kwargs):
+            return super().__call__(*args, **kwargs)
+
+    net, (x, y) = mlp().insert(2, Stops().double()), batch()
+    with suppress(Unsupported):
+        capture(net, x, y, engine="ghost")
+    gone = weakref.ref(net)
+    del net
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_loss_that_cannot_be_hashed_is_known_by_what_it_is_made_of(asked):
+    @dataclass
+    class Scaled:
+        by: float
+
+        def __call__(self, logits, y):
+            return self.by * F.cross_entropy(logits, y, reduction="none")
+
+    net, (x, y) = mlp(), batch()
+    for by in (1.0, 1.0, 2.0, 2.0):
+        capture(net, x, y, loss=Scaled(by))
+    assert len(asked) == 2
+
+
+def test_a_replayed_capture_is_of_its_moment():
+    net = nn.Sequential(
+        nn.Flatten(), prune.l1_unstructured(nn.Linear(12, 4), "weight", 0.5), nn.BatchNorm1d(4), nn.Linear(4, 3)
+    )
+    net, (x, y) = net.double().eval(), batch()
+    taken = capture(net, x, y)
+    assert taken.choice.engine == "autograd"
+    want, scored = taken.gradient(), taken.scores(ones(net))
+    net.train()
+    net(x)
+    with torch.no_grad():
+        net[1].weight_mask.fill_(1)
+        x.zero_()
+    assert all(torch.equal(g, want[name]) for name, g in taken.gradient().items())
+    assert torch.equal(taken.scores(ones(net)), scored)
+    assert net.training
+    assert bool(net[1].weight_mask.all())
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_is_asked_in_single(kind):
+    class Leaning(nn.Module):
+        def forward(self, x):
+            return x - 0.1 * x.mean(0)
+
+    x, y = batch()
+    net = mlp().to(kind)
+    assert Scorer(net).choice(x.to(kind), y, ones(net)).engine == "ghost"
+    with pytest.raises(InputError, match="couples the samples"):
+        capture(mlp().insert(2, Leaning()).to(kind), x.to(kind), y)
+
+
+def test_complex_parameters_count_as_two_real_ones():
+    class Spectrum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.filter = nn.Parameter(torch.randn(4, dtype=torch.complex128))
+
+        def forward(self, x):
+            return torch.fft.ifft(torch.fft.fft(x) * self.filter).real
+
+    net, (x, y) = mlp().insert(2, Spectrum()), batch()
+    v = {name: torch.randn_like(p) for name, p in net.named_parameters()}
+    step, want = 1e-6, []
+    for sign in (1, -1):
+        moved = {name: p.detach() + sign * step * v[name] for name, p in net.named_parameters()}
+        want.append(sign * Losses(net, lambda z, y: F.cross_entropy(z, y, reduction="none")).at(moved, x, y) / (2 * step))
+    for engine in ("auto", "forward", "single"):
+        got = scores(net, x, y, v, engine=engine)
+        assert got.dtype == torch.float64
+        torch.testing.assert_close(got, sum(want), rtol=1e-6, atol=1e-8)
+    assert Scorer(net).choice(x, y, v).engine == "forward"

@@ -31,7 +31,7 @@ from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import check_direction, parameters_of
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.replay import Replay
-from refluence.influence.truth import truth
+from refluence.influence.truth import finer, truth
 from refluence.influence.watching import check_called, check_layers, check_rows, output_gradients, outside, watch, watched
 
 CHUNK = 64  # samples per pass: bounds the activations that are held at once
@@ -128,7 +128,7 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
     Whether a batch of one is no good. Asked once for each structure; `InputError` as `capture` raises it.
     """
 
-    def ask() -> tuple[bool, bool | None]:
+    def ask(model: nn.Module, x: Tensor, y: Targets) -> tuple[bool, bool | None]:
         want = truth(model, loss, names, x, y)  # first of all, whether instances have a gradient of their own
         _, wanted = watched(model, names)
         if want is None:
@@ -140,7 +140,7 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
                 raise Unsupported(outside(wrong[0]))
         return want.paired, bool(want.silent)
 
-    return remembered(key_of("layers", model, names, loss, x, y), ask, model)
+    return remembered(key_of("layers", model, names, loss, x, y), lambda: ask(*finer(model, x, y)), model)
 
 
 def readable(

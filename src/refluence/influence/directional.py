@@ -30,7 +30,7 @@ from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, check_direction, parameters_of
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.structure import signature
-from refluence.influence.truth import PROBES, Truth, single, truth
+from refluence.influence.truth import PROBES, Truth, finer, single, truth
 from refluence.influence.watching import check_layers, outside, watched
 
 CHUNK = 64
@@ -125,7 +125,10 @@ class Scorer:
 
     def _first(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool | None]:
         """The first engine that agrees with autograd, and whether it is to be asked again."""
-        want, reason = truth(self.model, self.loss, names, x, y), ""
+        model, x, y = finer(self.model, x, y)
+        if model is not self.model:
+            return Scorer(model, loss=self.loss, engine=self.engine, compile=self.compile)._first(allowed, names, x, y)
+        want, reason = truth(model, self.loss, names, x, y), ""
         few = (x[:PROBES], take(y, slice(PROBES))) if want is None else (want.x, want.y)
         for engine in allowed:
             try:
@@ -156,11 +159,12 @@ class Scorer:
             raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
 
     def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Callable[..., Tensor]:
-        """`(state, v, x, y) -> (n,)` of an engine, made at its first use for a structure."""
+        """`(state, v, x, y) -> (n,)` of an engine; compiled at its first use for a structure."""
+        if not self.compile or engine == "single":
+            return self._made(engine, names, self.half)
         key = (engine, signature(self.model, names, self.loss, x, y))
         if key not in self._passes:
-            made = self._made(engine, names, self.half)
-            self._passes[key] = Fused(made, self.chunk) if self.compile and engine != "single" else made
+            self._passes[key] = Fused(self._made(engine, names, self.half), self.chunk)
         return self._passes[key]
 
     def _made(self, engine: str, names: tuple[str, ...], half: bool) -> Callable[..., Tensor]:

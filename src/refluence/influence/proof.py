@@ -18,11 +18,11 @@ from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, take
-from refluence.influence.structure import signature
+from refluence.influence.structure import forget_counters, numbers, signature
 from refluence.influence.truth import PROBES, close, gradient, gradients_apart, narrowest
 
 REMEMBERED = 256  # structures
-_answers: OrderedDict[Hashable, Any] = OrderedDict()
+_answers: OrderedDict[Hashable, tuple[type[Exception] | None, Any]] = OrderedDict()
 
 
 def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool | None]], model: nn.Module) -> Any:
@@ -33,6 +33,7 @@ def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool | None]], model:
     type, and neither random numbers nor buffers move for good.
     """
     if key not in _answers:
+        refused, before = None, numbers(model)
         try:
             with _untouched(model):
                 value, silent = ask()
@@ -41,16 +42,17 @@ def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool | None]], model:
                         later, still = ask()
                     value = value if still is None else later
         except (Unsupported, InputError) as error:
-            value, silent = error.with_traceback(None), False
+            refused, value, silent = type(error), error.args, False  # not itself: its traceback holds networks and batches
+        forget_counters(model, before)
         if silent is None:
             return value
-        _answers[key] = value
+        _answers[key] = refused, value
         while len(_answers) > REMEMBERED:
             _answers.popitem(last=False)
     _answers.move_to_end(key)
-    value = _answers[key]
-    if isinstance(value, (Unsupported, InputError)):
-        raise type(value)(*value.args)
+    refused, value = _answers[key]
+    if refused is not None:
+        raise refused(*value)
     return value
 
 

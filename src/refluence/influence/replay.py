@@ -2,7 +2,7 @@
 
     gradient(omega)   autograd of (1/B) sum_j omega_j l_j        scores(v)   an exact engine of directional.py
 
-The parameters are those of the moment of the capture: a copy of them is put in the model's place for each pass.
+Parameters, buffers and modes are those of the moment of the capture: copies of them stand in the model for each pass.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.directional import Scorer
 from refluence.influence.engines import Choice
 from refluence.influence.losses import Targets, take
-from refluence.influence.parameters import Parameters, check_direction, parameters_of
+from refluence.influence.parameters import Parameters, check_direction
 from refluence.influence.truth import twice
 
 
@@ -37,9 +38,11 @@ class Replay:
     ):
         self.choice = Choice("autograd", reason)
         self._model, self._loss, self._chunk = model, loss, chunk
-        self._batch = [(x[i : i + chunk].detach(), take(y, slice(i, i + chunk))) for i in range(0, len(x), chunk)]
+        x, y = tree_map(lambda t: t.detach().clone(), (x, y))
+        self._batch = [(x[i : i + chunk], take(y, slice(i, i + chunk))) for i in range(0, len(x), chunk)]
         self._paired = any(len(a) == 1 for a, _ in self._batch) and Scorer(model, loss=loss).choice(x, y, names).paired
-        self._values = {name: p.clone() for name, p in parameters_of(model).items()}
+        self._values = {name: t.detach().clone() for name, t in _tensors(model).items()}
+        self._modes = [module.training for module in model.modules()]
         self._names = names
         whole = Losses(model, loss)
         with torch.no_grad():
@@ -75,13 +78,21 @@ class Replay:
 
     @contextmanager
     def _then(self) -> Iterator[None]:
-        """The model at the values of the capture."""
-        own = dict(self._model.named_parameters())
-        now = {name: p.data for name, p in own.items()}
+        """The model as it was at the moment of the capture: parameters, buffers, modes."""
+        own, modules = _tensors(self._model), list(self._model.modules())
+        now, modes = {name: t.data for name, t in own.items()}, [module.training for module in modules]
         try:
-            for name, p in own.items():
-                p.data = self._values[name]
+            for module, mode in zip(modules, self._modes, strict=True):
+                module.training = mode
+            for name, t in own.items():
+                t.data = self._values[name]
             yield
         finally:
-            for name, p in own.items():
-                p.data = now[name]
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+            for name, t in own.items():
+                t.data = now[name]
+
+
+def _tensors(model: nn.Module) -> Parameters:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -12,7 +12,7 @@ from refluence.influence.layers import Unsupported
 from refluence.influence.losses import Targets, take
 from refluence.influence.parameters import Parameters
 from refluence.influence.proof import believed, key_of, reached, remembered
-from refluence.influence.truth import PROBES, close, each_gradient, truth
+from refluence.influence.truth import PROBES, close, each_gradient, finer, truth
 
 Rows = Callable[[Tensor, Targets], Parameters]
 """x `(n, ...)`, y to gradients `(n, *shape)` by name."""
@@ -28,7 +28,8 @@ def trusted(
 
     def ask() -> tuple[bool, bool]:
         few, targets = x[:PROBES], take(y, slice(PROBES))
-        truth(model, loss, names, few, targets)
+        fine, *seen = finer(model, few, targets)
+        truth(fine, loss, names, *seen)
         if not reached(model, loss, names, few, targets):
             return False, False
         try:

@@ -8,7 +8,8 @@ parameters of the same kind. Values of tensors do not count: a network that is t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,6 +25,8 @@ _INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, type)
 _numbers = itertools.count()
 _tokens: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_counters: set[tuple[type, str]] = set()  # attributes that a forward changes, by the class of their module
+Numbers = dict[tuple[str, type, str], float]
 
 
 def signature(model: nn.Module, names: Iterable[str], loss: Callable[..., Any], x: Tensor, y: Targets) -> Hashable:
@@ -41,32 +44,60 @@ def signature(model: nn.Module, names: Iterable[str], loss: Callable[..., Any], 
 
 
 def token(value: Any) -> Hashable:
-    """A number for a function or another object, the same for equal ones and never given again; None of it keeps them alive."""
+    """What a function or another object is known by, the same for equal ones and never given again; it keeps none alive."""
     if hasattr(value, "__self__") and hasattr(value, "__func__"):  # a bound method is made anew at every look
         return token(value.__self__), token(value.__func__)
     try:
         if value not in _tokens:
             _tokens[value] = next(_numbers)
         return _tokens[value]
-    except TypeError:  # not hashable, or no weak reference to it: nothing is remembered of it
-        return next(_numbers)
+    except TypeError:  # not hashable, or no weak reference to it: what it is made of
+        return type(value), _value(getattr(value, "__dict__", None))
+
+
+def forget_counters(model: nn.Module, before: Numbers) -> None:
+    """Leave out of signatures from here on the numbers that a network's own forward has changed since `numbers(model)`."""
+    for place, value in numbers(model).items():
+        if before.get(place, value) != value:
+            _counters.add(place[1:])
+
+
+def numbers(model: nn.Module) -> Numbers:
+    """The plain numbers among the attributes of the modules, by (label, class, attribute)."""
+    return {
+        (label, type(module), key): value
+        for label, module in model.named_modules()
+        for key, value in vars(module).items()
+        if key not in _INTERNAL and isinstance(value, (int, float))
+    }
 
 
 def _own(module: nn.Module) -> tuple[Any, ...]:
     plain = [
         (key, _value(value))
         for key, value in vars(module).items()
-        if key not in _INTERNAL and not isinstance(value, (Tensor, nn.Module))
+        if key not in _INTERNAL and (type(module), key) not in _counters
     ]
     return *plain, *(_hooks(getattr(module, kind)) for kind in HOOKS)
 
 
-def _value(value: Any) -> Hashable:
+def _value(value: Any, deep: int = 4) -> Hashable:
+    """A setting of a module; an object is its attributes, up to a depth. Values of tensors and arrays do not count."""
     if isinstance(value, _PLAIN):
         return value
+    if hasattr(value, "shape"):
+        return type(value), tuple(value.shape)
+    if isinstance(value, nn.Module) or (callable(value) and not hasattr(value, "__dataclass_fields__")) or not deep:
+        return token(value) if callable(value) else type(value)
+    if isinstance(value, Enum):
+        return type(value), value.name
     if isinstance(value, (tuple, list)):
-        return tuple(_value(one) for one in value)
-    return token(value) if callable(value) else type(value)
+        return tuple(_value(one, deep - 1) for one in value)
+    if isinstance(value, (set, frozenset)):
+        return frozenset(_value(one, deep - 1) for one in value)
+    if isinstance(value, Mapping):
+        return tuple((_value(key, deep - 1), _value(one, deep - 1)) for key, one in value.items())
+    return type(value), _value(getattr(value, "__dict__", None), deep - 1)
 
 
 def _tensor(t: Tensor) -> tuple[Any, ...]:

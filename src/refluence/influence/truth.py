@@ -118,7 +118,7 @@ def _alone(
 ) -> tuple[Tensor, Parameters, Parameters, Parameters] | None:
     """Losses, dots, and the mean and weighted mean gradient of the instances alone; None where a batch of one does not work."""
     n, first = len(x), next(iter(moving.values()))
-    wide = _wide(first)
+    wide = _wide(first).to_real()
     values, dots = first.new_empty(n, dtype=wide), {name: first.new_empty(n, dtype=wide) for name in moving}
     mean, weighted = ({name: torch.zeros_like(p) for name, p in moving.items()} for _ in range(2))
     for j in range(n):
@@ -132,7 +132,7 @@ def _alone(
             return None
         values[j] = alone.detach()
         for name, g in gradient(alone, moving).items():
-            dots[name][j] = (g.to(wide) * v[name].to(wide)).sum()
+            dots[name][j] = inner(g, v[name])
             mean[name] += g / n
             weighted[name] += g * (c[j] / n)
     return values, dots, mean, weighted
@@ -156,8 +156,14 @@ def single(losses: Losses, v: Parameters, x: Tensor, y: Targets) -> Tensor:
     """<v, grad l_j> `(n,)`, in float32 at least, by the gradient of one instance after the other."""
     parts = []
     for gradient in each_gradient(losses, v, x, y):
-        parts.append(torch.stack([(g.to(_wide(g)) * v[name].to(_wide(g))).sum() for name, g in gradient.items()]).sum())
+        parts.append(torch.stack([inner(g, v[name]) for name, g in gradient.items()]).sum())
     return torch.stack(parts)
+
+
+def inner(g: Tensor, v: Tensor) -> Tensor:
+    """The change of a loss along v for its gradient g, in float32 at least: a complex number is two real ones."""
+    parts = [torch.view_as_real(t) if t.is_complex() else t for t in (g, v.to(g))]
+    return (parts[0].to(_wide(parts[0])) * parts[1].to(_wide(parts[1]))).sum()
 
 
 def twice(x: Tensor, y: Targets, j: int) -> tuple[Tensor, Targets]:
@@ -194,7 +200,7 @@ def _direction(gradient: Parameters, generator: torch.Generator) -> Parameters:
     sizes = {name: float(g.norm()) for name, g in gradient.items()}
     floor = LEAST * max(sizes.values()) or 1.0
     return {
-        name: torch.randn(g.shape, generator=generator, dtype=torch.float64).to(g) / max(sizes[name], floor)
+        name: torch.randn(g.shape, generator=generator, dtype=_widest(g)).to(g) / max(sizes[name], floor)
         for name, g in gradient.items()
     }
 
@@ -235,6 +241,14 @@ def _only_rounding(model: nn.Module, loss: Callable[..., Tensor], names: Sequenc
     return True
 
 
+def finer(model: nn.Module, x: Tensor, y: Targets) -> tuple[nn.Module, Tensor, Targets]:
+    """A copy in float32 of a network in half precision, whose digits would be too few to tell a fault, and its batch."""
+    half = (torch.bfloat16, torch.float16)
+    if not any(t.dtype in half for t in (x, *model.parameters())):
+        return model, x, y
+    return copy.deepcopy(model).float(), *tree_map(lambda t: t.float() if t.dtype in half else t, (x, y))
+
+
 def close(kind: torch.dtype) -> float:
     """How far two exact ways to a number may be apart, as a share of it, where one computes in a type: 1e-4 in float32."""
     return 4 * torch.finfo(kind).eps ** (2 / 3)
@@ -247,8 +261,11 @@ def _loose(tolerance: float) -> float:
 
 def narrowest(losses: Tensor, moving: Parameters) -> torch.dtype:
     """The type with the fewest digits among those that a network computes in."""
-    kinds = {losses.dtype, *(p.dtype for p in moving.values())}
-    return max((kind for kind in kinds if kind.is_floating_point), key=lambda kind: torch.finfo(kind).eps)
+    return max((losses.dtype, *(p.dtype for p in moving.values())), key=lambda kind: torch.finfo(kind).eps)
+
+
+def _widest(t: Tensor) -> torch.dtype:
+    return torch.complex128 if t.is_complex() else torch.float64
 
 
 def _wide(t: Tensor) -> torch.dtype:
