@@ -133,6 +133,24 @@ def learned(**parts):
     return dataclasses.replace(make(), **parts)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes": ["a", []]}, r"classes is .*expected a list of names"),
+        ({"mean": [None]}, r"mean is \[None\]: expected a list of finite numbers"),
+        ({"std": [-1.0]}, r"std is \[-1.0\]: expected a list of finite numbers"),
+        ({"mean": [float("nan")]}, r"cannot be read as JSON \(NaN"),
+        ({"lr": "fast"}, "learning rate is fast"),
+        ({"test_uses": "many"}, "test_uses is 'many': expected a whole number"),
+    ],
+)
+def test_cards_changed_by_hand(folder, changed, message):
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | changed))
+    with pytest.raises(InputError, match=message):
+        load_distilled(folder)
+
+
 def test_learned_parts_come_back_and_are_paid_for(tmp_path):
     plain = 6 * 3 * 8 * 8 * 4 + 6 * 8
     for parts, price in (

@@ -14,7 +14,7 @@ from fuzz.drawing import any_of
 from fuzz.ending import check, place
 
 PARTS = {"folders": folders, "tables": tables, "label files": label_files, "models": models, "flags": flags}
-INPUTS = {"folders": 50, "tables": 50, "label files": 30, "models": 30, "flags": 50}
+INPUTS = {"folders": 45, "tables": 45, "label files": 30, "models": 30, "flags": 50}
 FAIR = 0.2  # share of the inputs of a part that must end in a result, so that not all are refused
 
 

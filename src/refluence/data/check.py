@@ -32,6 +32,24 @@ def check(where: Path, tensors: Mapping[str, Tensor], classes: int, mean, std, f
     check_learned(where, tensors, classes, facts)
 
 
+def check_card(path: Path, card: Mapping[str, Any]) -> None:
+    """Types of what every reader takes from a card, which people write and change by hand."""
+    uses = card.get("test_uses", 0)
+    for key, fits, what in (
+        ("classes", lambda value: isinstance(value, str), "names"),
+        ("mean", _is_finite, "finite numbers"),
+        ("std", lambda value: _is_finite(value) and value >= 0, "finite numbers, 0 or more"),
+    ):
+        if not isinstance(card[key], list) or not all(map(fits, card[key])):
+            raise InputError(f"{path}: {key} is {card[key]!r}: expected a list of {what}")
+    if not isinstance(uses, int) or uses < 0:
+        raise InputError(f"{path}: test_uses is {uses!r}: expected a whole number, 0 or more")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def check_learned(where: Path, tensors: Mapping[str, Tensor], classes: int, facts: Mapping[str, Any]) -> None:
     """The optional parts: soft labels, stages, factor, learning rate."""
     count, soft, stage = len(tensors["labels"]), tensors.get("soft"), tensors.get("stage")
@@ -45,5 +63,5 @@ def check_learned(where: Path, tensors: Mapping[str, Tensor], classes: int, fact
         raise InputError(f"{where}: stages {tuple(stage.shape)} {stage.dtype}: expected {(count,)} int64, from 0 on")
     if not isinstance(factor, int) or not 1 <= factor <= side:
         raise InputError(f"{where}: factor is {factor}: expected a whole number from 1 to the side of the images, {side}")
-    if lr is not None and not 0 < lr < math.inf:
+    if lr is not None and not (_is_finite(lr) and lr > 0):
         raise InputError(f"{where}: the learned learning rate is {lr}: expected a finite number above 0")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refluence import __version__
-from refluence.data.check import check
+from refluence.data.check import check, check_card
 from refluence.data.formation import decode, repeat
 from refluence.data.readme import CARD, IMAGES, README, readme
 from refluence.errors import InputError
@@ -139,6 +139,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not the card of a distilled set: it lacks {', '.join(sorted(missing))}")
     if card["version"] != FORMAT:
         raise InputError(f"{path} has version {card['version']}; this Refluence ({__version__}) reads version {FORMAT}")
+    check_card(path, card)
     return card
 
 
