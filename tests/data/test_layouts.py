@@ -108,6 +108,8 @@ def test_one_folder_around_it(tmp_path):
     assert "read from images; train from train (8), test from val (8)" in line(tmp_path / "b")
     splits(tmp_path / "c", "train/train", "test/test")
     assert "classes: cat, dog; train from train (8), test from test (8)" in line(tmp_path / "c")
+    splits(tmp_path / "d", "train/images", "test/images")
+    assert "classes: cat, dog; train from train (8), test from test (8)" in line(tmp_path / "d")
 
 
 def test_litter_links_and_our_own_folders(tmp_path):

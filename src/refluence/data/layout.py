@@ -150,9 +150,12 @@ def _split(place: Path, train: str, more: list[str], others: list[Path]) -> Spli
 
 
 def _unwrapped(split: Path) -> Path:
-    """The folder of the same name inside a split folder (train/train/<class>), where it is all that holds pictures."""
+    """The folder inside a split folder (train/train/<class>, train/images/<class>), where it is all that holds pictures."""
     held = list(islice(walk.with_pictures(split), 2))
-    return held[0] if len(held) == 1 and held[0].name.lower() == split.name.lower() else split
+    if len(held) != 1:
+        return split
+    within = held[0].name.lower() == split.name.lower() or len(list(islice(walk.with_pictures(held[0]), 2))) == 2
+    return held[0] if within else split
 
 
 def _refuse_names_like_splits(place: Path, inner: list[Path]) -> None:
