@@ -98,6 +98,8 @@ def _unexpected(error: Exception) -> int:
         if error.errno == errno.ENAMETOOLONG:
             return _fail(f"{where}{error.strerror}; give a shorter one", 2)
         return _fail(f"{where}{error.strerror}; when that is mended, the same command with --resume continues", 1)
+    if isinstance(error, RuntimeError) and "freeze_support()" in text:  # a script of one's own that starts processes
+        return _fail("a script that calls refluence.cli.main needs `if __name__ == '__main__':` around the call", 2)
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return _fail(f"--compile does not work here ({str(error).strip().splitlines()[0]}): leave it out", 1)
     traceback.print_exception(error)
