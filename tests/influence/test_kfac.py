@@ -259,3 +259,21 @@ def test_a_missing_curvlinops_names_the_extra(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"pip install 'refluence\[curvature\]'"):
         factored(operator(case.model, [(case.x, case.y)], damping=1.0))
+
+
+def test_a_layer_whose_weight_is_used_elsewhere_too_is_in_the_other_block():
+    class Again(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.last(torch.tanh(nn.functional.linear(self.first(x), self.first.weight)))
+
+    torch.manual_seed(0)
+    net, x, y = Again().double(), torch.randn(30, 4, dtype=torch.float64), torch.arange(30) % 3
+    v = {name: torch.randn_like(p) for name, p in net.named_parameters()}
+    got = inverse_product(net, [(x, y)], v, Curvature("kfac", damping=0.1)).x
+    want = inverse_product(net, [(x, y)], v, Curvature("ggn", damping=0.1, tolerance=1e-10)).x
+    for name in v:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-6, atol=1e-8)

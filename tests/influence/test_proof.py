@@ -14,10 +14,11 @@ from torch.nn.utils import prune
 
 from cases import make
 from refluence.errors import InputError
-from refluence.influence import Scorer, Unsupported, capture, proof, risk_gradient, scores, self_influence, truth
+from refluence.influence import Means, Scorer, Unsupported, capture, proof, risk_gradient, scores, self_influence, truth
 from refluence.influence.differentiable import Losses, plain_kernels
 from refluence.influence.operators import operator
 from refluence.influence.structure import signature
+from refluence.matching.statistics import per_sample_gradients
 
 
 @pytest.fixture
@@ -465,3 +466,25 @@ def test_complex_parameters_count_as_two_real_ones():
         assert got.dtype == torch.float64
         torch.testing.assert_close(got, sum(want), rtol=1e-6, atol=1e-8)
     assert Scorer(net).choice(x, y, v).engine == "forward"
+
+
+def test_every_statistic_leaves_a_module_with_two_names_whole():
+    shared = nn.Linear(4, 4)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), shared, nn.Tanh(), shared, nn.Linear(4, 3)).double()
+    x, y = batch()
+    Means(lambda net, x: {"rows": net(x)}).pull(net, [(x, y)], {"rows": torch.ones(3, dtype=torch.float64)})
+    list(per_sample_gradients(net, x, y, [name for name, _ in net.named_parameters()]))
+    assert all(isinstance(p, nn.Parameter) for m in net.modules() for p in m._parameters.values())
+
+
+def test_inference_mode_is_refused():
+    net, (x, y) = mlp(), batch()
+    doors = [lambda: capture(net, x, y), lambda: scores(net, x, y, ones(net)), lambda: risk_gradient(net, [(x, y)])]
+    with torch.inference_mode():
+        made = mlp()
+        for door in doors:
+            with pytest.raises(InputError, match=r"use torch\.no_grad"):
+                door()
+    with pytest.raises(InputError, match="inference_mode"):
+        capture(made, x, y)
+    assert Scorer(net).choice(x, y, ones(net)).engine == "ghost"

@@ -10,6 +10,7 @@ from refluence.commands.finished import open_data, open_finished
 from refluence.commands.score_files import bag_weights, read_weighting, write_page, write_scores
 from refluence.commands.session import relative
 from refluence.condense.base import Method
+from refluence.condense.engine import engine
 from refluence.condense.scoring import influence
 from refluence.errors import InputError
 from refluence.run import device as machine
@@ -32,6 +33,7 @@ def against_distilled(flags: Any) -> None:
     session, source = open_data(own, flags)
     rng = streams(flags.seed)
     nets = NETS if flags.nets is None else flags.nets
+    session.reporter.say(engine(method, settings, session.dataset, own.model, rng, session.compute))
     _, table, losses = influence(
         own.small.images, own.small.labels, method, settings, session.dataset, own.model, rng,
         nets=nets, whole=True, device=session.compute.device, soft=own.small.soft, lr=own.small.lr,

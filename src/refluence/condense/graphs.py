@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from refluence.functional import call_at
 from refluence.influence.capture import CHUNK, ROOM, check_called, check_rows, watch, watched
 from refluence.influence.fused import Fused, Graph
 from refluence.influence.layers import Room, pieces
@@ -112,7 +112,7 @@ def _gradient(net: nn.Module, names: Sequence[str]) -> Callable[..., Sequence[Te
     def one(state: State, x: Tensor, y: Tensor) -> Sequence[Tensor]:
         state = learnable(net, state)
         with torch.enable_grad():
-            loss = cross_entropy(functional_call(net, state, (x,)), y)
+            loss = cross_entropy(call_at(net, state, x), y)
             return torch.autograd.grad(loss, [state[name] for name in names])
 
     return one
@@ -122,7 +122,7 @@ def _pulled(net: nn.Module, names: Sequence[str]) -> Callable[..., Sequence[Tens
     def one(state: State, x: Tensor, y: Tensor, cotangents: Sequence[Tensor]) -> Sequence[Tensor]:
         state, x, y = learnable(net, state), leaf(x), leaf(y)
         with torch.enable_grad():
-            loss = cross_entropy(functional_call(net, state, (x,)), y)
+            loss = cross_entropy(call_at(net, state, x), y)
             a = torch.autograd.grad(loss, [state[name] for name in names], create_graph=True)
             return torch.autograd.grad(a, [t for t in (x, y) if t.requires_grad], cotangents)
 
@@ -135,7 +135,7 @@ def _rows(net: nn.Module, names: Sequence[str]) -> Callable[..., tuple[Tensor, d
     def one(state: State, v: State, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         state = learnable(net, state)
         with watch(layers) as calls, torch.enable_grad():
-            losses = cross_entropy(functional_call(net, state, (x,)), y, reduction="none")
+            losses = cross_entropy(call_at(net, state, x), y, reduction="none")
             check_called(calls, layers)
             check_rows(calls, layers, len(x))
             deltas = torch.autograd.grad(losses.sum(), [call.edge for call in calls])

@@ -40,6 +40,8 @@ def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tar
 
 def check_fixed(model: nn.Module) -> None:
     """Raise `InputError` when the model would give a sample another loss at another time or in another batch."""
+    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
+        raise InputError("under torch.inference_mode() nothing can be differentiated: use torch.no_grad() there instead")
     for label, module in model.named_modules():
         check_frozen(label, module)
         if isinstance(module, _DropoutNd) and module.training and module.p > 0:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from refluence.errors import InputError
+from refluence.functional import call_at
 from refluence.influence.losses import Targets
 from refluence.influence.parameters import Parameters
 
@@ -44,24 +43,6 @@ def logits_at(model: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
     """`model(x)` at other values of its parameters and buffers, by kernels that every derivative has."""
     with plain_kernels(model):
         return call_at(model, parameters, x)
-
-
-def call_at(module: nn.Module, values: Parameters, *args: Any) -> Any:
-    """`module(*args)` with `values` (name -> tensor) in the place of its parameters and buffers, tied ones everywhere.
-
-    `functional_call` would do it by itself, but for a module that has two names it leaves the values behind.
-    """
-    kept: dict[int, str] = {}
-    everywhere = {}
-    for label, part in module.named_modules():  # each module once, by its first name
-        for own in (part._parameters, part._buffers):
-            for key, t in own.items():
-                if t is not None:
-                    name = f"{label}.{key}" if label else key
-                    first = kept.setdefault(id(t), name)
-                    if first in values:
-                        everywhere[name] = values[first]
-    return functional_call(module, everywhere, args, tie_weights=False)
 
 
 @contextmanager

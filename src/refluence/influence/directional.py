@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from refluence.errors import InputError
+from refluence.functional import call_at
 from refluence.influence.batches import check_fixed
-from refluence.influence.differentiable import Losses, call_at
+from refluence.influence.differentiable import Losses
 from refluence.influence.engines import ENGINES, PRECISIONS, Choice
 from refluence.influence.fused import Fused
 from refluence.influence.ghost import Ghost

@@ -22,6 +22,7 @@ from torch.func import jacrev, vmap
 
 from refluence.errors import InputError
 from refluence.influence.batches import passes
+from refluence.influence.capture import readable
 from refluence.influence.differentiable import logits_at
 from refluence.influence.losses import CrossEntropy, SquaredError, Targets
 from refluence.influence.operators import Operator
@@ -62,7 +63,7 @@ def factored(made: Operator, *, corrected: bool = False, exact: bool = True) -> 
             raise InputError("K-FAC has no sample weights: leave them out, or use kind 'ggn'")
         count += len(x)
     chosen = parameters_of(made.model, made.names)
-    covered = _covered(made.model, chosen)
+    covered = _covered(made, chosen)
     rest = {name: p for name, p in chosen.items() if name not in covered}
     first = _kronecker(made, covered, corrected, count) if covered else lambda r: {}
     second, how = _block(made, rest) if rest else (lambda r: {}, "")
@@ -70,18 +71,24 @@ def factored(made: Operator, *, corrected: bool = False, exact: bool = True) -> 
     return KroneckerInverse(first, second, f"{size} numbers outside Linear and Conv2d in a {how} block" if rest else "")
 
 
-def _covered(model: nn.Module, chosen: Parameters) -> list[str]:
-    """Names of parameters that belong to exactly one ungrouped Linear or Conv2d with zero padding, and to nothing else."""
+def _covered(made: Operator, chosen: Parameters) -> list[str]:
+    """Names of parameters that act in the calls of one ungrouped Linear or Conv2d with zero padding alone."""
+    found = [name for name in _of_layers(made.model) if name in chosen]
+    x, y, _ = next(passes(made.batches, _device(made)))
+    return [name for name in chosen if name in found] if found and readable(made.model, found, x, y, made.loss) else []
+
+
+def _of_layers(model: nn.Module) -> list[str]:
     uses = Counter(id(p) for m in model.modules() for p in m._parameters.values() if p is not None)
     names = {id(p): name for name, p in model.named_parameters()}
-    found = {
+    return [
         names[id(p)]
         for m in model.modules()
         if type(m) is nn.Linear or (type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros")
+        if not (m._forward_hooks or m._forward_pre_hooks)
         for kind, p in m._parameters.items()
         if p is not None and uses[id(p)] == 1 and kind in ("weight", "bias")
-    }
-    return [name for name in chosen if name in found]
+    ]
 
 
 def _kronecker(made: Operator, names: list[str], corrected: bool, count: int) -> Callable[[Parameters], Parameters]:

@@ -22,8 +22,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from refluence.functional import call_at
 from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.directional import scores
 from refluence.influence.losses import Targets, cross_entropy
@@ -161,7 +161,7 @@ class _Rows(nn.Module):
 
 def _call(phi: Rows, model: nn.Module, moving: Parameters, x: Tensor) -> Mapping[str, Tensor]:
     parameters = {f"net.{k}": p for k, p in {**parameters_of(model), **moving}.items()}
-    return functional_call(_Rows(model, phi), parameters, (x,))
+    return call_at(_Rows(model, phi), parameters, x)
 
 
 def _leaves(model: nn.Module, names: Iterable[str] | None) -> Parameters:

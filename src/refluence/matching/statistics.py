@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.nn.functional import cross_entropy
+
+from refluence.functional import call_at
 
 CHUNK = 64  # samples per pass: bounds the activations that are held at once
 
@@ -58,7 +60,7 @@ def per_sample_gradients(
     wanted = {n: parameters[n] for n in names}
 
     def loss(wanted, xi, yi):
-        return cross_entropy(functional_call(net, {**fixed, **wanted}, (xi[None],)), yi[None])
+        return cross_entropy(call_at(net, {**fixed, **wanted}, xi[None]), yi[None])
 
     each = vmap(grad(loss), in_dims=(None, 0, 0))
     for start in range(0, len(x), chunk):
