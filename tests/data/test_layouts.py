@@ -281,3 +281,19 @@ def test_save_to_disk(tmp_path):
     )
     next((tmp_path / "all" / "train").glob("*.arrow")).unlink()
     assert "looks saved by save_to_disk, and cannot be loaded" in refused(tmp_path / "all")
+
+
+def test_splits_inside_of_what_would_be_classes_are_refused(tmp_path):
+    for name, i in (("bottle", 0), ("cable", 50)):
+        class_folders(tmp_path / "mvtec" / name / "train", {"good": 6}, start=i)
+        class_folders(tmp_path / "mvtec" / name / "test", {"good": 3, "broken": 3}, start=i + 20)
+    assert "mvtec/bottle holds splits of its own (train, test): --data" in refused(tmp_path / "mvtec")
+    for name in ("cat", "dog"):
+        class_folders(tmp_path / "pets" / name, {"train": 6, "test": 3}, start=len(name))
+    assert "lay the images as" in refused(tmp_path / "pets")
+
+
+def test_subfolders_below_one_wrapping_folder_are_merged_aloud(tmp_path):
+    for i, name in enumerate(("amazon", "dslr")):
+        class_folders(tmp_path / name / "images", COUNTS, start=100 * i)
+    assert "the subfolders of 2 of 2 classes are merged into them (amazon: cat, dog; dslr: cat, dog)" in said(tmp_path)

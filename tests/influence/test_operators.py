@@ -247,3 +247,37 @@ def test_bad_vectors_and_modes():
     with pytest.raises(InputError, match="the batches are empty"):
         operator(case.model, [], damping=1)(v)
     assert unflat(flat(v), v).keys() == v.keys()
+
+
+class Numbers(torch.autograd.Function):
+    """x^3, whose backward computes with plain numbers."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.x = x.detach()
+        return x**3
+
+    @staticmethod
+    def backward(ctx, g):
+        return 3 * ctx.x**2 * g
+
+
+class OfNumbers(nn.Module):
+    def forward(self, x):
+        return Numbers.apply(x)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "ggn"])
+def test_a_second_derivative_that_is_wrong_in_silence_is_refused(kind):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 4), OfNumbers(), nn.Linear(4, 3))
+    x, y = torch.randn(8, 4), torch.arange(8) % 3
+    v = {name: torch.ones_like(p) for name, p in net.named_parameters()}
+    made = operator(net, [(x, y)], kind, damping=0.0)
+    if kind == "hessian":
+        with pytest.raises(InputError, match="second derivatives of this network are wrong"):
+            made(v)
+    else:  # J v needs the backward alone, which is right
+        assert all(t.isfinite().all() for t in made(v).values())
+    net[1] = nn.Tanh()
+    operator(net, [(x, y)], kind, damping=0.0)(v)

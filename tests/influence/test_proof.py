@@ -5,7 +5,9 @@ import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from refluence.influence import Means, Scorer, Unsupported, capture, proof, risk
 from refluence.influence.differentiable import Losses, plain_kernels
 from refluence.influence.operators import operator
 from refluence.influence.structure import signature
+from refluence.influence.twice import check_twice
 from refluence.matching.statistics import per_sample_gradients
 
 
@@ -488,3 +491,61 @@ def test_inference_mode_is_refused():
     with pytest.raises(InputError, match="inference_mode"):
         capture(made, x, y)
     assert Scorer(net).choice(x, y, ones(net)).engine == "ghost"
+
+
+def test_an_honest_network_has_honest_second_derivatives():
+    case = make("rare")  # ReLU, max-like kinks, norms
+    black = torch.zeros_like(case.x)
+    for x in (case.x, black):
+        check_twice(case.model, [name for name, _ in case.model.named_parameters()], x, case.y, case.loss)
+
+
+def test_what_a_loss_or_a_class_is_switched_to_belongs_to_the_structure():
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.squared = False
+
+        def forward(self, logits, y):
+            each = F.cross_entropy(logits, y, reduction="none")
+            return each.square() if self.squared else each
+
+    class Doubled(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    net, loss, (x, y) = mlp().insert(2, Doubled()), Loss(), batch()
+    net[2].flag = np.bool_(False)
+    names = [name for name, _ in net.named_parameters()]
+    found = {signature(net, names, loss, x, y)}
+    loss.squared = True
+    found.add(signature(net, names, loss, x, y))
+    net[2].flag = np.bool_(True)
+    found.add(signature(net, names, loss, x, y))
+    Doubled.forward = lambda self, x: x - x.mean(0)
+    found.add(signature(net, names, loss, x, y))
+    assert len(found) == 4
+
+
+def test_a_penalty_counts_in_half_precision_too():
+    net = mlp().to(torch.bfloat16)
+    held, (x, y) = list(net.parameters()), batch()
+    x = x.to(torch.bfloat16)
+
+    def loss(logits, y):
+        return F.cross_entropy(logits, y, reduction="none") + 0.5 * sum(p.square().sum() for p in held)
+
+    v = ones(net)
+    want = scores(net, x, y, v, loss=loss, engine="single").double()
+    for got in (scores(net, x, y, v, loss=loss), capture(net, x, y, loss=loss).scores(v)):
+        assert float((got.double() - want).abs().max() / want.abs().max()) < 0.05
+    assert all(p.dtype == torch.bfloat16 for p in net.parameters())
+
+
+def test_odd_attributes_are_no_obstacle(asked):
+    net, (x, y) = mlp(), batch()
+    net[2].size, net[2].data = SimpleNamespace(shape=224), list(range(100_000))
+    capture(net, x, y)
+    net[2].data = list(range(50_000))
+    capture(net, x, y)
+    assert len(asked) == 2

@@ -286,3 +286,19 @@ def test_self_influence_of_some_parameters_under_a_distillation_loss():
     g = [torch.autograd.grad(e, p, retain_graph=True)[0] for e in loss(case.model(case.x), y)]
     want = torch.stack([t.square().sum() for t in g])
     torch.testing.assert_close(self_influence(case.model, [(case.x, y)], loss=loss, names=[name]), want)
+
+
+def test_squares_of_complex_gradients_are_real():
+    class Spectrum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.filter = nn.Parameter(torch.ones(4, dtype=torch.complex128) + 0.3j)
+
+        def forward(self, x):
+            return torch.fft.ifft(torch.fft.fft(x) * self.filter).real
+
+    net, x, y = Spectrum(), torch.randn(6, 4, dtype=torch.float64), torch.arange(6) % 4
+    got = self_influence(net, [(x, y)])
+    for j in range(6):
+        (g,) = torch.autograd.grad(nn.functional.cross_entropy(net(x[j : j + 1]), y[j : j + 1]), list(net.parameters()))
+        torch.testing.assert_close(got[j], g.abs().square().sum())

@@ -24,7 +24,7 @@ from refluence.condense.settings import Settings
 from refluence.influence import losses
 from refluence.influence import statistic as engine
 from refluence.influence.capture import capture, readable
-from refluence.influence.rows import one_by_one, trusted
+from refluence.influence.rows import one_by_one, square, trusted
 from refluence.matching.characteristic import characteristic, frequencies
 from refluence.matching.discrepancies import Discrepancy
 from refluence.matching.features import embedding, mean_statistic, row_scores
@@ -237,8 +237,5 @@ def instance_gradients(net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str
 
 def gradient_norms(bound: Bound, net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """|grad l_j| `(n,)` by `bound.names`: GraDN, the difficulty of arXiv 2408.12483, sec. 3."""
-    squares = [
-        sum(g.flatten(1).square().sum(1) for g in gradients.values())
-        for _, gradients in instance_gradients(net, x, y, bound.names)
-    ]
+    squares = [sum(square(g) for g in gradients.values()) for _, gradients in instance_gradients(net, x, y, bound.names)]
     return torch.cat(squares).sqrt()

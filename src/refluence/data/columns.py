@@ -101,7 +101,7 @@ def image_column(features: Features, chosen: str | None, where: str) -> str:
     if found is None:
         raise InputError(
             f"{where} has no image column: expected an Image feature, bytes, or a struct of bytes and path; "
-            f"its columns are {', '.join(features)} (name one with --image-column)"
+            f"its columns are {', '.join(features)} (name one with --image-column; one of text is read as paths of files)"
         )
     return found
 

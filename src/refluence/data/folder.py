@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from refluence.data import flat, walk
-from refluence.data.stored import Stored
+from refluence.data.stored import UNSPLIT, Stored, split_names
+from refluence.errors import InputError
 
 LISTED = 5  # names in a note
 
@@ -15,7 +16,7 @@ LISTED = 5  # names in a note
 def read(folder: Path, split: str, train: bool) -> Stored:
     """The pictures of a split (its name, or `UNSPLIT`) and their classes.
 
-    Pictures are jpg, png and webp; a split that holds none of them is read from its bmp, tif and gif. A test split without
+    Pictures are jpg, png and webp; a split that holds none of them is read from bmp, tif and the like. A test split without
     class folders has no labels: they are None. Errors: `InputError` for a train split without class folders.
     """
     passed: Counter[str] = Counter()
@@ -45,7 +46,7 @@ def read(folder: Path, split: str, train: bool) -> Stored:
         identity=["folder"],
         files=paths,
         paths=relative,
-        notes=_merged(folder, chosen),
+        notes=_merged(folder, split, chosen),
         passed=walk.counted(passed, f" in {split}" if split else ""),
     )
 
@@ -54,10 +55,20 @@ def _are(kind: tuple[str, ...], paths: list[Path]) -> list[Path]:
     return [path for path in paths if path.suffix.lower() in kind]
 
 
-def _merged(folder: Path, chosen: dict[str, list[Path]]) -> tuple[str, ...]:
-    """A note where classes hold their pictures in several subfolders, as a hierarchy of classes does."""
-    below = {name: {path.relative_to(folder).parts[1:-1][:1] for path in paths} - {()} for name, paths in chosen.items()}
-    several = {name: sorted(part[0] for part in parts) for name, parts in below.items() if len(parts) > 1}
+def _merged(folder: Path, split: str, chosen: dict[str, list[Path]]) -> tuple[str, ...]:
+    """A note where classes hold their pictures in several subfolders, as a hierarchy of classes does.
+
+    Errors: `InputError` where the subfolders of what would be a class are a train and a test split.
+    """
+    below = {name: _subfolders([path.relative_to(folder).parts[1:-1] for path in paths]) for name, paths in chosen.items()}
+    several = {name: sorted(parts) for name, parts in below.items() if len(parts) > 1}
+    for name, parts in several.items() if split == UNSPLIT else ():
+        trains, tests = split_names(parts, str(folder / name))
+        if trains and tests:
+            raise InputError(
+                f"{folder / name} holds splits of its own ({trains[0]}, {tests[0]}): --data {folder / name} reads it alone; "
+                f"where {name} is a class, lay the images as {folder}/train/{name}/… and {folder}/test/{name}/…"
+            )
     if not several:
         return ()
     first = next(iter(several))
@@ -66,6 +77,13 @@ def _merged(folder: Path, chosen: dict[str, list[Path]]) -> tuple[str, ...]:
         f"the subfolders of {len(several)} of {len(chosen)} classes are merged into them ({listed}); if the subfolders are the "
         f"classes, lay all of them straight in one folder (--data {folder / first} reads those of {first} alone)",
     )
+
+
+def _subfolders(places: list[tuple[str, ...]]) -> set[str]:
+    """The names of the first level of folders that is more than one wrapping folder."""
+    while places and all(places) and len({place[0] for place in places}) == 1:
+        places = [place[1:] for place in places]
+    return {place[0] for place in places if place}
 
 
 def _list(names: list[str]) -> str:

@@ -128,7 +128,7 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
     Whether a batch of one is no good. Asked once for each structure; `InputError` as `capture` raises it.
     """
 
-    def ask(model: nn.Module, x: Tensor, y: Targets) -> tuple[bool, bool | None]:
+    def ask(x: Tensor, y: Targets) -> tuple[bool, bool | None]:
         want = truth(model, loss, names, x, y)  # first of all, whether instances have a gradient of their own
         _, wanted = watched(model, names)
         if want is None:
@@ -140,7 +140,11 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
                 raise Unsupported(outside(wrong[0]))
         return want.paired, bool(want.silent)
 
-    return remembered(key_of("layers", model, names, loss, x, y), lambda: ask(*finer(model, x, y)), model)
+    def asked() -> tuple[bool, bool | None]:
+        with finer(model, x, y) as fine:
+            return ask(*fine)
+
+    return remembered(key_of("layers", model, names, loss, x, y), asked, model)
 
 
 def readable(

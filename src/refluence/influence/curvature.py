@@ -78,7 +78,7 @@ class Solution:
     `residuals`: |v - (C + damping I) x| / |v| from the start to the last iteration; for kfac and ekfac the one of their x
     on the Gauss-Newton matrix that they approximate; none for identity. `converged`: whether the iteration met its
     tolerance; true where there is no iteration. `products`: curvature products spent, those for the damping included.
-    `note`: what the kind does to parameters outside Linear and Conv2d, if anything.
+    `note`: what the kind does to parameters outside the layers that K-FAC reads, if anything.
     """
 
     x: Parameters

@@ -122,14 +122,15 @@ class Scorer:
             return Choice(allowed[0] if len(allowed) == 1 else "forward", "")
         key = key_of(("scores", allowed, self.compile), self.model, names, self.loss, x, y)
         found = remembered(key, lambda: self._first(allowed, names, x, y), self.model)
-        return replace(found, reason=reason.partition(": use engine")[0] or found.reason)
+        return replace(found, reason=reason or found.reason)
 
     def _first(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool | None]:
         """The first engine that agrees with autograd, and whether it is to be asked again."""
-        model, x, y = finer(self.model, x, y)
-        if model is not self.model:
-            return Scorer(model, loss=self.loss, engine=self.engine, compile=self.compile)._first(allowed, names, x, y)
-        want, reason = truth(model, self.loss, names, x, y), ""
+        with finer(self.model, x, y) as fine:
+            return self._first_of(allowed, names, *fine)
+
+    def _first_of(self, allowed: Sequence[str], names: tuple[str, ...], x: Tensor, y: Targets) -> tuple[Choice, bool | None]:
+        want, reason = truth(self.model, self.loss, names, x, y), ""
         few = (x[:PROBES], take(y, slice(PROBES))) if want is None else (want.x, want.y)
         for engine in allowed:
             try:
@@ -137,7 +138,7 @@ class Scorer:
             except Unsupported as why:
                 if engine == allowed[-1]:
                     raise
-                reason = reason or str(why).partition(": use engine")[0]
+                reason = reason or str(why)
             else:
                 break
         return Choice(engine, reason, want is not None and want.paired), None if want is None else bool(want.silent)

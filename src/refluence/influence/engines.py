@@ -25,5 +25,4 @@ class Choice:
 
     def __str__(self) -> str:
         """One line for a terminal."""
-        why = self.reason.partition(": use engine")[0]
-        return f"influence {_WAYS[self.engine]} (engine {self.engine})" + (f", since {why}" if why else "")
+        return f"influence {_WAYS[self.engine]} (engine {self.engine})" + (f", since {self.reason}" if self.reason else "")

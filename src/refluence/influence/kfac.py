@@ -68,14 +68,21 @@ def factored(made: Operator, *, corrected: bool = False, exact: bool = True) -> 
     first = _kronecker(made, covered, corrected, count) if covered else lambda r: {}
     second, how = _block(made, rest) if rest else (lambda r: {}, "")
     size = sum(p.numel() for p in rest.values())
-    return KroneckerInverse(first, second, f"{size} numbers outside Linear and Conv2d in a {how} block" if rest else "")
+    return KroneckerInverse(
+        first, second, f"{size} numbers outside the layers that K-FAC reads in a {how} block" if rest else ""
+    )
 
 
 def _covered(made: Operator, chosen: Parameters) -> list[str]:
     """Names of parameters that act in the calls of one ungrouped Linear or Conv2d with zero padding alone."""
     found = [name for name in _of_layers(made.model) if name in chosen]
     x, y, _ = next(passes(made.batches, _device(made)))
-    return [name for name in chosen if name in found] if found and readable(made.model, found, x, y, made.loss) else []
+    if found and not readable(made.model, found, x, y, made.loss):  # then layer by layer
+        layers = {name.rpartition(".")[0]: [] for name in found}
+        for name in found:
+            layers[name.rpartition(".")[0]].append(name)
+        found = [name for own in layers.values() if readable(made.model, own, x, y, made.loss) for name in own]
+    return [name for name in chosen if name in found]
 
 
 def _of_layers(model: nn.Module) -> list[str]:

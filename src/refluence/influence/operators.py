@@ -27,6 +27,7 @@ from refluence.influence.parameters import Parameters, add, dot, parameters_of, 
 from refluence.influence.proof import key_of, reached, remembered
 from refluence.influence.truth import PROBES as PROVING
 from refluence.influence.truth import close
+from refluence.influence.twice import check_twice
 
 OPERATORS = ("identity", "ggn", "hessian")
 DAMPING_SHARE = 1e-2  # automatic damping, in mean diagonal entries of the Gauss-Newton matrix
@@ -58,6 +59,8 @@ class Operator:
         return add(scaled(total, 1 / count), v, self.damping)
 
     def _product(self, x: Tensor, y: Targets, w: Tensor | None, v: Parameters) -> Parameters:
+        if self.kind == "hessian":
+            check_twice(self.model, self.names, x, y, self.loss)
         tangents = {name: v[name].detach() for name in self.names}
         with leaves(self.model, self.names) as moving, torch.enable_grad():
             if self.kind == "hessian":
@@ -74,6 +77,7 @@ class Operator:
         """Logits z (with their graph) and J v: forward mode, or d<J^T u, v>/du where that is wrong or not there."""
         if self._forward_mode(x, y):
             return jvp(lambda p: logits_at(self.model, p, x), (moving,), (v,))
+        check_twice(self.model, self.names, x, y, self.loss, _double_backward)
         return _double_backward(self.model, x, moving, v)
 
     def _forward_mode(self, x: Tensor, y: Targets) -> bool:

@@ -95,15 +95,17 @@ def _moved(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
     device = next(model.parameters()).device
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    buffers, products = [(b, b.detach().clone()) for b in model.buffers()], torch.get_float32_matmul_precision()
     try:
         with (
             torch.random.fork_rng([device] if device.type == "cuda" else []),
             torch.autocast(device.type, enabled=False),
             torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
         ):
+            torch.set_float32_matmul_precision("highest")
             yield
     finally:
+        torch.set_float32_matmul_precision(products)
         for buffer, before in buffers:
             if not torch.equal(buffer, before):
                 buffer.detach().copy_(before)

@@ -28,8 +28,8 @@ def trusted(
 
     def ask() -> tuple[bool, bool]:
         few, targets = x[:PROBES], take(y, slice(PROBES))
-        fine, *seen = finer(model, few, targets)
-        truth(fine, loss, names, *seen)
+        with finer(model, few, targets) as fine:
+            truth(model, loss, names, *fine)
         if not reached(model, loss, names, few, targets):
             return False, False
         try:
@@ -42,6 +42,12 @@ def trusted(
         return apart <= close(kind) * sum(float(g.norm()) for g in want.values()), False
 
     return remembered(key_of(what, model, names, loss, x, y), ask, model)
+
+
+def square(rows: Tensor) -> Tensor:
+    """|g_j|^2 `(n,)` of gradients `(n, *shape)`, in float32 at least: a complex number is two real ones."""
+    rows = torch.view_as_real(rows) if rows.is_complex() else rows
+    return rows.to(torch.promote_types(rows.dtype, torch.float32)).square().flatten(1).sum(1)
 
 
 def one_by_one(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor]) -> Parameters:

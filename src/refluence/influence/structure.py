@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as global_hooks
@@ -21,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from refluence.influence.losses import Targets
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+LONGEST = 64  # entries of a container that are looked at
 _INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, type)
 _numbers = itertools.count()
@@ -37,10 +39,15 @@ def signature(model: nn.Module, names: Iterable[str], loss: Callable[..., Any], 
         for name, p in model.named_parameters(remove_duplicate=False)
     )
     buffers = tuple((name, _tensor(b)) for name, b in model.named_buffers(remove_duplicate=False))
-    modules = tuple((label, type(m), *_own(m)) for label, m in model.named_modules(remove_duplicate=False))
+    modules = _modules(model)
     everywhere = tuple(_hooks(getattr(global_hooks, f"_global{kind}", None)) for kind in HOOKS)
     batch = tuple((t.shape[1:], t.dtype, t.device) for t in tree_leaves((x, y)) if isinstance(t, Tensor))
-    return modules, parameters, buffers, everywhere, tuple(names), token(loss), batch
+    asked = (token(loss), _modules(loss)) if isinstance(loss, nn.Module) else token(loss)
+    return modules, parameters, buffers, everywhere, tuple(names), asked, batch
+
+
+def _modules(model: nn.Module) -> tuple[Any, ...]:
+    return tuple((label, type(m), token(type(m).forward), *_own(m)) for label, m in model.named_modules(remove_duplicate=False))
 
 
 def token(value: Any) -> Hashable:
@@ -85,12 +92,16 @@ def _value(value: Any, deep: int = 4) -> Hashable:
     """A setting of a module; an object is its attributes, up to a depth. Values of tensors and arrays do not count."""
     if isinstance(value, _PLAIN):
         return value
-    if hasattr(value, "shape"):
+    if isinstance(value, np.generic):
+        return type(value), value.item()
+    if isinstance(value, (Tensor, np.ndarray)):
         return type(value), tuple(value.shape)
     if isinstance(value, nn.Module) or (callable(value) and not hasattr(value, "__dataclass_fields__")) or not deep:
         return token(value) if callable(value) else type(value)
     if isinstance(value, Enum):
         return type(value), value.name
+    if hasattr(value, "__len__") and len(value) > LONGEST:  # data that lies with the network
+        return type(value), len(value)
     if isinstance(value, (tuple, list)):
         return tuple(_value(one, deep - 1) for one in value)
     if isinstance(value, (set, frozenset)):

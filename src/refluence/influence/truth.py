@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -224,8 +225,9 @@ def _refuse(
         return
     what = f" (seen in the gradient of '{apart[0]}')" if apart else ""
     raise InputError(
-        f"the network couples the samples of a batch: an instance alone has another loss or gradient than in a batch{what}, so "
-        "none has a gradient of its own: use layers that see one sample at a time, or fixed statistics (model.eval())"
+        "the network, or its loss, couples the samples of a batch: an instance alone has another loss or gradient than in a "
+        f"batch{what}, so none has a gradient of its own: use layers that see one sample at a time, or fixed statistics "
+        "(model.eval())"
     )
 
 
@@ -241,12 +243,21 @@ def _only_rounding(model: nn.Module, loss: Callable[..., Tensor], names: Sequenc
     return True
 
 
-def finer(model: nn.Module, x: Tensor, y: Targets) -> tuple[nn.Module, Tensor, Targets]:
-    """A copy in float32 of a network in half precision, whose digits would be too few to tell a fault, and its batch."""
+@contextmanager
+def finer(model: nn.Module, x: Tensor, y: Targets) -> Iterator[tuple[Tensor, Targets]]:
+    """A batch, in float32 where it or the network is in half precision; inside, the network is too.
+
+    Half precision has too few digits to tell a fault from rounding.
+    """
     half = (torch.bfloat16, torch.float16)
-    if not any(t.dtype in half for t in (x, *model.parameters())):
-        return model, x, y
-    return copy.deepcopy(model).float(), *tree_map(lambda t: t.float() if t.dtype in half else t, (x, y))
+    narrow = [(t, t.data) for t in (*model.parameters(), *model.buffers()) if t.dtype in half]
+    try:
+        for t, values in narrow:
+            t.data = values.float()
+        yield tree_map(lambda t: t.float() if t.dtype in half else t, (x, y))
+    finally:
+        for t, values in narrow:
+            t.data = values
 
 
 def close(kind: torch.dtype) -> float:

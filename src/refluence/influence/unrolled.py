@@ -38,6 +38,7 @@ from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
 from refluence.influence.proof import reached
 from refluence.influence.recorder import Step, Trajectory
+from refluence.influence.twice import check_twice
 from refluence.models.repeatable import random_layer
 
 
@@ -97,6 +98,7 @@ def _products(model, step: Step, gamma: Parameters, loss, fixed: Parameters) -> 
         raise InputError(
             "a parameter is not read from its module alone, or the network gives it other values: its steps cannot be run again"
         )
+    check_twice(model, tuple(step.parameters), x, y, loss)
     theta = {k: t.to(one.device).detach().requires_grad_() for k, t in step.parameters.items()}
     buffers = {k: b.detach().clone() for k, b in model.named_buffers()}  # those that training mode would move
     weights = step.weights.to(one).requires_grad_()

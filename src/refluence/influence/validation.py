@@ -27,7 +27,7 @@ from refluence.influence.directional import Scorer
 from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, parameters_of, scaled
 from refluence.influence.risk import risk_gradient
-from refluence.influence.rows import one_by_one, trusted
+from refluence.influence.rows import one_by_one, square, trusted
 
 ROOM = 2**26  # bytes of per-sample gradients that self_influence holds at once
 Loss = Callable[[Tensor, Any], Tensor]
@@ -128,5 +128,4 @@ def _gradients(model: nn.Module, names: tuple[str, ...], loss: Loss) -> Callable
 
 
 def _squares(gradients: Parameters) -> Tensor:
-    wide = torch.promote_types(next(iter(gradients.values())).dtype, torch.float32)
-    return sum(g.to(wide).square().flatten(1).sum(1) for g in gradients.values())
+    return sum(square(g) for g in gradients.values())

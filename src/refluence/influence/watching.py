@@ -52,7 +52,7 @@ def watched(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Te
             continue
         if (why := _uncovered(module, own)) is not None:
             what = f"'{label or 'the model itself'}' ({type(module).__name__})"
-            raise Unsupported(f"layer {what} {why}: use engine 'forward'")
+            raise Unsupported(f"layer {what} {why}")
         wanted[module] = Watched(label, own)
     return parameters, wanted
 
@@ -95,7 +95,7 @@ def check_rows(calls: list[Call], wanted: dict[nn.Module, Watched], samples: int
         if call.a.dim() == 0 or len(call.a) != samples:
             rows = len(call.a) if call.a.dim() else "no"
             what = f"layer '{wanted[call.module].label}' sees {rows} rows for {samples} samples"
-            raise Unsupported(f"{what}: use engine 'forward'")
+            raise Unsupported(f"{what}")
 
 
 @torch.no_grad()
@@ -120,7 +120,7 @@ def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) 
         calls_of(0, 1, 2)
     for one, other in zip(calls_of(0, 1), calls_of(1, 0), strict=False):
         if not torch.allclose(one.a.flip(0), other.a, rtol=1e-3, atol=1e-5 * float(one.a.abs().max()), equal_nan=True):
-            raise Unsupported(f"layer '{wanted[one.module].label}' sees the samples in another order: use engine 'forward'")
+            raise Unsupported(f"layer '{wanted[one.module].label}' sees the samples in another order")
 
 
 def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched]) -> list[tuple[Call, Tensor]]:
@@ -139,7 +139,7 @@ def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Wa
     again = {call.module for call in calls[before:]} & blind
     if again:
         label = min(wanted[module].label for module in again)
-        raise Unsupported(f"layer '{label}' is called again in the backward pass (checkpointing): use engine 'forward'")
+        raise Unsupported(f"layer '{label}' is called again in the backward pass (checkpointing)")
     return [(call, delta) for call, delta in zip(seen, found, strict=True) if delta is not None]
 
 
@@ -176,7 +176,7 @@ def outside(name: str) -> str:
     layer = name.rpartition(".")[0] or "the model itself"
     return (
         f"layer '{layer}': the gradient of '{name}' is not that of its calls (it is used elsewhere too: in another layer, a "
-        "hook, a function, the loss or a checkpoint): use engine 'forward'"
+        "hook, a function, the loss or a checkpoint)"
     )
 
 
@@ -190,7 +190,7 @@ def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
         graph = torch.is_grad_enabled()
         if graph and not out.requires_grad:
             label = wanted[module].label
-            raise Unsupported(f"layer '{label}' is frozen and sees an input without a graph: use engine 'forward'")
+            raise Unsupported(f"layer '{label}' is frozen and sees an input without a graph")
         below = (args[0] if args else kwargs["input"]).grad_fn
         calls.append(Call(module, wanted[module].names, a, a._version, get_gradient_edge(out) if graph else None, below))
 
