@@ -14,6 +14,7 @@ import torch
 
 import refluence
 from cli_fixtures import DIGITS
+from refluence import cli, files
 from refluence.cli import main
 from refluence.commands.flags import COMMANDS
 from refluence.errors import RunError
@@ -285,3 +286,17 @@ def test_boxes_of_the_parser_become_one_line_in_any_encoding(monkeypatch, capsys
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     assert main(words) == 2
     assert capsys.readouterr().err == f"{line} refluence {words[0]} --help explains every flag\n"
+
+
+def test_an_error_after_files_of_a_run_were_read_names_them(capsys, monkeypatch, tmp_path):
+
+    monkeypatch.setattr(files, "READ", {})
+    (tmp_path / "card.json").write_text("{}")
+    assert cli._unexpected(KeyError("ipc")) == 1
+    assert "a bug of Refluence" in capsys.readouterr().err
+    files.read_json(tmp_path / "card.json")
+    for error, named in ((KeyError("ipc"), True), (AssertionError(), False)):
+        assert cli._unexpected(error) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert ("changed by hand, put it back" in last) == named
+        assert ("card.json" in last) == named

@@ -30,6 +30,7 @@ USAGE = f"""Refluence {__version__}: find which training instances matter, make 
 Try:  refluence compare --data digits --methods random dc dc+influence \\
                         --ipc 10 --seeds 3 --out runs/first
 Help: refluence COMMAND --help"""
+LISTED = 5  # files that a message names
 OUT_OF_MEMORY = (
     "out of memory", "not enough memory", "allocate memory", "failed to map segment", "bad_alloc", "alloc_failed", "new thread",
     "could not create a primitive",
@@ -103,6 +104,12 @@ def _unexpected(error: Exception) -> int:
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return _fail(f"--compile does not work here ({str(error).strip().splitlines()[0]}): leave it out", 1)
     traceback.print_exception(error)
+    files = sys.modules.get("refluence.files")  # not imported: no file of a run was read
+    if files is not None and files.READ and isinstance(error, (LookupError, TypeError, ValueError, AttributeError)):
+        listed = ", ".join(map(str, list(files.READ)[-LISTED:]))
+        return _fail(
+            f"if one of these was changed by hand, put it back: {listed}; else please report it with the lines above", 1
+        )
     return _fail("this is a bug of Refluence, not of your input: please report it with the lines above", 1)
 
 

@@ -68,8 +68,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+READ: dict[Path, None] = {}  # the JSON files that were read in this process, the latest last
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a missing or broken file is an `InputError` that names it."""
+    READ.pop(path, None)
+    READ[path] = None
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
