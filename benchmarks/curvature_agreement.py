@@ -36,7 +36,7 @@ from refluence.data import SourceOptions, load
 from refluence.influence import Curvature, IndefiniteError, inverse_product, operator, risk_gradient, scores
 from refluence.models import ModelSpec, build
 from refluence.models.build import initialise
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw" / "curvature_agreement.jsonl"
 TRAIN, VALIDATION, EPOCHS, BATCH, RATE = 2000, 500, 30, 64, 3e-3

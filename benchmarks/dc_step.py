@@ -52,7 +52,7 @@ def serve(pipe, variant: str, threads: int, width: int) -> None:
     from refluence.condense.dc import METHOD
     from refluence.models import ModelSpec, build
     from refluence.run import device as machine
-    from refluence.run.seeds import streams
+    from refluence.seeds import streams
 
     kind, allocator, precision, compiled, weights = VARIANTS[variant]
     torch.set_num_threads(threads)
@@ -63,7 +63,7 @@ def serve(pipe, variant: str, threads: int, width: int) -> None:
     if kind == "literal":
         actions = literal(dataset, build(spec, streams(0)("network", 0)), settings)
     else:
-        from refluence.condense.compute import Compute
+        from refluence.compute import Compute
         from refluence.condense.loop import Distillation
         from refluence.influence.weighting import Weighting
 

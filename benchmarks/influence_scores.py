@@ -52,7 +52,7 @@ def network(name: str):
 
     from refluence.models import ModelSpec, build
     from refluence.models.build import initialise
-    from refluence.run.seeds import streams
+    from refluence.seeds import streams
 
     if name.startswith("ConvNet"):
         return build(ModelSpec("convnet3", (3, 32, 32), 10, width=128), streams(0)("network", 0)).eval()
@@ -66,7 +66,7 @@ def prepare(name: str, data: Path | None, n: int, folder: Path) -> str:
     from safetensors.torch import save_file
 
     from refluence.data import load
-    from refluence.run.seeds import streams
+    from refluence.seeds import streams
 
     source, g = NETWORKS[name][0], streams(0)("sample", 0)
     shape = (3, 32, 32) if source == "cifar10" else (1, 28, 28)

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from refluence.models import ModelSpec, build
 from refluence.run import device as machine
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 NETS, IMAGES, TEST, LR = 5, 100, 1000, 0.01
 SIZES = [("convnet1", (1, 8, 8), 32), ("convnet3", (3, 32, 32), 32), ("convnet3", (3, 32, 32), 128)]

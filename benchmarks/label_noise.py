@@ -34,12 +34,12 @@ from torch import Tensor, nn
 
 from refluence.data import Dataset, SourceOptions, load
 from refluence.data.dataset import Split
-from refluence.evaluate.statistics import compare
+from refluence.evaluate.paired import compare
 from refluence.influence.crossfit import CrossFit, Rows, assign, score_rows, train_epochs
 from refluence.influence.validation import self_influence
 from refluence.models import ModelSpec, build
 from refluence.run.device import prepare
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 COLUMNS = ("aggre_label", "random_label1")
 VALIDATION, ALL_ROWS = 1000, 99  # images; the "fold" of the network that is trained on every row

@@ -48,7 +48,7 @@ from refluence.influence.capture import capture
 from refluence.influence.curvature import Curvature, inverse_product, operator
 from refluence.influence.kfac import factored
 from refluence.models.build import initialise
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw" / "lds.jsonl"
 TRAIN, TEST, VALIDATION, SUBSETS = 5000, slice(0, 500), slice(500, 1000), 50

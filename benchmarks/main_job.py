@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from refluence.evaluate.statistics import summarise
+from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw"

@@ -27,12 +27,12 @@ from statistics import fmean
 import torch
 
 from refluence.commands.arms import methods
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
 from refluence.data import SourceOptions, load
 from refluence.influence.weighting import Weighting, weights
 from refluence.matching.discrepancies import second_derivative
 from refluence.models import ModelSpec, build
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 POOL, BATCH, DRAWS, IPC, WIDTH = 1024, 64, 100, 10, 32
 

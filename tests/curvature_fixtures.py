@@ -6,7 +6,7 @@ import torch
 from torch.func import functional_call, hessian, jacrev
 
 from cases import generator
-from refluence.influence.losses import Distillation, SquaredError, cross_entropy, take
+from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy, take
 
 
 def flat(v):
@@ -54,9 +54,9 @@ def losses_and_targets(case):
         "hard": (cross_entropy, case.y),
         "soft": (cross_entropy, soft),
         "squared": (SquaredError(), soft),
-        "kd half": (Distillation(0.5, 0.3), (case.y, teacher)),
-        "kd 4": (Distillation(4.0, 0.3), (case.y, teacher)),
-        "kd alone": (Distillation(2.0, 0.0), (case.y, teacher)),
+        "kd half": (DistillationLoss(0.5, 0.3), (case.y, teacher)),
+        "kd 4": (DistillationLoss(4.0, 0.3), (case.y, teacher)),
+        "kd alone": (DistillationLoss(2.0, 0.0), (case.y, teacher)),
     }
 
 

@@ -9,12 +9,12 @@ import torch
 from condense_fixtures import tiny_dataset
 from refluence.commands.arms import methods
 from refluence.condense import networks
-from refluence.condense.base import Method
 from refluence.condense.loop import Distillation
+from refluence.condense.method import Method
 from refluence.data.dataset import Dataset
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, build
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 2, width=4)
 UNIFORM = Weighting()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from refluence.commands.arms import methods
-from refluence.condense.base import Settings
+from refluence.condense.method import Settings
 from refluence.data.options import SMALL_CLASSES
 from refluence.evaluate.protocols import protocols
 from refluence.evaluate.sizes import RULES

@@ -11,7 +11,7 @@ from noisy_nets import Noise, noisy, stir, stirred
 from refluence.condense.scoring import influence
 from refluence.evaluate import Protocol, evaluate
 from refluence.models import ModelSpec
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 from refluence.select import el2n, forgetting, herding
 
 EVALUATED = ModelSpec("convnet1", (3, 8, 8), 3, 4)

@@ -8,7 +8,7 @@ import torch
 
 from noisy_nets import stir, stirred
 from refluence.randomness import drawn_so_far, seeded
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 
 def drawn():

@@ -14,15 +14,15 @@ from refluence.commands import estimate
 from refluence.commands.arms import methods, parse_arm
 from refluence.commands.parse import parse
 from refluence.commands.unit import resolve
+from refluence.compute import Compute
 from refluence.condense import pools
-from refluence.condense.base import Settings
-from refluence.condense.compute import Compute
+from refluence.condense.method import Settings
 from refluence.data import SourceOptions, load, load_distilled
 from refluence.data.whitening import whitening
 from refluence.evaluate import evaluate_set, protocols
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 from refluence.select import herding
 
 COLUMNS = ("label", "score", "weight", "loss")

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS
 from refluence.commands.arms import Arm, arm_of, methods, parse_arm, with_controls
-from refluence.condense.base import Method
+from refluence.condense.method import Method
 from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
 

@@ -8,17 +8,17 @@ import torch
 from literal_dc import matching_loss, outer_step
 
 from condense_fixtures import tiny_dataset
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
 from refluence.condense.dc import METHOD, loops
-from refluence.condense.instances import ClassBatch, RealSide
 from refluence.condense.loop import Distillation
 from refluence.condense.norms import freeze_norm_statistics
+from refluence.condense.real_side import ClassBatch, RealSide
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting, weights
 from refluence.models import ModelSpec, build
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 3, width=6)
 SETTINGS = METHOD.settings(3, "cpu").with_(iterations=6, real_batch=64, inner=2, initial="noise")

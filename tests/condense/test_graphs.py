@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from method_fixtures import start
+from refluence.compute import Compute
 from refluence.condense import graphs
-from refluence.condense.compute import Compute
 from refluence.condense.graphs import Graphs
 from refluence.condense.loop import Distillation
 from refluence.influence import capture
 from refluence.influence.weighting import Weighting
 from refluence.matching.statistics import synthetic_gradient
 from refluence.models import ModelSpec, build
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 pytestmark = pytest.mark.slow
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from method_fixtures import run, start
-from refluence.condense.told import agreement
+from refluence.condense.events import agreement
 from refluence.influence.weighting import Weighting
 
 FIELDS = ("spread_by_class", "explicit_by_class", "implicit_by_class", "agreement_by_class", "weight_by_class")

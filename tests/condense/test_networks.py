@@ -15,7 +15,7 @@ def weights_of(work):
 
 
 def fresh(work, number):
-    net = build(work.networks.around.spec, work.rng("network", number))
+    net = build(work.networks.context.spec, work.rng("network", number))
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
@@ -44,7 +44,7 @@ def test_training_on_real_data_is_plain_sgd():
     """Against torch.optim.SGD on the same batches; no augmentation, no CutMix."""
     work = start("idc1", cutmix=0.0, augmentation="", net_augmentation="", net_batch=5)
     settings, data = work.settings, work.dataset
-    net, twin = (build(work.networks.around.spec, work.rng("network", 0)) for _ in range(2))
+    net, twin = (build(work.networks.context.spec, work.rng("network", 0)) for _ in range(2))
     share = train_on(net, sgd(net, settings), real(data, "cpu"), settings, 9, torch.Generator().manual_seed(1))
     optimiser = torch.optim.SGD(twin.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     order, g, right = [], torch.Generator().manual_seed(1), 0
@@ -82,7 +82,7 @@ def test_an_interpolated_network_lies_between_first_and_last_weights():
     share = (now - first) @ (last - first) / (last - first).square().sum()
     assert 0 < share < 1
     torch.testing.assert_close(now, first + share * (last - first), rtol=1e-4, atol=1e-5)
-    judge = torch.cat([p.detach().flatten() for p in work.networks.judge.parameters()])
+    judge = torch.cat([p.detach().flatten() for p in work.networks.final.parameters()])
     assert torch.equal(judge, last)
 
 
@@ -96,7 +96,7 @@ def test_a_later_stage_starts_from_training_on_the_earlier_images():
     assert not torch.equal(weights_of(work), fresh(work, 1))
     x, y = work.synthetic.training_set(0)
     assert len(x) == 2 * work.settings.factor**2, "one stored image of each class, decoded"
-    net = build(work.networks.around.spec, work.rng("network", 1))
+    net = build(work.networks.context.spec, work.rng("network", 1))
     assert cross_entropy(work.net(x), y) < cross_entropy(net(x), y)
 
 

@@ -10,7 +10,7 @@ from refluence.condense.prune import check_share, kept, kept_count, restrict
 from refluence.errors import InputError, RunError
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 SPEC = ModelSpec("convnet1", (3, 8, 8), 3, width=4)
 SETTINGS = METHOD.settings(2, "cpu").with_(iterations=3, inner=1, real_batch=8)

@@ -13,7 +13,7 @@ from refluence.condense.norms import freeze_norm_statistics
 from refluence.condense.scoring import influence, points
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.models import ModelSpec, build
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 3, width=6)
 SETTINGS = METHOD.settings(2, "cpu").with_(real_batch=5, inner=3)  # chunks smaller than every class

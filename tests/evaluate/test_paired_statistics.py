@@ -11,8 +11,8 @@ from scipy import stats
 from refluence.commands.arms import base_of, parse_arm
 from refluence.errors import InputError
 from refluence.evaluate import summarise, verdict
+from refluence.evaluate.paired import compare, holm
 from refluence.evaluate.references import base, references
-from refluence.evaluate.statistics import compare, holm
 from refluence.influence.weighting import Weighting
 
 

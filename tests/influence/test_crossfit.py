@@ -15,7 +15,7 @@ from refluence.influence.curvature import Curvature, mean_diagonal, operator
 from refluence.influence.losses import cross_entropy, expected_error
 from refluence.influence.validation import validation_influence
 from refluence.models import ModelSpec, build
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 FEW = CrossFit(folds=3, epochs=3, checkpoints=2, batch=8, curvature=Curvature("ggn", damping=1.0))
 

@@ -11,7 +11,7 @@ from refluence.errors import InputError
 from refluence.influence import kfac
 from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.kfac import factored
-from refluence.influence.losses import Distillation, SquaredError, cross_entropy
+from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy
 from refluence.influence.operators import operator
 
 BOTH = [False, True]
@@ -232,7 +232,7 @@ class Mine:
         return 2 * u
 
 
-@pytest.mark.parametrize("loss", [Distillation(2, 0.5), Mine()])
+@pytest.mark.parametrize("loss", [DistillationLoss(2, 0.5), Mine()])
 def test_other_losses_are_refused(loss):
     case = linear()
     with pytest.raises(InputError, match=r"K-FAC takes cross-entropy and squared error only, got .*use kind 'ggn'"):

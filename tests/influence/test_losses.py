@@ -10,7 +10,7 @@ from refluence.errors import InputError
 from refluence.influence import scores
 from refluence.influence.capture import capture
 from refluence.influence.capture import cross_entropy as from_capture
-from refluence.influence.losses import CrossEntropy, Distillation, SquaredError, cross_entropy, take
+from refluence.influence.losses import CrossEntropy, DistillationLoss, SquaredError, cross_entropy, take
 
 B, K = 6, 4
 
@@ -26,8 +26,8 @@ def cases():
     _, hard, soft, teacher = data()
     for temperature in (0.5, 1, 4, 20):
         for alpha in (0, 0.3, 1):
-            yield Distillation(temperature, alpha), (hard, teacher)
-    yield Distillation(3, 0.5), (soft, teacher)
+            yield DistillationLoss(temperature, alpha), (hard, teacher)
+    yield DistillationLoss(3, 0.5), (soft, teacher)
     yield from [(cross_entropy, hard), (cross_entropy, soft), (SquaredError(), soft)]
 
 
@@ -52,9 +52,9 @@ def test_values_against_torch():
     q = torch.softmax(teacher / t, 1)
     kl = F.kl_div(torch.log_softmax(logits / t, 1), q, reduction="none").sum(1)
     want = (1 - a) * t**2 * kl + a * F.cross_entropy(logits, hard, reduction="none")
-    torch.testing.assert_close(Distillation(t, a)(logits, (hard, teacher)), want)
-    assert torch.equal(Distillation(t, 1)(logits, (hard, teacher)), cross_entropy(logits, hard))
-    assert float(Distillation(t, 0)(logits, (hard, logits)).abs().max()) < 1e-14
+    torch.testing.assert_close(DistillationLoss(t, a)(logits, (hard, teacher)), want)
+    assert torch.equal(DistillationLoss(t, 1)(logits, (hard, teacher)), cross_entropy(logits, hard))
+    assert float(DistillationLoss(t, 0)(logits, (hard, logits)).abs().max()) < 1e-14
 
 
 def test_a_hot_distillation_has_the_gradient_of_matched_logits():
@@ -62,13 +62,13 @@ def test_a_hot_distillation_has_the_gradient_of_matched_logits():
     logits, hard, _, teacher = data()
     z, v = logits - logits.mean(1, keepdim=True), teacher - teacher.mean(1, keepdim=True)
     z.requires_grad_()
-    (g,) = torch.autograd.grad(Distillation(1e4, 0)(z, (hard, v)).sum(), z)
+    (g,) = torch.autograd.grad(DistillationLoss(1e4, 0)(z, (hard, v)).sum(), z)
     torch.testing.assert_close(g, (z - v).detach() / K, rtol=1e-2, atol=1e-3)
 
 
 def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
-    for loss, y in ((cross_entropy, torch.tensor([1])), (Distillation(1, 0.5), (torch.tensor([1]), -logits.detach()))):
+    for loss, y in ((cross_entropy, torch.tensor([1])), (DistillationLoss(1, 0.5), (torch.tensor([1]), -logits.detach()))):
         each = loss(logits, y)
         assert bool(torch.isfinite(each).all())
         assert bool(torch.isfinite(torch.autograd.grad(each.sum(), logits)[0]).all())
@@ -79,18 +79,21 @@ def test_the_teacher_is_a_constant():
     logits, hard, _, teacher = data()
     teacher.requires_grad_()
     logits.requires_grad_()
-    each = Distillation(2, 0.1)(logits, (hard, teacher))
+    each = DistillationLoss(2, 0.1)(logits, (hard, teacher))
     assert torch.autograd.grad(each.sum(), teacher, allow_unused=True) == (None,)
 
 
 @pytest.mark.parametrize(
     ("make_loss", "message"),
     [
-        (lambda: Distillation(0, 0.5), "temperature must be > 0, got 0"),
-        (lambda: Distillation(math.nan, 0.5), "temperature must be > 0, got nan"),
-        (lambda: Distillation(1, 1.5), r"must be in \[0, 1\], got 1.5"),
-        (lambda: Distillation(1, 0.5)(torch.ones(2, 3), torch.ones(2)), r"needs y = \(labels, teacher logits\), got Tensor"),
-        (lambda: Distillation(1, 0)(torch.ones(2, 3), (None, torch.ones(2, 4))), r"shape \(2, 3\), got \(2, 4\)"),
+        (lambda: DistillationLoss(0, 0.5), "temperature must be > 0, got 0"),
+        (lambda: DistillationLoss(math.nan, 0.5), "temperature must be > 0, got nan"),
+        (lambda: DistillationLoss(1, 1.5), r"must be in \[0, 1\], got 1.5"),
+        (
+            lambda: DistillationLoss(1, 0.5)(torch.ones(2, 3), torch.ones(2)),
+            r"needs y = \(labels, teacher logits\), got Tensor",
+        ),
+        (lambda: DistillationLoss(1, 0)(torch.ones(2, 3), (None, torch.ones(2, 4))), r"shape \(2, 3\), got \(2, 4\)"),
         (lambda: SquaredError()(torch.ones(2, 3), torch.ones(2)), r"shape \(2, 3\), got \(2,\)"),
     ],
 )
@@ -116,7 +119,7 @@ def test_there_is_one_cross_entropy():
 def test_capture_takes_targets_that_are_tuples(chunk):
     case = make("instance")
     teacher = torch.randn(len(case.x), 3, generator=generator(2), dtype=torch.float64)
-    loss, y = Distillation(2, 0.3), (case.y, teacher)
+    loss, y = DistillationLoss(2, 0.3), (case.y, teacher)
     taken = capture(case.model, case.x, y, loss=loss, chunk=chunk)
     torch.testing.assert_close(taken.losses, loss(case.model(case.x), y).detach())
     v = case.direction()

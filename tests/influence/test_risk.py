@@ -7,7 +7,7 @@ from torch import nn
 from cases import NAMES, generator, make
 from refluence.errors import InputError
 from refluence.influence.batches import passes
-from refluence.influence.losses import Distillation
+from refluence.influence.losses import DistillationLoss
 from refluence.influence.risk import risk_gradient
 
 
@@ -45,7 +45,7 @@ def test_names_choose_and_unused_parameters_get_zeros():
 
 def test_targets_may_be_tuples():
     case = make("group")
-    loss = Distillation(2, 0.5)
+    loss = DistillationLoss(2, 0.5)
     teacher = torch.randn(len(case.x), 3, generator=generator(2), dtype=torch.float64)
     got, risk = risk_gradient(
         case.model, [(case.x[:4], (case.y[:4], teacher[:4])), (case.x[4:], (case.y[4:], teacher[4:]))], loss

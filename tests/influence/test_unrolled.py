@@ -10,9 +10,9 @@ from torch.func import functional_call
 from cases import generator
 from refluence.errors import InputError
 from refluence.influence.distillation import Pair, distillation_influence, match
-from refluence.influence.losses import Distillation
-from refluence.influence.recorder import Trajectory, sgd
+from refluence.influence.losses import DistillationLoss
 from refluence.influence.statistic import Gradients
+from refluence.influence.trajectory import Trajectory, sgd
 from refluence.influence.unrolled import unrolled_influence
 from refluence.matching.discrepancies import RowCosine
 from tiny_nets import CLASSES, COUNTS, OF, SYNTHETIC_OF, SYNTHETIC_Y, N, Y, losses, make_net, parameters, real, synthetic
@@ -230,7 +230,7 @@ def test_an_optimiser_that_starts_anew_forgets_its_momentum():
 
 
 def test_distillation_from_a_teacher_has_tuples_for_targets():
-    loss, teacher = Distillation(2.0, 0.3), torch.randn(N, CLASSES, generator=generator(2), dtype=torch.float64)
+    loss, teacher = DistillationLoss(2.0, 0.3), torch.randn(N, CLASSES, generator=generator(2), dtype=torch.float64)
     net = make_net("mlp")
     q = {k: torch.randn(p.shape, generator=generator(6), dtype=torch.float64) for k, p in parameters(net).items()}
 

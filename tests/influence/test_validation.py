@@ -13,7 +13,7 @@ from convex import Convex, blobs, generator
 from refluence.errors import InputError
 from refluence.influence.curvature import Curvature
 from refluence.influence.directional import Scorer
-from refluence.influence.losses import Distillation, cross_entropy
+from refluence.influence.losses import DistillationLoss, cross_entropy
 from refluence.influence.validation import self_influence, validation_influence
 from refluence.influence.weighting import Weighting, weights
 
@@ -49,7 +49,7 @@ def test_phi_is_the_derivative_of_the_risk_by_the_weight(kind):
 def test_phi_is_that_derivative_for_a_distillation_loss_too():
     case, _ = blobs(80)
     teacher = 3 * torch.randn(80, 3, generator=generator(5), dtype=torch.float64)
-    case.y, case.loss = (case.y, teacher), Distillation(temperature=3.0, alpha=0.4)
+    case.y, case.loss = (case.y, teacher), DistillationLoss(temperature=3.0, alpha=0.4)
     chosen = list(range(0, 80, 9))
     truth = more_of_each(case, chosen, torch.ones(80, dtype=torch.float64))
     torch.testing.assert_close(influence(case).scores[chosen], truth, rtol=1e-3, atol=1e-8)
@@ -281,7 +281,7 @@ def test_self_influence_is_the_squared_gradient(name, monkeypatch):
 def test_self_influence_of_some_parameters_under_a_distillation_loss():
     case = make("mlp")
     teacher = torch.randn(11, 3, generator=generator(2), dtype=torch.float64)
-    loss, y = Distillation(2.0, 0.5), (case.y, teacher)
+    loss, y = DistillationLoss(2.0, 0.5), (case.y, teacher)
     name, p = next(iter(case.named().items()))
     g = [torch.autograd.grad(e, p, retain_graph=True)[0] for e in loss(case.model(case.x), y)]
     want = torch.stack([t.square().sum() for t in g])

@@ -9,7 +9,7 @@ import torch
 from condense_fixtures import tiny_dataset
 from refluence.errors import RunError
 from refluence.models import ModelSpec, build
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 from refluence.select import forgetting, pretrain
 from refluence.select.forgetting import Forgetting, epochs
 from refluence.select.ranking import highest

@@ -7,7 +7,7 @@ import torch
 
 from condense_fixtures import tiny_dataset
 from refluence.models import ModelSpec
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 from refluence.select import kcenter
 from refluence.select.kcenter import farthest_first
 from refluence.select.pretrain import embed, pretrain

@@ -10,11 +10,11 @@ from refluence.condense.dc import METHOD as DC
 from refluence.condense.scoring import influence as influence_of
 from refluence.condense.scoring import points
 from refluence.models import ModelSpec
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 from refluence.select import el2n, influence, loss
-from refluence.select.early import NETS, losses, mean_over_networks
 from refluence.select.pretrain import pretrain
 from refluence.select.random import METHOD as RANDOM
+from refluence.select.young_networks import NETS, losses, mean_over_networks
 
 SPEC = ModelSpec("convnet1", (3, 8, 8), 3, width=4)
 COUNTS = (4, 3, 2)

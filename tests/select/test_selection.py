@@ -13,8 +13,8 @@ from refluence.data.dataset import Dataset, Split
 from refluence.errors import RunError
 from refluence.models import ModelSpec
 from refluence.select import herding, pretrain
-from refluence.select.base import Selection
 from refluence.select.random import METHOD as RANDOM
+from refluence.select.selection import Selection
 
 SPEC = ModelSpec("convnet1", (1, 8, 8), 3, 4)
 SIZES = (9, 4, 6)

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 import refluence.condense
 import refluence.select
-from refluence.condense.base import Method, Settings
-from refluence.condense.instances import check
+from refluence.condense.method import Method, Settings
+from refluence.condense.real_side import check
 from refluence.errors import InputError
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting
-from refluence.select.base import Selection
+from refluence.select.selection import Selection
 
 PLAIN = frozenset(string.ascii_letters + string.digits + "+=,._-")  # characters that a folder's name may hold as they are
 

@@ -20,7 +20,7 @@ from refluence.commands.session import Session, about, arguments, check_numbers,
 from refluence.commands.table import show
 from refluence.commands.unit import Unit, resolve
 from refluence.errors import InputError
-from refluence.evaluate.statistics import summarise
+from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
 from refluence.run.folder import CONFIG, check_free, claim, write_config

@@ -14,7 +14,7 @@ from refluence.condense.engine import engine
 from refluence.influence.weighting import BY_INFLUENCE
 from refluence.report.words import counted
 from refluence.run.folder import check_free, claim
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 
 def run(flags: Any) -> None:

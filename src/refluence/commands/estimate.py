@@ -13,16 +13,16 @@ from refluence.commands.networks import check_distillable
 from refluence.commands.prune import scores
 from refluence.commands.session import Session, check_numbers, open_session
 from refluence.commands.unit import Unit, resolve
-from refluence.condense.base import Method, Settings
 from refluence.condense.inner import sgd, train_on
 from refluence.condense.loop import Distillation
+from refluence.condense.method import Method, Settings
 from refluence.condense.networks import on_stage
 from refluence.data.distilled import stored_bytes
 from refluence.evaluate.evaluation import evaluate
 from refluence.models import build
 from refluence.report.words import counted
 from refluence.run import device as machine
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 STEPS = 3
 EPOCHS = 5

@@ -17,7 +17,7 @@ from refluence.data import count_test_use
 from refluence.data.whitening import whitens
 from refluence.errors import InputError
 from refluence.files import read_json, write_json
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 
 def run(flags: Any) -> None:

@@ -18,7 +18,7 @@ from refluence.evaluate.measure import imbalance
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import write_json
 from refluence.models import ModelSpec
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 
 def judge(unit: Unit, session: Session, folder: Path) -> None:

@@ -26,7 +26,7 @@ NESTED = ("state_dict", "model_state_dict", "model", "net")  # where trainers ke
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredModel:
     """The tensors of a trained network by name, and what its file says of it (`{}`: nothing).
 
     `dropped`: names that safetensors left out, each with the name of the same tensor that it kept.
@@ -45,7 +45,7 @@ def save_model(path: Path, net: nn.Module, spec: ModelSpec, trained_on: Any) -> 
     write_tensors(path, net.state_dict(), {HEADER: json.dumps(facts)})
 
 
-def read_model(path: Path) -> Stored:
+def read_model(path: Path) -> StoredModel:
     """Read a file of tensors; a folder, another kind of file or numbers that are not finite are one line each."""
     if path.is_dir():
         inside = path / "model.safetensors"
@@ -67,7 +67,7 @@ def read_model(path: Path) -> Stored:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
             raise InputError(f"--load {path}: {name} has values that are not finite")
-    return Stored(path, tensors, facts, {name: kept for name, kept in about.items() if kept in tensors})
+    return StoredModel(path, tensors, facts, {name: kept for name, kept in about.items() if kept in tensors})
 
 
 def _other_kind(path: Path) -> str:
@@ -94,7 +94,7 @@ def convert(path: Path) -> str:
     )
 
 
-def put(stored: Stored, net: nn.Module, name: str, classes: int) -> tuple[nn.Module, list[str]]:
+def put(stored: StoredModel, net: nn.Module, name: str, classes: int) -> tuple[nn.Module, list[str]]:
     """Copy the tensors into `net`, and say in words how its names and numbers were read.
 
     `InputError` for the first tensor that does not fit.
@@ -108,7 +108,7 @@ def put(stored: Stored, net: nn.Module, name: str, classes: int) -> tuple[nn.Mod
     return net.eval(), fitted.remarks
 
 
-def check_data(stored: Stored, dataset: Dataset) -> None:
+def check_data(stored: StoredModel, dataset: Dataset) -> None:
     """`InputError` where the network was trained on other classes."""
     classes = stored.facts.get("classes")
     if classes is not None and tuple(classes) != dataset.classes:
@@ -118,7 +118,7 @@ def check_data(stored: Stored, dataset: Dataset) -> None:
         )
 
 
-def normalised(stored: Stored, dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
+def normalised(stored: StoredModel, dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
     """The dataset with its pixels normalised as the network knows them: by `--pixels`, else as its file says, else as the
     training split, which the line says then.
     """

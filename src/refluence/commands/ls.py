@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refluence.commands.arms import methods
-from refluence.condense.base import Method
+from refluence.condense.method import Method
 from refluence.condense.settings import ABOUT
 from refluence.evaluate.protocols import protocols
 from refluence.influence.curvature import CURVATURES

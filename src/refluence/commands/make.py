@@ -16,9 +16,9 @@ from refluence.commands.prune import pruned
 from refluence.commands.score_files import bag_weights, extremes, write_scores
 from refluence.commands.session import PICTURE_NETS, Session
 from refluence.commands.unit import Unit
+from refluence.condense.events import StepEvent
 from refluence.condense.loop import Distillation
 from refluence.condense.scoring import influence
-from refluence.condense.told import Step
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet, save_distilled
 from refluence.errors import InputError, RunError
@@ -28,7 +28,7 @@ from refluence.influence.weighting import BY_INFLUENCE, KINDS
 from refluence.run import checkpoint
 from refluence.run import device as machine
 from refluence.run.folder import Metrics
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 from refluence.select.tiles import tiled
 
 
@@ -83,7 +83,7 @@ def learned_set(work: Distillation) -> DistilledSet:
     )
 
 
-def _steps(work: Distillation, unit: Unit, folder: Path) -> Iterator[Step]:
+def _steps(work: Distillation, unit: Unit, folder: Path) -> Iterator[StepEvent]:
     """The steps that are left; numbers that are no longer finite end the run with its iteration and last checkpoint."""
     try:
         yield from work.steps()

@@ -19,7 +19,7 @@ from refluence.commands.unit import resolve
 from refluence.condense.scoring import influence
 from refluence.data.distilled import DistilledSet, load_distilled, save_distilled
 from refluence.recipes.base import Part
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 FOLDER = "pooled"
 NETS = 10  # random networks that the order is measured on, the same for all seeds

@@ -19,9 +19,9 @@ from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.files import write_tensors
 from refluence.influence.weighting import Weighting
-from refluence.run.seeds import streams
-from refluence.select.early import losses, mean_over_networks
+from refluence.seeds import streams
 from refluence.select.influence import scores as influence_scores
+from refluence.select.young_networks import losses, mean_over_networks
 
 FILE = "kept.safetensors"
 
@@ -51,7 +51,8 @@ def scores(unit: Unit, session: Session) -> Tensor:
     """What instances are ranked by `(N,)`, the highest kept first: influence, minus the loss, or random numbers.
 
     Influence is that of the run's own method at its own initial images, at random real ones where these are noise (ours: the
-    source does not say where); the loss is the mean over three networks trained on the training split (`select/early.py`).
+    source does not say where); the loss is the mean over three networks trained on the training split
+    (`select/young_networks.py`).
     """
     dataset, rng, device, steps = session.dataset, streams(unit.seed), session.compute.device, unit.selection_steps
     if unit.weighting.by == "random":

@@ -15,7 +15,7 @@ from refluence.evaluate.robust import Bench, robust, trainings
 from refluence.files import read_json, write_json
 from refluence.models import ModelSpec
 from refluence.run.progress import print_table
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 SHORT = 300_000
 """Images that a network of the full data sees under a `-cpu` protocol, at most (but at least one epoch)."""

@@ -17,7 +17,7 @@ from refluence.commands.run_unit import run_unit
 from refluence.commands.session import Session, about, arguments, open_session
 from refluence.commands.unit import Unit, resolve
 from refluence.errors import NoRoomError, RunError
-from refluence.evaluate.statistics import summarise
+from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
 from refluence.recipes.base import Part, Recipe

@@ -11,7 +11,7 @@ from typing import Any
 
 from refluence import __version__
 from refluence.commands.unit import Unit
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
 from refluence.errors import InputError
 from refluence.recipes.base import Part, Recipe
 from refluence.run.rows import append_rows, read_rows

@@ -9,12 +9,12 @@ from refluence.commands.arms import methods, parse_arm
 from refluence.commands.finished import open_data, open_finished
 from refluence.commands.score_files import bag_weights, read_weighting, write_page, write_scores
 from refluence.commands.session import relative
-from refluence.condense.base import Method
 from refluence.condense.engine import engine
+from refluence.condense.method import Method
 from refluence.condense.scoring import influence
 from refluence.errors import InputError
 from refluence.run import device as machine
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 NETS = 3
 

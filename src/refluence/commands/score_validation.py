@@ -19,7 +19,7 @@ import torch
 from refluence import __version__
 from refluence.commands.classifier import Classifier, classifier, digest
 from refluence.commands.foreign import doubts
-from refluence.commands.load_model import Stored, check_data, normalised, put, read_model
+from refluence.commands.load_model import StoredModel, check_data, normalised, put, read_model
 from refluence.commands.rehearse import rehearse
 from refluence.commands.score_files import bag_weights, read_facts, read_weighting, write_page, write_scores
 from refluence.commands.score_parts import Part, load_part, remove, save_part, together
@@ -29,7 +29,7 @@ from refluence.errors import InputError
 from refluence.influence.crossfit import CrossFit, assign, engine_of, score_fold, score_model
 from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claim
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean
 TRAINING = (
@@ -182,7 +182,7 @@ def _damping(text: str) -> float | str:
         raise InputError(f"--damping {text}: expected a number, 0 or more, or auto") from None
 
 
-def _classifier(flags: Any, stored: Stored | None, dataset: Dataset) -> Classifier:
+def _classifier(flags: Any, stored: StoredModel | None, dataset: Dataset) -> Classifier:
     """The network of the flags; what they leave open is as in the file of `--load`."""
     facts = stored.facts if stored is not None and ":" not in (flags.model or "") else {}
     model, width, norm = (

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
 from refluence.condense.norms import NORM_BATCH
 from refluence.condense.settings import MOST
 from refluence.data import Dataset, SourceOptions, load
-from refluence.data.plan import TEST_FRACTION
+from refluence.data.partition import TEST_FRACTION
 from refluence.errors import InputError
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
 from refluence.run.streams import printable
-from refluence.select import early, forgetting, pretrain
+from refluence.select import forgetting, pretrain, young_networks
 from refluence.select import influence as by_influence
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
@@ -115,7 +115,7 @@ def about(session: Session, flags: Any) -> dict[str, Any]:
                 "lr": pretrain.LR,
                 "momentum": pretrain.MOMENTUM,
                 "weight_decay": pretrain.WEIGHT_DECAY,
-                "early_nets": early.NETS,
+                "early_nets": young_networks.NETS,
                 "forgetting_steps": forgetting.STEPS,
                 "influence_points": by_influence.STEPS,
             },

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from refluence.commands.arms import Arm, methods
-from refluence.condense.base import Method, Settings
+from refluence.condense.method import Method, Settings
 from refluence.condense.networks import OnSynthetic
 from refluence.condense.pdd import SHORT_EPOCHS
 from refluence.condense.prune import check_share
@@ -16,10 +16,10 @@ from refluence.errors import InputError
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, width_beside
-from refluence.select.base import Selection
-from refluence.select.early import STEPS
 from refluence.select.influence import STEPS as POINTS
+from refluence.select.selection import Selection
 from refluence.select.tiles import check_room
+from refluence.select.young_networks import STEPS
 
 ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales a selection's pre-training with it
 

@@ -9,7 +9,7 @@ classes together. Networks: SGD .01 without momentum, batch 256. K = 1000 initia
 
 from __future__ import annotations
 
-from refluence.condense.base import Method, Settings
+from refluence.condense.method import Method, Settings
 from refluence.matching.discrepancies import RowCosine
 
 # (outer, inner) by images per class, as the reference code has them

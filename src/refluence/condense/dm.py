@@ -9,8 +9,8 @@ learning rate 1 (10 from 100 images per class on, published for CIFAR-10 alone),
 
 from __future__ import annotations
 
-from refluence.condense.base import Method, Settings
 from refluence.condense.dsa import strategy
+from refluence.condense.method import Method, Settings
 from refluence.condense.statistics import Embedding
 from refluence.matching.discrepancies import Squared
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from refluence.condense import idc
-from refluence.condense.base import Settings
+from refluence.condense.method import Settings
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from refluence.condense import dc
-from refluence.condense.base import Settings
+from refluence.condense.method import Settings
 from refluence.matching.augment import DSA
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from refluence.condense.base import Method, Settings
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
+from refluence.condense.method import Method, Settings
 from refluence.data.dataset import Dataset
 from refluence.influence import capture
 from refluence.models import ModelSpec, build

@@ -11,13 +11,13 @@ passes up to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from refluence.compute import Graphs
 from refluence.functional import call_at
 from refluence.influence.capture import CHUNK, ROOM, check_called, check_rows, watch, watched
 from refluence.influence.fused import Fused, Graph
@@ -25,27 +25,6 @@ from refluence.influence.layers import Room, pieces
 from refluence.matching.features import mean_statistic, row_scores
 
 State = dict[str, Tensor]
-
-
-MOST = 24  # graphs: where classes have images in many numbers, compiling each would take longer than it saves
-
-
-@dataclass
-class Graphs:
-    """The graphs that were made so far, by what they depend on beside values."""
-
-    made: dict[Any, Any] = field(default_factory=dict)
-
-    def of(self, kind: str, net: nn.Module, names: Sequence[str], x: Tensor, y: Tensor, make: Callable[[], Any]) -> Any:
-        """The graph of this kind for networks built like `net` and batches like (x, y); beyond `MOST` what it is made of."""
-        modes = tuple(module.training for module in net.modules())
-        key = (kind, repr(net), modes, tuple(names), x.shape, x.dtype, x.device, y.shape[1:], y.dtype)
-        if key not in self.made:
-            made = make()
-            if len(self.made) >= MOST:
-                return made.function
-            self.made[key] = made
-        return self.made[key]
 
 
 @dataclass

@@ -16,7 +16,7 @@ factor > 1. Networks train on D, so the influence has an implicit term: `terms=b
 
 from __future__ import annotations
 
-from refluence.condense.base import Method, Settings
+from refluence.condense.method import Method, Settings
 from refluence.condense.networks import OnReal
 from refluence.matching.discrepancies import Squared
 

@@ -14,8 +14,8 @@ enters the explicit influence.
 
 from __future__ import annotations
 
-from refluence.condense.base import Method, Settings
 from refluence.condense.dsa import strategy
+from refluence.condense.method import Method, Settings
 from refluence.condense.pools import Pool
 from refluence.condense.statistics import Embedding
 from refluence.matching.discrepancies import Squared

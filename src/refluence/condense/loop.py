@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from refluence.condense.base import Method, Settings
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
+from refluence.condense.events import StepEvent, event_of
 from refluence.condense.implicit import Implicit, total
-from refluence.condense.instances import ClassBatch, Match, RealSide
-from refluence.condense.networks import Around, Rng, within
+from refluence.condense.method import Method, Settings
+from refluence.condense.networks import Context, within
 from refluence.condense.norms import freeze_norm_statistics
+from refluence.condense.real_side import ClassBatch, Match, RealSide
 from refluence.condense.sampling import Batches, nearest
 from refluence.condense.statistics import Bound
 from refluence.condense.synthetic import Synthetic, initial_images, laid
-from refluence.condense.told import Step, tell
 from refluence.data.allocation import allocate
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
@@ -38,6 +38,7 @@ from refluence.influence.weighting import Weighting
 from refluence.matching import augment
 from refluence.models import ModelSpec
 from refluence.randomness import seeded
+from refluence.seeds import Rng
 
 
 class Distillation:
@@ -61,7 +62,7 @@ class Distillation:
         settings = self.settings = settings.with_(outer=min(settings.outer, settings.iterations // settings.stages))
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
         counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
-        self.networks = method.networks(Around(settings, dataset, spec, rng, self.compute))
+        self.networks = method.networks(Context(settings, dataset, spec, rng, self.compute))
         with seeded(rng("start", 0), self.device):
             images, labels = start(self, counts)
         self.synthetic = Synthetic(images, labels, settings, dataset, method.unit_pixels, self.device)
@@ -88,7 +89,7 @@ class Distillation:
         """Their classes `(M,)`."""
         return self.synthetic.labels
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[StepEvent]:
         """The image steps that are left, one at a time. Raises `RunError` on a loss that is not finite."""
         while self.step < self.settings.iterations:
             with seeded(self.rng("step", self.step), self.device), plain_kernels(self.net):
@@ -113,13 +114,13 @@ class Distillation:
         ):  # fmt: skip
             part.restore(within(state, f"{name}."))
 
-    def image_step(self) -> Step:
+    def image_step(self) -> StepEvent:
         """Lines 3 to 10."""
         s, synthetic = self.settings, self.synthetic
         synthetic.begin(s.stage(self.step))
         if fresh := self.networks.ready(self.step, synthetic):
             synthetic.clamp()
-        for net in {self.net, self.networks.judge}:
+        for net in {self.net, self.networks.final}:
             freeze_norm_statistics(net, self.dataset, self.members, self.rng("norm-batch", self.step), self.device)
         self.batches.refresh(self.net, self.step, fresh, self.rng("clusters", self.step), self.device)
         synthetic.zero()
@@ -139,10 +140,10 @@ class Distillation:
             synthetic.step()
         if s.lr_lr and self.networks.moved is not None:
             synthetic.rate_step(self._rate_derivative(matches, self.networks.moved))
-        told = tell(self.step, matches, compete=self.real.weighting.bag != "class")
+        event = event_of(self.step, matches, compete=self.real.weighting.bag != "class")
         if s.plateau:
-            synthetic.watch(told.loss + math.fsum(float(m.batch.extra.detach()) for m in matches if m.batch.extra is not None))
-        return told
+            synthetic.watch(event.loss + math.fsum(float(m.batch.extra.detach()) for m in matches if m.batch.extra is not None))
+        return event
 
     def _rate_derivative(self, matches: list[Match], moved: dict[str, Tensor]) -> float:
         """dM_t/d log eta = <q_t, theta_t - theta_{t-1}>; see synthetic.py."""
@@ -185,7 +186,7 @@ class Distillation:
         """Calibration: `calibration` times the network's accuracy times the cross-entropy of S; SDC: `sdc` times |a|."""
         s, parts = self.settings, []
         if s.calibration and self.networks.accuracy:
-            parts.append(s.calibration * self.networks.accuracy * cross_entropy(self.networks.judge(x), y))
+            parts.append(s.calibration * self.networks.accuracy * cross_entropy(self.networks.final(x), y))
         if s.sdc:
             parts.append(s.sdc * torch.stack([t.square().sum() for t in a.values()]).sum().sqrt())
         return torch.stack(parts).sum() if parts else None

@@ -14,7 +14,7 @@ configurations (5e-4 in earlier ones).
 
 from __future__ import annotations
 
-from refluence.condense.base import Method, Settings
+from refluence.condense.method import Method, Settings
 from refluence.condense.pools import Interpolated
 from refluence.condense.statistics import CharacteristicFunction
 from refluence.matching.characteristic import Characteristic

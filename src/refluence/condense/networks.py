@@ -10,29 +10,28 @@ the earlier stages' images, in order (PDD).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
 from refluence.condense.inner import real, sgd, train_on, train_on_synthetic
 from refluence.condense.settings import Settings
 from refluence.condense.synthetic import Synthetic, optimiser_state, restore_optimiser
 from refluence.data.dataset import Dataset
 from refluence.matching import augment
 from refluence.models import ModelSpec, build
+from refluence.seeds import Rng
 
 ON_D = frozenset({"net_momentum", "net_weight_decay", "cutmix"})
-Rng = Callable[[str, int], torch.Generator]
 STAGE = {"net_lr": 0.01, "net_batch": 64, "net_momentum": 0.9, "net_weight_decay": 5e-4, "cutmix": 0.5}  # of PDD's code
 STAGE_RATES = ((0, 1.0), (2 / 3, 0.2), (5 / 6, 0.04))  # from which share of its epochs on, which share of the rate
 
 
 @dataclass(frozen=True)
-class Around:
+class Context:
     """What networks need to know of a run."""
 
     settings: Settings
@@ -51,24 +50,24 @@ class Networks(ABC):
     trains_on: ClassVar[str] = "synthetic"
     reads: ClassVar[frozenset[str]] = frozenset({"net_lr", "net_batch", "net_augmentation"})  # settings of their own
 
-    def __init__(self, around: Around):
-        self.around, self.settings = around, around.settings
+    def __init__(self, context: Context):
+        self.context, self.settings = context, context.settings
         self.net = self.fresh(0)
-        self.plain = around.compute.compiled(self.net)
+        self.plain = context.compute.compiled(self.net)
         self.accuracy = 1.0
-        self.real = real(around.dataset, self.device)
+        self.real = real(context.dataset, self.device)
 
     @property
     def device(self) -> torch.device:
         """Where networks live."""
-        return self.around.compute.device
+        return self.context.compute.device
 
     def fresh(self, number: int) -> nn.Module:
         """Network `number` as it is initialised."""
-        return build(self.around.spec, self.around.rng("network", number), self.device)
+        return build(self.context.spec, self.context.rng("network", number), self.device)
 
     @property
-    def judge(self) -> nn.Module:
+    def final(self) -> nn.Module:
         """The network whose cross-entropy of S counts, where a method has that term."""
         return self.net
 
@@ -117,7 +116,7 @@ class Networks(ABC):
         for stage in range(synthetic.now):
             images, labels = synthetic.training_set(stage)
             data = len(images), lambda p, x=images, y=labels: (x[p], y[p])
-            settings, generator = on_stage(self.settings, images.shape[1]), self.around.rng(f"stage-{stage}", number)
+            settings, generator = on_stage(self.settings, images.shape[1]), self.context.rng(f"stage-{stage}", number)
             optimiser, epochs = sgd(net, settings), settings.stage_epochs
             starts = [min(epochs, max(k, int(share * epochs))) for k, (share, _) in enumerate(STAGE_RATES)]
             for (_, rate), start, end in zip(STAGE_RATES, starts, [*starts[1:], epochs], strict=True):
@@ -155,8 +154,8 @@ class OnSynthetic(Networks):
         if (step + 1) % self.settings.outer and step + 1 < self.settings.iterations and self.settings.inner:
             s = self.settings
             augmentation = augment.parse(s.strategy, s.augmentation_mode) if s.strategy else None
-            generator, before = self.around.rng("inner", step), self._parameters() if s.lr_lr else {}
-            with self.around.compute.autocast():
+            generator, before = self.context.rng("inner", step), self._parameters() if s.lr_lr else {}
+            with self.context.compute.autocast():
                 train_on_synthetic(self.plain, *synthetic.training_set(), s, generator, augmentation, synthetic.rate)
             self.moved = {k: p - before[k] for k, p in self._parameters().items()} if s.lr_lr else None
 
@@ -179,8 +178,8 @@ class OnReal(Networks):
     trains_on: ClassVar[str] = "real"
     reads: ClassVar[frozenset[str]] = Networks.reads | ON_D | {"outer", "inner", "pretrain"}
 
-    def __init__(self, around: Around):
-        super().__init__(around)
+    def __init__(self, context: Context):
+        super().__init__(context)
         self.optimiser = sgd(self.net, self.settings)
 
     @classmethod
@@ -195,17 +194,17 @@ class OnReal(Networks):
             self.put(self.fresh(number).state_dict())
             self.optimiser = sgd(self.net, self.settings)
             self.on_earlier_stages(self.net, synthetic, number)
-            self.train(self.settings.pretrain, self.around.rng("pretrain", number))
+            self.train(self.settings.pretrain, self.context.rng("pretrain", number))
         return t == 0
 
     def advance(self, step: int, synthetic: Synthetic) -> None:
         """`inner` steps on D; nothing after the last step of a network."""
         if (step + 1) % self.settings.outer and step + 1 < self.settings.iterations:
-            self.train(self.settings.inner, self.around.rng("inner", step))
+            self.train(self.settings.inner, self.context.rng("inner", step))
 
     def train(self, steps: int, generator: torch.Generator) -> None:
         """Some steps on the real set."""
-        with self.around.compute.autocast():
+        with self.context.compute.autocast():
             train_on(self.plain, self.optimiser, self.real, self.settings, steps, generator)
 
     def state(self) -> dict[str, Tensor]:

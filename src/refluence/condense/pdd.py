@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from refluence.condense import idc
-from refluence.condense.base import Settings
+from refluence.condense.method import Settings
 
 STAGES = 5
 SHORT_EPOCHS = 5  # on each earlier stage, at size `cpu` (ours)

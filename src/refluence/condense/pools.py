@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refluence.condense.inner import sgd, train_on
-from refluence.condense.networks import ON_D, Around, Networks, within
+from refluence.condense.networks import ON_D, Context, Networks, within
 from refluence.condense.settings import Settings
 from refluence.condense.synthetic import Synthetic, optimiser_state, restore_optimiser
 
@@ -24,8 +24,8 @@ class Pool(Networks):
     reads: ClassVar[frozenset[str]] = Networks.reads | ON_D | {"inner", "pool", "pool_every"}
     first: ClassVar[int] = 3  # networks at the start
 
-    def __init__(self, around: Around):
-        super().__init__(around)
+    def __init__(self, context: Context):
+        super().__init__(context)
         self.kept: list[dict[str, Tensor]] = []  # weights and momentum of each
         self.shares: list[float] = []
         self.made = 0
@@ -48,7 +48,7 @@ class Pool(Networks):
         """See `Networks`."""
         if step % self.settings.pool_every == 0:
             self._more()
-        chosen = int(torch.randint(len(self.kept), (), generator=self.around.rng("pool", step)))
+        chosen = int(torch.randint(len(self.kept), (), generator=self.context.rng("pool", step)))
         self.put(within(self.kept[chosen], "net."))
         self.accuracy = self.shares[chosen]
         self.on_earlier_stages(self.net, synthetic, step)
@@ -56,12 +56,12 @@ class Pool(Networks):
 
     def advance(self, step: int, synthetic: Synthetic) -> None:
         """`inner` steps on D of two networks (the published number) drawn at random."""
-        generator = self.around.rng("inner", step)
+        generator = self.context.rng("inner", step)
         for chosen in torch.randperm(len(self.kept), generator=generator)[:2].tolist():
             self.put(within(self.kept[chosen], "net."))
             optimiser = sgd(self.net, self.settings)
             restore_optimiser(optimiser, self.kept[chosen])
-            with self.around.compute.autocast():
+            with self.context.compute.autocast():
                 share = train_on(self.plain, optimiser, self.real, self.settings, self.settings.inner, generator)
             self.shares[chosen] = share
             net = {f"net.{k}": v.clone() for k, v in self.net.state_dict().items()}
@@ -86,9 +86,9 @@ class Interpolated(Networks):
     trains_on: ClassVar[str] = "real"
     reads: ClassVar[frozenset[str]] = Networks.reads | ON_D | {"pretrain", "pool"}
 
-    def __init__(self, around: Around):
-        super().__init__(around)
-        self.final = self.fresh(0)
+    def __init__(self, context: Context):
+        super().__init__(context)
+        self.end = self.fresh(0)
         self.last: dict[int, dict[str, Tensor]] = {}
 
     @classmethod
@@ -102,24 +102,24 @@ class Interpolated(Networks):
         return min(settings.pool, settings.iterations)
 
     @property
-    def judge(self) -> nn.Module:
+    def final(self) -> nn.Module:
         """The network with its last weights."""
-        return self.final
+        return self.end
 
     def ready(self, step: int, synthetic: Synthetic) -> bool:
         """See `Networks`. A network is trained when it is first drawn."""
-        generator = self.around.rng("pool", step)
+        generator = self.context.rng("pool", step)
         chosen = int(torch.randint(self.settings.pool, (), generator=generator))
         first = self.fresh(chosen)
         if chosen not in self.last:
             self.put(first.state_dict())
-            optimiser, pretrain = sgd(self.net, self.settings), self.around.rng("pretrain", chosen)
-            with self.around.compute.autocast():
+            optimiser, pretrain = sgd(self.net, self.settings), self.context.rng("pretrain", chosen)
+            with self.context.compute.autocast():
                 train_on(self.plain, optimiser, self.real, self.settings, self.settings.pretrain, pretrain)
             self.last[chosen] = {k: v.clone() for k, v in self.net.state_dict().items()}
         share = float(torch.rand((), generator=generator))
         last = self.last[chosen]
-        self.final.load_state_dict(last)
+        self.end.load_state_dict(last)
         self.put(
             {k: torch.lerp(v, last[k], share) if v.is_floating_point() else last[k] for k, v in first.state_dict().items()}
         )

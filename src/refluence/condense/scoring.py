@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from refluence.condense.base import Method, Settings
-from refluence.condense.compute import Compute
-from refluence.condense.networks import Around, Rng
+from refluence.compute import Compute
+from refluence.condense.method import Method, Settings
+from refluence.condense.networks import Context
 from refluence.condense.norms import freeze_norm_statistics
 from refluence.condense.statistics import Bound
 from refluence.condense.synthetic import Synthetic
@@ -26,6 +26,7 @@ from refluence.influence.distillation import RunningInfluence
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.models import ModelSpec
 from refluence.randomness import seeded
+from refluence.seeds import Rng
 
 
 def points(nets: int, outer: int) -> list[tuple[int, int]]:
@@ -72,7 +73,7 @@ def influence(
     if lr is not None:
         small.log_rate = math.log(lr)
     members = [dataset.train.members(c) for c in range(len(dataset.classes))]
-    networks = method.networks(Around(settings.with_(iterations=nets * settings.outer), dataset, spec, stream, compute))
+    networks = method.networks(Context(settings.with_(iterations=nets * settings.outer), dataset, spec, stream, compute))
     distance, at, where = method.distance(settings), 0, points(nets, settings.outer)
     for number, t in track(where):
         step = number * settings.outer + t

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from refluence.compute import Compute
 from refluence.condense import graphs
-from refluence.condense.compute import Compute
 from refluence.condense.settings import Settings
 from refluence.influence import losses
 from refluence.influence import statistic as engine

@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import replace
 
-from refluence.data.stored import Stored
+from refluence.data.stored import RawSplit
 from refluence.errors import InputError
 
 LISTED = 5
 
 
-def has_labels(train: Stored, test: Stored) -> str | None:
+def has_labels(train: RawSplit, test: RawSplit) -> str | None:
     """None where the test split has labels, else why it has none.
 
     It has none where all are missing (-1 or None), or where all its pictures lie in one folder which is no class of train.
@@ -26,7 +26,7 @@ def has_labels(train: Stored, test: Stored) -> str | None:
     return None
 
 
-def agreed(train: Stored, test: Stored, name: str, unknown_ok: bool = False) -> tuple[Stored, list[str]]:
+def agreed(train: RawSplit, test: RawSplit, name: str, unknown_ok: bool = False) -> tuple[RawSplit, list[str]]:
     """The test split with its class names as train spells them, and notes.
 
     Names that differ in Unicode composition alone (é as one sign or as two) are one name. Errors: `InputError` where a class
@@ -63,7 +63,7 @@ def _list(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
 
 
-def _names(stored: Stored, other: Stored) -> list:
+def _names(stored: RawSplit, other: RawSplit) -> list:
     """The classes of a split, by name where its labels have names, sorted; nothing where labels are of no kind known here."""
     names = stored.names or other.names
     try:

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from refluence.data.options import SourceOptions
-from refluence.data.stored import UNSPLIT, Splits, Stored
+from refluence.data.stored import UNSPLIT, RawSplit, Splits
 from refluence.errors import InputError
 
 
@@ -23,12 +23,12 @@ def splits(options: SourceOptions) -> Splits:
     return Splits({UNSPLIT: _read})
 
 
-def _read() -> Stored:
+def _read() -> RawSplit:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     pixels = np.rint(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # 17 grey levels 0 … 16
-    return Stored(
+    return RawSplit(
         where="digits",
         labels=labels.tolist(),
         names=tuple("0123456789"),

@@ -8,11 +8,11 @@ import numpy as np
 
 from refluence.data import columns, parquet
 from refluence.data.options import split_pair
-from refluence.data.stored import Stored
+from refluence.data.stored import RawSplit
 from refluence.errors import InputError
 
 
-def harmful(pair: str, rows: np.ndarray, train: Stored) -> tuple[np.ndarray, str]:
+def harmful(pair: str, rows: np.ndarray, train: RawSplit) -> tuple[np.ndarray, str]:
     """Which of the training `rows (N,)` to leave out, as a mask `(N,)`, and a note.
 
     The file has the columns `index` (row of the stored split `train`) and `score` (dM/dw: positive raises the objective).

@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 from refluence.data import flat, walk
-from refluence.data.stored import UNSPLIT, Stored, split_names
+from refluence.data.stored import UNSPLIT, RawSplit, split_names
 from refluence.errors import InputError
 
 LISTED = 5  # names in a note
 
 
-def read(folder: Path, split: str, train: bool) -> Stored:
+def read(folder: Path, split: str, train: bool) -> RawSplit:
     """The pictures of a split (its name, or `UNSPLIT`) and their classes.
 
     Pictures are jpg, png and webp; a split that holds none of them is read from bmp, tif and the like. A test split without
@@ -39,7 +39,7 @@ def read(folder: Path, split: str, train: bool) -> Stored:
         passed[f"folder{{s}} without {what} ({_list(empty)})"] = len(empty)
     passed.update("image{s} in no class folder" if walk.is_picture(path) else walk.kind(path) for path in loose)
     relative = tuple(str(path.relative_to(folder)) for path in paths)
-    return Stored(
+    return RawSplit(
         where=str(folder),
         labels=labels,
         encoded=functools.partial(iter, paths),

@@ -14,7 +14,7 @@ import pyarrow as pa
 from refluence.data import columns
 from refluence.data.options import SourceOptions
 from refluence.data.parquet import BATCH, image_value
-from refluence.data.stored import Encoded, Splits, Stored, split_names
+from refluence.data.stored import Encoded, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
 PROBE_SECONDS = 5
@@ -77,7 +77,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def read(split: datasets.Dataset, where: str, options: SourceOptions) -> Stored:
+def read(split: datasets.Dataset, where: str, options: SourceOptions) -> RawSplit:
     """One loaded split. Images are read from its Arrow files when they are asked for."""
     image = columns.image_column(split.features, options.image_column, where)
     label = columns.label_column(split.features, options.label_column, where)
@@ -87,7 +87,7 @@ def read(split: datasets.Dataset, where: str, options: SourceOptions) -> Stored:
     raw = split.select_columns([image])
     if isinstance(split.features[image], datasets.Image):
         raw = raw.cast_column(image, datasets.Image(decode=False))
-    return Stored(
+    return RawSplit(
         where=where,
         labels=list(split[label]),
         names=columns.class_names(split.features, label),

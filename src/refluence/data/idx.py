@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from refluence.data.options import SourceOptions
-from refluence.data.stored import UNSPLIT, Splits, Stored
+from refluence.data.stored import UNSPLIT, RawSplit, Splits
 from refluence.errors import InputError
 
 _IMAGES = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte")
@@ -34,7 +34,7 @@ def splits(paths: list[Path], options: SourceOptions) -> Splits:
     return Splits(found if "train" in found else {UNSPLIT: next(iter(found.values()))})
 
 
-def _read(images: Path) -> Stored:
+def _read(images: Path) -> RawSplit:
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
@@ -46,6 +46,6 @@ def _read(images: Path) -> Stored:
         raise InputError(f"{images} or {labels.name} is no whole idx file: {str(error) or 'its header is wrong'}") from error
     if len(pixels) != len(classes):
         raise InputError(f"{images} holds {len(pixels)} images, {labels.name} {len(classes)} labels")
-    return Stored(
+    return RawSplit(
         where=str(images), labels=classes, encoded=functools.partial(iter, pixels), identity=["idx"], files=[images, labels]
     )

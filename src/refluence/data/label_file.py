@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from refluence.data.options import split_pair
-from refluence.data.stored import Stored
+from refluence.data.stored import RawSplit
 from refluence.errors import InputError
 
 TEXT = (".csv", ".tsv", ".txt")
@@ -40,7 +40,7 @@ class LabelColumn:
     note: str = ""
 
 
-def read_column(pair: str, train: Stored) -> LabelColumn:
+def read_column(pair: str, train: RawSplit) -> LabelColumn:
     """The values of `FILE:COLUMN` for the rows of `train`. `InputError` where they cannot be those."""
     file, column = split_pair(pair, "--labels", "FILE:COLUMN, a .parquet or .csv file and one of its columns")
     path = Path(file).expanduser()
@@ -138,7 +138,7 @@ def _tells_rows(name: str) -> bool:
     return name.lower() in (*NUMBERS, *NAMES)
 
 
-def _check_order(where: str, beside: Mapping[str, Sequence[Any]], train: Stored) -> None:
+def _check_order(where: str, beside: Mapping[str, Sequence[Any]], train: RawSplit) -> None:
     """Refuse a file that says itself that its rows come in another order than those of the source."""
     count = len(train)
     orders: list[tuple[tuple[str, ...], list[str]]] = [(NUMBERS, [str(i + first) for i in range(count)]) for first in (0, 1)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from refluence.data.agreement import plain
 from refluence.data.label_file import read_column
-from refluence.data.stored import Stored
+from refluence.data.stored import RawSplit
 from refluence.errors import InputError
 
 Key = str | int
@@ -36,7 +36,7 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def resolve(train: Stored, test: Stored | None, replacement: str | None = None) -> Labels:
+def resolve(train: RawSplit, test: RawSplit | None, replacement: str | None = None) -> Labels:
     """Class indices of both splits. `replacement` is `FILE:COLUMN`: it relabels the stored train split alone.
 
     Strings are sorted; integers keep their order, and their names where the source has them. Classes without a single
@@ -148,7 +148,7 @@ def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key
 
 
 def _replaced(
-    pair: str, train: Stored, names: tuple[str, ...] | None, known: set[Key], before: list[Key | None]
+    pair: str, train: RawSplit, names: tuple[str, ...] | None, known: set[Key], before: list[Key | None]
 ) -> tuple[list[Key], list[str]]:
     """The labels of `FILE:COLUMN`, checked against the rows and the classes of the source; and notes."""
     column = read_column(pair, train)

@@ -10,9 +10,9 @@ import torch
 from refluence.data import labels, pixels, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.options import SourceOptions
+from refluence.data.partition import Partition, RowSet, partition
 from refluence.data.pixels import Pixels
-from refluence.data.plan import Part, Plan, plan
-from refluence.data.stored import Stored
+from refluence.data.stored import RawSplit
 from refluence.errors import InputError
 
 LISTED = 10  # corrupt images that a note lists by name
@@ -51,11 +51,11 @@ def load(
     line = found.line(numbered.classes)
     if say is not None:
         say(line)
-    planned = plan(train, test, numbered, options, per_class)
+    planned = partition(train, test, numbered, options, per_class)
     ours, theirs = _decoded(train, test, options)
     if ours.corrupt or theirs.corrupt:
         skipped = [np.array(sorted(side.corrupt), np.int64) for side in (ours, theirs)]
-        planned = plan(train, test, numbered, options, per_class, (skipped[0], skipped[1]))
+        planned = partition(train, test, numbered, options, per_class, (skipped[0], skipped[1]))
     mean, std = ours.moments(planned.train.rows)
     return Dataset(
         source=source,
@@ -79,7 +79,7 @@ def load(
     )
 
 
-def _decoded(train: Stored, test: Stored | None, options: SourceOptions) -> tuple[Pixels, Pixels]:
+def _decoded(train: RawSplit, test: RawSplit | None, options: SourceOptions) -> tuple[Pixels, Pixels]:
     """The pixels of both stored splits (the same ones twice where test is cut from train), with equal channels."""
     try:
         ours = pixels.read(train, options.image_size, options.skip_corrupt)
@@ -94,7 +94,7 @@ def _decoded(train: Stored, test: Stored | None, options: SourceOptions) -> tupl
     return ours, theirs
 
 
-def _split(part: Part, decoded: Pixels, stored: Stored) -> Split:
+def _split(part: RowSet, decoded: Pixels, stored: RawSplit) -> Split:
     return Split(
         images=decoded.take(part.rows),
         labels=torch.from_numpy(part.labels),
@@ -103,7 +103,7 @@ def _split(part: Part, decoded: Pixels, stored: Stored) -> Split:
     )
 
 
-def _corrupt(stored: Stored, decoded: Pixels) -> list[str]:
+def _corrupt(stored: RawSplit, decoded: Pixels) -> list[str]:
     """One line that counts and lists the images that were skipped."""
     if not decoded.corrupt:
         return []
@@ -112,7 +112,7 @@ def _corrupt(stored: Stored, decoded: Pixels) -> list[str]:
     return [f"--skip-corrupt skipped {len(decoded.corrupt)} of {len(stored)} images: {listed}{more}"]
 
 
-def _duplicates(planned: Plan, ours: Pixels, theirs: Pixels) -> list[str]:
+def _duplicates(planned: Partition, ours: Pixels, theirs: Pixels) -> list[str]:
     """One line with the images of one split whose exact pixels are in another too; nothing where there are none."""
     train, val = (ours.digests[ours.positions(part.rows)] for part in (planned.train, planned.val))
     test = theirs.digests[theirs.positions(planned.test.rows)]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from refluence.data import columns, shards
 from refluence.data.options import SourceOptions
-from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, Encoded, Splits, Stored, split_names
+from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, Encoded, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
 BATCH = 512
@@ -166,7 +166,7 @@ def image_value(value: Any, base: Path | None) -> Encoded:
     return value
 
 
-def read(paths: list[Path], options: SourceOptions) -> Stored:
+def read(paths: list[Path], options: SourceOptions) -> RawSplit:
     """One split. Reads labels, groups and image paths, not the images."""
     shards.refuse_missing(paths)
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent}/{paths[0].name} and {len(paths) - 1} more"
@@ -181,7 +181,7 @@ def read(paths: list[Path], options: SourceOptions) -> Stored:
     kind = arrow.field(image).type
     has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
     image_paths = column(paths, image, "path") if has_path else column(paths, image) if columns.is_text(kind) else None
-    return Stored(
+    return RawSplit(
         where=where,
         labels=column(paths, label),
         names=columns.class_names(features, label),

@@ -19,7 +19,7 @@ from torch import Tensor
 from refluence.data import cache
 from refluence.data.decode import VERSION, Remark, decode, short_side
 from refluence.data.remarks import notes, summary
-from refluence.data.stored import Encoded, Stored
+from refluence.data.stored import Encoded, RawSplit
 from refluence.errors import InputError
 
 CHUNK, TASK = 512, 64  # images decoded between two writes; images a thread takes at once
@@ -85,7 +85,7 @@ class Pixels:
         return tuple((mean / 255).tolist()), tuple(std.tolist())
 
 
-def read(stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[int, int] | None = None) -> Pixels:
+def read(stored: RawSplit, size: int | None, skip_corrupt: bool, expected: tuple[int, int] | None = None) -> Pixels:
     """Decode a stored split, or take it from the cache.
 
     `expected` is the height and width that the images must have (None: those of the first one). Errors: `InputError`
@@ -116,7 +116,7 @@ def _whole(entry: cache.Entry, rows: int) -> bool:
 
 
 def _decode(
-    stored: Stored, size: int | None, skip_corrupt: bool, expected: tuple[int, int] | None, key: str | None
+    stored: RawSplit, size: int | None, skip_corrupt: bool, expected: tuple[int, int] | None, key: str | None
 ) -> cache.Entry:
     corrupt: dict[str, str] = {}
     digests: list[bytes] = []
@@ -176,7 +176,7 @@ def _one(encoded: Encoded, size: int | None, remarks: list[Remark]) -> tuple[np.
     return image, hashlib.blake2b(image, digest_size=8).digest(), sums
 
 
-def _refuse(stored: Stored, row: int, reason: str) -> None:
+def _refuse(stored: RawSplit, row: int, reason: str) -> None:
     raise InputError(
         f"{stored.describe(row)} cannot be read as an image ({reason}); repair or remove it, or pass --skip-corrupt"
     )
@@ -187,7 +187,7 @@ def _batches(items: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
         yield batch
 
 
-def mixed_sizes(splits: list[Stored]) -> InputError:
+def mixed_sizes(splits: list[RawSplit]) -> InputError:
     """The one error for images of several sizes. It names `--image-size` and proposes one."""
     sides = []
     for stored in splits:

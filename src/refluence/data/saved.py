@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from refluence.data.options import SourceOptions
-from refluence.data.stored import UNSPLIT, Splits, Stored
+from refluence.data.stored import UNSPLIT, RawSplit, Splits
 from refluence.errors import InputError
 
 
@@ -35,7 +35,7 @@ def splits(folder: Path, options: SourceOptions) -> Splits:
     return replace(found, readers={name: functools.partial(_read, reader, folder) for name, reader in found.readers.items()})
 
 
-def _read(reader, folder: Path) -> Stored:
+def _read(reader, folder: Path) -> RawSplit:
     """The split, known again by its Arrow files too: a folder that is saved anew may keep its fingerprint."""
     stored = reader()
     return replace(stored, files=[*stored.files, *sorted(folder.rglob("*.arrow"))])

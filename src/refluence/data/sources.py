@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refluence.data import agreement, digits, layout, parquet
 from refluence.data.options import SourceOptions
-from refluence.data.stored import UNSPLIT, Splits, Stored, split_names
+from refluence.data.stored import UNSPLIT, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
 LISTED = 10  # classes in the line
@@ -20,8 +20,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 class Found:
     """The stored train split, the stored test split (None: cut one), how they are called there, and what there is to say."""
 
-    train: Stored
-    test: Stored | None
+    train: RawSplit
+    test: RawSplit | None
     splits: dict[str, str]
     inside: str | None
     passed: tuple[str, ...]

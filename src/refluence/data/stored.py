@@ -40,7 +40,7 @@ def readable(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Stored:
+class RawSplit:
     """A stored split of N rows.
 
     `labels` are the raw values (int, str, …, None where missing), `names` the class names where the labels are integers
@@ -86,7 +86,7 @@ class Splits:
     `inside` is the folder below the one that was named which holds the splits, `passed` what was passed over beside them.
     """
 
-    readers: dict[str, Callable[[], Stored]]
+    readers: dict[str, Callable[[], RawSplit]]
     inside: str | None = None
     passed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -18,12 +18,12 @@ from refluence.influence.links import (
     tau_for_share,
     top_weights,
 )
-from refluence.influence.losses import CrossEntropy, Distillation, SquaredError, cross_entropy
-from refluence.influence.recorder import Trajectory, sgd
+from refluence.influence.losses import CrossEntropy, DistillationLoss, SquaredError, cross_entropy
 from refluence.influence.risk import risk_gradient
 from refluence.influence.solvers import IndefiniteError
 from refluence.influence.statistic import Gradients, Means, Samples
-from refluence.influence.trajectory import tracin
+from refluence.influence.tracin import tracin
+from refluence.influence.trajectory import Trajectory, sgd
 from refluence.influence.unrolled import unrolled_influence
 from refluence.influence.validation import ValidationInfluence, self_influence, validation_influence
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting, weights
@@ -35,7 +35,7 @@ __all__ = [
     "Capture",
     "CrossEntropy",
     "Curvature",
-    "Distillation",
+    "DistillationLoss",
     "Gradients",
     "IndefiniteError",
     "Means",

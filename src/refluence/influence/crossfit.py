@@ -34,6 +34,7 @@ from refluence.influence.risk import risk_gradient
 from refluence.matching.augment import parse
 from refluence.models.repeatable import refuse_random_eval
 from refluence.randomness import seeded
+from refluence.seeds import Rng
 
 CHUNK_PIXELS = 2**19  # pixels that are turned into floats at once: 512 rows of 32 x 32
 DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
@@ -44,7 +45,6 @@ TERMS = ("explicit", "implicit", "both")
 NETWORKS = ("held-out", "all")
 RISKS = {"error": expected_error, "cross-entropy": cross_entropy}
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-Rng = Callable[[str, int], torch.Generator]
 
 
 @dataclass(frozen=True)

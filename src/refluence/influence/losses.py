@@ -65,7 +65,7 @@ class ExpectedError:
 
 
 @dataclass(frozen=True)
-class Distillation:
+class DistillationLoss:
     """(1 - alpha) T^2 KL(teacher || student) at temperature T > 0, plus alpha in [0, 1] times cross-entropy.
 
     Hinton et al. 2015 (arXiv 1503.02531), sec. 2. The teacher's logits are data: constants, computed once.

@@ -37,7 +37,7 @@ from refluence.influence.differentiable import Losses
 from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
 from refluence.influence.proof import reached
-from refluence.influence.recorder import Step, Trajectory
+from refluence.influence.trajectory import Step, Trajectory
 from refluence.influence.twice import check_twice
 from refluence.models.repeatable import random_layer
 

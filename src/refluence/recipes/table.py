@@ -1,6 +1,6 @@
 """From rows to the table of a recipe: plain values, as `results.json` keeps them and the report draws them.
 
-A line is an arm in a part under a protocol: mean and standard deviation over seeds, paired differences (evaluate/statistics.py,
+A line is an arm in a part under a protocol: mean and standard deviation over seeds, paired differences (evaluate/paired.py,
 each part by itself, its first influence arm against its uniform base being the primary comparison, the part's own pairs last),
 and the published number.
 """
@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from refluence.errors import InputError
-from refluence.evaluate.statistics import summarise
+from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.recipes.base import SETS, Part, Published, Recipe
 

@@ -1,7 +1,7 @@
 """What the influence did image step by image step: its spread per class, its two terms, weight per class.
 
-The numbers are those of `condense.told.Step`, from metrics.jsonl. Every chart of spreads has a logarithmic axis: scores of
-different networks and methods differ in scale.
+The numbers are those of `condense.events.StepEvent`, from metrics.jsonl. Every chart of spreads has a logarithmic axis:
+scores of different networks and methods differ in scale.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Real set to a real subset; one file a method."""
 
-from refluence.select.base import Selection
+from refluence.select.selection import Selection
 
 __all__ = ["Selection"]

@@ -16,9 +16,9 @@ from torch import LongTensor, Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
-from refluence.select.base import Selection
-from refluence.select.early import STEPS, mean_over_networks
 from refluence.select.ranking import highest
+from refluence.select.selection import Selection
+from refluence.select.young_networks import STEPS, mean_over_networks
 
 
 def select(

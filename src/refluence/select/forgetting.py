@@ -19,9 +19,9 @@ from torch import LongTensor, Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec, build
-from refluence.select.base import Selection
 from refluence.select.pretrain import BATCH, train
 from refluence.select.ranking import highest
+from refluence.select.selection import Selection
 
 STEPS = 2000
 

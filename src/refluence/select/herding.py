@@ -18,8 +18,8 @@ from torch import LongTensor, Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
-from refluence.select.base import Selection
 from refluence.select.pretrain import STEPS, embed, pretrain
+from refluence.select.selection import Selection
 
 
 def select(

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from torch import LongTensor, Tensor
 
 from refluence.condense import dc
-from refluence.condense.base import Method, Settings
+from refluence.condense.method import Method, Settings
 from refluence.condense.scoring import influence
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
-from refluence.select.base import Selection
 from refluence.select.random import METHOD as RANDOM
 from refluence.select.ranking import highest
+from refluence.select.selection import Selection
 
 TIMES = 4  # of one network's training, at most: those of `scoring.points`
 STEPS = 3 * TIMES  # points at which every instance is scored

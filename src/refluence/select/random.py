@@ -9,7 +9,7 @@ from torch import LongTensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
-from refluence.select.base import Selection
+from refluence.select.selection import Selection
 
 
 def select(

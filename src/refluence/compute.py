@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from refluence.condense.graphs import Graphs
+MOST = 24  # graphs: where classes have images in many numbers, compiling each would take longer than it saves
+
+
+@dataclass
+class Graphs:
+    """The graphs that were made so far, by what they depend on beside values."""
+
+    made: dict[Any, Any] = field(default_factory=dict)
+
+    def of(self, kind: str, net: nn.Module, names: Sequence[str], x: Tensor, y: Tensor, make: Callable[[], Any]) -> Any:
+        """The graph of this kind for networks built like `net` and batches like (x, y); beyond `MOST` what it is made of."""
+        modes = tuple(module.training for module in net.modules())
+        key = (kind, repr(net), modes, tuple(names), x.shape, x.dtype, x.device, y.shape[1:], y.dtype)
+        if key not in self.made:
+            made = make()
+            if len(self.made) >= MOST:
+                return made.function
+            self.made[key] = made
+        return self.made[key]
 
 
 @dataclass(frozen=True)
@@ -16,7 +36,7 @@ class Compute:
     """`precision` bf16: real gradients and network training under autocast; synthetic gradients stay in float32.
 
     `compile`: network training and plain real gradients go through `torch.compile`. In fp32 so do gradients that are
-    differentiated again (the synthetic side) and those of single instances, as the graphs of graphs.py.
+    differentiated again (the synthetic side) and those of single instances, as compiled graphs (condense/graphs.py).
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

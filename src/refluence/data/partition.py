@@ -10,43 +10,43 @@ from refluence.data import splits
 from refluence.data.drop import harmful
 from refluence.data.labels import Labels
 from refluence.data.options import SourceOptions
-from refluence.data.stored import Stored
+from refluence.data.stored import RawSplit
 from refluence.errors import InputError
 
 TEST_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
-class Part:
+class RowSet:
     """One split of ours: stored row numbers `(N,)`, ascending, and class indices `(N,)`."""
 
     rows: np.ndarray
     labels: np.ndarray
 
-    def where(self, mask: np.ndarray) -> Part:
+    def where(self, mask: np.ndarray) -> RowSet:
         """The rows that a mask `(N,)` keeps."""
-        return Part(self.rows[mask], self.labels[mask])
+        return RowSet(self.rows[mask], self.labels[mask])
 
 
 @dataclass(frozen=True)
-class Plan:
+class Partition:
     """The three splits, the classes they are numbered by, and what a reader has to know."""
 
     classes: tuple[str, ...]
-    train: Part
-    val: Part
-    test: Part
+    train: RowSet
+    val: RowSet
+    test: RowSet
     notes: tuple[str, ...]
 
 
-def plan(
-    train: Stored,
-    test: Stored | None,
+def partition(
+    train: RawSplit,
+    test: RawSplit | None,
     labels: Labels,
     options: SourceOptions,
     per_class: int,
     skipped: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Plan:
+) -> Partition:
     """Cut the splits. `skipped` holds the stored rows of train and of test that cannot be decoded."""
     notes: list[str] = []
     skip_train, skip_test = skipped if skipped else (np.empty(0, np.int64),) * 2
@@ -79,19 +79,19 @@ def plan(
             )
         if absent:
             notes.append(f"no {name} image of {len(absent)} classes: {', '.join(absent[:10])}")
-    return Plan(classes, ours, val, theirs, tuple(notes))
+    return Partition(classes, ours, val, theirs, tuple(notes))
 
 
-def _part(labels: np.ndarray, skipped: np.ndarray) -> Part:
+def _part(labels: np.ndarray, skipped: np.ndarray) -> RowSet:
     rows = np.setdiff1d(np.arange(len(labels)), skipped, assume_unique=True)
-    return Part(rows, labels[rows])
+    return RowSet(rows, labels[rows])
 
 
-def _groups(stored: Stored, part: Part) -> list | None:
+def _groups(stored: RawSplit, part: RowSet) -> list | None:
     return None if stored.groups is None else [stored.groups[row] for row in part.rows]
 
 
-def _without_test_groups(train: Stored, test: Stored, ours: Part, theirs: Part, notes: list[str]) -> Part:
+def _without_test_groups(train: RawSplit, test: RawSplit, ours: RowSet, theirs: RowSet, notes: list[str]) -> RowSet:
     """Training rows whose group also is in the stored test split are left out: a group must not be on both sides."""
     if train.groups is None or test.groups is None:
         return ours
@@ -105,7 +105,7 @@ def _without_test_groups(train: Stored, test: Stored, ours: Part, theirs: Part, 
 
 
 def _kept_classes(
-    part: Part, classes: tuple[str, ...], policy: str, per_class: int, where: str, notes: list[str]
+    part: RowSet, classes: tuple[str, ...], policy: str, per_class: int, where: str, notes: list[str]
 ) -> np.ndarray:
     """Indices of the classes that stay. A class is small with fewer than `per_class` training images."""
     counts = np.bincount(part.labels, minlength=len(classes))
@@ -135,6 +135,6 @@ def _kept_classes(
     return kept
 
 
-def _renumbered(part: Part, kept: np.ndarray) -> Part:
+def _renumbered(part: RowSet, kept: np.ndarray) -> RowSet:
     part = part.where(np.isin(part.labels, kept))
-    return Part(part.rows, np.searchsorted(kept, part.labels))
+    return RowSet(part.rows, np.searchsorted(kept, part.labels))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
 
-def streams(seed: int) -> Callable[[str, int], torch.Generator]:
-    """`rng(purpose, index)`: a CPU generator that always starts in the same state for the same three words."""
+class Rng(Protocol):
+    """`rng(purpose, index)`: a CPU generator that always starts in the same state for the same seed and the same two words."""
+
+    def __call__(self, purpose: str, index: int = 0, /) -> torch.Generator:
+        """A fresh generator."""
+
+
+def streams(seed: int) -> Rng:
+    """The generators of one seed."""
 
     def rng(purpose: str, index: int = 0) -> torch.Generator:
         digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()

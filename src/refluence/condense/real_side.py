@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from refluence.condense.base import Method, Settings
-from refluence.condense.compute import Compute
+from refluence.compute import Compute
 from refluence.condense.implicit import Implicit
+from refluence.condense.method import Method, Settings
 from refluence.condense.statistics import Bound, Measured, gradient_norms
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence

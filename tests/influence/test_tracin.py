@@ -8,8 +8,8 @@ from torch.func import functional_call
 from cases import make
 from convex import blobs
 from refluence.errors import InputError
-from refluence.influence.losses import Distillation, cross_entropy
-from refluence.influence.trajectory import tracin
+from refluence.influence.losses import DistillationLoss, cross_entropy
+from refluence.influence.tracin import tracin
 
 
 def moved(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
@@ -45,7 +45,7 @@ def test_it_is_the_sum_of_gradient_dot_products(name):
 def test_training_loss_and_risk_may_differ():
     case = make("mlp")
     teacher = torch.randn(11, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    loss = Distillation(2.0, 0.5)
+    loss = DistillationLoss(2.0, 0.5)
     y = (case.y, teacher)
     found = tracin(
         case.model, [(case.model.state_dict(), 0.5)], [(case.x, y)], [(case.x, case.y)], loss=loss, risk=cross_entropy

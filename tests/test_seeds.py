@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from refluence.run.seeds import streams
+from refluence.seeds import streams
 
 
 def draw(generator):

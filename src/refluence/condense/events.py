@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from refluence.condense.instances import Match
+from refluence.condense.real_side import Match
 from refluence.influence.links import effective_sample_size
 
 
 @dataclass(frozen=True)
-class Step:
+class StepEvent:
     """What one image step tells: its number, the loss, per class too, and the effective sample size (a share).
 
     By class, over its real batch of n; empty where nothing was measured:
@@ -38,14 +38,14 @@ class Step:
     weight_by_class: tuple[float, ...] = ()
 
 
-def tell(step: int, matches: Sequence[Match], compete: bool) -> Step:
+def event_of(step: int, matches: Sequence[Match], compete: bool) -> StepEvent:
     """What image step `step` tells; `compete`: classes share one bag, so that their weights need not have mean 1."""
     losses = [float(match.distance) for match in matches]
     shares = [1.0 if match.omega is None else float(effective_sample_size(match.omega)) for match in matches]
     measured = [m.terms for m in matches if m.terms is not None and m.terms.explicit is not None]
     both = [(terms.explicit, terms.implicit) for terms in measured if terms.implicit is not None]
     weighed = [m.omega for m in matches if m.omega is not None and compete]
-    return Step(
+    return StepEvent(
         step, math.fsum(losses), tuple(losses), sum(shares) / len(shares),
         spread_by_class=tuple(spread(terms.scores) for terms in measured),
         explicit_by_class=tuple(spread(explicit) for explicit, _ in both),
