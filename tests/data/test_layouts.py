@@ -44,7 +44,7 @@ def refused(folder):
     ],
 )  # fmt: skip
 def test_split_folders_and_tables_in_every_spelling(tmp_path, train, test):
-    expected = f"16 images in 2 classes: cat, dog; train from {train} (8), test from {test} (8)"
+    expected = f"16 images in 2 classes: cat, dog; train from {train} (8), test from {test} (8); validation cut from train"
     assert line(splits(tmp_path / "pictures", train, test)) == expected
     parquet(tmp_path / "tables" / f"{train}.parquet", ["cat", "dog"] * 4)
     parquet(tmp_path / "tables" / f"{test}.parquet", ["cat", "dog"] * 4, start=50)
@@ -53,7 +53,7 @@ def test_split_folders_and_tables_in_every_spelling(tmp_path, train, test):
 
 def test_several_names_of_one_split(tmp_path):
     assert line(splits(tmp_path / "a", "train", "trainval", "test", "val")).endswith(
-        "train from train (8), test from test (8); passed over: split val (8 images), split trainval (8 images)"
+        "train from train (8), validation from val (8), test from test (8); passed over: split trainval (8 images)"
     )
     if os.path.exists("/proc"):  # where names differ by case
         assert "holds Train and train" in refused(splits(tmp_path / "b", "train", "Train"))
@@ -103,7 +103,9 @@ def test_one_folder_around_it(tmp_path):
     class_folders(tmp_path / "a" / "pets" / "pets", COUNTS)
     (tmp_path / "a" / "__MACOSX" / "pets").mkdir(parents=True)
     (tmp_path / "a" / "README.txt").write_text("")
-    assert line(tmp_path / "a").endswith("read from pets/pets; passed over: 1 .txt, 1 folder __MACOSX")
+    assert line(tmp_path / "a").endswith(
+        "read from pets/pets; validation cut from train; passed over: 1 .txt, 1 folder __MACOSX"
+    )
     splits(tmp_path / "b" / "images", "train", "val")
     assert "read from images; train from train (8), test from val (8)" in line(tmp_path / "b")
     splits(tmp_path / "c", "train/train", "test/test")
@@ -166,11 +168,13 @@ def test_other_pictures_are_read_where_no_usual_ones_are(tmp_path, suffix):
     data = tmp_path / "set"
     for i in range(8):
         write(data / "ab"[i % 2] / f"{i}.{suffix}", picture(i))
-    assert line(data) == "8 images in 2 classes: a, b"
+    assert line(data) == "8 images in 2 classes: a, b; validation cut from train"
     rows = load(str(data)).train.rows.tolist()
     for i in range(8):
         write(data / "cd"[i % 2] / f"{i}.png", picture(10 + i))
-    assert line(data).endswith(f"c, d; passed over: 8 .{suffix.lower()}, 2 folders without jpg, png or webp (a, b)")
+    assert line(data).endswith(
+        f"c, d; validation cut from train; passed over: 8 .{suffix.lower()}, 2 folders without jpg, png or webp (a, b)"
+    )
     assert load(str(data)).train.rows.tolist() == rows
 
 
@@ -210,7 +214,9 @@ def test_the_line_is_printed_by_commands_before_anything_is_decoded(tmp_path, ca
     words = ["--data", str(tmp_path / "pets"), "--out", str(tmp_path / "run"), "--threads", "1"]
     assert main(["distill", *words, "--method", "random", "--ipc", "1"]) == 2
     first, second = capsys.readouterr().err.splitlines()
-    assert first.endswith("pets: 16 images in 2 classes: cat, dog; train from Training (8), test from Testing (8)")
+    assert first.endswith(
+        "pets: 16 images in 2 classes: cat, dog; train from Training (8), test from Testing (8); validation cut from train"
+    )
     assert "000.png" in second
     assert main(["distill", *words, "--method", "random", "--ipc", "1", "--quiet"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -227,7 +233,10 @@ def test_tables_below_and_beside(tmp_path):
     (tmp_path / "s" / "refs" / "main").write_text("abc")
     (tmp_path / "s" / "snapshots" / "older").mkdir()
     for name, inside in (("p", "plain_text"), ("d", "default"), ("s", "snapshots/abc")):
-        assert line(tmp_path / name) == f"8 images in 2 classes: cat, dog; read from {inside}; train from train (8)"
+        assert (
+            line(tmp_path / name)
+            == f"8 images in 2 classes: cat, dog; read from {inside}; train from train (8); validation cut from train"
+        )
     parquet(tmp_path / "p" / "other" / "train.parquet", ["owl", "elk"] * 4)
     assert f"name one, for example --data {tmp_path}/p/other" in refused(tmp_path / "p")
     assert "classes: elk, owl" in load(f"{tmp_path}/p:other").notes[0]
@@ -241,7 +250,7 @@ def test_tables_below_and_beside(tmp_path):
     parquet(tmp_path / "e" / "train.parquet", ["cat", "dog"] * 4)
     parquet(tmp_path / "e" / "test" / "0000.parquet", ["cat", "dog"], start=60)
     assert "tables in its folders test are not read" in said(tmp_path / "e")
-    assert line(tmp_path / "e").endswith("train from train (8); passed over: 2 other .parquet")
+    assert line(tmp_path / "e").endswith("train from train (8); validation cut from train; passed over: 2 other .parquet")
 
 
 @pytest.mark.parametrize(
@@ -275,9 +284,10 @@ def test_save_to_disk(tmp_path):
     rows.save_to_disk(tmp_path / "one")
     parts = {"train": rows, "test": rows.select([0, 1]), "extra": rows.select([0])}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "all")
-    assert line(tmp_path / "one") == "8 images in 2 classes: cat, dog"
+    assert line(tmp_path / "one") == "8 images in 2 classes: cat, dog; validation cut from train"
     assert line(tmp_path / "all") == (
-        "10 images in 2 classes: cat, dog; train from train (8), test from test (2); passed over: split extra (1 images)"
+        "10 images in 2 classes: cat, dog; train from train (8), test from test (2); validation cut from train; "
+        "passed over: split extra (1 images)"
     )
     next((tmp_path / "all" / "train").glob("*.arrow")).unlink()
     assert "looks saved by save_to_disk, and cannot be loaded" in refused(tmp_path / "all")

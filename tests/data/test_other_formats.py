@@ -55,7 +55,7 @@ def test_idx(tmp_path):
     idx(raw / "t10k-images-idx3-ubyte", GREY[:2])
     idx(raw / "t10k-labels-idx1-ubyte", np.arange(2))
     data = load(str(tmp_path))
-    assert data.notes[0] == "10 images in 2 classes: 0, 1; train from train (8), test from test (2)"
+    assert data.notes[0] == "10 images in 2 classes: 0, 1; train from train (8), test from test (2); validation cut from train"
     check(data, GREY)
     (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0")
     with pytest.raises(InputError, match=r"no whole idx file"):
@@ -75,7 +75,7 @@ def tar(path, suffix="cls"):
 def test_webdataset(tmp_path):
     tar(tmp_path / "set" / "train-000000.tar")
     data = load(str(tmp_path / "set"))
-    assert data.notes[0] == "8 images in 2 classes: 0, 1; train from train (8)"
+    assert data.notes[0] == "8 images in 2 classes: 0, 1; train from train (8); validation cut from train"
     check(data, GREY)
     check(load(str(tmp_path / "set" / "train-000000.tar")), GREY)
     tar(tmp_path / "set" / "train-000002.tar")

@@ -264,7 +264,7 @@ class ChangeFlags:
     batch: Number = None
     """Batch size, instead of the protocol's."""
     split: Annotated[Literal["test", "val"] | None, arg(help_behavior_hint="")] = None
-    """test for the final number; val (cut from train) for every choice you make on the way (default: the recipe's own, test
+    """test for the final number; val (held out of train) for every choice you make on the way (default: the recipe's own, test
     unless it is for choosing)."""
 
 

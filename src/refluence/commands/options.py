@@ -82,7 +82,7 @@ class EvaluationFlags:
     batch: Number = None
     """Batch size, instead of the protocol's."""
     split: Literal["test", "val"] = "test"
-    """test for the final number; val (cut from train) for every choice you make on the way."""
+    """test for the final number; val (held out of train) for every choice you make on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 class Split:
     """Images `(N, C, H, W)` uint8 (possibly memory-mapped), labels `(N,)` int64, rows `(N,)` int64.
 
-    `rows` are the positions in the *stored* split (train for `train` and for a validation split cut from it), so that a
-    score stays with its instance whatever is left out or shuffled.
+    `rows` are the positions in the *stored* split (train for `train` and for a split that is cut from it), so that a score
+    stays with its instance whatever is left out or shuffled.
     """
 
     images: Tensor
@@ -37,7 +37,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data source, decoded and split. `mean` and `std` are per channel on [0, 1] pixels of `train`."""
+    """A data source, decoded and split. `mean` and `std` are per channel on [0, 1] pixels of `train`.
+
+    `validation` says where `val` comes from: "cut from train", or "split 'val'" of the source, as it is called there.
+    """
 
     source: str
     classes: tuple[str, ...]
@@ -47,6 +50,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     notes: tuple[str, ...] = field(default=())
+    validation: str = "cut from train"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""From raw labels (names, integers, other people's votes) to class indices 0 … K-1 that train and test share."""
+"""From raw labels (names, integers, other people's votes) to class indices 0 … K-1 that all splits share."""
 
 from __future__ import annotations
 
@@ -24,54 +24,65 @@ WHOLE = re.compile(r"-?\d{1,18}(\.0*)?")
 
 @dataclass(frozen=True)
 class Labels:
-    """`classes` (K names); `train (N,)`, `test (M,)` and `stored (N,)` are int64 indices into them.
+    """`classes` (K names); `train (N,)`, `stored (N,)` and those of each split in `held` are int64 indices into them.
 
-    `test` is None where it has to be cut from train. `stored` are train's labels before `--labels`, for that cut.
+    `stored` are train's labels before `--labels`, for a test split that is cut from it. -1 is no class: such a row is left out.
     """
 
     classes: tuple[str, ...]
     train: np.ndarray
     stored: np.ndarray
-    test: np.ndarray | None
+    held: dict[str, np.ndarray]
     notes: tuple[str, ...] = ()
 
 
-def resolve(train: RawSplit, test: RawSplit | None, replacement: str | None = None) -> Labels:
-    """Class indices of both splits. `replacement` is `FILE:COLUMN`: it relabels the stored train split alone.
+def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | None = None) -> Labels:
+    """Class indices of train and of the splits beside it. `replacement` (`FILE:COLUMN`) relabels the stored train split.
 
     Strings are sorted; integers keep their order, and their names where the source has them. Classes without a single
-    row are left out and the rest is numbered anew. Errors: a missing label, a label that is no class, fractions, names
-    beside numbers, and a labels file of another length.
+    row are left out and the rest is numbered anew. Rows of a stored validation split that have no label are left out. Errors:
+    a missing label elsewhere, a label that is no class, fractions, names beside numbers, and a labels file of another length.
     """
-    names = train.names or (test.names if test else None)
+    beside = {name: held[name] for name in ("test", "val") if name in held}
+    names = next((split.names for split in (train, *beside.values()) if split.names), None)
     stored = _keys(train.labels, train.where, train.names or names)
-    theirs = _keys(test.labels, test.where, test.names or names) if test else []
+    theirs = {name: _keys(split.labels, split.where, split.names or names) for name, split in beside.items()}
     hint = ""
-    if _minus_one_is_missing(stored, theirs):
-        stored, theirs = ([None if key == -1 else key for key in side] for side in (stored, theirs))
+    if _minus_one_is_missing(stored, [key for keys in theirs.values() for key in keys]):
+        stored = [None if key == -1 else key for key in stored]
+        theirs = {name: [None if key == -1 else key for key in keys] for name, keys in theirs.items()}
         hint = " (-1 marks a missing label, but for the two classes -1 and 1; where it is a class, store names)"
     if replacement is None:
         _refuse_missing(stored, train.where, hint)
-    if test:
-        _refuse_missing(theirs, test.where, hint)
-    known = {key for key in (*stored, *theirs) if key is not None} | set(names or ())
+    if "test" in beside:
+        _refuse_missing(theirs["test"], beside["test"].where, hint)
+    others = [key for keys in theirs.values() for key in keys if key is not None]
+    known = {key for key in (*stored, *others) if key is not None} | set(names or ())
     ours, notes = stored, list[str]()
     if replacement:
-        ours, notes = _replaced(replacement, train, names, known, stored)
+        ours, notes = _replaced(replacement, train, names, known, stored, "val" in beside)
+    if missing := theirs.get("val", []).count(None):
+        notes.append(f"{missing} of {len(beside['val'])} images of {beside['val'].where} have no label: they are left out")
     stored = [new if old is None else old for old, new in zip(stored, ours, strict=True)]
-    used = {*ours, *theirs, *(() if test else stored)}
+    used = {*ours, *others, *(() if "test" in beside else stored)}
     if len({type(key) for key in used}) > 1:
-        raise InputError(f"labels of {train.where} and {test.where if test else replacement} mix names and numbers")
-    order = {name: index for index, name in enumerate(dict.fromkeys([*(names or ()), *((test and test.names) or ())]))}
+        both = [split.where for split in beside.values()] or [replacement]
+        raise InputError(f"labels of {train.where} and {' or '.join(map(str, both))} mix names and numbers")
+    listed = [name for split in beside.values() for name in split.names or ()]
+    order = {name: index for index, name in enumerate(dict.fromkeys([*(names or ()), *listed]))}
     keys = sorted(used, key=(lambda key: order[key]) if order else None)
     index = {key: position for position, key in enumerate(keys)}
     if len(keys) < 2:
         raise InputError(f"{train.where} has {len(keys)} class ({', '.join(map(str, keys))}): at least 2 are needed")
-    notes += [*_alike([str(key) for key in keys]), *_look_missing(used, [*stored, *theirs])]
+    notes += [*_alike([str(key) for key in keys]), *_look_missing(used, [*stored, *others])]
     if unused := [name for name in order if name not in used]:
         notes.append(f"classes without any image are left out: {_list(unused)}")
-    a, b, c = (np.fromiter((index.get(key, -1) for key in side), np.int64, len(side)) for side in (ours, stored, theirs))
-    return Labels(tuple(map(str, keys)), a, b, c if test else None, tuple(notes))
+
+    def numbered(side: Sequence[Key | None]) -> np.ndarray:
+        return np.fromiter((index.get(key, -1) for key in side), np.int64, len(side))
+
+    found = {name: numbered(side) for name, side in theirs.items()}
+    return Labels(tuple(map(str, keys)), numbered(ours), numbered(stored), found, tuple(notes))
 
 
 def _minus_one_is_missing(train: Sequence[Key | None], test: Sequence[Key | None]) -> bool:
@@ -148,7 +159,7 @@ def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key
 
 
 def _replaced(
-    pair: str, train: RawSplit, names: tuple[str, ...] | None, known: set[Key], before: list[Key | None]
+    pair: str, train: RawSplit, names: tuple[str, ...] | None, known: set[Key], before: list[Key | None], own_val: bool
 ) -> tuple[list[Key], list[str]]:
     """The labels of `FILE:COLUMN`, checked against the rows and the classes of the source; and notes."""
     column = read_column(pair, train)
@@ -164,10 +175,8 @@ def _replaced(
             classes = _list(sorted(known, key=str))
             raise InputError(f"row {row} of {column.where}: '{key}' is no class of {train.where} ({classes})")
     changed = sum(a != b for a, b in zip(keys, before, strict=True))
-    note = (
-        f"labels of train (and of the validation split cut from it) are those of {pair}: {changed} of {len(keys)} "
-        "differ; test labels are unchanged"
-    )
+    what, kept = ("", "validation and test") if own_val else (" (and of the validation split cut from it)", "test")
+    note = f"labels of train{what} are those of {pair}: {changed} of {len(keys)} differ; {kept} labels are unchanged"
     return keys, [*([column.note] if column.note else []), note]  # type: ignore[return-value]
 
 

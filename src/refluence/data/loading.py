@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from refluence.data import labels, pixels, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.options import SourceOptions
-from refluence.data.partition import Partition, RowSet, partition
+from refluence.data.partition import RowSet, partition
 from refluence.data.pixels import Pixels
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError
@@ -44,25 +45,28 @@ def load(
     """
     options = options or SourceOptions()
     found = sources.find(source, options)
-    train, test = found.train, found.test
+    train, held = found.train, found.held
     if len(train) == 0:
         raise InputError(f"{train.where} has no rows")
-    numbered = labels.resolve(train, test, options.labels)
+    numbered = labels.resolve(train, held, options.labels)
     line = found.line(numbered.classes)
     if say is not None:
         say(line)
-    planned = partition(train, test, numbered, options, per_class)
-    ours, theirs = _decoded(train, test, options)
-    if ours.corrupt or theirs.corrupt:
-        skipped = [np.array(sorted(side.corrupt), np.int64) for side in (ours, theirs)]
-        planned = partition(train, test, numbered, options, per_class, (skipped[0], skipped[1]))
-    mean, std = ours.moments(planned.train.rows)
+    planned = partition(train, held, numbered, options, per_class)
+    decoded = _decoded({"train": train, **held}, options)
+    if any(part.corrupt for part in decoded.values()):
+        skipped = {name: np.array(sorted(part.corrupt), np.int64) for name, part in decoded.items()}
+        planned = partition(train, held, numbered, options, per_class, skipped)
+    mean, std = decoded["train"].moments(planned.train.rows)
+    # a split that is not stored is one of train's rows
+    parts = {"train": planned.train, "val": planned.val, "test": planned.test}
+    source_of = {name: name if name in held else "train" for name in parts}
+    stored = {"train": train, **held}
+    ready = {name: _split(part, decoded[source_of[name]], stored[source_of[name]]) for name, part in parts.items()}
     return Dataset(
         source=source,
         classes=planned.classes,
-        train=_split(planned.train, ours, train),
-        val=_split(planned.val, ours, train),
-        test=_split(planned.test, theirs, test or train),
+        **ready,
         mean=mean,
         std=std,
         notes=(
@@ -70,28 +74,26 @@ def load(
             *found.notes,
             *numbered.notes,
             *planned.notes,
-            *ours.notes,
-            *(theirs.notes if test else ()),
-            *_corrupt(train, ours),
-            *(_corrupt(test, theirs) if test else ()),
-            *_duplicates(planned, ours, theirs),
+            *(note for part in decoded.values() for note in part.notes),
+            *(note for name, part in decoded.items() for note in _corrupt(stored[name], part)),
+            *_duplicates({name: decoded[source_of[name]].digests_of(part.rows) for name, part in parts.items()}),
         ),
+        validation=found.validation,
     )
 
 
-def _decoded(train: RawSplit, test: RawSplit | None, options: SourceOptions) -> tuple[Pixels, Pixels]:
-    """The pixels of both stored splits (the same ones twice where test is cut from train), with equal channels."""
+def _decoded(stored: dict[str, RawSplit], options: SourceOptions) -> dict[str, Pixels]:
+    """The pixels of the stored splits, of equal size and channels; train first."""
+    found: dict[str, Pixels] = {}
     try:
-        ours = pixels.read(train, options.image_size, options.skip_corrupt)
-        if test is None:
-            return ours, ours
-        height, width = ours.images.shape[2:]
-        theirs = pixels.read(test, options.image_size, options.skip_corrupt, (height, width))
+        for name, split in stored.items():
+            size = (*found["train"].images.shape[2:],) if found else None
+            found[name] = pixels.read(split, options.image_size, options.skip_corrupt, size)
     except pixels.MixedSizesError:
-        raise pixels.mixed_sizes([stored for stored in (train, test) if stored]) from None
-    if ours.images.shape[1] != theirs.images.shape[1]:
-        ours, theirs = ours.coloured(), theirs.coloured()
-    return ours, theirs
+        raise pixels.mixed_sizes(list(stored.values())) from None
+    if len({part.images.shape[1] for part in found.values()}) > 1:
+        found = {name: part.coloured() for name, part in found.items()}
+    return found
 
 
 def _split(part: RowSet, decoded: Pixels, stored: RawSplit) -> Split:
@@ -112,14 +114,12 @@ def _corrupt(stored: RawSplit, decoded: Pixels) -> list[str]:
     return [f"--skip-corrupt skipped {len(decoded.corrupt)} of {len(stored)} images: {listed}{more}"]
 
 
-def _duplicates(planned: Partition, ours: Pixels, theirs: Pixels) -> list[str]:
+def _duplicates(digests: dict[str, Tensor]) -> list[str]:
     """One line with the images of one split whose exact pixels are in another too; nothing where there are none."""
-    train, val = (ours.digests[ours.positions(part.rows)] for part in (planned.train, planned.val))
-    test = theirs.digests[theirs.positions(planned.test.rows)]
     counts = {
-        "test images are also in train": int(torch.isin(test, train).sum()),
-        "test images are also in validation": int(torch.isin(test, val).sum()),
-        "validation images are also in train": int(torch.isin(val, train).sum()),
+        "test images are also in train": int(torch.isin(digests["test"], digests["train"]).sum()),
+        "test images are also in validation": int(torch.isin(digests["test"], digests["val"]).sum()),
+        "validation images are also in train": int(torch.isin(digests["val"], digests["train"]).sum()),
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]
     return [f"exact duplicates across splits: {', '.join(found)}"] if found else []

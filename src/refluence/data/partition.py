@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,28 +42,34 @@ class Partition:
 
 def partition(
     train: RawSplit,
-    test: RawSplit | None,
+    held: Mapping[str, RawSplit],
     labels: Labels,
     options: SourceOptions,
     per_class: int,
-    skipped: tuple[np.ndarray, np.ndarray] | None = None,
+    skipped: Mapping[str, np.ndarray] | None = None,
 ) -> Partition:
-    """Cut the splits. `skipped` holds the stored rows of train and of test that cannot be decoded."""
+    """Cut the splits that are not `held` ("val", "test"). `skipped` holds the rows that cannot be decoded, by stored split."""
     notes: list[str] = []
-    skip_train, skip_test = skipped if skipped else (np.empty(0, np.int64),) * 2
-    ours = _part(labels.train, skip_train)
-    if test is None:
-        stored = _part(labels.stored, skip_train)
+    skipped = skipped or {}
+    ours = _part(labels.train, skipped.get("train"))
+    beside = {name: _part(labels.held[name], skipped.get(name)) for name in held}
+    if "val" in held and "test" in held:
+        beside["val"] = _without_groups(held, "val", beside["val"], beside["test"], "test", notes)
+    for name, part in beside.items():
+        ours = _without_groups({"train": train, **held}, "train", ours, part, name, notes)
+    if "test" not in held:
+        stored = _part(labels.stored, skipped.get("train"))
         mask = splits.cut(stored.labels, stored.rows, TEST_FRACTION, "test", _groups(train, stored))
         ours, theirs = ours.where(~mask), stored.where(mask)
         kept = ", with the labels of the source" if options.labels else ""
         notes.append(f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}")
     else:
-        assert labels.test is not None
-        theirs = _part(labels.test, skip_test)
-        ours = _without_test_groups(train, test, ours, theirs, notes)
-    mask = splits.cut(ours.labels, ours.rows, options.val_fraction, "val", _groups(train, ours))
-    ours, val = ours.where(~mask), ours.where(mask)
+        theirs = beside["test"]
+    if "val" not in held:
+        mask = splits.cut(ours.labels, ours.rows, options.val_fraction, "val", _groups(train, ours))
+        ours, val = ours.where(~mask), ours.where(mask)
+    else:
+        val = beside["val"]
     if options.drop:
         mask, note = harmful(options.drop, ours.rows, train)
         ours = ours.where(~mask)
@@ -70,8 +77,12 @@ def partition(
     kept = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
     ours, val, theirs = (_renumbered(part, kept) for part in (ours, val, theirs))
     classes = tuple(labels.classes[k] for k in kept)
-    for name, part in (("test", theirs), ("validation", val)):
+    for name, split, part in (("test", "test", theirs), ("validation", "val", val)):
         absent = [classes[k] for k in range(len(classes)) if not (part.labels == k).any()]
+        if len(absent) == len(classes) and split in held:
+            raise InputError(
+                f"{held[split].where} has no image left of the classes {', '.join(classes[:10])} for a {name} split"
+            )
         if len(absent) == len(classes):
             raise InputError(
                 f"{train.where} is too small to cut a {name} split: a class needs at least 3 images (2 where a test "
@@ -82,8 +93,9 @@ def partition(
     return Partition(classes, ours, val, theirs, tuple(notes))
 
 
-def _part(labels: np.ndarray, skipped: np.ndarray) -> RowSet:
-    rows = np.setdiff1d(np.arange(len(labels)), skipped, assume_unique=True)
+def _part(labels: np.ndarray, skipped: np.ndarray | None) -> RowSet:
+    rows = np.arange(len(labels))
+    rows = rows if skipped is None else np.setdiff1d(rows, skipped, assume_unique=True)
     return RowSet(rows, labels[rows])
 
 
@@ -91,16 +103,21 @@ def _groups(stored: RawSplit, part: RowSet) -> list | None:
     return None if stored.groups is None else [stored.groups[row] for row in part.rows]
 
 
-def _without_test_groups(train: RawSplit, test: RawSplit, ours: RowSet, theirs: RowSet, notes: list[str]) -> RowSet:
-    """Training rows whose group also is in the stored test split are left out: a group must not be on both sides."""
-    if train.groups is None or test.groups is None:
+def _without_groups(
+    stored: Mapping[str, RawSplit], name: str, ours: RowSet, theirs: RowSet, other: str, notes: list[str]
+) -> RowSet:
+    """Rows of a split whose group also is in another stored split are left out: a group must not be on both sides."""
+    groups, others = stored[name].groups, stored[other].groups
+    if groups is None or others is None:
         return ours
-    seen = {test.groups[row] for row in theirs.rows} - {None}
-    both = np.array([train.groups[row] in seen for row in ours.rows], bool)
+    seen = {others[row] for row in theirs.rows} - {None}
+    both = np.array([groups[row] in seen for row in ours.rows], bool)
+    use, kind = ("to train on", "training") if name == "train" else ("to validate on", "validation")
     if both.all():
-        raise InputError(f"every group of {train.where} is in {test.where} too: nothing is left to train on")
+        raise InputError(f"every group of {stored[name].where} is in {stored[other].where} too: nothing is left {use}")
     if both.any():
-        notes.append(f"{both.sum()} training images are left out: their group is in the test split too")
+        where = {"val": "validation", "test": "test"}[other]
+        notes.append(f"{both.sum()} {kind} images are left out: their group is in the {where} split too")
     return ours.where(~both)
 
 

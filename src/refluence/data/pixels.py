@@ -57,6 +57,10 @@ class Pixels:
         skipped = np.array(sorted(self.corrupt), np.int64)
         return torch.from_numpy(rows - np.searchsorted(skipped, rows))
 
+    def digests_of(self, rows: np.ndarray) -> Tensor:
+        """The fingerprints `(N,)` of stored rows."""
+        return self.digests[self.positions(rows)]
+
     def take(self, rows: np.ndarray) -> Tensor:
         """Images `(N, C, H, W)` of ascending stored rows. A large part is written to the cache once and mapped."""
         at = self.positions(rows)

@@ -1,4 +1,4 @@
-"""From the text after `--data` to stored splits: which kind of source it is, and which split is the test split."""
+"""From the text after `--data` to stored splits: which kind of source it is, which split is for validation, which for test."""
 
 from __future__ import annotations
 
@@ -9,34 +9,46 @@ from pathlib import Path
 
 from refluence.data import agreement, digits, layout, parquet
 from refluence.data.options import SourceOptions
-from refluence.data.stored import UNSPLIT, RawSplit, Splits, split_names
+from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
 LISTED = 10  # classes in the line
+CUT = "cut from train"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 
 
 @dataclass(frozen=True)
 class Found:
-    """The stored train split, the stored test split (None: cut one), how they are called there, and what there is to say."""
+    """The stored train split, those held out, how they are called there, and what there is to say.
+
+    `held` has "val" and "test" where they are stored: what it lacks has to be cut from train.
+    """
 
     train: RawSplit
-    test: RawSplit | None
+    held: dict[str, RawSplit]
     splits: dict[str, str]
     inside: str | None
     passed: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def validation(self) -> str:
+        """Where the validation split comes from."""
+        return f"split '{self.splits['val']}'" if "val" in self.held else CUT
+
     def line(self, classes: tuple[str, ...]) -> str:
         """One line: how many images in which classes, from which splits, and what was passed over."""
-        count = len(self.train) + (len(self.test) if self.test else 0)
+        count = len(self.train) + sum(map(len, self.held.values()))
         listed = ", ".join(classes[:LISTED]) + (", …" if len(classes) > LISTED else "")
         parts = [f"{count} images in {len(classes)} classes: {listed}"]
         if self.inside:
             parts.append(f"read from {self.inside}")
-        sizes = {"train": len(self.train), "test": len(self.test or ())}
-        if self.splits:
-            parts.append(", ".join(f"{split} from {name} ({sizes[split]})" for split, name in self.splits.items()))
+        stored, spelled = {"train": self.train, **self.held}, {"train": "train", "val": "validation", "test": "test"}
+        named = [f"{word} from {self.splits[s]} ({len(stored[s])})" for s, word in spelled.items() if s in self.splits]
+        if named:
+            parts.append(", ".join(named))
+        if "val" not in self.held:
+            parts.append(f"validation {CUT}")
         if self.passed:
             parts.append(f"passed over: {', '.join(self.passed)}")
         return "; ".join(parts)
@@ -46,29 +58,36 @@ def find(source: str, options: SourceOptions) -> Found:
     """Find a source and read the labels of its splits. Images are not read yet.
 
     The test split is `test`, else `validation` or `val`, in any of their spellings; one without labels (all are -1 or None, as
-    Hub sets with hidden test labels have; or pictures without class folders) is passed over, and said so.
+    Hub sets with hidden test labels have; or pictures without class folders) is passed over, and said so. A `validation` or
+    `val` beside `test` is the validation split, unless the training split is called `trainval`.
     """
     splits = _splits(source, options)
     trains, tests = split_names(splits.readers, source)
     train = splits.readers[trains[0] if trains else UNSPLIT]()
     passed, notes = [*splits.passed, *train.passed], [*splits.notes, *train.notes]
-    chosen, test = {"train": trains[0]} if trains else {}, None
+    chosen, held = {"train": trains[0]} if trains else {}, dict[str, RawSplit]()
     for name in tests:
-        if test is not None:
+        for_validation = name.lower() in VALIDATION_NAMES and chosen.get("test", name).lower() not in VALIDATION_NAMES
+        role = "test" if "test" not in held else "val" if for_validation and "val" not in held else None
+        if role == "val" and chosen.get("train", "").lower() == "trainval":
+            notes.append(f"validation is {CUT}: '{chosen['train']}' holds the stored split '{name}' already")
+            role = None
+        if role is None:
             passed.append(_counted(name, splits))
             continue
         candidate = splits.readers[name]()
         if why := agreement.has_labels(train, candidate):
             notes.append(f"the stored split '{name}' {why}: not used")
             continue
-        test, more = agreement.agreed(train, candidate, name, options.small_classes == "drop" or options.labels is not None)
-        chosen["test"] = name
-        passed += test.passed
-        notes += [note for note in (*test.notes, *more) if note not in notes]
-        if name.lower() not in ("test", "testing"):
-            notes.append(f"the stored split '{name}' is the test split; validation is cut from train")
+        unknown_ok = options.small_classes == "drop" or options.labels is not None
+        held[role], more = agreement.agreed(train, candidate, name, unknown_ok)
+        chosen[role] = name
+        passed += held[role].passed
+        notes += [note for note in (*held[role].notes, *more) if note not in notes]
+        if role == "test" and name.lower() in VALIDATION_NAMES:
+            notes.append(f"the stored split '{name}' is the test split; validation is {CUT}")
     passed += [_counted(name, splits) for name in trains[1:]]
-    return Found(train, test, chosen, splits.inside, tuple(passed), tuple(notes))
+    return Found(train, held, chosen, splits.inside, tuple(passed), tuple(notes))
 
 
 def _counted(name: str, splits: Splits) -> str:

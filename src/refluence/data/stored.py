@@ -12,8 +12,9 @@ import numpy as np
 from refluence.errors import InputError
 
 TRAIN_NAMES = ("train", "training", "trainval")
-TEST_NAMES = ("test", "testing", "validation", "val", "valid", "dev", "eval")
-"""What the splits may be called, in any case, best first."""
+VALIDATION_NAMES = ("validation", "val", "valid", "dev", "eval")
+TEST_NAMES = ("test", "testing", *VALIDATION_NAMES)
+"""What the splits may be called, in any case, best first. A validation split stands in for a test split that is missing."""
 
 UNSPLIT = ""
 """The name of all rows of a source that has no splits."""
@@ -93,7 +94,7 @@ class Splits:
 
 
 def split_names(names: Iterable[str], where: str) -> tuple[list[str], list[str]]:
-    """Those of the names that spell the train split and those that spell the test split, each best first.
+    """Those of the names that spell the train split and those that spell a test or validation split, each best first.
 
     Errors: `InputError` where two names of one split differ by case alone.
     """
