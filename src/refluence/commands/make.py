@@ -13,7 +13,7 @@ from torch import LongTensor
 
 from refluence.commands.arms import methods
 from refluence.commands.prune import pruned
-from refluence.commands.score_files import bag_weights, extremes, write_scores
+from refluence.commands.score_files import extremes, write_scores
 from refluence.commands.session import PICTURE_NETS, Session
 from refluence.commands.unit import Unit
 from refluence.condense.events import StepEvent
@@ -23,6 +23,7 @@ from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet, save_distilled
 from refluence.errors import InputError, RunError
 from refluence.files import write_tensors
+from refluence.influence.bags import bag_weights
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import BY_INFLUENCE, KINDS
 from refluence.run import checkpoint
@@ -132,7 +133,8 @@ class _Spent:
 def write_influence(unit: Unit, dataset: Dataset, table: RunningInfluence, folder: Path) -> None:
     """scores.parquet of the run's running means, and the report's pictures."""
     losses = torch.full_like(table.raw, torch.nan)  # a run that weights by influence keeps no losses
-    weight = bag_weights(dataset, table.raw, losses, unit.weighting, streams(unit.seed), table.visits > 0)
+    labels, classes, rng = dataset.train.labels, len(dataset.classes), streams(unit.seed)
+    weight = bag_weights(table.raw, losses, labels, unit.weighting, rng, classes=classes, seen=table.visits > 0)
     write_scores(folder / "scores.parquet", dataset, table.raw, table.visits, weight, losses)
     chosen = extremes(dataset, table.raw, table.visits)
     tensors = {"images": dataset.train.images[chosen], "rows": dataset.train.rows[chosen]}

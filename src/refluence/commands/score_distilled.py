@@ -7,12 +7,13 @@ from typing import Any
 from refluence import __version__
 from refluence.commands.arms import methods, parse_arm
 from refluence.commands.finished import open_data, open_finished
-from refluence.commands.score_files import bag_weights, read_weighting, write_page, write_scores
+from refluence.commands.score_files import read_weighting, write_page, write_scores
 from refluence.commands.session import relative
 from refluence.condense.engine import engine
 from refluence.condense.method import Method
 from refluence.condense.scoring import influence
 from refluence.errors import InputError
+from refluence.influence.bags import bag_weights
 from refluence.run import device as machine
 from refluence.seeds import streams
 
@@ -39,7 +40,8 @@ def against_distilled(flags: Any) -> None:
         nets=nets, whole=True, device=session.compute.device, soft=own.small.soft, lr=own.small.lr,
         track=lambda points: session.reporter.track(points, "scoring", len(points)),
     )  # fmt: skip
-    weight = bag_weights(session.dataset, table.raw, losses, weighting, rng)
+    labels, classes = session.dataset.train.labels, len(session.dataset.classes)
+    weight = bag_weights(table.raw, losses, labels, weighting, rng, classes=classes)
     facts = {
         "kind": "distilled",
         "source": source,

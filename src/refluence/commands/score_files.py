@@ -16,7 +16,7 @@ from refluence import report
 from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.files import replacing
-from refluence.influence.weighting import Weighting, parse_weighting, weights
+from refluence.influence.weighting import Weighting, parse_weighting
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
 FACTS = b"refluence"  # key of the schema's metadata
@@ -87,22 +87,6 @@ def read_weighting(text: str) -> Weighting:
     if weighting.bag == "batch":
         raise InputError(f"--weights {text}: there are no batches; bag is class or all")
     return weighting
-
-
-def bag_weights(dataset: Dataset, score: Tensor, loss: Tensor, weighting: Weighting, rng, seen: Tensor | None = None) -> Tensor:
-    """The weights `(N,)` that scores and losses `(N,)` come to, in bags of one class, or of everything with bag=all.
-
-    `seen` (N,) bool: the others weigh 1 and are in no bag (default: all are seen).
-    """
-    value = (loss if weighting.kind == "loss" else score).double()
-    seen = torch.ones(len(value), dtype=torch.bool) if seen is None else seen
-    weight = torch.ones_like(value)
-    split = dataset.train
-    bags = [torch.arange(len(split))] if weighting.bag == "all" else [split.members(c) for c in range(len(dataset.classes))]
-    for number, bag in enumerate(bags):
-        bag = bag[seen[bag]]
-        weight[bag] = weights(value[bag], weighting, rng("class-weights", number))
-    return weight
 
 
 def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:

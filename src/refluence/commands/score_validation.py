@@ -21,11 +21,12 @@ from refluence.commands.classifier import Classifier, classifier, digest
 from refluence.commands.foreign import doubts
 from refluence.commands.load_model import StoredModel, check_data, normalised, put, read_model
 from refluence.commands.rehearse import rehearse
-from refluence.commands.score_files import bag_weights, read_facts, read_weighting, write_page, write_scores
+from refluence.commands.score_files import read_facts, read_weighting, write_page, write_scores
 from refluence.commands.score_parts import Part, load_part, remove, save_part, together
 from refluence.commands.session import Session, about, arguments, open_session, relative
 from refluence.data import Dataset
 from refluence.errors import InputError
+from refluence.influence.bags import bag_weights
 from refluence.influence.crossfit import CrossFit, assign, engine_of, score_fold, score_model
 from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claim
@@ -140,7 +141,8 @@ def against_validation(flags: Any) -> None:
         "version": __version__,
         "resolved": resolved,
     }
-    weight = bag_weights(dataset, scored.score, scored.loss, weighting, streams(flags.seed))
+    rng, classes = streams(flags.seed), len(dataset.classes)
+    weight = bag_weights(scored.score, scored.loss, dataset.train.labels, weighting, rng, classes=classes)
     write_scores(flags.out, dataset, scored.score, None, weight, scored.loss, fold_of, scored.suggested, facts)
     page = write_page(flags.out, dataset, title)
     remove(folder, parts)

@@ -2,7 +2,7 @@
 
     for each image step t:
         theta_t from the method's networks                                                            lines 3-4
-        for each class c:  a_c = Phi_syn(S_c; theta_t);  omega_c, D_c by `instances.RealSide`         lines 5-9
+        for each class c:  a_c = Phi_syn(S_c; theta_t);  omega_c, D_c by `real_side.RealSide`         lines 5-9
         S <- one step of the image optimiser on sum_c D_c (or one a class)                            line 10
 
 Everything random comes from (purpose, step), so a run that is stopped and resumed repeats itself bit for bit.

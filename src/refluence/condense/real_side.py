@@ -12,21 +12,23 @@ networks train on D, is that of D alone as well (ours).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from refluence.compute import Compute
-from refluence.condense.implicit import Implicit
+from refluence.condense.implicit import Implicit, Solution
 from refluence.condense.method import Method, Settings
 from refluence.condense.statistics import Bound, Measured, gradient_norms
 from refluence.errors import InputError
-from refluence.influence.distillation import RunningInfluence
-from refluence.influence.weighting import Weighting, standardise, weights
+from refluence.influence.running import RunningInfluence
+from refluence.influence.weigher import Weigher
+from refluence.influence.weighting import Weighting
 from refluence.matching.discrepancies import first_derivative, second_derivative
+
+Omegas = Sequence[Tensor | None]
 
 
 @dataclass
@@ -85,7 +87,7 @@ def check(method: Method, weighting: Weighting) -> None:
 
 
 class RealSide:
-    """Weights and statistics of real batches; its state is the table of running influence."""
+    """Weights and statistics of real batches; its state is that of its weigher, the table of running influence."""
 
     def __init__(
         self,
@@ -97,9 +99,9 @@ class RealSide:
         implicit: Implicit | None = None,
     ):
         check(method, weighting)
-        self.weighting, self.table, self.compute = weighting, table, compute or Compute()
+        self.weighting, self.compute = weighting, compute or Compute()
         self.distance = method.discrepancy if settings is None else method.distance(settings)
-        self.begin = 0.0 if settings is None else weighting.warmup * settings.iterations
+        self.weigher = Weigher(weighting, table, 0 if settings is None else settings.iterations)
         self.implicit = implicit if method.inner_is_real and weighting.terms != "explicit" else None
 
     def match(self, net: nn.Module, batches: Iterable[ClassBatch], step: int, generator: torch.Generator) -> Iterator[Match]:
@@ -107,31 +109,25 @@ class RealSide:
         if self.weighting.bag == "class" and self.implicit is None:
             for batch in batches:
                 kept, terms = self._measure(net, batch, step, None)
-                (omega,) = self._weights([batch], terms and terms.scores, step, generator)
+                (omega,) = self._weigh([batch], None if terms is None else terms.scores, step, generator)
                 yield self._distance(batch, omega, kept, terms)
             return
         held = list(batches)
         solution = None
-        if self.implicit is not None and self._measures(step):
+        if self.implicit is not None and self.weigher.measures(step):
             solution = self.implicit.solve(net, [(b.bound.engine, b.shown, (b.x, b.y)) for b in held], self.distance, step)
-        found = [self._measure(net, batch, step, solution)[1] for batch in held]
-        groups = [[i] for i in range(len(held))] if self.weighting.bag == "class" else [list(range(len(held)))]
-        omegas: list[Tensor | None] = [None] * len(held)
-        for group in groups:
-            scored = [terms.scores for i in group if (terms := found[i]) is not None]
-            these = self._weights([held[i] for i in group], torch.cat(scored) if scored else None, step, generator)
-            for i, omega in zip(group, these, strict=True):
-                omegas[i] = omega
-        for batch, omega, terms in zip(held, omegas, found, strict=True):
+        measured = [self._measure(net, batch, step, solution)[1] for batch in held]
+        scored = [terms.scores for terms in measured if terms is not None]
+        omegas = self._weigh(held, torch.cat(scored) if scored else None, step, generator)
+        for batch, omega, terms in zip(held, omegas, measured, strict=True):
             # where every class has an image step of its own, those before have moved this one's images too
             yield self._distance(batch if batch.again is None else batch.again(), omega, None, terms)
 
-    def _measures(self, step: int) -> bool:
-        return self.weighting.scored and step % self.weighting.refresh == 0
-
-    def _measure(self, net: nn.Module, batch: ClassBatch, step: int, solution) -> tuple[Measured | None, Terms | None]:
+    def _measure(
+        self, net: nn.Module, batch: ClassBatch, step: int, solution: Solution | None
+    ) -> tuple[Measured | None, Terms | None]:
         """Scores `(n,)` of this step's real batch, where this step measures any."""
-        if not self._measures(step):
+        if not self.weigher.measures(step):
             return None, None
         if self.weighting.kind == "difficulty":  # easier instances are stressed: arXiv 2408.12483
             return None, Terms(-gradient_norms(batch.bound, net, batch.x, batch.y).cpu())
@@ -145,38 +141,15 @@ class RealSide:
         implicit = solution.scores(net, batch.x, batch.y, batch.positions)
         return kept, Terms(implicit if self.weighting.terms == "implicit" else explicit + implicit, explicit, implicit)
 
-    def _weights(
-        self, batches: list[ClassBatch], scores: Tensor | None, step: int, generator: torch.Generator
-    ) -> list[Tensor] | list[None]:
-        """omega of each batch of one bag; `scores` are theirs, one after the other, where this step measured any.
-
-        New scores enter the running means, standardised in this bag. Between measurements the running means stand for
-        them; `memory` blends both; `carry` keeps a share of the logarithm of the weights that an instance had before;
-        `bag="all"` weighs every instance seen so far by its running mean. While the weights warm up they are the plain mean's.
-        """
-        if not self.weighting.scored:
-            return [None] * len(batches)
-        positions, table, how = torch.cat([b.positions for b in batches]), self.table, self.weighting.standardise
-        if scores is not None:
-            table.add(positions, scores, standardise(scores, how))
-        if step < self.begin:
-            even = self.weighting.where == "outside"  # there the plain mean would be another distance
+    def _weigh(self, batches: list[ClassBatch], scores: Tensor | None, step: int, generator: torch.Generator) -> Omegas:
+        """omega of each batch; `scores` are theirs, one after the other, where this step measured any."""
+        positions = torch.cat([b.positions for b in batches])
+        labels = torch.cat([b.y for b in batches]) if len(batches) > 1 else None
+        omega = self.weigher.weigh(positions, scores, step, generator, labels)
+        if omega is None:
+            # outside the distance the plain mean would be another distance
+            even = self.weighting.scored and self.weighting.where == "outside"
             return [torch.ones(len(b.positions)) if even else None for b in batches]
-        if self.weighting.bag == "all":
-            seen = table.visits > 0
-            every = torch.ones(len(seen), dtype=torch.float64)
-            every[seen] = weights(table.standardised[seen], self.weighting, generator)
-            omega = every[positions]
-        else:
-            running, memory = table.standardised[positions], self.weighting.memory
-            if scores is None:
-                scores = running
-            elif memory:
-                scores = memory * running.to(scores) + (1 - memory) * standardise(scores, how)
-            if self.weighting.carry:
-                omega, table.log[positions] = carried(scores, self.weighting, table.log[positions], generator)
-            else:
-                omega = weights(scores, self.weighting, generator)
         return list(omega.split([len(b.positions) for b in batches]))
 
     def _distance(self, batch: ClassBatch, omega: Tensor | None, kept: Measured | None, terms: Terms | None) -> Match:
@@ -198,17 +171,3 @@ class RealSide:
                 cotangent[name] += gradient
             total = total + share.detach()
         return total, cotangent
-
-
-def carried(scores: Tensor, weighting: Weighting, before: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mirror ascent on the simplex, w ~ w_before^rho exp(sign I / tau): omega and log omega, before any shuffling `(n,)`.
-
-    The step of the exponentiated gradient (Kivinen and Warmuth 1997) for max_w <w, I> - tau KL(w | w_before^rho); ours here.
-    """
-    plain = weights(scores, weighting.with_(kind="influence" if weighting.kind in ("shuffled", "random") else weighting.kind))
-    log = weighting.carry * before.to(plain) + plain.clamp_min(torch.finfo(plain.dtype).tiny).log()
-    log = log - log.logsumexp(0) + math.log(len(log))
-    omega = log.exp()
-    if weighting.kind in ("shuffled", "random"):
-        omega = weighting.control(omega, generator)
-    return omega, log.double()

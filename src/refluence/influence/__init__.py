@@ -1,5 +1,6 @@
 """Which instances matter: directional derivatives, distillation influence, weights."""
 
+from refluence.influence.bags import bag_weights
 from refluence.influence.capture import Capture, capture
 from refluence.influence.controls import random_weights, shuffle
 from refluence.influence.curvature import CURVATURES, Curvature, Operator, Solution, inverse_product, operator
@@ -26,6 +27,7 @@ from refluence.influence.tracin import tracin
 from refluence.influence.trajectory import Trajectory, sgd
 from refluence.influence.unrolled import unrolled_influence
 from refluence.influence.validation import ValidationInfluence, self_influence, validation_influence
+from refluence.influence.weigher import Weigher
 from refluence.influence.weighting import KINDS, Weighting, parse_weighting, weights
 
 __all__ = [
@@ -49,7 +51,9 @@ __all__ = [
     "Trajectory",
     "Unsupported",
     "ValidationInfluence",
+    "Weigher",
     "Weighting",
+    "bag_weights",
     "capture",
     "combined",
     "cross_entropy",

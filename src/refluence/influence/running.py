@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,7 @@ class RunningInfluence:
         """Tensors that restore this table bit for bit."""
         return {"raw": self.raw, "standardised": self.standardised, "log": self.log, "visits": self.visits}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave."""
         for name, tensor in state.items():
             getattr(self, name).copy_(tensor)

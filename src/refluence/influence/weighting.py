@@ -212,6 +212,6 @@ def _linked(scores: Tensor, weighting: Weighting, sign: int) -> Tensor:
         choose = top_weights if weighting.link == "top" else prune_weights
         # ranks are those of the scores themselves, unless they differ by rounding alone
         return choose(scores if bool(standard.any()) else standard, weighting.keep, sign)
-    tau = tau_for_share(standard, weighting.ess, sign) if weighting.tau == "auto" else weighting.tau
+    tau = tau_for_share(standard, weighting.ess, sign) if isinstance(weighting.tau, str) else weighting.tau
     link = {"softmax": softmax_weights, "sigmoid": sigmoid_weights, "exp": exp_weights}[weighting.link]
     return link(standard, tau, sign)
