@@ -39,6 +39,9 @@ class SourceFlags:
     """What to do with a class that has fewer training images than --ipc."""
     skip_corrupt: Switch = False
     """Leave out images that cannot be decoded, counted and listed, instead of stopping."""
+    validation: Annotated[str | None, arg(metavar="SRC", help_behavior_hint="")] = None
+    """Validation images from another source, all of them, for example from where the model will be used (default: the split
+    `val` beside `test`, else cut from train)."""
     drop: Annotated[str | None, arg(metavar="SCORES:SHARE", help_behavior_hint="")] = None
     """Leave out the training instances with the highest score (dM/dw): scores.parquet:0.1 drops a tenth."""
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from refluence.data.options import NoColumnError
 from refluence.errors import InputError
 
 if TYPE_CHECKING:  # `datasets` takes a second to import: only sources that need it pay
@@ -83,9 +84,10 @@ def _pick(candidates: list[str], preferred: tuple[str, ...], what: str, flag: st
 
 
 def require(features: Features, column: str, flag: str, where: str) -> str:
-    """`column` itself if it is there; else an `InputError` that names the flag and the columns."""
+    """`column` itself if it is there; else a `NoColumnError` that names the flag and the columns."""
     if column not in features:
-        raise InputError(f"{flag} {column}: {where} has no such column; it has {', '.join(features)}")
+        field = flag.partition(" ")[0].lstrip("-").replace("-", "_")
+        raise NoColumnError(field, f"{flag} {column}: {where} has no such column; it has {', '.join(features)}")
     return column
 
 

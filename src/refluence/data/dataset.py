@@ -39,7 +39,8 @@ class Split:
 class Dataset:
     """A data source, decoded and split. `mean` and `std` are per channel on [0, 1] pixels of `train`.
 
-    `validation` says where `val` comes from: "cut from train", or "split 'val'" of the source, as it is called there.
+    `validation` says where `val` comes from: "cut from train", "split 'val'" of the source, as it is called there, or
+    another source.
     """
 
     source: str

@@ -6,20 +6,13 @@ import functools
 
 import numpy as np
 
-from refluence.data.options import SourceOptions
+from refluence.data.options import SourceOptions, refuse_columns
 from refluence.data.stored import UNSPLIT, RawSplit, Splits
-from refluence.errors import InputError
 
 
 def splits(options: SourceOptions) -> Splits:
     """One stored split; the test split is cut from it."""
-    for flag, value in (
-        ("--image-column", options.image_column),
-        ("--label-column", options.label_column),
-        ("--group-column", options.group_column),
-    ):
-        if value is not None:
-            raise InputError(f"{flag} {value}: digits has no columns")
+    refuse_columns(options, "digits has no columns")
     return Splits({UNSPLIT: _read})
 
 

@@ -6,7 +6,7 @@ import functools
 import re
 from pathlib import Path
 
-from refluence.data.options import SourceOptions
+from refluence.data.options import SourceOptions, refuse_columns
 from refluence.data.stored import UNSPLIT, RawSplit, Splits
 from refluence.errors import InputError
 
@@ -20,9 +20,7 @@ def is_images(path: Path) -> bool:
 
 def splits(paths: list[Path], options: SourceOptions) -> Splits:
     """What reads the splits whose images lie in `paths`; they must be of one set."""
-    for flag in ("image_column", "label_column", "group_column"):
-        if (value := getattr(options, flag)) is not None:
-            raise InputError(f"--{flag.replace('_', '-')} {value}: {paths[0].parent} holds idx files, they have no columns")
+    refuse_columns(options, f"{paths[0].parent} holds idx files, they have no columns")
     matches = {path: _IMAGES.fullmatch(path.name) for path in paths}
     if len({(path.parent, match["set"]) for path, match in matches.items()}) > 1:
         listed = ", ".join(str(path) for path in paths[:4])

@@ -45,8 +45,8 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
     """
     beside = {name: held[name] for name in ("test", "val") if name in held}
     names = next((split.names for split in (train, *beside.values()) if split.names), None)
-    stored = _keys(train.labels, train.where, train.names or names)
-    theirs = {name: _keys(split.labels, split.where, split.names or names) for name, split in beside.items()}
+    stored = class_keys(train.labels, train.where, train.names or names)
+    theirs = {name: class_keys(split.labels, split.where, split.names or names) for name, split in beside.items()}
     hint = ""
     if _minus_one_is_missing(stored, [key for keys in theirs.values() for key in keys]):
         stored = [None if key == -1 else key for key in stored]
@@ -58,7 +58,7 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
         _refuse_missing(theirs["test"], beside["test"].where, hint)
     others = [key for keys in theirs.values() for key in keys if key is not None]
     known = {key for key in (*stored, *others) if key is not None} | set(names or ())
-    ours, notes = stored, list[str]()
+    ours, notes = list(stored), list[str]()
     if replacement:
         ours, notes = _replaced(replacement, train, names, known, stored, "val" in beside)
     if missing := theirs.get("val", []).count(None):
@@ -66,8 +66,8 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
     stored = [new if old is None else old for old, new in zip(stored, ours, strict=True)]
     used = {*ours, *others, *(() if "test" in beside else stored)}
     if len({type(key) for key in used}) > 1:
-        both = [split.where for split in beside.values()] or [replacement]
-        raise InputError(f"labels of {train.where} and {' or '.join(map(str, both))} mix names and numbers")
+        both = [split.where for split in beside.values()] or [replacement or ""]
+        raise InputError(f"labels of {train.where} and {' or '.join(both)} mix names and numbers")
     listed = [name for split in beside.values() for name in split.names or ()]
     order = {name: index for index, name in enumerate(dict.fromkeys([*(names or ()), *listed]))}
     keys = sorted(used, key=(lambda key: order[key]) if order else None)
@@ -76,7 +76,7 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
         raise InputError(f"{train.where} has {len(keys)} class ({', '.join(map(str, keys))}): at least 2 are needed")
     notes += [*_alike([str(key) for key in keys]), *_look_missing(used, [*stored, *others])]
     if unused := [name for name in order if name not in used]:
-        notes.append(f"classes without any image are left out: {_list(unused)}")
+        notes.append(f"classes without any image are left out: {few(unused)}")
 
     def numbered(side: Sequence[Key | None]) -> np.ndarray:
         return np.fromiter((index.get(key, -1) for key in side), np.int64, len(side))
@@ -99,7 +99,7 @@ def _alike(classes: Sequence[str]) -> list[str]:
     pairs = [(first[plain(name)], name) for name in classes if first.setdefault(plain(name), name) != name]
     if not pairs:
         return []
-    listed = _list([f"{one!a} and {other!a}" for one, other in pairs])
+    listed = few([f"{one!a} and {other!a}" for one, other in pairs])
     return [f"classes whose names differ by case, blanks or Unicode composition alone are kept apart: {listed}"]
 
 
@@ -107,12 +107,12 @@ def _look_missing(used: set[Key], labels: Sequence[Key | None]) -> list[str]:
     """A line on names that a program may have written for a missing label. They may be meant: a defect called None."""
     if not (found := sorted(name for name in used if isinstance(name, str) and name in WRITTEN_FOR_MISSING)):
         return []
-    listed = _list([f"'{name}' ({labels.count(name)} images)" for name in found])
+    listed = few([f"'{name}' ({labels.count(name)} images)" for name in found])
     return [f"{listed}: kept as a class, though programs write this for a missing label; remove those rows if it is none"]
 
 
-def _keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None) -> list[Key | None]:
-    """Each raw value as a class name (where integers have names) or as the integer or string it is, None where missing."""
+def class_keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None) -> list[Key | None]:
+    """Each raw label as a class name (where integers have names) or as the integer or string it is, None where missing."""
     keys: list[Key | None] = []
     memory: dict[Any, Key | None] = {}
     for row, value in enumerate(values):
@@ -130,7 +130,7 @@ def _refuse_missing(keys: Sequence[Key | None], where: str, hint: str = "") -> N
     """Rows without a label are not passed over in silence."""
     if missing := [row for row, key in enumerate(keys) if key is None]:
         raise InputError(
-            f"{where}: {len(missing)} of {len(keys)} labels are missing (rows {_list(missing)}); "
+            f"{where}: {len(missing)} of {len(keys)} labels are missing (rows {few(missing)}); "
             f"remove those rows, or give labels with --labels FILE:COLUMN{hint}"
         )
 
@@ -151,7 +151,7 @@ def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key
         if value == -1:  # the Hub's mark for a hidden label
             return None
         if not 0 <= value < len(names):
-            raise InputError(f"row {row} of {where}: label {value} is outside 0 … {len(names) - 1} ({_list(names)})")
+            raise InputError(f"row {row} of {where}: label {value} is outside 0 … {len(names) - 1} ({few(names)})")
         return names[value]
     if isinstance(value, str):
         return value
@@ -167,12 +167,12 @@ def _replaced(
     for key in sorted(known, key=str):
         spelled.setdefault(unicodedata.normalize("NFC", str(key)), key)
     values = [_meant(value, spelled) if isinstance(value, str) and value not in known else value for value in column.values]
-    keys = _keys(values, column.where, column.names or names)
+    keys = class_keys(values, column.where, column.names or names)
     _refuse_missing(keys, column.where)
     keys = [key if key in known else spelled.get(str(key), key) for key in keys]
     for row, key in enumerate(keys):
         if key not in known:
-            classes = _list(sorted(known, key=str))
+            classes = few(sorted(known, key=str))
             raise InputError(f"row {row} of {column.where}: '{key}' is no class of {train.where} ({classes})")
     changed = sum(a != b for a, b in zip(keys, before, strict=True))
     what, kept = ("", "validation and test") if own_val else (" (and of the validation split cut from it)", "test")
@@ -188,6 +188,6 @@ def _meant(value: str, spelled: Mapping[str, Key]) -> Key:
     return int(float(text)) if WHOLE.fullmatch(text) else text
 
 
-def _list(values: Sequence[Any], most: int = 10) -> str:
+def few(values: Sequence[Any], most: int = 10) -> str:
     """At most ten values, and an ellipsis where there are more."""
     return ", ".join(map(str, list(values)[:most])) + (", …" if len(values) > most else "")

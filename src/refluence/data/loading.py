@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from refluence.data import labels, pixels, sources
+from refluence.data import elsewhere, labels, pixels, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.options import SourceOptions
 from refluence.data.partition import RowSet, partition
@@ -48,12 +49,15 @@ def load(
     train, held = found.train, found.held
     if len(train) == 0:
         raise InputError(f"{train.where} has no rows")
-    numbered = labels.resolve(train, held, options.labels)
+    numbered = labels.resolve(train, found.own, options.labels)
+    if found.elsewhere:
+        indices, more = elsewhere.matched(held["val"], numbered.classes, train, found.elsewhere)
+        numbered = replace(numbered, held={**numbered.held, "val": indices}, notes=(*numbered.notes, *more))
     line = found.line(numbered.classes)
     if say is not None:
         say(line)
     planned = partition(train, held, numbered, options, per_class)
-    decoded = _decoded({"train": train, **held}, options)
+    decoded = _decoded({"train": train, **held}, options, found.elsewhere)
     if any(part.corrupt for part in decoded.values()):
         skipped = {name: np.array(sorted(part.corrupt), np.int64) for name, part in decoded.items()}
         planned = partition(train, held, numbered, options, per_class, skipped)
@@ -82,7 +86,7 @@ def load(
     )
 
 
-def _decoded(stored: dict[str, RawSplit], options: SourceOptions) -> dict[str, Pixels]:
+def _decoded(stored: dict[str, RawSplit], options: SourceOptions, elsewhere: str | None) -> dict[str, Pixels]:
     """The pixels of the stored splits, of equal size and channels; train first."""
     found: dict[str, Pixels] = {}
     try:
@@ -90,7 +94,8 @@ def _decoded(stored: dict[str, RawSplit], options: SourceOptions) -> dict[str, P
             size = (*found["train"].images.shape[2:],) if found else None
             found[name] = pixels.read(split, options.image_size, options.skip_corrupt, size)
     except pixels.MixedSizesError:
-        raise pixels.mixed_sizes(list(stored.values())) from None
+        both = f"{stored['train'].where} and --validation {elsewhere} hold"
+        raise pixels.mixed_sizes(list(stored.values()), both if elsewhere else None) from None
     if len({part.images.shape[1] for part in found.values()}) > 1:
         found = {name: part.coloured() for name, part in found.items()}
     return found

@@ -9,12 +9,21 @@ from refluence.errors import InputError
 SMALL_CLASSES = ("refuse", "cap", "drop")
 
 
+class NoColumnError(InputError):
+    """A flag names a column that a source does not have. `flag` is the field of `SourceOptions`."""
+
+    def __init__(self, flag: str, message: str):
+        super().__init__(message)
+        self.flag = flag
+
+
 @dataclass(frozen=True)
 class SourceOptions:
     """The data flags of the command line. Every field is a JSON value.
 
     `labels` is `FILE:COLUMN` (other labels for the stored train split, row by row), `drop` is `scores.parquet:share`
-    with 0 < share < 1, `image_size` is in pixels, `val_fraction` is the share of train that becomes validation.
+    with 0 < share < 1, `image_size` is in pixels, `validation` is another source, `val_fraction` is the share of train that
+    becomes validation where no split of its own does.
     """
 
     image_column: str | None = None
@@ -25,6 +34,7 @@ class SourceOptions:
     small_classes: str = "refuse"
     skip_corrupt: bool = False
     drop: str | None = None
+    validation: str | None = None
     val_fraction: float = 0.1
 
     def __post_init__(self):
@@ -42,3 +52,14 @@ def split_pair(value: str, flag: str, form: str) -> tuple[str, str]:
     if not (colon and file and rest):
         raise InputError(f"{flag} {value}: expected {form}")
     return file, rest
+
+
+def refuse_columns(options: SourceOptions, why: str) -> None:
+    """`NoColumnError` where a column is named of a source that has none."""
+    for flag, value in (
+        ("image_column", options.image_column),
+        ("label_column", options.label_column),
+        ("group_column", options.group_column),
+    ):
+        if value is not None:
+            raise NoColumnError(flag, f"--{flag.replace('_', '-')} {value}: {why}")

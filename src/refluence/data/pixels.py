@@ -191,8 +191,8 @@ def _batches(items: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
         yield batch
 
 
-def mixed_sizes(splits: list[RawSplit]) -> InputError:
-    """The one error for images of several sizes. It names `--image-size` and proposes one."""
+def mixed_sizes(splits: list[RawSplit], holding: str | None = None) -> InputError:
+    """The one error for images of several sizes. It names `--image-size` and proposes one. `holding`: "X holds"."""
     sides = []
     for stored in splits:
         with _large_ones():
@@ -200,6 +200,6 @@ def mixed_sizes(splits: list[RawSplit]) -> InputError:
     read = sorted(side for side in sides if side is not None)
     proposal = max(8, round(read[len(read) // 2] / 8) * 8)
     return InputError(
-        f"{splits[0].where} holds images of several sizes (short sides {read[0]} to {read[-1]} px): pass "
+        f"{holding or f'{splits[0].where} holds'} images of several sizes (short sides {read[0]} to {read[-1]} px): pass "
         f"--image-size N to resize and crop them to one; --image-size {proposal} is near the median"
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refluence.data import agreement, digits, layout, parquet
-from refluence.data.options import SourceOptions
+from refluence.data.options import NoColumnError, SourceOptions
 from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
@@ -21,7 +21,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 class Found:
     """The stored train split, those held out, how they are called there, and what there is to say.
 
-    `held` has "val" and "test" where they are stored: what it lacks has to be cut from train.
+    `held` has "val" and "test" where they are stored: what it lacks has to be cut from train. `elsewhere` is the source of the
+    validation split where that is another one.
     """
 
     train: RawSplit
@@ -30,24 +31,34 @@ class Found:
     inside: str | None
     passed: tuple[str, ...]
     notes: tuple[str, ...]
+    elsewhere: str | None = None
 
     @property
     def validation(self) -> str:
         """Where the validation split comes from."""
+        if self.elsewhere:
+            return self.elsewhere
         return f"split '{self.splits['val']}'" if "val" in self.held else CUT
+
+    @property
+    def own(self) -> dict[str, RawSplit]:
+        """Those of `held` that belong to the source itself."""
+        return {name: split for name, split in self.held.items() if name != "val" or not self.elsewhere}
 
     def line(self, classes: tuple[str, ...]) -> str:
         """One line: how many images in which classes, from which splits, and what was passed over."""
-        count = len(self.train) + sum(map(len, self.held.values()))
+        count = len(self.train) + sum(map(len, self.own.values()))
         listed = ", ".join(classes[:LISTED]) + (", …" if len(classes) > LISTED else "")
         parts = [f"{count} images in {len(classes)} classes: {listed}"]
         if self.inside:
             parts.append(f"read from {self.inside}")
-        stored, spelled = {"train": self.train, **self.held}, {"train": "train", "val": "validation", "test": "test"}
+        stored, spelled = {"train": self.train, **self.own}, {"train": "train", "val": "validation", "test": "test"}
         named = [f"{word} from {self.splits[s]} ({len(stored[s])})" for s, word in spelled.items() if s in self.splits]
         if named:
             parts.append(", ".join(named))
-        if "val" not in self.held:
+        if self.elsewhere:
+            parts.append(f"validation from {self.elsewhere} ({len(self.held['val'])})")
+        elif "val" not in self.held:
             parts.append(f"validation {CUT}")
         if self.passed:
             parts.append(f"passed over: {', '.join(self.passed)}")
@@ -59,7 +70,8 @@ def find(source: str, options: SourceOptions) -> Found:
 
     The test split is `test`, else `validation` or `val`, in any of their spellings; one without labels (all are -1 or None, as
     Hub sets with hidden test labels have; or pictures without class folders) is passed over, and said so. A `validation` or
-    `val` beside `test` is the validation split, unless the training split is called `trainval`.
+    `val` beside `test` is the validation split, unless the training split is called `trainval` or `options.validation` names
+    another source.
     """
     splits = _splits(source, options)
     trains, tests = split_names(splits.readers, source)
@@ -69,6 +81,8 @@ def find(source: str, options: SourceOptions) -> Found:
     for name in tests:
         for_validation = name.lower() in VALIDATION_NAMES and chosen.get("test", name).lower() not in VALIDATION_NAMES
         role = "test" if "test" not in held else "val" if for_validation and "val" not in held else None
+        if role == "val" and options.validation is not None:
+            role = None
         if role == "val" and chosen.get("train", "").lower() == "trainval":
             notes.append(f"validation is {CUT}: '{chosen['train']}' holds the stored split '{name}' already")
             role = None
@@ -85,9 +99,27 @@ def find(source: str, options: SourceOptions) -> Found:
         passed += held[role].passed
         notes += [note for note in (*held[role].notes, *more) if note not in notes]
         if role == "test" and name.lower() in VALIDATION_NAMES:
-            notes.append(f"the stored split '{name}' is the test split; validation is {CUT}")
+            where = CUT if options.validation is None else f"from {options.validation}"
+            notes.append(f"the stored split '{name}' is the test split; validation is {where}")
     passed += [_counted(name, splits) for name in trains[1:]]
-    return Found(train, held, chosen, splits.inside, tuple(passed), tuple(notes))
+    if options.validation is not None:
+        held["val"] = _elsewhere(options.validation, options)
+        notes += [note for note in held["val"].notes if note not in notes]
+    return Found(train, held, chosen, splits.inside, tuple(passed), tuple(notes), options.validation)
+
+
+def _elsewhere(source: str, options: SourceOptions) -> RawSplit:
+    """All rows of another source, of its train split where it has several. Column flags hold where it has such columns."""
+    options = replace(options, group_column=None)
+    while True:
+        try:
+            splits = _splits(source, options)
+            trains, _ = split_names(splits.readers, source)
+            return replace(splits.readers[trains[0] if trains else UNSPLIT](), groups=None)
+        except NoColumnError as error:
+            options = replace(options, **{error.flag: None})
+        except InputError as error:
+            raise InputError(f"--validation {source}: {str(error).removeprefix('--data ')}", error.lines) from error
 
 
 def _counted(name: str, splits: Splits) -> str:
