@@ -16,12 +16,13 @@ from torch.nn.utils import prune
 
 from cases import make
 from refluence.errors import InputError
-from refluence.influence import Means, Scorer, Unsupported, capture, proof, risk_gradient, scores, self_influence, truth
+from refluence.influence import Means, Scorer, Unsupported, capture, losses, proof, risk_gradient, scores, self_influence, truth
 from refluence.influence.differentiable import Losses, plain_kernels
 from refluence.influence.operators import operator
 from refluence.influence.structure import signature
 from refluence.influence.twice import check_twice
 from refluence.matching.statistics import per_sample_gradients
+from refluence.models import ModelSpec, build
 
 
 @pytest.fixture
@@ -498,6 +499,12 @@ def test_an_honest_network_has_honest_second_derivatives():
     black = torch.zeros_like(case.x)
     for x in (case.x, black):
         check_twice(case.model, [name for name, _ in case.model.named_parameters()], x, case.y, case.loss)
+
+
+def test_a_wide_network_has_a_kink_next_to_every_point_and_is_honest():
+    net = build(ModelSpec("convnet3", (3, 32, 32), 4, width=32), torch.Generator().manual_seed(0)).eval()
+    x, y = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1)), torch.arange(4)
+    check_twice(net, [name for name, _ in net.named_parameters()], x, y, losses.cross_entropy)
 
 
 def test_what_a_loss_or_a_class_is_switched_to_belongs_to_the_structure():
