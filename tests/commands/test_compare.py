@@ -9,6 +9,7 @@ from cli_fixtures import DIGITS, TINY, pictures, read, tree, without_seconds
 from refluence.commands import equal_seconds
 from refluence.commands.arms import Arm, parse_arm, with_controls
 from refluence.errors import InputError, RunError
+from refluence.run.folder import locked
 
 WORDS = ("compare", *DIGITS, "--methods", "random", "dc+influence", "--iterations", "4", "--seeds", "2")
 ARMS = ["random", "dc", "dc+influence", "dc+shuffled"]
@@ -85,16 +86,62 @@ def test_a_report_alone_does_not_make_a_comparison_finished(refluence, compared)
 def test_another_comparison_in_the_folder_is_refused(refused, compared):
     before = tree(compared)
     resume = ("--workers", "1", "--out", compared, "--resume")
-    assert "seeds is [0, 1] there, [0, 1, 2] here" in refused(*WORDS, *resume, "--seeds", "3")
-    assert "arms.dc+loss is missing" in refused(*WORDS, *resume, "--methods", "random", "dc+influence", "dc+loss")
+    fewer = refused("compare", *WORDS[1:-1], "1", *resume)
+    assert "holds the seeds 0, 1, and 1 is not asked for: a run may grow, not shrink" in fewer
+    assert "and dc+influence, dc+shuffled are not asked for" in refused(*WORDS, *resume, "--methods", "random", "dc", "dm")
     assert "equal_seconds is False there, True here" in refused(*WORDS, *resume, "--equal-seconds")
     assert "real_batch is 16 there, 17 here" in refused(*WORDS, *resume, "--real-batch", "17")
     assert tree(compared) == before
 
 
+def test_a_comparison_grows_by_arms_and_seeds_to_what_it_had_been_at_once(refluence, compared, tmp_path):
+    more = ("compare", *DIGITS, "--methods", "random", "herding", "dc+influence", "--iterations", "4", "--seeds", "3")
+    before = tree(compared / "units")
+    said = refluence(*more, "--executor", "serial", "--out", compared, "--resume")
+    assert said.code == 0, said.err
+    assert "nothing to do" not in said.out
+    after = tree(compared / "units")
+    assert {name: after[name] for name in before} == before, "what was finished is as it was"
+    assert refluence(*more, "--workers", "1", "--out", tmp_path / "whole").code == 0
+    assert images(compared) == images(tmp_path / "whole")
+    assert len(images(compared)) == 5 * 3
+    grown, whole = (without_seconds(read(folder / "results.json")) for folder in (compared, tmp_path / "whole"))
+    assert grown == whole
+    assert read(compared / "config.json")["resolved"] == read(tmp_path / "whole" / "config.json")["resolved"]
+    assert read(compared / "config.json")["arguments"]["seeds"] == 3
+    assert "nothing to do" in refluence(*more, "--workers", "1", "--out", compared, "--resume").out
+    assert not list(compared.rglob(".*"))
+
+
+def test_a_comparison_that_is_under_way_is_refused(refused, compared):
+    (compared / "results.json").unlink()
+    with locked(compared):
+        said = refused(*WORDS, "--workers", "1", "--out", compared, "--resume")
+    assert "compared is in use by process" in said
+
+
+def test_a_resumed_run_keeps_its_threads(refluence, tmp_path):
+    words = ("compare", *DIGITS, "--methods", "random", "--seeds", "1", "--workers", "1", "--out", tmp_path / "run")
+    assert refluence(*words, "--threads", "2").code == 0
+    at = words.index("--threads")
+    automatic = (*words[:at], *words[at + 2 :])
+    said = refluence(*automatic, "--resume", "--seeds", "2")
+    assert said.code == 0, said.err
+    for seed in "01":
+        config = read(tmp_path / "run" / "units" / "random" / seed / "config.json")
+        assert config["resolved"]["machine"]["threads"] == config["arguments"]["threads"] == 2
+
+
+def test_executors_that_are_none(refused, tmp_path):
+    words = ("compare", *DIGITS, "--methods", "random", "--out", tmp_path / "run")
+    assert "unknown executor 'proceses': did you mean processes?" in refused(*words, "--executor", "proceses")
+    assert "--workers 2 and --executor serial differ" in refused(*words, "--executor", "serial", "--workers", "2")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_processes_give_the_same_bits(refluence, compared_once, tmp_path):
-    said = refluence(*WORDS, "--workers", "2", "--out", tmp_path / "run")
+    said = refluence(*WORDS, "--executor", "processes:2", "--out", tmp_path / "run")
     assert said.code == 0, said.err
     assert images(tmp_path / "run") == images(compared_once)
     rows = [without_seconds(read(folder / "results.json")["rows"]) for folder in (tmp_path / "run", compared_once)]
@@ -230,6 +277,16 @@ def test_a_unit_at_equal_seconds_can_be_repeated_and_judged(refluence, equal, tm
     said = refluence("repeat", unit, "--out", tmp_path / "again")
     assert "1 distilled set: the same bit for bit" in said.out, said
     assert refluence("evaluate", unit, "--nets", "1", "--split", "val", "--quiet").code == 0
+
+
+def test_an_influence_arm_that_comes_later_gets_its_own(equal):
+    folder, _ = equal(3.0, "--seeds", "1")
+    first = read(folder / "equal_seconds.json")
+    equal(2.0, "--seeds", "1", "--methods", "random", "dc+influence", "dc+influence:tau=.1", "--resume")
+    decided = read(folder / "equal_seconds.json")
+    assert list(first) == ["dc+influence"]
+    assert decided["dc+influence"] == first["dc+influence"]
+    assert "dc:equal_seconds=influence,tau=.1" in [row["arm"] for row in read(folder / "results.json")["rows"]]
 
 
 def test_each_influence_arm_has_its_own(equal):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 
 import pytest
 import torch
@@ -55,6 +56,15 @@ def test_test_uses_are_counted(folder):
     assert [count_test_use(folder), count_test_use(folder.parent)] == [1, 2]
     assert read_card(folder)["test_uses"] == 2
     assert read_card(folder)["method"] == "dc"
+
+
+def test_uses_of_the_test_split_that_happen_at_once_all_count(folder):
+    threads = [threading.Thread(target=lambda: [count_test_use(folder) for _ in range(5)]) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read_card(folder)["test_uses"] == 15
 
 
 def test_the_readme_really_loads(folder, monkeypatch):

@@ -28,6 +28,9 @@ def test_threads():
         assert torch.get_num_threads() == device.describe()["threads"] == 3
         device.prepare(0)
         assert torch.get_num_threads() == 3, "0 leaves the number alone"
+        with device.threads(2):  # a job has its own
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
     with pytest.raises(InputError, match="--threads is -2"):

@@ -1,6 +1,7 @@
 """One folder holds one run: claimed, recognised, refused; and metrics that survive half a line."""
 
 import math
+import threading
 
 import pytest
 
@@ -8,9 +9,15 @@ import refluence
 from cli_fixtures import lines, read, tree
 from refluence.errors import InputError, RunError
 from refluence.files import write_json
-from refluence.run.folder import Metrics, check_free, claim, configuration
+from refluence.run.folder import Metrics, check_free, claimed, configuration, locked, recorded_threads
 
 RESOLVED = {"unit": {"ipc": 2, "options": [1, 2], "tau": 0.5}, "machine": {"threads": 1, "cpus": 2}}
+
+
+def claim(*arguments, **how):
+    """Claim the folder for a run that ends at once; whether it was finished."""
+    with claimed(*arguments, **how) as finished:
+        return finished
 
 
 def changed(**unit):
@@ -124,3 +131,99 @@ def test_metrics_hold_no_nan_and_a_full_disk_is_a_failed_run(tmp_path):
     metrics._file = Full()
     with pytest.raises(RunError, match=r"metrics\.jsonl: No space left"):
         metrics.write({"step": 0, "loss": 1.0})
+
+
+# the lock
+
+
+def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
+    with claimed(tmp_path / "run", "distill", {}, RESOLVED, resume=False):
+        for resume in (True, False):
+            with pytest.raises(InputError, match=r"run is in use by process \d+ of this machine since"):
+                claim(tmp_path / "run", "distill", {}, RESOLVED, resume=resume)
+        with locked(tmp_path / "run" / "units" / "dc" / "0"):  # has its own
+            pass
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "units"]
+
+
+def test_two_that_begin_at_once_in_a_new_folder_are_one_run(tmp_path):
+    for turn in range(20):
+        begin, end = threading.Barrier(2), threading.Barrier(2)
+        won, refused = [], []
+
+        def run(name, folder=tmp_path / str(turn), begin=begin, end=end, won=won, refused=refused):
+            begin.wait()
+            try:
+                with claimed(folder, "distill", {"name": name}, {**RESOLVED, "name": name}, resume=True):
+                    won.append(name)
+                    end.wait()
+            except InputError as error:
+                refused.append(str(error))
+                end.wait()
+
+        threads = [threading.Thread(target=run, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == len(refused) == 1
+        assert "is in use by" in refused[0]
+        assert read(tmp_path / str(turn) / "config.json")["arguments"] == {"name": won[0]}
+
+
+def test_a_finished_run_needs_no_lock(tmp_path):
+    assert not claim(tmp_path, "distill", {}, RESOLVED, resume=True, outcome=("results.json",))
+    assert not claim(tmp_path, "distill", {}, RESOLVED, resume=True, outcome=("results.json",)), "nothing came of it yet"
+    write_json(tmp_path / "results.json", {})
+    before = tree(tmp_path)
+    with claimed(tmp_path, "distill", {}, RESOLVED, resume=True, outcome=("results.json",)) as finished:
+        assert finished
+        assert tree(tmp_path) == before
+    with pytest.raises(InputError, match=r"unit\.ipc is 2 there, 3 here"):
+        claim(tmp_path, "distill", {}, changed(ipc=3), resume=True, outcome=("results.json",))
+    assert tree(tmp_path) == before
+
+
+# a run that grows
+
+GROWING = {"resume": True, "growing": ("arms", "seeds"), "outcome": ("results.json",)}
+
+
+def asked(arms, seeds, **more):
+    return {"arms": {arm: {"arm": arm, "ipc": 2} for arm in arms}, "seeds": seeds, **RESOLVED, **more}
+
+
+def test_more_arms_and_seeds_make_a_run_larger(tmp_path):
+    claim(tmp_path, "compare", {"seeds": 2}, asked("ab", [1, 2]), **GROWING)
+    for arms, seeds in (("bac", [1, 2]), ("abc", [1, 2, 3]), ("abcd", [0, 1, 2, 3])):
+        write_json(tmp_path / "results.json", {})
+        assert not claim(tmp_path, "compare", {"seeds": len(seeds)}, asked(arms, seeds), **GROWING)
+        assert not (tmp_path / "results.json").exists(), "it speaks of the smaller one"
+        stored = configuration(tmp_path)
+        assert (stored["resolved"], stored["arguments"]) == (asked(arms, seeds), {"seeds": len(seeds)})
+
+
+@pytest.mark.parametrize(
+    ("resolved", "expected"),
+    [
+        (asked("ab", [0]), "holds the seeds 0, 1, and 1 is not asked for: a run may grow, not shrink"),
+        (asked("ab", [2, 3, 4]), "and 0, 1 are not asked for"),
+        (asked("acd", [0, 1]), "holds the arms a, b, and b is not asked for"),
+        (asked("abc", [0, 1], real_batch=3), "real_batch is missing, asked for|real_batch is None there, 3 here"),
+        ({**asked("abc", [0, 1]), "machine": {"threads": 9}}, "machine.threads is 1 there, 9 here"),
+    ],
+)
+def test_less_than_before_or_other_numbers_are_refused(tmp_path, resolved, expected):
+    claim(tmp_path, "compare", {}, asked("ab", [0, 1]), **GROWING)
+    before = tree(tmp_path)
+    with pytest.raises(InputError, match=expected):
+        claim(tmp_path, "compare", {}, resolved, **GROWING)
+    assert tree(tmp_path) == before
+
+
+def test_the_threads_of_a_run_are_recorded(tmp_path):
+    assert recorded_threads(tmp_path) == 0
+    claim(tmp_path, "distill", {}, {"machine": {"threads": 3}}, resume=False)
+    assert recorded_threads(tmp_path) == 3
+    claim(tmp_path / "recipe", "run", {}, {"recipe": "fig5"}, resume=False)
+    assert recorded_threads(tmp_path / "recipe") == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,13 @@ from refluence.errors import InputError
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
-from refluence.run.folder import CONFIG, check_free, claim, write_config
+from refluence.run import device as machine
+from refluence.run.execute import Executor, automatic, parse
+from refluence.run.folder import CONFIG, ENDING, check_free, claimed, locked, recorded_threads, write_config
 from refluence.run.progress import one_line_warnings
-from refluence.run.workers import automatic, side_by_side
+
+OUTCOME = ("results.json", "report.html")
+GROWING = ("arms", "seeds")  # more of these may be asked for with --resume
 
 
 def run(flags: Any) -> None:
@@ -36,78 +40,80 @@ def run(flags: Any) -> None:
     arms = with_controls(flags.methods, flags.controls)
     if flags.equal_seconds:
         equal_seconds.check(arms)
+    parse(flags.executor, flags.workers)
     check_free(flags.out, "compare", flags.resume)
+    flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(flags.out))
     session = open_session(flags)
     seeds = [flags.seed + i for i in range(flags.seeds)]
     units = [resolve(flags, arm, session.dataset, seed) for seed in seeds for arm in arms]
     check_distillable(unit.model for unit in units if unit.settings is not None)
-    workers = how_many(units, session, flags)
-    if workers > 1:
-        torch.set_num_threads(flags.threads or 1)  # as in the workers, so that config.json says what they use
+    executor = executor_of(units, session, flags)
+    if executor.size > 1:
+        machine.set_threads(flags.threads or 1)  # those of every unit, wherever it runs
     resolved = {
         "arms": {unit.arm.name: unit.describe() for unit in units[: len(arms)]},
         "seeds": seeds,
         "equal_seconds": flags.equal_seconds,
         **about(session, flags),
     }
-    claim(flags.out, "compare", arguments(flags), resolved, flags.resume)
-    if (flags.out / "results.json").exists() and (flags.out / "report.html").exists():
-        show(read_json(flags.out / "results.json"), flags.out)
-        print(f"{relative(flags.out)} is finished: nothing to do")
-        return
-
-    rows, notes = run_all(units, session, flags, workers), list(session.dataset.notes)
-    if flags.equal_seconds:
-        extra, said = equal_seconds.units(units, rows, flags.size, flags.out)
-        notes += said
-        rows += run_all(extra, session, flags, workers)
-    summary = summarise(rows, primary(arms))
-    results = {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes}
-    write_json(flags.out / "results.json", results)
-    report.write(flags.out)
+    with claimed(
+        flags.out, "compare", arguments(flags), resolved, flags.resume, outcome=OUTCOME, growing=GROWING
+    ) as finished_before:
+        if finished_before:
+            show(read_json(flags.out / "results.json"), flags.out)
+            print(f"{relative(flags.out)} is finished: nothing to do")
+            return
+        rows, notes = run_all(units, session, flags, executor), list(session.dataset.notes)
+        if flags.equal_seconds:
+            extra, said = equal_seconds.units(units, rows, flags.size, flags.out)
+            notes += said
+            rows += run_all(extra, session, flags, executor)
+        summary = summarise(rows, primary(arms))
+        results = {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes}
+        write_json(flags.out / "results.json", results)
+        report.write(flags.out)
     show(results, flags.out)
 
 
-def how_many(units: list[Unit], session: Session, flags: Any) -> int:
-    """Processes: those asked for, else as many as are faster, never more than units."""
+def executor_of(units: list[Unit], session: Session, flags: Any) -> Executor:
+    """The executor that was asked for, else as many processes as are faster; never larger than the number of units."""
     pixels, width = math.prod(session.dataset.shape[1:]), max(unit.model.width for unit in units)
-    return min(flags.workers, len(units)) or automatic(pixels, width, len(units), session.compute.device.type)
+    default = automatic(pixels, width, len(units), session.compute.device.type)
+    return parse(flags.executor, flags.workers).open(len(units), default)
 
 
-def run_all(units: list[Unit], session: Session, flags: Any, workers: int) -> list[dict[str, Any]]:
-    """Rows of all units, in order. Finished ones are read; the others run one after the other or in processes."""
+def run_all(units: list[Unit], session: Session, flags: Any, executor: Executor) -> list[dict[str, Any]]:
+    """Rows of all units, in order. Finished ones are read; the executor runs the others."""
     for unit in units:
         if not (unit_folder(flags.out, unit) / CONFIG).exists():
             write_unit_config(unit, session, flags)
     left = [unit for unit in units if not finished(unit_folder(flags.out, unit))]
-    made = _in_processes(left, flags, session, workers) if min(workers, len(left)) > 1 else None
+    tasks = [(unit, unit_folder(flags.out, unit), torch.get_num_threads()) for unit in left]
+    context = partial(_open, dataclasses.replace(flags, quiet=True)) if executor.size > 1 else lambda: session
     rows = []
-    for number, unit in enumerate(units, 1):
-        own = next(made) if made and unit in left else run_unit(unit, session, unit_folder(flags.out, unit))
-        session.reporter.say(f"[{number}/{len(units)}] {unit.arm.name}, seed {unit.seed}: {own[0]['accuracy']:.1f} %")
-        rows += own
+    try:
+        made = executor.run(_make, tasks, context)
+        if executor.size > 1 and left:
+            made = session.reporter.track(made, "units", len(left))
+        for number, unit in enumerate(units, 1):
+            own = next(made) if unit in left else run_unit(unit, session, unit_folder(flags.out, unit))
+            session.reporter.say(f"[{number}/{len(units)}] {unit.arm.name}, seed {unit.seed}: {own[0]['accuracy']:.1f} %")
+            rows += own
+    finally:
+        executor.close()
     return rows
 
 
-def _in_processes(units: list[Unit], flags: Any, session: Session, workers: int) -> Iterator[list[dict[str, Any]]]:
-    alone = dataclasses.replace(flags, quiet=True, threads=flags.threads or 1)
-    tasks = [(unit, unit_folder(flags.out, unit)) for unit in units]
-    with session.reporter.bar("units", len(units)) as advance:
-        for own in side_by_side(_run_here, tasks, min(workers, len(units)), _open_here, (alone,)):
-            advance()
-            yield own
-
-
-_here: list[Session] = []  # the session of a worker process
-
-
-def _open_here(flags: Any) -> None:
+def _open(flags: Any) -> Session:
     one_line_warnings()
-    _here.append(open_session(flags))
+    return open_session(flags)
 
 
-def _run_here(task: tuple[Unit, Path]) -> list[dict[str, Any]]:
-    return run_unit(task[0], _here[0], task[1])
+def _make(session: Session, task: tuple[Unit, Path, int]) -> list[dict[str, Any]]:
+    """Rows of a unit that is made in its folder with its own number of threads."""
+    unit, folder, threads = task
+    with locked(folder, ENDING), machine.threads(threads):
+        return run_unit(unit, session, folder)
 
 
 def unit_folder(out: Path, unit: Unit) -> Path:

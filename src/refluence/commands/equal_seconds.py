@@ -33,11 +33,12 @@ def check(arms: list[Arm]) -> None:
 
 
 def units(made: list[Unit], rows: list[dict[str, Any]], size: str, out: Path) -> tuple[list[Unit], list[str]]:
-    """The units of these arms, and a note on each arm. Decided once: then equal_seconds.json is read."""
+    """The units of these arms, and a note on each arm. Each is decided once: then equal_seconds.json is read."""
     path = out / FILE
-    if not path.exists():
-        write_json(path, decide(made, rows))
-    decided = read_json(path)
+    decided = read_json(path) if path.exists() else {}
+    if any(unit.arm.kind == "influence" and unit.arm.name not in decided for unit in made) or not path.exists():
+        decided = {**decide(made, rows), **decided}  # an arm that came later is added, the others keep their number
+        write_json(path, decided)
     extra, notes = [], []
     for name, found in decided.items():
         cost = f"{name} took {found['ratio']:.2f} times the seconds of its base"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from refluence.commands.arms import arm_of, methods, with_controls
-from refluence.commands.compare import how_many
+from refluence.commands.compare import executor_of
 from refluence.commands.make import chosen, learned_set
 from refluence.commands.networks import check_distillable
 from refluence.commands.prune import scores
@@ -52,7 +52,7 @@ def run(flags: Any) -> None:
     )
     if getattr(flags, "equal_seconds", False):
         print("not in it: the arms of --equal-seconds, each about as long as its influence arm")
-    if hasattr(flags, "workers") and (workers := how_many(units * seeds, session, flags)) > 1:
+    if hasattr(flags, "workers") and (workers := executor_of(units * seeds, session, flags).size) > 1:
         print(f"not in it: {workers} workers side by side, which take less time in all, and more memory")
 
 

@@ -56,6 +56,8 @@ class CompareTask:
     """Also run X without weights for as many seconds as X+influence took."""
     workers: Count = 0
     """Units side by side, a process each (0: automatic; more than one only for tiny networks on the CPU)."""
+    executor: Annotated[str | None, arg(metavar="KIND[:N]", help_behavior_hint="")] = None
+    """serial | processes[:N]: how units run. --workers N is the same as processes:N."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from refluence.files import check_writable, read_json, write_json
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.find import recipe_named
 from refluence.recipes.table import tabulate
-from refluence.run.folder import CONFIG, check_free, check_same, claim, configuration
+from refluence.run.folder import CONFIG, check_free, check_same, claimed, configuration
 from refluence.run.rows import read_rows
 
 
@@ -41,12 +41,20 @@ def run(flags: Any) -> None:
     check_free(flags.out, "run", flags.resume)
     check_writable(path)
     read_rows(path)
-    claim(flags.out, "run", arguments(flags), own, flags.resume)
+    with claimed(flags.out, "run", arguments(flags), own, flags.resume):
+        failed = _make(recipe, parts, given, path, flags)
+    _show(flags.out)
+    if failed:
+        raise RunError(f"{len(failed)} units failed, the others are in the table: {'; '.join(failed)}")
+
+
+def _make(recipe: Recipe, parts: tuple[Part, ...], given: dict[str, str], path: Path, flags: Any) -> list[str]:
+    """Make what is missing of the parts whose data is given, and the table; returns what failed."""
     left_out = [part.name for part in parts if part.data not in given]
     if left_out:
         sets = dict.fromkeys(part.data for part in parts if part.data not in given)
         print(f"{len(left_out)} parts left out: no --data {' '.join(f'{name}=SRC' for name in sets)}", file=sys.stderr)
-    parts, failed = [part for part in parts if part.data in given], []
+    parts, failed = tuple(part for part in parts if part.data in given), []
     if not flags.quiet:
         print(planned(recipe, parts, flags.seeds), file=sys.stderr)
     for part in parts:
@@ -57,9 +65,7 @@ def run(flags: Any) -> None:
             write_part(recipe, part, own_rows(recipe, part, names[part.data], flags.size, _rows(path, flags)), flags.out)
             _grown(recipe, parts, path, names, flags)
     _grown(recipe, parts, path, {data: data_name(source) for data, source in given.items()}, flags)
-    _show(flags.out)
-    if failed:
-        raise RunError(f"{len(failed)} units failed, the others are in the table: {'; '.join(failed)}")
+    return failed
 
 
 def choose_parts(recipe: Recipe, size: str, only: tuple[str, ...]) -> tuple[Part, ...]:

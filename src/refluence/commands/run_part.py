@@ -21,7 +21,7 @@ from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
 from refluence.recipes.base import Part, Recipe
-from refluence.run.folder import CONFIG, check_same, write_config
+from refluence.run.folder import CONFIG, ENDING, check_same, locked, recorded_threads, write_config
 from refluence.run.rows import append_rows
 
 CHANGES = ("iterations", "real_batch", "width", "nets", "epochs", "batch", "split")  # flags of `run` that override a part's own
@@ -44,6 +44,7 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
     another recipe, has rows of the same unit there, they are taken.
     """
     asked = compare_flags(part, source, flags, flags.out)
+    asked = dataclasses.replace(asked, threads=asked.threads or recorded_threads(asked.out))
     session = open_session(asked)
     arms = fitting(part, session, asked)
     units = [resolve(asked, arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
@@ -61,7 +62,8 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
         if not (folder / CONFIG).exists():
             write_unit_config(unit, session, asked)
         try:
-            found = run_unit(unit, session, folder)
+            with locked(folder, ENDING):
+                found = run_unit(unit, session, folder)
         except RunError as error:
             failed.append(f"{part.name}, {error}")
             session.reporter.say(f"{part.name}: {error}")

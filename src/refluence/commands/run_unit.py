@@ -12,6 +12,8 @@ from refluence.commands.unit import Unit
 from refluence.data.distilled import CARD, read_card
 from refluence.files import read_json
 
+FINISHED = ("evaluation.json", f"distilled/{CARD}")  # files of a unit that was made and judged
+
 
 def run_unit(unit: Unit, session: Session, folder: Path) -> list[dict[str, Any]]:
     """Rows of this unit, one per protocol. What is finished is read, not made again."""
@@ -41,4 +43,4 @@ def run_unit(unit: Unit, session: Session, folder: Path) -> list[dict[str, Any]]
 
 def finished(folder: Path) -> bool:
     """Whether the unit was made and judged."""
-    return (folder / "evaluation.json").exists() and (folder / "distilled" / CARD).exists()
+    return all((folder / name).exists() for name in FINISHED)

@@ -29,7 +29,7 @@ from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
 from refluence.influence.crossfit import CrossFit, assign, engine_of, score_fold, score_model
 from refluence.report.words import counted, duration
-from refluence.run.folder import check_free, check_same, claim
+from refluence.run.folder import check_free, check_same, claimed, recorded_threads
 from refluence.seeds import streams
 
 WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean
@@ -52,6 +52,7 @@ def against_validation(flags: Any) -> None:
     if not flags.out.exists():
         check_free(folder, "score", flags.resume)
     needed = settings.folds if stored is None and flags.small_classes == "drop" else 1
+    flags = replace(flags, threads=flags.threads or recorded_threads(folder))
     session = open_session(flags, needed)
     dataset, nets = session.dataset, flags.nets or 1
     network = _classifier(flags, stored, dataset)
@@ -92,59 +93,60 @@ def against_validation(flags: Any) -> None:
     choice = engine_of(net, session.dataset, device, **ways)
     if settings.terms != "explicit":
         session.reporter.say(str(choice))
-    claim(folder, "score", arguments(flags), resolved, flags.resume)
-    fold_of = assign(dataset.train.labels, settings.folds, streams(flags.seed)("folds", 0)) if stored is None else None
-    for number, part in enumerate(parts):
-        if (folder / part.name).exists():
-            load_part(folder, part)  # a broken one is said now, not after hours
-            continue
-        begin = time.monotonic()
-        how = {"rng": _streams(flags.seed, part.net), "device": device, "track": _track(session, number, parts), **ways}
-        if trained is not None:
-            if (flags.pixels or not stored.facts) and (doubt := doubts(trained, session.dataset, device)) is not None:
-                warnings.warn(f"{flags.load} may be misread: {doubt}", stacklevel=2)
-            found = score_model(session.dataset, trained, settings, **how)
-        else:
-            found = score_fold(session.dataset, network.make, fold_of, part.fold, settings, **how)
-        save_part(folder, part, found)
-        left = (len(parts) - number - 1) * (time.monotonic() - begin)
-        more = f", about {duration(left)} left" if left else ""
-        session.reporter.say(f"network {number + 1} of {len(parts)}: {found.accuracy:.1f} % validation accuracy{more}")
-    scored = together(folder, parts, len(dataset.train))
-    if not scored.converged:
-        session.reporter.say(
-            f"the curvature solve stopped at a relative residual of {max(scored.residuals):.2g}: a larger --damping would help"
-        )
-    accuracy = fmean(scored.accuracies)
-    facts = {
-        "kind": "validation",
-        "source": dataset.source,
-        "classes": list(dataset.classes),
-        "model": network.name,
-        "load": None if flags.load is None else str(flags.load),
-        "pixels": None if stored is None else {"mean": session.dataset.mean, "std": session.dataset.std},
-        "labels": flags.labels,
-        "train": len(dataset.train),
-        "validation": {"images": len(dataset.val), "accuracy": accuracy, "accuracies": scored.accuracies},
-        "folds": None if stored is not None else settings.folds,
-        "nets": nets,
-        "networks": settings.networks,
-        "terms": settings.terms,
-        "risk": settings.risk,
-        "curvature": settings.curvature.kind,
-        "damping": scored.dampings,
-        "iterations": scored.iterations,
-        "residual": scored.residuals,
-        "converged": scored.converged,
-        "weights": flags.weights or WEIGHTS,
-        "seed": flags.seed,
-        "version": __version__,
-        "resolved": resolved,
-    }
-    rng, classes = streams(flags.seed), len(dataset.classes)
-    weight = bag_weights(scored.score, scored.loss, dataset.train.labels, weighting, rng, classes=classes)
-    write_scores(flags.out, dataset, scored.score, None, weight, scored.loss, fold_of, scored.suggested, facts)
-    page = write_page(flags.out, dataset, title)
+    with claimed(folder, "score", arguments(flags), resolved, flags.resume):
+        fold_of = assign(dataset.train.labels, settings.folds, streams(flags.seed)("folds", 0)) if stored is None else None
+        for number, part in enumerate(parts):
+            if (folder / part.name).exists():
+                load_part(folder, part)  # a broken one is said now, not after hours
+                continue
+            begin = time.monotonic()
+            how = {"rng": _streams(flags.seed, part.net), "device": device, "track": _track(session, number, parts), **ways}
+            if trained is not None:
+                if (flags.pixels or not stored.facts) and (doubt := doubts(trained, session.dataset, device)) is not None:
+                    warnings.warn(f"{flags.load} may be misread: {doubt}", stacklevel=2)
+                found = score_model(session.dataset, trained, settings, **how)
+            else:
+                found = score_fold(session.dataset, network.make, fold_of, part.fold, settings, **how)
+            save_part(folder, part, found)
+            left = (len(parts) - number - 1) * (time.monotonic() - begin)
+            more = f", about {duration(left)} left" if left else ""
+            session.reporter.say(f"network {number + 1} of {len(parts)}: {found.accuracy:.1f} % validation accuracy{more}")
+        scored = together(folder, parts, len(dataset.train))
+        if not scored.converged:
+            session.reporter.say(
+                f"the curvature solve stopped at a relative residual of {max(scored.residuals):.2g}: a larger --damping would "
+                "help"
+            )
+        accuracy = fmean(scored.accuracies)
+        facts = {
+            "kind": "validation",
+            "source": dataset.source,
+            "classes": list(dataset.classes),
+            "model": network.name,
+            "load": None if flags.load is None else str(flags.load),
+            "pixels": None if stored is None else {"mean": session.dataset.mean, "std": session.dataset.std},
+            "labels": flags.labels,
+            "train": len(dataset.train),
+            "validation": {"images": len(dataset.val), "accuracy": accuracy, "accuracies": scored.accuracies},
+            "folds": None if stored is not None else settings.folds,
+            "nets": nets,
+            "networks": settings.networks,
+            "terms": settings.terms,
+            "risk": settings.risk,
+            "curvature": settings.curvature.kind,
+            "damping": scored.dampings,
+            "iterations": scored.iterations,
+            "residual": scored.residuals,
+            "converged": scored.converged,
+            "weights": flags.weights or WEIGHTS,
+            "seed": flags.seed,
+            "version": __version__,
+            "resolved": resolved,
+        }
+        rng, classes = streams(flags.seed), len(dataset.classes)
+        weight = bag_weights(scored.score, scored.loss, dataset.train.labels, weighting, rng, classes=classes)
+        write_scores(flags.out, dataset, scored.score, None, weight, scored.loss, fold_of, scored.suggested, facts)
+        page = write_page(flags.out, dataset, title)
     remove(folder, parts)
     how = (
         f"by {flags.load}"

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from refluence.compute import Compute
 from refluence.condense.norms import NORM_BATCH
 from refluence.condense.settings import MOST
@@ -66,7 +64,7 @@ def open_session(flags: Any, per_class: int | None = None) -> Session:
 
     dataset = load(flags.data, source_options(flags), per_class=per_class or getattr(flags, "ipc", 1), say=say)
     if not flags.threads and device.type == "cpu" and math.prod(dataset.shape[1:]) <= SMALL:
-        torch.set_num_threads(1)
+        machine.set_threads(1)
     for note in dataset.notes[1:]:  # the first is said
         say(note)
     compute = Compute(device, flags.precision, flags.compile)

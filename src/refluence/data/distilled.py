@@ -18,9 +18,11 @@ from refluence.data.formation import decode, repeat
 from refluence.data.readme import CARD, IMAGES, README, readme
 from refluence.errors import InputError
 from refluence.files import read_json, write_json, write_tensors, write_text
+from refluence.locks import held
 
 FORMAT = 1
 """Version of the folder's layout, as `version` in the card."""
+PATIENCE = 30.0  # seconds to wait for another process that counts a use of the test split
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,11 @@ def read_card(folder: Path) -> dict[str, Any]:
 def count_test_use(folder: Path) -> int:
     """Note in the card that the test split was used once more; returns how often by now."""
     place = locate(folder)
-    card = read_card(place)
-    card["test_uses"] = int(card.get("test_uses", 0)) + 1
-    write_json(place / CARD, card)
-    return card["test_uses"]
+    with held(place / f".{CARD}.lock", str(place / CARD), PATIENCE):  # two at once must not count as one
+        card = read_card(place)
+        card["test_uses"] = int(card.get("test_uses", 0)) + 1
+        write_json(place / CARD, card)
+    return int(card["test_uses"])
 
 
 def to_uint8(distilled: DistilledSet) -> Tensor:

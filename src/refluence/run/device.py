@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ def prepare(threads: int) -> None:
     if threads < 0:
         raise InputError(f"--threads is {threads}: it must be 0 (automatic) or more")
     if threads:
-        torch.set_num_threads(threads)
+        set_threads(threads)
     if sys.platform == "linux":
         try:
             mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -47,6 +48,22 @@ def prepare(threads: int) -> None:
         m_trim_threshold, m_mmap_max = -1, -4
         mallopt(m_mmap_max, 0)
         mallopt(m_trim_threshold, 1 << 30)
+
+
+def set_threads(number: int) -> None:
+    """Let this process compute with `number` threads from now on: bits depend on it, so it is part of a job."""
+    torch.set_num_threads(number)
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with `number` threads inside the block, whatever the process has outside."""
+    before = torch.get_num_threads()
+    set_threads(number)
+    try:
+        yield
+    finally:
+        set_threads(before)
 
 
 class PeakMemory:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from refluence import __version__
 from refluence.errors import InputError, RunError
 from refluence.files import check_writable, read_json, write_json, write_text
+from refluence.locks import held, refuse_held
 
 VERSION = 1
 CONFIG = "config.json"
 KEYS = ("version", "command", "arguments", "resolved")
 MACHINE, CONSTANTS = "machine", "constants"
 INFORMATIVE = ("cpus",)  # of the machine: said, but without a part in the result
+LOCK = ".lock"
+ENDING = 5.0  # seconds in which the workers of a killed run have ended
 
 
-def check_free(folder: Path, command: str, resume: bool) -> None:
-    """Refuse a folder that cannot become (or, with `resume`, is not) a run of this command. Nothing is written."""
+def check_free(folder: Path, command: str, resume: bool, locked: bool = False) -> None:
+    """Refuse a folder that cannot become (or, with `resume`, is not) a run of this command. Nothing is written.
+
+    `locked`: this process holds it; else one that another process holds is refused.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: --out takes a folder")
+    if not locked:
+        refuse_held(folder / LOCK, str(folder))
     if (folder / CONFIG).exists():
         if not resume:
             raise InputError(f"{folder} already holds a run: add --resume to continue it, or choose another --out")
@@ -32,19 +42,73 @@ def check_free(folder: Path, command: str, resume: bool) -> None:
     check_writable(folder / CONFIG)
 
 
-def claim(folder: Path, command: str, arguments: dict[str, Any], resolved: dict[str, Any], resume: bool) -> None:
-    """Make `folder` this run's, or recognise it as this run's; anything else is an `InputError` and nothing is written.
+@contextmanager
+def claimed(
+    folder: Path,
+    command: str,
+    arguments: dict[str, Any],
+    resolved: dict[str, Any],
+    resume: bool,
+    *,
+    outcome: Sequence[str] = (),
+    growing: Sequence[str] = (),
+) -> Iterator[bool]:
+    """Hold `folder` for this run inside the block; anything that is another run is an `InputError`, and nothing is written.
 
-    `arguments` is what was asked (for `repeat`), `resolved` what it came to: a folder is resumed only where `resolved`
-    is equal. What a killed process left half-written is removed.
+    `arguments` is what was asked (for `repeat`), `resolved` what it came to: a folder is resumed only where `resolved` is
+    equal, but for the lists and dicts named in `growing`, which may have more than before. What a killed process left
+    half-written is removed. Yields whether the run is finished: every file of `outcome` is there, and it needs no lock. The
+    outcome of a run that grows is removed.
     """
     check_free(folder, command, resume)
-    if not (folder / CONFIG).exists():
-        write_config(folder, command, arguments, resolved)
+    whole = bool(outcome) and all((folder / name).exists() for name in (CONFIG, *outcome))
+    if whole and not grows(folder, configuration(folder)["resolved"], resolved, growing):
+        yield True
         return
-    check_same(folder, configuration(folder)["resolved"], resolved)
-    for part in folder.rglob(".*.part"):
-        part.unlink(missing_ok=True)
+    with locked(folder):
+        check_free(folder, command, resume, locked=True)  # another process may have been here since
+        if not (folder / CONFIG).exists():
+            write_config(folder, command, arguments, resolved)
+        elif grows(folder, configuration(folder)["resolved"], resolved, growing):
+            for name in outcome:
+                (folder / name).unlink(missing_ok=True)
+            write_config(folder, command, arguments, resolved)
+        for part in folder.rglob(".*.part"):
+            part.unlink(missing_ok=True)
+        yield False
+
+
+@contextmanager
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of `folder`; `InputError` where another process holds it after `wait` seconds."""
+    with held(folder / LOCK, str(folder), wait):
+        yield
+
+
+def recorded_threads(folder: Path) -> int:
+    """The threads that the run in `folder` computes with; 0 where there is none. A resumed run keeps them: they decide bits."""
+    if not (folder / CONFIG).exists():
+        return 0
+    machine = configuration(folder)["resolved"].get(MACHINE)
+    found = machine.get("threads") if isinstance(machine, dict) else None
+    return found if isinstance(found, int) else 0
+
+
+def grows(place: Path, stored: dict[str, Any], resolved: dict[str, Any], growing: Sequence[str] = ()) -> bool:
+    """Whether more is asked for than `place` holds. `InputError` for less, and for another run."""
+    asked, more = json.loads(json.dumps(resolved)), False
+    for name in growing:
+        there, here = stored.get(name, type(asked[name])()), asked[name]
+        if missing := [str(each) for each in there if each not in here]:
+            raise InputError(
+                f"{place} holds the {name} {', '.join(map(str, there))}, and {', '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} not asked for: a run may grow, not shrink; give these too, or choose "
+                "another --out"
+            )
+        more |= len(here) > len(there)
+        asked[name] = {each: here[each] for each in there} if isinstance(there, dict) else there
+    check_same(place, stored, asked)
+    return more
 
 
 def check_same(place: Path, stored: dict[str, Any], resolved: dict[str, Any]) -> None:

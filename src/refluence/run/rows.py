@@ -1,4 +1,7 @@
-"""A file of results, one JSON line a row, that several sittings append to: a kill loses at most the row being written."""
+"""A file of results, one JSON line a row, that several sittings append to: a kill loses at most the row being written.
+
+Only a coordinator appends, never a worker of it; two coordinators with one file wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from refluence.errors import InputError, RunError
+from refluence.locks import held
+from refluence.run.execute import in_worker
 
 Row = dict[str, Any]
+PATIENCE = 30.0  # seconds to wait for another coordinator that appends
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -35,10 +41,11 @@ def read_rows(path: Path) -> list[Row]:
 
 def append_rows(path: Path, rows: Sequence[Row]) -> None:
     """Add rows in one write, on the disk when this returns. What a kill left half-written at the end is cut off first."""
+    assert not in_worker(), "only the coordinator writes rows: work returns its own"
     data = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
+        with held(path.with_name(f".{path.name}.lock"), str(path), PATIENCE), path.open("a+b") as file:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
             file.write(data)
