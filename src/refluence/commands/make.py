@@ -137,7 +137,7 @@ def write_influence(unit: Unit, dataset: Dataset, table: RunningInfluence, folde
     weight = bag_weights(table.raw, losses, labels, unit.weighting, rng, classes=classes, seen=table.visits > 0)
     write_scores(folder / "scores.parquet", dataset, table.raw, table.visits, weight, losses)
     chosen = extremes(dataset, table.raw, table.visits)
-    tensors = {"images": dataset.train.images[chosen], "rows": dataset.train.rows[chosen]}
+    tensors = {"images": dataset.train.pictures(chosen), "rows": dataset.train.rows[chosen]}
     write_tensors(folder / "scores_images.safetensors", tensors)
 
 

@@ -104,6 +104,6 @@ def write_page(path: Path, dataset: Dataset, title: str) -> Path:
     """The page beside the scores in `path`, with the pictures that it shows taken from `dataset`; its path."""
     table = pq.read_table(path, columns=["index", "label", "score"])
     rows = report.picture_rows(*(table.column(name).to_numpy() for name in ("index", "label", "score")), first=True)
-    positions = torch.searchsorted(dataset.train.rows, torch.tensor(rows)).tolist()  # rows ascend
-    images = {row: dataset.train.images[position] for row, position in zip(rows, positions, strict=True)}
+    positions = torch.searchsorted(dataset.train.rows, torch.tensor(rows, dtype=torch.int64))  # rows ascend
+    images = dict(zip(rows, dataset.train.pictures(positions), strict=True))
     return report.write_scores(path, images, dataset.classes, title)

@@ -1,4 +1,4 @@
-"""What every algorithm sees of a dataset: three splits of uint8 images, keyed by the row of the stored split."""
+"""What every algorithm sees of a dataset: three splits of images, keyed by the row of the stored split."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 
+def unit(images: Tensor) -> Tensor:
+    """A float32 copy on the scale of `mean` and `std`: 8 bits over 255, so from 0 to 1; floats as they come."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.to(torch.float32, copy=True)
+
+
 @dataclass(frozen=True)
 class Split:
-    """Images `(N, C, H, W)` uint8 (possibly memory-mapped), labels `(N,)` int64, rows `(N,)` int64.
+    """Images `(N, C, H, W)`, uint8 (possibly memory-mapped) or float32, labels `(N,)` int64, rows `(N,)` int64.
 
     `rows` are the positions in the *stored* split (train for `train` and for a split that is cut from it), so that a score
     stays with its instance whatever is left out or shuffled.
@@ -27,6 +32,11 @@ class Split:
     def members(self, label: int) -> Tensor:
         """Positions `(n_c,)` inside this split of the instances of one class, in order."""
         return (self.labels == label).nonzero().flatten()
+
+    def pictures(self, positions: Tensor | slice = slice(None)) -> Tensor:
+        """Images `(B, C, H, W)` uint8 to look at: floats are clipped to [0, 1] and rounded."""
+        images = self.images[positions]
+        return images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
     def first(self, count: int) -> Split:
         """The first `count` instances of each class, or all that it has, in their order."""
@@ -64,8 +74,8 @@ class Dataset:
         return replace(self, mean=mean, std=std)
 
     def pixels(self, split: Split, positions: Tensor | slice = slice(None), device: str | torch.device = "cpu") -> Tensor:
-        """Normalised float32 images `(B, C, H, W)`: (x/255 - mean)/std."""
-        x = split.images[positions].to(device).float().div_(255)
+        """Normalised float32 images `(B, C, H, W)`: (x - mean)/std with x as `unit` gives it."""
+        x = unit(split.images[positions].to(device))
         mean = torch.tensor(self.mean, device=device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=device).view(-1, 1, 1)
         return x.sub_(mean).div_(std)

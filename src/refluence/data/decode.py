@@ -89,6 +89,8 @@ def short_side(encoded: Encoded) -> int | None:
 def _open(encoded: Encoded) -> Image.Image:
     if encoded is None:
         raise ValueError("no image in this row")
+    if isinstance(encoded, Image.Image):
+        return encoded.copy()
     if isinstance(encoded, np.ndarray):
         return Image.fromarray(encoded)
     if isinstance(encoded, Path) and not encoded.is_file():

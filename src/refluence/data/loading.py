@@ -1,4 +1,4 @@
-"""`load`: from the text after `--data` to a `Dataset`. Cheap checks come first, decoding last."""
+"""`load`: from the text after `--data`, or data in Python, to a `Dataset`. Cheap checks come first, decoding last."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refluence.data import elsewhere, labels, pixels, sources
+from refluence.data import elsewhere, exact, labels, pixels, sources
 from refluence.data.dataset import Dataset, Split
+from refluence.data.objects import Single, Source
 from refluence.data.options import SourceOptions
 from refluence.data.partition import RowSet, partition
 from refluence.data.pixels import Pixels
@@ -21,17 +22,26 @@ LISTED = 10  # corrupt images that a note lists by name
 
 
 def load(
-    source: str,
+    source: Source,
     options: SourceOptions | None = None,
     *,
+    test: Single | None = None,
+    validation: Source | None = None,
     per_class: int = 1,
     say: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Read a data source: find it, resolve its labels, cut the splits, decode (or take from the cache), normalise.
 
     Args:
-        source: `digits`, a folder with `train.parquet`, `FOLDER:TASK`, an image folder, or a Hugging Face Hub id.
+        source: `digits`, a folder with `train.parquet`, `FOLDER:TASK`, an image folder, or a Hugging Face Hub id; or an
+            object: `(images, labels)`, arrays or tensors of `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`, uint8 or floats,
+            which are kept as they come; a map-style torch `Dataset` of (image, label), images as PIL, tensors or arrays; a
+            `datasets.Dataset`; a `DatasetDict` or dict of such splits. An object is recorded by kind and digest, as
+            `arrays:1a2b3c4d5e6f`.
         options: the data flags (default: `SourceOptions()`).
+        test: the test split of an object; without one, 20 % are cut from train, stratified.
+        validation: another source or object that is the validation split, as `options.validation`: all its labelled rows, its
+            classes matched by name.
         per_class: images per class that will be distilled; a class with fewer training images after the validation cut
             is small, and `options.small_classes` says what happens to it.
         say: called with the first of the notes before any image is read, which may take long or fail.
@@ -43,9 +53,16 @@ def load(
 
     Raises:
         InputError: with one line that says what is wrong, where, and what would be right.
+
+    Example:
+        >>> import numpy
+        >>> images, labels = numpy.random.rand(60, 8, 8, 3), numpy.arange(60) % 3
+        >>> data = load((images, labels), validation=(images[:9], labels[:9]))
+        >>> len(data.train), len(data.val), len(data.test), data.shape
+        (48, 9, 12, (3, 8, 8))
     """
     options = options or SourceOptions()
-    found = sources.find(source, options)
+    found = sources.find(source, options, test, validation)
     train, held = found.train, found.held
     if len(train) == 0:
         raise InputError(f"{train.where} has no rows")
@@ -68,7 +85,7 @@ def load(
     stored = {"train": train, **held}
     ready = {name: _split(part, decoded[source_of[name]], stored[source_of[name]]) for name, part in parts.items()}
     return Dataset(
-        source=source,
+        source=found.name,
         classes=planned.classes,
         **ready,
         mean=mean,
@@ -92,11 +109,18 @@ def _decoded(stored: dict[str, RawSplit], options: SourceOptions, elsewhere: str
     try:
         for name, split in stored.items():
             size = (*found["train"].images.shape[2:],) if found else None
-            found[name] = pixels.read(split, options.image_size, options.skip_corrupt, size)
+            if split.pixels is not None:
+                found[name] = exact.read(split.pixels, options.image_size, size)
+            else:
+                found[name] = pixels.read(split, options.image_size, options.skip_corrupt, size)
     except pixels.MixedSizesError:
         both = f"{stored['train'].where} and --validation {elsewhere} hold"
         raise pixels.mixed_sizes(list(stored.values()), both if elsewhere else None) from None
-    if len({part.images.shape[1] for part in found.values()}) > 1:
+    channels = {part.images.shape[1] for part in found.values()}
+    if not channels <= {1, 3} and len(channels) > 1:
+        listed = ", ".join(f"{part.images.shape[1]} in {name}" for name, part in found.items())
+        raise InputError(f"images of {stored['train'].where} have different numbers of channels: {listed}")
+    if len(channels) > 1:
         found = {name: part.coloured() for name, part in found.items()}
     return found
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refluence.errors import InputError
 
 SMALL_CLASSES = ("refuse", "cap", "drop")
-
-
-class NoColumnError(InputError):
-    """A flag names a column that a source does not have. `flag` is the field of `SourceOptions`."""
-
-    def __init__(self, flag: str, message: str):
-        super().__init__(message)
-        self.flag = flag
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,20 @@ class SourceOptions:
             raise InputError(f"the validation share {self.val_fraction} must lie between 0 and 1 (0.1 is the default)")
         if self.image_size is not None and self.image_size < 1:
             raise InputError(f"--image-size {self.image_size}: must be a positive number of pixels")
+
+
+class NoColumnError(InputError):
+    """A flag names a column that a source does not have. `flag` is the field of `SourceOptions`."""
+
+    def __init__(self, flag: str, message: str):
+        super().__init__(message)
+        self.flag = flag
+
+    def without(self, options: SourceOptions) -> SourceOptions:
+        """The options without that flag."""
+        if self.flag == "image_column":
+            return replace(options, image_column=None)
+        return replace(options, label_column=None) if self.flag == "label_column" else replace(options, group_column=None)
 
 
 def split_pair(value: str, flag: str, form: str) -> tuple[str, str]:

@@ -32,10 +32,11 @@ class MixedSizesError(Exception):
 
 @dataclass(frozen=True)
 class Pixels:
-    """`images (G, C, H, W)` uint8 of the G readable rows of a stored split.
+    """`images (G, C, H, W)`, uint8 or float32, of the G readable rows of a stored split.
 
     `digests (G,)` int64 are equal for equal pixels (grey or spread to three channels alike). `sums (G, C, 2)` int64
-    hold each image's sum of pixels and of their squares, so that mean and std of any subset are exact and cheap.
+    (float64 for float images) hold each image's sum of pixels and of their squares, so that mean and std of any subset are
+    exact and cheap.
     `corrupt` maps a stored row to the reason why it cannot be read. `notes` say what decoding did that is no matter of course.
     """
 
@@ -79,14 +80,15 @@ class Pixels:
             return sink.finish({}, {}).pixels
 
     def moments(self, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and (population) std per channel on [0, 1] pixels. A constant channel gets std 1."""
+        """Mean and (population) std per channel, of 8 bits on [0, 1] pixels. A constant channel gets std 1."""
+        scale = 255 if self.images.dtype == torch.uint8 else 1
         total = self.sums[self.positions(rows)].sum(0).double()  # integers until here: exact
         count = len(rows) * self.images.shape[2] * self.images.shape[3]
         mean = total[:, 0] / count
         variance = (total[:, 1] / count - mean.square()).clamp(min=0)
-        std = variance.sqrt() / 255
+        std = variance.sqrt() / scale
         std[std < 1e-9] = 1
-        return tuple((mean / 255).tolist()), tuple(std.tolist())
+        return tuple((mean / scale).tolist()), tuple(std.tolist())
 
 
 def read(stored: RawSplit, size: int | None, skip_corrupt: bool, expected: tuple[int, int] | None = None) -> Pixels:
@@ -193,7 +195,7 @@ def _batches(items: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
 
 def mixed_sizes(splits: list[RawSplit], holding: str | None = None) -> InputError:
     """The one error for images of several sizes. It names `--image-size` and proposes one. `holding`: "X holds"."""
-    sides = []
+    sides = [min(stored.pixels.shape[2:]) for stored in splits if stored.pixels is not None]
     for stored in splits:
         with _large_ones():
             sides += [short_side(encoded) for encoded in itertools.islice(stored.encoded(), LOOKED_AT)]

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from refluence.data import agreement, digits, layout, parquet
+from refluence.data import agreement, digits, layout, objects, parquet
+from refluence.data.objects import Single, Source
 from refluence.data.options import NoColumnError, SourceOptions
 from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, RawSplit, Splits, split_names
 from refluence.errors import InputError
@@ -21,10 +22,12 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 class Found:
     """The stored train split, those held out, how they are called there, and what there is to say.
 
+    `name` is the text of the source, or the kind and digest of an object.
     `held` has "val" and "test" where they are stored: what it lacks has to be cut from train. `elsewhere` is the source of the
     validation split where that is another one.
     """
 
+    name: str
     train: RawSplit
     held: dict[str, RawSplit]
     splits: dict[str, str]
@@ -65,61 +68,78 @@ class Found:
         return "; ".join(parts)
 
 
-def find(source: str, options: SourceOptions) -> Found:
+def find(source: Source, options: SourceOptions, test: Single | None = None, validation: Source | None = None) -> Found:
     """Find a source and read the labels of its splits. Images are not read yet.
 
     The test split is `test`, else `validation` or `val`, in any of their spellings; one without labels (all are -1 or None, as
     Hub sets with hidden test labels have; or pictures without class folders) is passed over, and said so. A `validation` or
-    `val` beside `test` is the validation split, unless the training split is called `trainval` or `options.validation` names
-    another source.
+    `val` beside `test` is the validation split, unless the training split is called `trainval`, or `validation` or
+    `options.validation` is another source.
     """
-    splits = _splits(source, options)
-    trains, tests = split_names(splits.readers, source)
+    if validation is not None and options.validation is not None:
+        raise InputError(f"the validation split is named twice, as {options.validation} in the options and beside them")
+    validation = options.validation if validation is None else validation
+    name, splits = _named(source, options, test)
+    beside = None if validation is None else _elsewhere(validation, options)
+    trains, tests = split_names(splits.readers, name)
     train = splits.readers[trains[0] if trains else UNSPLIT]()
     passed, notes = [*splits.passed, *train.passed], [*splits.notes, *train.notes]
     chosen, held = {"train": trains[0]} if trains else {}, dict[str, RawSplit]()
-    for name in tests:
-        for_validation = name.lower() in VALIDATION_NAMES and chosen.get("test", name).lower() not in VALIDATION_NAMES
+    for split in tests:
+        for_validation = split.lower() in VALIDATION_NAMES and chosen.get("test", split).lower() not in VALIDATION_NAMES
         role = "test" if "test" not in held else "val" if for_validation and "val" not in held else None
-        if role == "val" and options.validation is not None:
+        if role == "val" and beside is not None:
             role = None
         if role == "val" and chosen.get("train", "").lower() == "trainval":
-            notes.append(f"validation is {CUT}: '{chosen['train']}' holds the stored split '{name}' already")
+            notes.append(f"validation is {CUT}: '{chosen['train']}' holds the stored split '{split}' already")
             role = None
         if role is None:
-            passed.append(_counted(name, splits))
+            passed.append(_counted(split, splits))
             continue
-        candidate = splits.readers[name]()
+        candidate = splits.readers[split]()
         if why := agreement.has_labels(train, candidate):
-            notes.append(f"the stored split '{name}' {why}: not used")
+            notes.append(f"the stored split '{split}' {why}: not used")
             continue
         unknown_ok = options.small_classes == "drop" or options.labels is not None
-        held[role], more = agreement.agreed(train, candidate, name, unknown_ok)
-        chosen[role] = name
+        held[role], more = agreement.agreed(train, candidate, split, unknown_ok)
+        chosen[role] = split
         passed += held[role].passed
         notes += [note for note in (*held[role].notes, *more) if note not in notes]
-        if role == "test" and name.lower() in VALIDATION_NAMES:
-            where = CUT if options.validation is None else f"from {options.validation}"
-            notes.append(f"the stored split '{name}' is the test split; validation is {where}")
-    passed += [_counted(name, splits) for name in trains[1:]]
-    if options.validation is not None:
-        held["val"] = _elsewhere(options.validation, options)
+        if role == "test" and split.lower() in VALIDATION_NAMES:
+            where = CUT if beside is None else f"from {beside[0]}"
+            notes.append(f"the stored split '{split}' is the test split; validation is {where}")
+    passed += [_counted(split, splits) for split in trains[1:]]
+    if beside is not None:
+        held["val"] = beside[1]
         notes += [note for note in held["val"].notes if note not in notes]
-    return Found(train, held, chosen, splits.inside, tuple(passed), tuple(notes), options.validation)
+    return Found(name, train, held, chosen, splits.inside, tuple(passed), tuple(notes), beside[0] if beside else None)
 
 
-def _elsewhere(source: str, options: SourceOptions) -> RawSplit:
-    """All rows of another source, of its train split where it has several. Column flags hold where it has such columns."""
+def _named(source: Source, options: SourceOptions, test: Single | None = None) -> tuple[str, Splits]:
+    """The name of a source, and what its splits are read by."""
+    if not isinstance(source, (str, Path)):
+        return objects.splits(source, test, options)
+    if test is not None:
+        raise InputError(f"test= goes with data in Python; {source} has its own test split, or one is cut from it")
+    return str(source), _splits(str(source), options)
+
+
+def _elsewhere(source: Source, options: SourceOptions) -> tuple[str, RawSplit]:
+    """The name of another source and all its rows, of its train split where it has several.
+
+    Flags that name a column hold where it has such a column.
+    """
     options = replace(options, group_column=None)
     while True:
         try:
-            splits = _splits(source, options)
-            trains, _ = split_names(splits.readers, source)
-            return replace(splits.readers[trains[0] if trains else UNSPLIT](), groups=None)
+            name, splits = _named(source, options)
+            trains, _ = split_names(splits.readers, name)
+            return name, replace(splits.readers[trains[0] if trains else UNSPLIT](), groups=None)
         except NoColumnError as error:
-            options = replace(options, **{error.flag: None})
+            options = error.without(options)
         except InputError as error:
-            raise InputError(f"--validation {source}: {str(error).removeprefix('--data ')}", error.lines) from error
+            text = source if isinstance(source, (str, Path)) else "from Python"
+            raise InputError(f"--validation {text}: {str(error).removeprefix('--data ')}", error.lines) from error
 
 
 def _counted(name: str, splits: Splits) -> str:
@@ -131,6 +151,8 @@ def _counted(name: str, splits: Splits) -> str:
 
 
 def _splits(source: str, options: SourceOptions) -> Splits:
+    if objects.DIGEST.fullmatch(source):
+        raise InputError(f"{source} is data that was given in Python and is recorded by its digest: give the same data again")
     if source == "digits":
         return digits.splits(options)
     path = Path(source).expanduser()

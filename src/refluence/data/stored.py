@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from torch import Tensor
 
 from refluence.errors import InputError
 
@@ -19,8 +21,8 @@ TEST_NAMES = ("test", "testing", *VALIDATION_NAMES)
 UNSPLIT = ""
 """The name of all rows of a source that has no splits."""
 
-Encoded = bytes | Path | np.ndarray | None
-"""An image before decoding: a file's bytes, its path, uint8 pixels `(H, W)` or `(H, W, 3)`, or nothing (missing)."""
+Encoded = bytes | Path | np.ndarray | Image.Image | None
+"""An image before decoding: a file's bytes, its path, uint8 pixels `(H, W)` or `(H, W, 3)`, PIL's, or nothing (missing)."""
 
 
 def _group(value: Any) -> Any:
@@ -48,7 +50,7 @@ class RawSplit:
     with a known meaning, `encoded` walks the N images in row order, `groups` are the raw values of the group column.
     The decoded cache is keyed by `identity` (JSON values that say which images of which source these are; None: not
     cached) and by size and times of every file in `files`: all those whose bytes decide the pixels. `passed` is what was
-    passed over, counted ("3 .txt").
+    passed over, counted ("3 .txt"). `pixels (N, C, H, W)`, uint8 or float32, stand in for `encoded` where nothing is to decode.
     """
 
     where: str
@@ -61,6 +63,7 @@ class RawSplit:
     groups: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
+    pixels: Tensor | None = None
 
     def __post_init__(self):
         """Names of files are bytes, and need be no UTF-8: here they become text that every file and terminal can hold."""

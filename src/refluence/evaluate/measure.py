@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from refluence.data.dataset import Split
+from refluence.data.dataset import Split, unit
 from refluence.errors import InputError
 from refluence.evaluate.train import Compiled
 from refluence.randomness import seeded
@@ -44,7 +44,7 @@ def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compil
     with seeded(0, device):
         for start in range(0, len(split), chunk):
             first = max(0, min(start, len(split) - chunk))
-            x = split.images[first : first + chunk].to(device).float().div_(255).sub_(mean).div_(std)
+            x = unit(split.images[first : first + chunk].to(device)).sub_(mean).div_(std)
             found.append(called(x).argmax(1)[start - first :])
     net.train(was_training)
     return torch.cat(found)
