@@ -14,7 +14,7 @@ from refluence.influence.weighting import KINDS, OPTIONS, Weighting
 from refluence.models.build import MODELS
 from refluence.models.norms import NORMS
 from refluence.recipes.find import recipes
-from refluence.select import base as selections
+from refluence.select import selection as selections
 
 
 def run(flags: Any) -> None:
