@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from method_fixtures import start
 from refluence.condense import networks
-from refluence.condense.inner import real, sgd, train_on
+from refluence.condense.network_training import real, sgd, train_on
 from refluence.models import build
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from condense_fixtures import tiny_dataset
 from refluence.condense.dc import METHOD
-from refluence.condense.inner import train_on_synthetic
+from refluence.condense.network_training import train_on_synthetic
 from refluence.condense.norms import freeze_norm_statistics
 from refluence.condense.scoring import influence, points
 from refluence.matching.discrepancies import first_derivative, second_derivative

@@ -13,9 +13,9 @@ from refluence.commands.networks import check_distillable
 from refluence.commands.prune import scores
 from refluence.commands.session import Session, check_numbers, open_session
 from refluence.commands.unit import Unit, resolve
-from refluence.condense.inner import sgd, train_on
 from refluence.condense.loop import Distillation
 from refluence.condense.method import Method, Settings
+from refluence.condense.network_training import sgd, train_on
 from refluence.condense.networks import on_stage
 from refluence.data.distilled import stored_bytes
 from refluence.evaluate.evaluation import evaluate

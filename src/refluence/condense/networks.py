@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from refluence.compute import Compute
-from refluence.condense.inner import real, sgd, train_on, train_on_synthetic
+from refluence.condense.network_training import real, sgd, train_on, train_on_synthetic
 from refluence.condense.settings import Settings
 from refluence.condense.synthetic import Synthetic, optimiser_state, restore_optimiser
 from refluence.data.dataset import Dataset

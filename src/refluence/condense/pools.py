@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from refluence.condense.inner import sgd, train_on
+from refluence.condense.network_training import sgd, train_on
 from refluence.condense.networks import ON_D, Context, Networks, within
 from refluence.condense.settings import Settings
 from refluence.condense.synthetic import Synthetic, optimiser_state, restore_optimiser

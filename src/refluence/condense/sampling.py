@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from refluence.condense.settings import Settings
 from refluence.data.dataset import Dataset
 from refluence.matching.features import embedding
+from refluence.training.predict import predict
 
 CHUNK = 256
 ROUNDS = 10  # iterations of k-means at most: the centres are wanted roughly
@@ -67,9 +68,14 @@ def nearest(
         order = order[: max(settings.candidates, count)]
     if len(order) <= count:
         return order
-    with torch.no_grad():
-        parts = [embedding(net, dataset.pixels(dataset.train, p, device))["features"].float().cpu() for p in order.split(CHUNK)]
-    features = torch.cat(parts)
+
+    def embedded(x: Tensor) -> Tensor:
+        return embedding(net, x)["features"].float().cpu()
+
+    def fetch(part: slice) -> Tensor:
+        return dataset.pixels(dataset.train, order[part], device)
+
+    features = predict(embedded, fetch, len(order), CHUNK, seed=None)
     return order[representatives(features, count, int(torch.randint(2**31, (), generator=generator)))]
 
 

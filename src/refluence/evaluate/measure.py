@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from refluence.data.dataset import Split, unit
 from refluence.errors import InputError
 from refluence.evaluate.train import Compiled
-from refluence.randomness import seeded
+from refluence.training import predict as chunks
 
 CHUNK_PIXELS = 2**18  # images at once x height x width: 256 images of 32 x 32
 
@@ -29,7 +29,6 @@ class Scores:
     macro_f1: float
 
 
-@torch.inference_mode()
 def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Tensor:
     """Class `(N,)` with the largest logit, in evaluation mode, for every image of the split; the mode is put back.
 
@@ -38,16 +37,13 @@ def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compil
     """
     mean, std = (torch.as_tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std))
     chunk = max(1, CHUNK_PIXELS // (split.images.shape[-2] * split.images.shape[-1]))
-    was_training = net.training
-    net.eval()
-    called, found = compiled(net), []
-    with seeded(0, device):
-        for start in range(0, len(split), chunk):
-            first = max(0, min(start, len(split) - chunk))
-            x = unit(split.images[first : first + chunk].to(device)).sub_(mean).div_(std)
-            found.append(called(x).argmax(1)[start - first :])
-    net.train(was_training)
-    return torch.cat(found)
+
+    def fetch(part: slice) -> Tensor:
+        return unit(split.images[part].to(device)).sub_(mean).div_(std)
+
+    with chunks.evaluating(net):
+        called = compiled(net)
+        return chunks.predict(lambda x: called(x).argmax(1), fetch, len(split), chunk, device=device, even=True)
 
 
 def score(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Scores:

@@ -2,15 +2,19 @@
 
     theta_{t+1} = optimiser(theta_t, grad loss(net(mix(augment(x))), y); rate of the epoch),  fresh theta_0, last iterate
 
-The named ones are in `protocols`; the parts are in `schedules`, `optimisers`, `augment`, `mixing` and `objectives`.
+The named ones are in `protocols`; the parts are in `augment` and, of every training, in `training/`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+from torch import nn
+
 from refluence.evaluate.sizes import RULES
 from refluence.models import ModelSpec
+from refluence.training import optimisers, schedules
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,25 @@ class Protocol:
     def augments(self, spec: ModelSpec) -> bool:
         """Whether training images are changed at all."""
         return self.strategy(spec) != "none" or self.mix != "none"
+
+    def drops(self) -> set[int]:
+        """Epochs that begin with a lower rate; empty for schedules without steps."""
+        return schedules.drops(self.schedule, self.epochs, self.milestones)
+
+    def rates(self, stage: int = 0) -> list[float]:
+        """The learning rate of every epoch of a stage (counted from 0)."""
+        return schedules.rates(self.schedule, self.lr, self.epochs, milestones=self.milestones, factor=self.factor, stage=stage)
+
+    def new_optimiser(self, net: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """An optimiser of the network's parameters that has no momentum yet."""
+        return optimisers.make(
+            net,
+            self.optimiser,
+            lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            decay_all=self.decay_all,
+        )
 
     def with_(self, epochs: int | None = None, batch: int | None = None) -> Protocol:
         """A copy with other sizes, which its name then tells: `dc:epochs=30`. None leaves a size as it is."""

@@ -37,7 +37,7 @@ from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.train import Compiled
 from refluence.matching.augment import DSA
 from refluence.models import ModelSpec
-from refluence.randomness import seeded
+from refluence.training.predict import evaluating, predict
 
 RATES = (0.1, 0.5, 1.0, 5.0, 10.0)
 """Learning rates to choose from, as multiples of the protocol's own."""
@@ -232,12 +232,9 @@ def matched(labels: Tensor, dataset: Dataset, generator: torch.Generator) -> Ten
     return found
 
 
-@torch.no_grad()
 def taught(teacher: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
     """Soft labels `(M, classes)` that a network gives to images, in evaluation mode; the mode is put back."""
-    was_training = teacher.training
-    teacher.eval()
-    with seeded(0, device):
-        found = torch.cat([teacher(part.to(device)).softmax(1).cpu() for part in images.split(CHUNK)])
-    teacher.train(was_training)
-    return found
+    with evaluating(teacher):
+        return predict(
+            lambda x: teacher(x).softmax(1).cpu(), lambda part: images[part].to(device), len(images), CHUNK, device=device
+        )

@@ -9,18 +9,21 @@ any size that benchmarks/judging.py measures, since the backward pass of a group
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from refluence.errors import RunError
-from refluence.evaluate import mixing, objectives, optimisers
 from refluence.evaluate.augment import Pixels, augmenter
 from refluence.evaluate.protocol import Protocol
-from refluence.evaluate.schedules import drops, rates
 from refluence.models import ModelSpec, build
 from refluence.randomness import seeded
+from refluence.seeds import Rng
+from refluence.training import mixing, optimisers
+from refluence.training.loop import Batch, Seen, fit
+from refluence.training.objectives import BatchLoss, FromTeacher, Objective
 
 EPOCHS_PER_NET = 1_000_003  # a prime above any number of epochs: each (network, epoch) has a random stream of its own
 CHECK_EVERY = 25  # epochs between looks at the loss: a look waits for the device
@@ -35,7 +38,7 @@ def train(
     labels: Tensor,
     spec: ModelSpec,
     protocol: Protocol,
-    rng,
+    rng: Rng,
     net_index: int,
     device: str = "cpu",
     *,
@@ -59,38 +62,34 @@ def train(
     net = build(spec, start, device)
     called = compiled(net)
     augment = augmenter(protocol.strategy(spec), protocol.mode, pixels)
-    teacher = teacher if protocol.loss == "kl" else None
+    loss = _loss(protocol, teacher)
     parts = members(stage, len(images)) if protocol.staged else [torch.arange(len(images))]
     curve = torch.zeros(len(parts) * protocol.epochs, device=device)
     average = optimisers.Average(net, protocol.ema) if protocol.ema else None
-    optimiser, lower = optimisers.make(net, protocol, protocol.lr), drops(protocol) if protocol.rebuild else set()
+    update = None if average is None else partial(average.update, net)
+    optimiser, lower = protocol.new_optimiser(net, protocol.lr), protocol.drops() if protocol.rebuild else set()
 
-    def step(batch: Tensor, generator: torch.Generator) -> Tensor:
-        """One update on `batch` `(B,)` int64; its loss."""
-        x = augment(images[batch], generator)
-        x, partner, share = mixing.mix(protocol.mix, protocol.mix_p, protocol.mix_alpha, x, generator)
-        other = None if partner is None else labels[batch[partner]]
-        loss = _loss(called, x, labels[batch], other, share, protocol, teacher)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        if average is not None:
-            average.update(net)
-        return loss.detach()
+    def batches(order: Sequence[Tensor], generator: torch.Generator) -> Iterator[Batch]:
+        for rows in order:
+            x = augment(images[rows], generator)
+            x, partner, share = mixing.mix(protocol.mix, protocol.mix_p, protocol.mix_alpha, x, generator)
+            if isinstance(loss, FromTeacher):  # the teacher gives the targets of the images as they are mixed
+                yield Batch(x, x)
+            else:
+                yield Batch(x, labels[rows], partner=partner, share=share)
 
     with seeded(start, device):
         for k, part in enumerate(parts):
-            for e, lr in enumerate(rates(protocol, k)):
+            for e, lr in enumerate(protocol.rates(k)):
                 if e in lower:
-                    optimiser = optimisers.make(net, protocol, lr)
+                    optimiser = protocol.new_optimiser(net, lr)
                 optimisers.set_rate(optimiser, lr)
                 epoch = k * protocol.epochs + e
                 generator = rng("evaluation-epoch", net_index * EPOCHS_PER_NET + epoch)
                 order = part[torch.randperm(len(part), generator=generator)]
-                batches = order.to(device).split(protocol.batch)[: 1 if protocol.one_batch else None]
-                seen = sum(len(batch) for batch in batches)
-                for batch in batches:
-                    curve[epoch] += step(batch, generator) * (len(batch) / seen)
+                used = order.to(device).split(protocol.batch)[: 1 if protocol.one_batch else None]
+                record = _recorder(curve, epoch, sum(len(rows) for rows in used))
+                fit(called, optimiser, batches(used, generator), loss, seen=record, stepped=update)
                 if (epoch + 1) % CHECK_EVERY == 0 or epoch + 1 == len(curve):
                     _check(curve, net_index, protocol)
     if average is not None:
@@ -105,19 +104,20 @@ def members(stage: Tensor | None, count: int) -> list[Tensor]:
     return [(stage.cpu() <= last).nonzero().flatten() for last in stage.unique().tolist()]
 
 
-def _loss(
-    net: nn.Module, x: Tensor, own: Tensor, other: Tensor | None, share: float, protocol: Protocol, teacher: Teacher | None
-) -> Tensor:
-    """Loss of a batch as it is seen: its own labels and those of the partners in shares, or a teacher's of the mixed images."""
-    logits = net(x)
-    if teacher is not None:
-        with torch.no_grad():
-            told = teacher(x)
-        return objectives.divergence(logits, told, protocol.temperature)
-    loss = objectives.loss(protocol.loss, logits, own, protocol.temperature)
-    if other is None:
-        return loss
-    return share * loss + (1 - share) * objectives.loss(protocol.loss, logits, other, protocol.temperature)
+def _loss(protocol: Protocol, teacher: Teacher | None) -> BatchLoss:
+    """The protocol's loss; a teacher takes the place of labels where the loss is `kl`."""
+    if teacher is not None and protocol.loss == "kl":
+        return FromTeacher(teacher, protocol.temperature)
+    return Objective(protocol.loss, protocol.temperature)
+
+
+def _recorder(curve: Tensor, epoch: int, images: int) -> Seen:
+    """Adds the loss of each batch to that of its epoch, by its share of the images of the epoch."""
+
+    def record(batch: Batch, _: Tensor, value: Tensor) -> None:
+        curve[epoch] += value * (len(batch.x) / images)
+
+    return record
 
 
 def _check(curve: Tensor, net_index: int, protocol: Protocol) -> None:

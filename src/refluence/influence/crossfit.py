@@ -35,6 +35,8 @@ from refluence.matching.augment import parse
 from refluence.models.repeatable import refuse_random_eval
 from refluence.randomness import seeded
 from refluence.seeds import Rng
+from refluence.training.loop import Batch, fit
+from refluence.training.schedules import triangle
 
 CHUNK_PIXELS = 2**19  # pixels that are turned into floats at once: 512 rows of 32 x 32
 DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
@@ -274,27 +276,23 @@ def train_epochs(
     )
     batch = min(settings.batch, len(members))
     per_epoch = len(members) // batch  # a last, smaller batch is left out: another one each epoch
-    total, step = settings.epochs * per_epoch, 0
+    total = settings.epochs * per_epoch
+
+    def batches(generator: torch.Generator) -> Iterator[Batch]:
+        order = members[torch.randperm(len(members), generator=generator)]
+        for rows in order[: per_epoch * batch].split(batch):
+            x = dataset.pixels(dataset.train, rows, device)
+            x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
+            yield Batch(x, dataset.train.labels[rows].to(device), rows=rows)
+
     net.train()
     for epoch in range(settings.epochs):
+
+        def rate(step: int, before: int = epoch * per_epoch) -> float:
+            return settings.lr * triangle(before + step + 1, total, WARM_UP)
+
         generator = rng("training", fold * EPOCHS_PER_FOLD + epoch)
-        with seeded(generator, device):
-            order = members[torch.randperm(len(members), generator=generator)]
-            for chosen in order[: per_epoch * batch].split(batch):
-                step += 1
-                for group in optimiser.param_groups:
-                    group["lr"] = settings.lr * _share(step, total)
-                x = dataset.pixels(dataset.train, chosen, device)
-                x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
-                loss = cross_entropy(net(x), dataset.train.labels[chosen].to(device)).mean()
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
+        fit(net, optimiser, batches(generator), cross_entropy, schedule=rate, generator=generator, device=device)
         if not all(bool(p.isfinite().all()) for p in net.parameters()):
             raise RunError(f"training of fold {fold} diverged in epoch {epoch + 1}: a smaller lr would help")
         yield epoch
-
-
-def _share(step: int, total: int) -> float:
-    """Of the learning rate, in step 1 … total: it rises for a fifth of the steps, then falls to 0."""
-    return min(step / (WARM_UP * total + 1), (total - step + 1) / ((1 - WARM_UP) * total + 1))

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
 from refluence.models import ModelSpec, build
-from refluence.randomness import seeded
+from refluence.seeds import Rng
+from refluence.training.loop import Batch, fit
+from refluence.training.objectives import Objective
+from refluence.training.predict import predict
 
 STEPS, BATCH, LR, MOMENTUM, WEIGHT_DECAY = 500, 128, 0.01, 0.9, 5e-4
 CHUNK_PIXELS = 2**18  # images at once x height x width when nothing is learned
@@ -22,7 +24,7 @@ STEPS_PER_NET = 100_003  # a prime above any number of steps: each (network, ste
 
 
 def pretrain(
-    dataset: Dataset, spec: ModelSpec, rng, device: str, steps: int, purpose: str = "herding", index: int = 0
+    dataset: Dataset, spec: ModelSpec, rng: Rng, device: str, steps: int, purpose: str = "herding", index: int = 0
 ) -> nn.Module:
     """A network after `steps` steps on random batches of the training split, in evaluation mode.
 
@@ -46,31 +48,37 @@ def train(
     batches: Iterable[Tensor],
     generator: torch.Generator,
     device: str,
-    seen: Callable[[Tensor, Tensor], None] = lambda batch, logits: None,
+    seen: Callable[[Tensor, Tensor], None] = lambda positions, logits: None,
 ) -> None:
     """SGD on mean cross-entropy, one step for each batch of training positions `(B,)`, in place.
 
-    `generator` seeds what the network itself draws; `seen(batch, logits)` is told what the network said of a batch before it
-    learned from it.
+    `generator` seeds what the network itself draws; `seen(positions, logits)` gets the logits `(B, classes)` of a batch before
+    the network learns from it.
     """
+
+    def read() -> Iterator[Batch]:
+        for positions in batches:
+            x = dataset.pixels(dataset.train, positions, device)
+            yield Batch(x, dataset.train.labels[positions].to(device), rows=positions)
+
+    def report(batch: Batch, logits: Tensor, _: Tensor) -> None:
+        assert batch.rows is not None
+        seen(batch.rows, logits)
+
     optimiser = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    with seeded(generator, device):
-        for batch in batches:
-            logits = net(dataset.pixels(dataset.train, batch, device))
-            seen(batch, logits.detach())
-            loss = F.cross_entropy(logits, dataset.train.labels[batch].to(device))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+    fit(net, optimiser, read(), Objective(), generator=generator, device=device, seen=report)
 
 
-@torch.inference_mode()
 def outputs(function: Callable[[Tensor], Tensor], dataset: Dataset, positions: Tensor, device: str) -> Tensor:
     """`function` of the training images at `positions` `(n,)`, chunk by chunk: `(n, F)` on the CPU."""
+    if not len(positions):
+        return torch.zeros(0, 1)
     chunk = max(1, CHUNK_PIXELS // (dataset.shape[1] * dataset.shape[2]))
-    with seeded(0, device):
-        parts = [function(dataset.pixels(dataset.train, p, device)).cpu() for p in positions.split(chunk) if len(p)]
-    return torch.cat(parts) if parts else torch.zeros(0, 1)
+
+    def fetch(part: slice) -> Tensor:
+        return dataset.pixels(dataset.train, positions[part], device)
+
+    return predict(lambda x: function(x).cpu(), fetch, len(positions), chunk, device=device)
 
 
 def embed(net: nn.Module, dataset: Dataset, label: int, device: str, name: str) -> tuple[Tensor, Tensor]:

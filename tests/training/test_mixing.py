@@ -1,15 +1,9 @@
 """CutMix against loops over pixels, MixUp against its formula, and the draws against their distribution."""
 
-import dataclasses
-
 import pytest
 import torch
-import torch.nn.functional as F
-from evaluate_fixtures import rng
 
-from refluence.evaluate import mixing, protocols, train
-from refluence.evaluate.mixing import mix
-from refluence.models import build
+from refluence.training.mixing import mix
 
 
 def generator(seed=0):
@@ -58,21 +52,3 @@ def test_how_often():
     same, partner, share = mix("none", 1.0, 1.0, x, g)
     assert (same is x, partner, share) == (True, None, 1.0)
     assert torch.equal(g.get_state(), before), "a protocol without mixing draws nothing"
-
-
-@pytest.mark.parametrize("kind", ["hard", "soft"])
-def test_the_loss_is_mixed_by_area(problem, kind, monkeypatch):
-    """One epoch of one batch: the first loss is that of the fresh network on the mixed images."""
-    images, labels, _, spec = problem
-    box = torch.arange(8)[:, None].lt(4) & torch.arange(8).lt(4)
-    backwards = torch.arange(29, -1, -1)
-    monkeypatch.setattr(mixing, "mix", lambda kind, p, a, x, g: (torch.where(box, x.flip(0), x), backwards, 0.75))
-    soft = torch.rand(30, 3, generator=generator(2)).softmax(1)
-    own = labels if kind == "hard" else soft
-    protocol = dataclasses.replace(protocols()["dc"], augmentation_grey="none", mix="cutmix").with_(epochs=1)
-    _, curve = train(images, own, spec, protocol, rng, 0)
-    order = torch.randperm(30, generator=rng("evaluation-epoch", 0))
-    x, y = images[order], own[order]
-    logits = build(spec, rng("evaluation-network", 0))(torch.where(box, x.flip(0), x))
-    expected = 0.75 * F.cross_entropy(logits, y) + 0.25 * F.cross_entropy(logits, y.flip(0))
-    torch.testing.assert_close(curve[0], expected.detach())

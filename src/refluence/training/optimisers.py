@@ -1,4 +1,4 @@
-"""Optimisers of a protocol, and the running average of weights.
+"""Optimisers by name, and the running average of weights.
 
 SGD with momentum, Adam and AdamW are PyTorch's, with its default betas. `decay_all` False leaves parameters of one dimension
 (biases, norms) without weight decay, as the code of SRe2L and RDED does.
@@ -10,24 +10,27 @@ SGD with momentum, Adam and AdamW are PyTorch's, with its default betas. `decay_
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from refluence.evaluate.protocol import Protocol
+OPTIMISERS = ("sgd", "adam", "adamw")
 
 
-def make(net: nn.Module, protocol: Protocol, lr: float) -> torch.optim.Optimizer:
-    """A new optimiser over the network's parameters."""
-    groups: list | Iterable = net.parameters()
-    if not protocol.decay_all:
-        flat = [p for p in net.parameters() if p.ndim < 2]
-        groups = [{"params": [p for p in net.parameters() if p.ndim >= 2]}, {"params": flat, "weight_decay": 0.0}]
-    facts = {"lr": lr, "weight_decay": protocol.weight_decay, "fused": True}
-    if protocol.optimiser == "sgd":
-        return torch.optim.SGD(groups, momentum=protocol.momentum, **facts)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[protocol.optimiser](groups, **facts)
+def make(
+    net: nn.Module, kind: str, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0, decay_all: bool = True
+) -> torch.optim.Optimizer:
+    """A new optimiser, one of `OPTIMISERS`, over the network's parameters. `momentum` is of SGD alone."""
+    parameters = list(net.parameters())
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if not decay_all:
+        flat = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
+        groups = [{"params": [p for p in parameters if p.ndim >= 2]}, flat]
+    if kind == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    adam = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    return adam(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from refluence.evaluate.objectives import LOSSES, centred, divergence, loss
+from refluence.training.objectives import LOSSES, Objective, centred, divergence, loss, mean_loss
 
 
 def draw(seed, *size):
@@ -78,3 +78,19 @@ def test_equal_hard_and_soft_labels_have_equal_gradients(kind):
         loss(kind, z, labels).backward()
         grads.append(z.grad)
     torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("labels", [Y, P], ids=["hard", "soft"])
+def test_each_loss_is_that_of_a_batch_of_one_and_their_mean_the_mean(kind, labels):
+    function = Objective(kind, 3.0)
+    each = function(Z, labels)
+    expected = torch.stack([loss(kind, Z[i : i + 1], labels[i : i + 1], 3.0) for i in range(len(Z))])
+    torch.testing.assert_close(each, expected)
+    torch.testing.assert_close(function.mean(Z, labels), each.mean())
+    weights = draw(3, 5).abs()
+    torch.testing.assert_close(mean_loss(function, Z, labels, weights), (weights * each).sum() / 5)
+
+
+def test_a_plain_function_is_averaged_too():
+    assert torch.equal(mean_loss(lambda z, y: z[:, 0] * y, Z, Y), (Z[:, 0] * Y).mean())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from refluence.condense.settings import Settings
 from refluence.data.dataset import Dataset
 from refluence.matching import augment
 from refluence.matching.mixing import cutmix
+from refluence.training.loop import Batch, fit
+from refluence.training.objectives import Objective
 
 Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -26,17 +27,18 @@ def train_on_synthetic(
     lr: float | None = None,
 ) -> None:
     """`inner` epochs of SGD without momentum on S, in place, at the learning rate `lr` (default: `net_lr`)."""
+
+    def batches() -> Iterator[Batch]:
+        for _ in range(settings.inner):
+            order = torch.randperm(len(images), generator=generator).to(images.device)
+            for part in order.split(settings.net_batch):
+                x = images[part]
+                if augmentation is not None:
+                    x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
+                yield Batch(x, labels[part])
+
     net.train()
-    parameters = list(net.parameters())
-    for _ in range(settings.inner):
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for part in order.split(settings.net_batch):
-            x = images[part]
-            if augmentation is not None:
-                x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
-            gradients = torch.autograd.grad(cross_entropy(net(x), labels[part]), parameters)
-            with torch.no_grad():
-                torch._foreach_add_(parameters, gradients, alpha=-(settings.net_lr if lr is None else lr))
+    fit(net, torch.optim.SGD(net.parameters(), settings.net_lr if lr is None else lr, foreach=True), batches(), Objective())
 
 
 def sgd(net: nn.Module, settings: Settings) -> torch.optim.SGD:
@@ -63,9 +65,25 @@ def train_on(
 
     Every image is augmented with parameters of its own. Batches are drawn without replacement until the data are used up.
     """
+    right: Tensor | int = 0
+    seen = 0
+
+    def count(batch: Batch, logits: Tensor, _: Tensor) -> None:
+        nonlocal right, seen
+        y = batch.y
+        assert isinstance(y, Tensor)
+        right += (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
+        seen += len(y)
+
     net.train()
+    fit(net, optimiser, random_batches(data, settings, steps, generator), Objective(), seen=count)
+    return float(right) / seen if seen else 0.0
+
+
+def random_batches(data: tuple[int, Fetch], settings: Settings, steps: int, generator: torch.Generator) -> Iterator[Batch]:
+    """`steps` batches without replacement until the data are used up; augmented, and some of them mixed by CutMix."""
     augmentation = augment.parse(settings.strategy or "none", settings.augmentation_mode)
-    (n, fetch), right, seen = data, 0, 0
+    n, fetch = data
     size = min(settings.net_batch, n)
     order = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
@@ -74,15 +92,7 @@ def train_on(
         (x, y), order = fetch(order[:size]), order[size:]
         x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
         if settings.cutmix and float(torch.rand((), generator=generator)) < settings.cutmix:
-            x, other, share = cutmix(x, generator)
-            logits = net(x)
-            loss = share * cross_entropy(logits, y) + (1 - share) * cross_entropy(logits, y[other])
+            x, partner, share = cutmix(x, generator)
+            yield Batch(x, y, partner=partner, share=share)
         else:
-            logits = net(x)
-            loss = cross_entropy(logits, y)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        right += (logits.detach().argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
-        seen += size
-    return float(right) / seen if seen else 0.0
+            yield Batch(x, y)
