@@ -159,7 +159,7 @@ def imported(package: str) -> set[str]:
     return found - {package}
 
 
-ALGORITHMS = ("condense", "select", "evaluate", "matching", "influence", "models", "data")
+ALGORITHMS = ("condense", "select", "evaluate", "training", "matching", "influence", "models", "data")
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,16 @@ ALGORITHMS = ("condense", "select", "evaluate", "matching", "influence", "models
         (ALGORITHMS, {"run", "report", "recipes", "commands", "cli"}),
         (("recipes",), {"run", "report", "commands", "cli"}),
         (("influence", "matching"), {"condense", "select", "evaluate"}),
-        (("matching",), {"influence", "data"}),
-        (("data", "models"), {"condense", "select", "evaluate", "matching", "influence"}),
+        (("training",), {"condense", "select", "evaluate", "influence", "data"}),
+        (("matching",), {"influence", "training", "data"}),
+        (("data", "models"), {"condense", "select", "evaluate", "training", "matching", "influence"}),
         (("run", "report"), {*ALGORITHMS, "recipes", "commands", "cli"}),
     ],
     ids=[
         "algorithms",
         "recipes",
         "influence and matching",
+        "training knows no set and no influence",
         "matching knows no influence",
         "data is at the bottom",
         "report and run",
@@ -188,5 +190,5 @@ def test_arrows_point_one_way(packages, never):
 
 
 def test_the_import_reader_sees_imports():
-    assert {"matching", "influence", "models", "data"} <= imported("condense")
+    assert {"training", "matching", "influence", "models", "data"} <= imported("condense")
     assert {"condense", "report", "run"} <= imported("commands")

@@ -7,10 +7,11 @@
     mse  |z - y|^2 / 2, y = (p - 1/C) / sqrt(C/10), with C classes: centred one-hot or soft labels at the scale that FRePo
          (arXiv 2206.00719, its code) gives to the labels it learns
 
-For a teacher's logits t, softmax(t/T) = softmax(log p / T) with p = softmax(t): a stored soft label serves at every temperature.
+For a teacher's logits t, softmax(t/T) = softmax(log p / T) with p = softmax(t): a stored soft label serves at every
+temperature.
 
-With weights w the mean over a batch of B instances is sum_i w_i l_i / B: it divides by B, not by the sum of w, so that a weight
-of 0 leaves an instance out of the sum and changes nothing for the others. Weights of mean 1 keep the size of a step.
+With weights w the mean over a batch of B instances is sum_i w_i l_i / B. It divides by B, not by the sum of w: a weight of 0
+leaves an instance out of the sum and changes nothing for the others. Weights of mean 1 keep the size of a step.
 """
 
 from __future__ import annotations
