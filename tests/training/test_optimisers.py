@@ -62,3 +62,19 @@ def test_every_name_is_its_optimiser(kind, own):
             net(torch.ones(1, 3, dtype=torch.float64)).square().sum().backward()
             optimiser.step()
     torch.testing.assert_close(nets[0].weight, nets[1].weight)
+
+
+def test_descent_is_sgd_without_momentum_bit_for_bit():
+    nets = [nn.Linear(3, 2) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    nets[0].register_parameter("unused", nn.Parameter(torch.ones(1)))
+    for net, optimiser in zip(
+        nets, (optimisers.Descent(nets[0], 0.3), torch.optim.SGD(nets[1].parameters(), lr=0.1)), strict=True
+    ):
+        optimisers.set_rate(optimiser, 0.1)
+        for _ in range(3):
+            optimiser.zero_grad()
+            net(torch.ones(1, 3)).square().sum().backward()
+            optimiser.step()
+    assert torch.equal(nets[0].weight, nets[1].weight)
+    assert nets[0].unused.tolist() == [1.0]

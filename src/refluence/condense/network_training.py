@@ -13,6 +13,7 @@ from refluence.matching import augment
 from refluence.matching.mixing import cutmix
 from refluence.training.loop import Batch, fit
 from refluence.training.objectives import Objective
+from refluence.training.optimisers import Descent
 
 Fetch = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -28,17 +29,17 @@ def train_on_synthetic(
 ) -> None:
     """`inner` epochs of SGD without momentum on S, in place, at the learning rate `lr` (default: `net_lr`)."""
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[Batch[Tensor]]:
         for _ in range(settings.inner):
             order = torch.randperm(len(images), generator=generator).to(images.device)
             for part in order.split(settings.net_batch):
                 x = images[part]
                 if augmentation is not None:
-                    x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
+                    x = augmentation.apply(augmentation.draw(generator, (x.shape[2], x.shape[3]), len(x)), x)
                 yield Batch(x, labels[part])
 
     net.train()
-    fit(net, torch.optim.SGD(net.parameters(), settings.net_lr if lr is None else lr, foreach=True), batches(), Objective())
+    fit(net, Descent(net, settings.net_lr if lr is None else lr), batches(), Objective())
 
 
 def sgd(net: nn.Module, settings: Settings) -> torch.optim.SGD:
@@ -68,10 +69,9 @@ def train_on(
     right: Tensor | int = 0
     seen = 0
 
-    def count(batch: Batch, logits: Tensor, _: Tensor) -> None:
+    def count(batch: Batch[Tensor], logits: Tensor, _: Tensor) -> None:
         nonlocal right, seen
         y = batch.y
-        assert isinstance(y, Tensor)
         right += (logits.argmax(1) == (y if y.dim() == 1 else y.argmax(1))).sum()
         seen += len(y)
 
@@ -80,7 +80,9 @@ def train_on(
     return float(right) / seen if seen else 0.0
 
 
-def random_batches(data: tuple[int, Fetch], settings: Settings, steps: int, generator: torch.Generator) -> Iterator[Batch]:
+def random_batches(
+    data: tuple[int, Fetch], settings: Settings, steps: int, generator: torch.Generator
+) -> Iterator[Batch[Tensor]]:
     """`steps` batches without replacement until the data are used up; augmented, and some of them mixed by CutMix."""
     augmentation = augment.parse(settings.strategy or "none", settings.augmentation_mode)
     n, fetch = data
@@ -90,7 +92,7 @@ def random_batches(data: tuple[int, Fetch], settings: Settings, steps: int, gene
         if len(order) < size:
             order = torch.randperm(n, generator=generator)
         (x, y), order = fetch(order[:size]), order[size:]
-        x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
+        x = augmentation.apply(augmentation.draw(generator, (x.shape[2], x.shape[3]), len(x)), x)
         if settings.cutmix and float(torch.rand((), generator=generator)) < settings.cutmix:
             x, partner, share = cutmix(x, generator)
             yield Batch(x, y, partner=partner, share=share)

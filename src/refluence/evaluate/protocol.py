@@ -8,6 +8,7 @@ The named ones are in `protocols`; the parts are in `augment` and, of every trai
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -96,7 +97,7 @@ class Protocol:
     def with_(self, epochs: int | None = None, batch: int | None = None) -> Protocol:
         """A copy with other sizes, which its name then tells: `dc:epochs=30`. None leaves a size as it is."""
         asked = {key: value for key, value in (("epochs", epochs), ("batch", batch)) if value is not None}
-        changes = {key: value for key, value in asked.items() if self.rule or value != getattr(self, key)}
+        changes: dict[str, Any] = {key: value for key, value in asked.items() if self.rule or value != getattr(self, key)}
         if not changes:
             return self
         base, _, before = self.name.partition(":")
@@ -108,4 +109,5 @@ class Protocol:
         """The protocol for a set of this many training images: what its rule says of epochs and batch, under its name."""
         if not self.rule:
             return self
-        return replace(self, **{k: v for k, v in RULES[self.rule](images / classes, classes).items() if k not in self.fixed})
+        changes: dict[str, Any] = RULES[self.rule](images / classes, classes)
+        return replace(self, **{k: v for k, v in changes.items() if k not in self.fixed})

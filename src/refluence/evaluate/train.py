@@ -69,7 +69,7 @@ def train(
     update = None if average is None else partial(average.update, net)
     optimiser, lower = protocol.new_optimiser(net, protocol.lr), protocol.drops() if protocol.rebuild else set()
 
-    def batches(order: Sequence[Tensor], generator: torch.Generator) -> Iterator[Batch]:
+    def batches(order: Sequence[Tensor], generator: torch.Generator) -> Iterator[Batch[Tensor]]:
         for rows in order:
             x = augment(images[rows], generator)
             x, partner, share = mixing.mix(protocol.mix, protocol.mix_p, protocol.mix_alpha, x, generator)
@@ -104,17 +104,17 @@ def members(stage: Tensor | None, count: int) -> list[Tensor]:
     return [(stage.cpu() <= last).nonzero().flatten() for last in stage.unique().tolist()]
 
 
-def _loss(protocol: Protocol, teacher: Teacher | None) -> BatchLoss:
+def _loss(protocol: Protocol, teacher: Teacher | None) -> BatchLoss[Tensor]:
     """The protocol's loss; a teacher takes the place of labels where the loss is `kl`."""
     if teacher is not None and protocol.loss == "kl":
         return FromTeacher(teacher, protocol.temperature)
     return Objective(protocol.loss, protocol.temperature)
 
 
-def _recorder(curve: Tensor, epoch: int, images: int) -> Seen:
+def _recorder(curve: Tensor, epoch: int, images: int) -> Seen[Tensor]:
     """Adds the loss of each batch to that of its epoch, by its share of the images of the epoch."""
 
-    def record(batch: Batch, _: Tensor, value: Tensor) -> None:
+    def record(batch: Batch[Tensor], _: Tensor, value: Tensor) -> None:
         curve[epoch] += value * (len(batch.x) / images)
 
     return record

@@ -278,11 +278,11 @@ def train_epochs(
     per_epoch = len(members) // batch  # a last, smaller batch is left out: another one each epoch
     total = settings.epochs * per_epoch
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[Batch[Tensor]]:
         order = members[torch.randperm(len(members), generator=generator)]
         for rows in order[: per_epoch * batch].split(batch):
             x = dataset.pixels(dataset.train, rows, device)
-            x = augmentation.apply(augmentation.draw(generator, tuple(x.shape[2:]), len(x)), x)
+            x = augmentation.apply(augmentation.draw(generator, (x.shape[2], x.shape[3]), len(x)), x)
             yield Batch(x, dataset.train.labels[rows].to(device), rows=rows)
 
     net.train()

@@ -56,12 +56,12 @@ def train(
     the network learns from it.
     """
 
-    def read() -> Iterator[Batch]:
+    def read() -> Iterator[Batch[Tensor]]:
         for positions in batches:
             x = dataset.pixels(dataset.train, positions, device)
             yield Batch(x, dataset.train.labels[positions].to(device), rows=positions)
 
-    def report(batch: Batch, logits: Tensor, _: Tensor) -> None:
+    def report(batch: Batch[Tensor], logits: Tensor, _: Tensor) -> None:
         assert batch.rows is not None
         seen(batch.rows, logits)
 

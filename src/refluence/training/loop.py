@@ -13,17 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Generic, cast
 
 import torch
 from torch import Tensor, nn
 
 from refluence.randomness import seeded
-from refluence.training.objectives import Loss, Targets, mean_loss
-from refluence.training.optimisers import set_rate
+from refluence.training.objectives import Loss, T, mean_loss
+from refluence.training.optimisers import Optimiser, set_rate
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Generic[T]):
     """Inputs `x` `(B, ...)` as the network sees them, and targets `y` as the loss takes them.
 
     `weights` `(B,)`: of each instance's loss; none: the plain mean. `rows` `(B,)`: which instances they are, for `seen`.
@@ -31,27 +32,27 @@ class Batch:
     """
 
     x: Tensor
-    y: Targets
+    y: T
     weights: Tensor | None = None
     rows: Tensor | None = None
     partner: Tensor | None = None
     share: float = 1.0
 
 
-Seen = Callable[[Batch, Tensor, Tensor], None]
+Seen = Callable[[Batch[T], Tensor, Tensor], None]
 """Gets a batch, its logits `(B, C)` and its mean loss, both without a graph."""
 
 
 def fit(
     net: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    batches: Iterable[Batch],
-    loss: Loss,
+    optimiser: Optimiser,
+    batches: Iterable[Batch[T]],
+    loss: Loss[T],
     *,
     schedule: Callable[[int], float] | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
-    seen: Seen | None = None,
+    seen: Seen[T] | None = None,
     stepped: Callable[[], None] | None = None,
 ) -> None:
     """One step of the optimiser for each batch, in place, in the mode (training or evaluation) in which the network is.
@@ -95,7 +96,7 @@ def fit(
     optimiser.zero_grad(set_to_none=True)
 
 
-def batch_loss(loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
+def batch_loss(loss: Loss[T], logits: Tensor, batch: Batch[T]) -> Tensor:
     """The weighted mean loss of a batch, mixed or not, from its logits `(B, C)`: a scalar."""
     own = mean_loss(loss, logits, batch.y, batch.weights)
     if batch.partner is None:
@@ -104,5 +105,5 @@ def batch_loss(loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
     return batch.share * own + (1 - batch.share) * mean_loss(loss, logits, _taken(batch.y, batch.partner), weights)
 
 
-def _taken(y: Targets, index: Tensor) -> Targets:
-    return y[index] if isinstance(y, Tensor) else tuple(part[index] for part in y)
+def _taken(y: T, index: Tensor) -> T:
+    return cast(T, y[index] if isinstance(y, Tensor) else tuple(part[index] for part in y))

@@ -20,7 +20,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -31,60 +31,61 @@ from refluence.errors import InputError
 LOSSES = ("ce", "kl", "mse")
 Targets = Tensor | tuple[Tensor, ...]
 """What a loss compares logits with: labels `(B,)`, soft labels `(B, C)`, or several of these."""
-Loss = Callable[[Tensor, Targets], Tensor]
+T = TypeVar("T", bound=Targets)
+Loss = Callable[[Tensor, T], Tensor]
 """Logits `(B, C)` and targets to the loss of each instance `(B,)`."""
 Reduction = Literal["none", "mean"]
 
 
-class BatchLoss(ABC):
+class BatchLoss(ABC, Generic[T]):
     """A loss that PyTorch can also average itself: faster, and the last bit of the value may differ from a mean taken after."""
 
     @abstractmethod
-    def __call__(self, logits: Tensor, y: Targets) -> Tensor:
+    def __call__(self, logits: Tensor, y: T) -> Tensor:
         """The loss of each instance `(B,)`."""
 
     @abstractmethod
-    def mean(self, logits: Tensor, y: Targets) -> Tensor:
+    def mean(self, logits: Tensor, y: T) -> Tensor:
         """Their mean, a scalar."""
 
 
 @dataclass(frozen=True)
-class Objective(BatchLoss):
+class Objective(BatchLoss[Tensor]):
     """One of `LOSSES` under labels `(B,)` int64 or `(B, C)` probabilities."""
 
     kind: str = "ce"
     temperature: float = 1.0
 
-    def __call__(self, logits: Tensor, y: Targets) -> Tensor:
+    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
         """See `BatchLoss`."""
-        return loss(self.kind, logits, _labels(y), self.temperature, "none")
+        return loss(self.kind, logits, y, self.temperature, "none")
 
-    def mean(self, logits: Tensor, y: Targets) -> Tensor:
+    def mean(self, logits: Tensor, y: Tensor) -> Tensor:
         """See `BatchLoss`."""
-        return loss(self.kind, logits, _labels(y), self.temperature)
+        return loss(self.kind, logits, y, self.temperature)
 
 
 @dataclass(frozen=True)
-class FromTeacher(BatchLoss):
+class FromTeacher(BatchLoss[Tensor]):
     """The divergence from what a teacher gives for the same images: the targets are the images `(B, C, H, W)`."""
 
     teacher: Callable[[Tensor], Tensor]
     temperature: float = 1.0
 
-    def __call__(self, logits: Tensor, y: Targets) -> Tensor:
+    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
         """See `BatchLoss`."""
         return divergence(logits, self._logits(y), self.temperature, "none")
 
-    def mean(self, logits: Tensor, y: Targets) -> Tensor:
+    def mean(self, logits: Tensor, y: Tensor) -> Tensor:
         """See `BatchLoss`."""
         return divergence(logits, self._logits(y), self.temperature)
 
     @torch.no_grad()
-    def _logits(self, y: Targets) -> Tensor:
-        return self.teacher(_labels(y))
+    def _logits(self, images: Tensor) -> Tensor:
+        return self.teacher(images)
 
 
-def mean_loss(function: Loss, logits: Tensor, y: Targets, weights: Tensor | None = None) -> Tensor:
+def mean_loss(function: Loss[T], logits: Tensor, y: T, weights: Tensor | None = None) -> Tensor:
     """The mean over a batch of the losses of its instances, each times its weight; without weights the plain mean.
 
     Args:
@@ -127,9 +128,3 @@ def centred(labels: Tensor, classes: int) -> Tensor:
     """Regression targets `(B, C)` of hard or soft labels."""
     soft = labels if labels.is_floating_point() else F.one_hot(labels, classes).float()
     return (soft - 1 / classes) / math.sqrt(classes / 10)
-
-
-def _labels(y: Targets) -> Tensor:
-    if not isinstance(y, Tensor):
-        raise InputError(f"this loss takes one tensor of targets, got {len(y)}")
-    return y
