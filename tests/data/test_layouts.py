@@ -132,7 +132,8 @@ def test_litter_links_and_our_own_folders(tmp_path):
         "1 .db", "1 .txt", "2 folders @eaDir", "1 folder run that Refluence wrote", "1 hidden file",
         "1 image in no class folder", "1 link up to a folder above it",
     ]  # fmt: skip
-    assert "is the folder of a run of Refluence" in refused(data / "run")
+    assert "the run in" in (said := refused(data / "run"))
+    assert "is not finished" in said
 
 
 def test_loops_of_links(tmp_path):

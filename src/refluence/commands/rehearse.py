@@ -42,5 +42,4 @@ def rehearse(net: nn.Module, dataset: Dataset, settings: CrossFit, name: str, de
 
 def _few(split: Split) -> Split:
     chosen = torch.linspace(0, len(split) - 1, min(FEW, len(split))).long()
-    paths = None if split.paths is None else tuple(split.paths[i] for i in chosen.tolist())
-    return Split(split.images[chosen], split.labels[chosen], split.rows[chosen], paths)
+    return split.take(chosen)

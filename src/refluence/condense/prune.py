@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 from torch import LongTensor, Tensor
 
-from refluence.data.dataset import Dataset, Split
+from refluence.data.dataset import Dataset
 from refluence.errors import NoRoomError, RunError
 
 
@@ -48,8 +48,7 @@ def restrict(dataset: Dataset, positions: Tensor) -> Dataset:
     train = dataset.train
     if len(positions) == len(train):
         return dataset
-    paths = None if train.paths is None else tuple(train.paths[i] for i in positions.tolist())
-    return replace(dataset, train=Split(train.images[positions], train.labels[positions], train.rows[positions], paths))
+    return replace(dataset, train=train.take(positions))
 
 
 def check_share(dataset: Dataset, counts: tuple[int, ...], keep: float) -> None:

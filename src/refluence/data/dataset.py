@@ -18,13 +18,15 @@ class Split:
     """Images `(N, C, H, W)`, uint8 (possibly memory-mapped) or float32, labels `(N,)` int64, rows `(N,)` int64.
 
     `rows` are the positions in the *stored* split (train for `train` and for a split that is cut from it), so that a score
-    stays with its instance whatever is left out or shuffled.
+    stays with its instance whatever is left out or shuffled. `soft (N, K)` are probabilities of the classes, where a source
+    that is a distilled set has them.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
     paths: tuple[str, ...] | None = None
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,8 +43,13 @@ class Split:
     def first(self, count: int) -> Split:
         """The first `count` instances of each class, or all that it has, in their order."""
         kept = torch.cat([self.members(label)[:count] for label in self.labels.unique().tolist()]).sort().values
-        paths = None if self.paths is None else tuple(self.paths[p] for p in kept.tolist())
-        return Split(self.images[kept], self.labels[kept], self.rows[kept], paths)
+        return self.take(kept)
+
+    def take(self, positions: Tensor) -> Split:
+        """The instances at `positions (B,)`, in that order."""
+        paths = None if self.paths is None else tuple(self.paths[p] for p in positions.tolist())
+        soft = None if self.soft is None else self.soft[positions]
+        return Split(self.images[positions], self.labels[positions], self.rows[positions], paths, soft)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,6 @@ def look(path: Path, options: SourceOptions) -> Splits:
 
     Errors: `InputError` where the folder holds nothing that can be read, or several things of which one must be named.
     """
-    if walk.is_run(path):
-        raise InputError(f"{path} is the folder of a run of Refluence: give the data that it was made from")
     place, passed = path, []
     try:
         while isinstance(found := _here(place, options), Path):

@@ -33,11 +33,11 @@ def load(
     """Read a data source: find it, resolve its labels, cut the splits, decode (or take from the cache), normalise.
 
     Args:
-        source: `digits`, a folder with `train.parquet`, `FOLDER:TASK`, an image folder, or a Hugging Face Hub id; or an
-            object: `(images, labels)`, arrays or tensors of `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`, uint8 or floats,
-            which are kept as they come; a map-style torch `Dataset` of (image, label), images as PIL, tensors or arrays; a
-            `datasets.Dataset`; a `DatasetDict` or dict of such splits. An object is recorded by kind and digest, as
-            `arrays:1a2b3c4d5e6f`.
+        source: `digits`, a folder with `train.parquet`, `FOLDER:TASK`, an image folder, a Hugging Face Hub id, or the folder
+            of a finished run, whose train split is its distilled set. Or an object: `(images, labels)`, arrays or tensors of
+            `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`, uint8 or floats, which are kept as they come; a map-style torch
+            `Dataset` of (image, label), images as PIL, tensors or arrays; a `datasets.Dataset`; a `DatasetDict` or dict of such
+            splits. An object is recorded by kind and digest, as `arrays:1a2b3c4d5e6f`.
         options: the data flags (default: `SourceOptions()`).
         test: the test split of an object; without one, 20 % are cut from train, stratified.
         validation: another source or object that is the validation split, as `options.validation`: all its labelled rows, its
@@ -78,12 +78,14 @@ def load(
     if any(part.corrupt for part in decoded.values()):
         skipped = {name: np.array(sorted(part.corrupt), np.int64) for name, part in decoded.items()}
         planned = partition(train, held, numbered, options, per_class, skipped)
-    mean, std = decoded["train"].moments(planned.train.rows)
+    mean, std = found.moments or decoded["train"].moments(planned.train.rows)
     # a split that is not stored is one of train's rows
     parts = {"train": planned.train, "val": planned.val, "test": planned.test}
     source_of = {name: name if name in held else "train" for name in parts}
     stored = {"train": train, **held}
-    ready = {name: _split(part, decoded[source_of[name]], stored[source_of[name]]) for name, part in parts.items()}
+    ready = {
+        name: _split(part, decoded[source_of[name]], stored[source_of[name]], planned.classes) for name, part in parts.items()
+    }
     return Dataset(
         source=found.name,
         classes=planned.classes,
@@ -125,12 +127,17 @@ def _decoded(stored: dict[str, RawSplit], options: SourceOptions, elsewhere: str
     return found
 
 
-def _split(part: RowSet, decoded: Pixels, stored: RawSplit) -> Split:
+def _split(part: RowSet, decoded: Pixels, stored: RawSplit, classes: tuple[str, ...]) -> Split:
+    soft = None
+    if stored.soft is not None and stored.names is not None:
+        soft = stored.soft[torch.from_numpy(part.rows)][:, [stored.names.index(name) for name in classes]]
+        soft = soft if len(classes) == len(stored.names) else soft / soft.sum(1, keepdim=True)
     return Split(
         images=decoded.take(part.rows),
         labels=torch.from_numpy(part.labels),
         rows=torch.from_numpy(part.rows),
         paths=None if stored.paths is None else tuple(stored.paths[row] for row in part.rows),
+        soft=soft,
     )
 
 

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from refluence.data import agreement, digits, layout, objects, parquet
+from refluence.data import agreement, digits, layout, objects, parquet, walk
 from refluence.data.objects import Single, Source
 from refluence.data.options import NoColumnError, SourceOptions
-from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, RawSplit, Splits, split_names
+from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, Moments, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
 LISTED = 10  # classes in the line
@@ -24,7 +24,7 @@ class Found:
 
     `name` is the text of the source, or the kind and digest of an object.
     `held` has "val" and "test" where they are stored: what it lacks has to be cut from train. `elsewhere` is the source of the
-    validation split where that is another one.
+    validation split where that is another one. `moments` are the mean and std to normalise by, where train's own are not.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Found:
     passed: tuple[str, ...]
     notes: tuple[str, ...]
     elsewhere: str | None = None
+    moments: Moments | None = None
 
     @property
     def validation(self) -> str:
@@ -112,7 +113,9 @@ def find(source: Source, options: SourceOptions, test: Single | None = None, val
     if beside is not None:
         held["val"] = beside[1]
         notes += [note for note in held["val"].notes if note not in notes]
-    return Found(name, train, held, chosen, splits.inside, tuple(passed), tuple(notes), beside[0] if beside else None)
+    return Found(
+        name, train, held, chosen, splits.inside, tuple(passed), tuple(notes), beside[0] if beside else None, splits.moments
+    )
 
 
 def _named(source: Source, options: SourceOptions, test: Single | None = None) -> tuple[str, Splits]:
@@ -156,6 +159,10 @@ def _splits(source: str, options: SourceOptions) -> Splits:
     if source == "digits":
         return digits.splits(options)
     path = Path(source).expanduser()
+    if path.is_dir() and walk.is_run(path):
+        from refluence.data import run_folder
+
+        return run_folder.splits(path, options)
     if path.is_dir():
         return layout.look(path, options)
     if path.exists():

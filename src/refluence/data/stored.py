@@ -21,6 +21,9 @@ TEST_NAMES = ("test", "testing", *VALIDATION_NAMES)
 UNSPLIT = ""
 """The name of all rows of a source that has no splits."""
 
+Moments = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and std per channel."""
+
 Encoded = bytes | Path | np.ndarray | Image.Image | None
 """An image before decoding: a file's bytes, its path, uint8 pixels `(H, W)` or `(H, W, 3)`, PIL's, or nothing (missing)."""
 
@@ -51,6 +54,7 @@ class RawSplit:
     The decoded cache is keyed by `identity` (JSON values that say which images of which source these are; None: not
     cached) and by size and times of every file in `files`: all those whose bytes decide the pixels. `passed` is what was
     passed over, counted ("3 .txt"). `pixels (N, C, H, W)`, uint8 or float32, stand in for `encoded` where nothing is to decode.
+    `soft (N, len(names))` are probabilities of the classes, where labels have been softened.
     """
 
     where: str
@@ -64,6 +68,7 @@ class RawSplit:
     notes: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     pixels: Tensor | None = None
+    soft: Tensor | None = None
 
     def __post_init__(self):
         """Names of files are bytes, and need be no UTF-8: here they become text that every file and terminal can hold."""
@@ -88,12 +93,14 @@ class Splits:
     """What a source is made of: what reads each split, by the split's name as it is spelled there (or `UNSPLIT`).
 
     `inside` is the folder below the one that was named which holds the splits, `passed` what was passed over beside them.
+    `moments` are mean and std per channel, where images are not to be normalised by those of train.
     """
 
     readers: dict[str, Callable[[], RawSplit]]
     inside: str | None = None
     passed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    moments: Moments | None = None
 
 
 def split_names(names: Iterable[str], where: str) -> tuple[list[str], list[str]]:

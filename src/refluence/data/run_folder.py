@@ -1,0 +1,99 @@
+"""The folder of a finished run as a source: it trains on the distilled set, validation and test are those that the run had."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refluence.data.dataset import Dataset, Split
+from refluence.data.distilled import DistilledSet, decoded, load_distilled
+from refluence.data.objects import DIGEST
+from refluence.data.options import SourceOptions, refuse_columns
+from refluence.data.readme import CARD
+from refluence.data.stored import RawSplit, Splits
+from refluence.errors import InputError
+from refluence.files import read_json
+
+CONFIG = "config.json"
+
+
+def splits(folder: Path, options: SourceOptions) -> Splits:
+    """What each split is read by. The set is decoded, as pixels on the scale of `mean` and `std`, which are those of the run.
+
+    Errors: `InputError` for a comparison, a run that is not finished, and one whose own data cannot be read again.
+    """
+    refuse_columns(options, f"{folder} is the folder of a run, its set has no columns")
+    config = read_json(folder / CONFIG)
+    if not (folder / "distilled" / CARD).is_file():
+        raise _no_set(folder, config)
+    small = decoded(load_distilled(folder / "distilled"))
+    real = _real(folder, config, options)
+    train = _stored(f"{folder}/distilled", small)
+    held = {
+        name: _held(f"{name} of {real.source}", split, real, small) for name, split in (("val", real.val), ("test", real.test))
+    }
+    readers: dict[str, Callable[[], RawSplit]] = {
+        name: functools.partial(_same, split) for name, split in {"train": train, **held}.items()
+    }
+    notes = [f"train is the set of the run; validation ({real.validation}) and test are those of {real.source}"]
+    if small.soft is not None:
+        notes.append("the soft labels of the set are kept beside the hard ones")
+    return Splits(readers, inside="distilled", notes=tuple(notes), moments=(small.mean, small.std))
+
+
+def _same(split: RawSplit) -> RawSplit:
+    return split
+
+
+def _no_set(folder: Path, config: Any) -> InputError:
+    command = config.get("command") if isinstance(config, dict) else None
+    if command == "compare":
+        return InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
+    if command == "run":
+        return InputError(f"{folder} holds a recipe: name one of its units, {folder}/PART/units/ARM/SEED")
+    return InputError(f"the run in {folder} is not finished: the same command with --resume ends it")
+
+
+def _real(folder: Path, config: Any, options: SourceOptions) -> Dataset:
+    """The data that the run was made from, read as the run read it."""
+    from refluence.data.loading import load  # which reads this source too
+
+    try:
+        data = config["resolved"]["data"]
+        source, asked = str(data["source"]), dict(data["options"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{folder / CONFIG} does not say which data the run was made from: make the run again") from None
+    if DIGEST.fullmatch(source):
+        raise InputError(
+            f"the run in {folder} was made from data that was given in Python ({source}), so its validation and test splits "
+            "cannot be read again: load its set and give them with test= and validation="
+        )
+    known = {field.name for field in fields(SourceOptions)}
+    own = SourceOptions(**{name: value for name, value in asked.items() if name in known})
+    # which rows of train were left out, and where another validation split is asked for, are no matter here
+    own = replace(own, drop=None, small_classes="drop", validation=None if options.validation else own.validation)
+    try:
+        return load(source, own)
+    except InputError as error:
+        raise InputError(f"{folder} was made from {source}, which is read again: {error}", error.lines) from error
+
+
+def _stored(where: str, small: DistilledSet) -> RawSplit:
+    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (small.mean, small.std))
+    pixels = small.images.float() * std + mean
+    labels = small.labels.tolist()
+    return RawSplit(where, labels, functools.partial(iter, ()), names=small.classes, pixels=pixels, soft=small.soft)
+
+
+def _held(where: str, split: Split, real: Dataset, small: DistilledSet) -> RawSplit:
+    """A split of the run's data, of the classes that the set has."""
+    kept = [position for position, label in enumerate(split.labels.tolist()) if real.classes[label] in small.classes]
+    if len(kept) < len(split):
+        split = split.take(torch.tensor(kept, dtype=torch.int64))
+    labels = split.labels.tolist()
+    return RawSplit(where, labels, functools.partial(iter, ()), names=real.classes, paths=split.paths, pixels=split.images)
