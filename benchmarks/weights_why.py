@@ -26,10 +26,10 @@ from statistics import fmean
 
 import torch
 
-from refluence.commands.arms import methods
 from refluence.compute import Compute
 from refluence.data import SourceOptions, load
 from refluence.influence.weighting import Weighting, weights
+from refluence.jobs.catalogue import methods
 from refluence.matching.discrepancies import second_derivative
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams

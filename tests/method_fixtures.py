@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from condense_fixtures import tiny_dataset
-from refluence.commands.arms import methods
 from refluence.condense import networks
 from refluence.condense.loop import Distillation
 from refluence.condense.method import Method
 from refluence.data.dataset import Dataset
 from refluence.influence.weighting import Weighting
+from refluence.jobs.catalogue import methods
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
 

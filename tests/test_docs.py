@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from refluence.commands.arms import methods
 from refluence.condense.method import Settings
 from refluence.data.options import SMALL_CLASSES
 from refluence.evaluate.protocols import protocols
 from refluence.evaluate.sizes import RULES
 from refluence.influence.directional import ENGINES
 from refluence.influence.weighting import KINDS, Weighting
+from refluence.jobs.catalogue import methods
 from refluence.models.convnet import NORMS
 from refluence.recipes.find import recipes
 
@@ -165,17 +165,21 @@ ALGORITHMS = ("condense", "select", "evaluate", "training", "matching", "influen
 @pytest.mark.parametrize(
     ("packages", "never"),
     [
-        (ALGORITHMS, {"run", "report", "recipes", "commands", "cli"}),
+        (ALGORITHMS, {"run", "report", "recipes", "jobs", "commands", "cli"}),
         (("recipes",), {"run", "report", "commands", "cli"}),
+        (("jobs",), {"report", "recipes", "commands", "cli"}),
+        (("condense",), {"select"}),
         (("influence", "matching"), {"condense", "select", "evaluate"}),
         (("training",), {"condense", "select", "evaluate", "influence", "data"}),
         (("matching",), {"influence", "training", "data"}),
         (("data", "models"), {"condense", "select", "evaluate", "training", "matching", "influence"}),
-        (("run", "report"), {*ALGORITHMS, "recipes", "commands", "cli"}),
+        (("run", "report"), {*ALGORITHMS, "recipes", "jobs", "commands", "cli"}),
     ],
     ids=[
         "algorithms",
         "recipes",
+        "jobs",
+        "selections may use distillation, not the reverse",
         "influence and matching",
         "training knows no set and no influence",
         "matching knows no influence",
@@ -187,6 +191,22 @@ def test_arrows_point_one_way(packages, never):
     for package in packages:
         assert (SOURCE / package).is_dir()
         assert not imported(package) & never, f"{package} imports {sorted(imported(package) & never)}"
+
+
+GROUND = ("arm", "compute", "errors", "files", "functional", "locks", "options", "randomness", "seeds", "work")
+
+
+@pytest.mark.parametrize("module", GROUND)
+def test_the_ground_stands_on_itself(module):
+    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    above = {name for name in names if name.startswith("refluence.") and name.split(".")[1] not in GROUND}
+    assert not above, f"{module}.py imports {above}"
+
+
+def test_nothing_imports_the_command_line():
+    packages = {path.parent.name for path in SOURCE.glob("*/*.py")} - {"commands"}
+    assert {package for package in packages if imported(package) & {"commands", "cli"}} == set()
 
 
 def test_the_import_reader_sees_imports():

@@ -1,5 +1,8 @@
 """The ways in which a run can end early, each with one clear line: what, where, what would be right."""
 
+import difflib
+from collections.abc import Collection
+
 
 class InputError(ValueError):
     """The user's input cannot be used (exit code 2). The message names the value and what would be right.
@@ -18,3 +21,9 @@ class NoRoomError(InputError):
 
 class RunError(RuntimeError):
     """A run that started well had to stop (exit code 1). The message names the iteration and what to do next."""
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The end of an error about an unknown name: the nearest known one first, then all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"choose one of {', '.join(known)}"

@@ -11,7 +11,8 @@ from torch import nn
 
 from cli_fixtures import DIGITS, TINY, pictures, read, tree
 from refluence.cli import main
-from refluence.commands.networks import check_distillable, named
+from refluence.commands.networks import named
+from refluence.condense.job import check_distillable
 from refluence.errors import InputError
 from refluence.models import ModelSpec
 
@@ -168,13 +169,13 @@ def test_a_network_that_only_judges_is_refused_before_a_run_begins(refused, tmp_
 
 def test_a_second_derivative_is_tried_too(monkeypatch):
     spec = ModelSpec(SMALL, (3, 2, 2), 2)
-    check_distillable([spec])
+    check_distillable(spec)
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Hardsigmoid(), nn.Flatten(), nn.Linear(16, 2))
-    monkeypatch.setattr("refluence.commands.networks.build", lambda *_: net)
+    monkeypatch.setattr("refluence.condense.job.build", lambda *_: net)
     with pytest.raises(InputError, match=r"can judge a set, not make one .derivative for aten::hardsigmoid_backward"):
-        check_distillable([spec])
+        check_distillable(spec)
     net[1] = nn.Tanh()
-    check_distillable([spec])
+    check_distillable(spec)
 
 
 def test_a_network_with_attention_makes_a_set(refluence, tmp_path):

@@ -6,9 +6,10 @@ import pytest
 from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS, TINY, pictures, read, tree, without_seconds
-from refluence.commands import equal_seconds
-from refluence.commands.arms import Arm, parse_arm, with_controls
+from refluence.arm import Arm
 from refluence.errors import InputError, RunError
+from refluence.jobs import equal_seconds
+from refluence.jobs.catalogue import parse_arm, with_controls
 from refluence.run.folder import locked
 
 WORDS = ("compare", *DIGITS, "--methods", "random", "dc+influence", "--iterations", "4", "--seeds", "2")
@@ -165,7 +166,8 @@ def test_controls_come_along_once():
         "dc",
         "random",
     ]
-    assert [arm.name for arm in with_controls(["dc+influence", "dc+influence"], False)] == ["dc+influence"]
+    with pytest.raises(InputError, match="arm 'dc\\+influence' is given twice"):
+        with_controls(["dc+influence", "dc+influence"], False)
     assert parse_arm("dc+uniform").name == "dc"
 
 

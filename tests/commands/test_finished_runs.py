@@ -10,18 +10,18 @@ import torch
 from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS, TINY, pictures, read, tree
-from refluence.commands import estimate
-from refluence.commands.arms import methods, parse_arm
 from refluence.commands.parse import parse
-from refluence.commands.unit import resolve
 from refluence.compute import Compute
-from refluence.condense import pools
+from refluence.condense import job, pools
 from refluence.condense.method import Settings
 from refluence.data import SourceOptions, load, load_distilled
 from refluence.data.whitening import whitening
 from refluence.evaluate import evaluate_set, protocols
 from refluence.influence.weighting import Weighting
+from refluence.jobs.catalogue import methods, parse_arm
+from refluence.jobs.resolve import resolve
 from refluence.models import ModelSpec
+from refluence.options import options_of
 from refluence.seeds import streams
 from refluence.select import herding
 
@@ -171,7 +171,7 @@ def test_a_use_of_the_test_split_is_counted_before_it_can_be_lost(refluence, dis
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("refluence.commands.judge.evaluate_set", killed)
+    monkeypatch.setattr("refluence.jobs.judge.evaluate_set", killed)
     assert refluence("evaluate", distilled, "--epochs", "1", *ONE).code == 130
     assert read(distilled / "distilled" / "card.json")["test_uses"] == 2
 
@@ -304,7 +304,7 @@ def test_what_networks_see_before_they_are_used(method, changes, seen):
 
 def test_estimate_scales_training_before_the_first_image_step_and_does_not_run_it(refluence, monkeypatch):
     ran = []
-    for module in (estimate, pools):
+    for module in (job, pools):
         real = module.train_on
         monkeypatch.setattr(module, "train_on", lambda *given, real=real: ran.append(given[4]) or real(*given))
     making = []
@@ -322,8 +322,8 @@ def test_estimate_scales_training_before_the_first_image_step_and_does_not_run_i
 )
 def test_the_steps_of_herding_follow_the_iterations_of_the_size(flags, steps):
     _, given = parse(["distill", "--data", "digits", "--size", "paper", "--out", "x", *flags])
-    dataset = SimpleNamespace(shape=(1, 8, 8), classes=("a", "b"))
-    assert resolve(given, parse_arm("herding"), dataset, 0).selection_steps == steps
+    dataset = SimpleNamespace(shape=(1, 8, 8), classes=("a", "b"), train=SimpleNamespace(members=lambda label: range(99)))
+    assert resolve(options_of(given), parse_arm("herding"), dataset, 0).plan.steps == steps
 
 
 def test_estimate_refuses_what_the_command_would_refuse(refused):

@@ -219,14 +219,14 @@ def test_rows_made_with_other_numbers_are_refused(refused, made, tmp_path):
 
 
 def test_a_failed_unit_is_named_and_the_others_go_on(refluence, tmp_path, monkeypatch):
-    real = run_part.run_unit
+    real = run_part.run_job
 
     def fails(unit, session, folder):
         if unit.arm.name == "dc+influence":
             raise RunError(f"{unit.what}: the images are not finite")
         return real(unit, session, folder)
 
-    monkeypatch.setattr(run_part, "run_unit", fails)
+    monkeypatch.setattr(run_part, "run_job", fails)
     said = refluence(*WORDS[:-1], "1", "--out", tmp_path / "run")
     assert said.code == 1
     assert "1 units failed" in said.err.splitlines()[-1]

@@ -8,22 +8,28 @@ from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS, read, without_seconds
 from refluence.cli import main
-from refluence.commands import prune
-from refluence.commands.arms import parse_arm
+from refluence.condense.job import weighting_of
 from refluence.data import load, load_distilled
 from refluence.data.formation import decode, repeat
 from refluence.errors import InputError
 from refluence.evaluate import evaluation
 from refluence.influence.weighting import Weighting
+from refluence.jobs import needs
+from refluence.jobs.catalogue import methods, parse_arm
+from refluence.select.job import read as read_options
 from refluence.select.tiles import tiled
 
 SHORT = ("--iterations", "4")
 
 
+def options(text):
+    arm = parse_arm(text)
+    return read_options(arm, methods()[arm.method])
+
+
 def test_options_of_selections():
-    assert parse_arm("random:factor=2").chosen() == {"factor": 2}
-    assert parse_arm("el2n:factor=3,easiest=1,steps=7").chosen() == {"factor": 3, "easiest": True, "steps": 7}
-    assert parse_arm("random:factor=2").weighting() == Weighting()
+    assert options("random:factor=2") == {"factor": 2}
+    assert options("el2n:factor=3,easiest=1,steps=7") == {"factor": 3, "easiest": True, "steps": 7}
     for text, message in [
         ("random:factor=0", "arm 'random:factor=0': factor=0: it must be a whole number, at least 1"),
         ("random:factor=two", "it must be a whole number"),
@@ -37,9 +43,9 @@ def test_options_of_selections():
 
 
 def test_options_of_pruning():
-    assert parse_arm("dc+pruned").weighting() == Weighting("pruned", keep=0.9)
-    assert parse_arm("dc+pruned:by=loss").weighting() == Weighting("pruned", keep=0.2, by="loss")
-    assert parse_arm("dc+selected:keep=.3,sign=-1").weighting() == Weighting("selected", keep=0.3, sign=-1)
+    assert weighting_of(parse_arm("dc+pruned")) == Weighting("pruned", keep=0.9)
+    assert weighting_of(parse_arm("dc+pruned:by=loss")) == Weighting("pruned", keep=0.2, by="loss")
+    assert weighting_of(parse_arm("dc+selected:keep=.3,sign=-1")) == Weighting("selected", keep=0.3, sign=-1)
     for text, message in [
         ("dc+pruned:by=size", "unknown by 'size': choose one of influence, loss, random"),
         ("dc+pruned:tau=1", "tau means nothing with pruned"),
@@ -132,7 +138,7 @@ def test_a_resumed_run_does_not_rank_again(refluence, compared, tmp_path, monkey
     shutil.rmtree(unit / "checkpoint")
     for name in ("evaluation.json", "metrics.jsonl"):
         (unit / name).unlink()
-    monkeypatch.setattr(prune, "scores", None)  # a call would fail
+    monkeypatch.setattr(needs, "scores", None)  # a call would fail
     words = ("distill", *DIGITS, *SHORT, "--weights", "pruned", "--out", unit, "--resume")
     said = refluence(*words)
     assert said.code == 0, said

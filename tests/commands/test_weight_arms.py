@@ -5,17 +5,19 @@ import torch
 from safetensors.torch import load_file
 
 from cli_fixtures import DIGITS
-from refluence.commands.arms import Arm, arm_of, methods, parse_arm, with_controls
+from refluence.arm import Arm
+from refluence.condense.job import weighting_of
 from refluence.condense.method import Method
 from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
+from refluence.jobs.catalogue import arm_of, methods, parse_arm, with_controls
 
 
 def test_random_weights_are_not_the_random_selection():
     assert parse_arm("random") == Arm("random", "uniform")
     arm = parse_arm("dc+random:tau=.1")
     assert (arm.method, arm.kind, arm.name) == ("dc", "random", "dc+random:tau=.1")
-    assert arm.weighting() == Weighting("random", tau=0.1)
+    assert weighting_of(arm) == Weighting("random", tau=0.1)
     with pytest.raises(InputError, match="selects real images and takes no weights"):
         parse_arm("random+random")
     names = [a.name for a in with_controls(["random", "dc+influence", "dc+random"], controls=True)]
@@ -24,8 +26,8 @@ def test_random_weights_are_not_the_random_selection():
 
 def test_links_are_options_of_an_arm():
     arm = parse_arm("dc+influence:link=sigmoid,sign=-1")
-    assert arm.weighting() == Weighting("influence", link="sigmoid", sign=-1)
-    assert parse_arm("dc+influence:link=prune,keep=.8").weighting().keep == 0.8
+    assert weighting_of(arm) == Weighting("influence", link="sigmoid", sign=-1)
+    assert weighting_of(parse_arm("dc+influence:link=prune,keep=.8")).keep == 0.8
     for text, message in [
         ("dc+influence:link=cosh", "unknown link 'cosh': choose one of softmax, sigmoid, exp, top, prune"),
         ("dc+influence:tau=1,image_lr=.1,tau=2", "arm 'dc\\+influence:tau=1,image_lr=.1,tau=2': tau is given twice"),

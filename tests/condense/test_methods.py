@@ -6,12 +6,12 @@ import torch
 import literal_methods as literal
 from condense_fixtures import tiny_dataset
 from method_fixtures import METHODS, SMALL, in_float64, run, small, start, wide
-from refluence.commands.arms import methods, parse_arm
 from refluence.condense.real_side import RealSide
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weigher import carried
 from refluence.influence.weighting import KINDS, Weighting
+from refluence.jobs.catalogue import methods, parse_arm
 from refluence.matching import augment
 from refluence.seeds import streams
 

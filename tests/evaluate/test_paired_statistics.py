@@ -8,12 +8,12 @@ import pytest
 import torch
 from scipy import stats
 
-from refluence.commands.arms import base_of, parse_arm
 from refluence.errors import InputError
 from refluence.evaluate import summarise, verdict
 from refluence.evaluate.paired import compare, holm
 from refluence.evaluate.references import base, references
 from refluence.influence.weighting import Weighting
+from refluence.jobs.catalogue import base_of, parse_arm
 
 
 def rows_of(**arms) -> list[dict]:

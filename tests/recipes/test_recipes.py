@@ -4,10 +4,11 @@ from functools import reduce
 
 import pytest
 
-from refluence.commands.arms import parse_arm
 from refluence.condense import dc, idc
+from refluence.condense.job import changed
 from refluence.errors import InputError
 from refluence.evaluate.protocols import protocols
+from refluence.jobs.catalogue import parse_arm
 from refluence.recipes.base import SETS, Part, Published, plain
 from refluence.recipes.find import recipe_named, recipes
 from refluence.recipes.iwd import AS_LONG
@@ -58,7 +59,7 @@ def test_both_sizes_have_the_same_parts_and_the_published_one_five_seeds(recipe)
 
 @pytest.mark.parametrize("size", ["paper", "cpu"])
 def test_a_tenth_of_idcs_image_rate_is_one(size):
-    rate = parse_arm(f"idc:{TENTH[size]}").settings(idc.settings(10, size)).image_lr
+    rate = changed(idc.settings(10, size), parse_arm(f"idc:{TENTH[size]}")).image_lr
     assert rate == pytest.approx(idc.settings(10, size).image_lr / 10)
 
 
@@ -153,4 +154,4 @@ def test_other_sets_have_the_numbers_that_their_authors_gave_them():
 def test_as_long_is_longer_by_what_weights_cost(size):
     part = next(part for part in recipes()["iwd"].parts(size) if part.name == "dc-ipc10")
     steps = part.flags.get("iterations", dc.settings(10, size).iterations)
-    assert parse_arm(f"dc:{AS_LONG[size]}").settings(dc.settings(10, size)).iterations == round(1.35 * steps)
+    assert changed(dc.settings(10, size), parse_arm(f"dc:{AS_LONG[size]}")).iterations == round(1.35 * steps)

@@ -11,18 +11,21 @@ from typing import Any
 import torch
 
 from refluence import report
-from refluence.commands import equal_seconds
-from refluence.commands.arms import Arm, with_controls
+from refluence.arm import Arm
 from refluence.commands.flags import Distill
-from refluence.commands.networks import check_distillable
-from refluence.commands.run_unit import finished, run_unit
-from refluence.commands.session import Session, about, arguments, check_numbers, open_session, relative
+from refluence.commands.session import about, arguments, check_numbers, open_session, relative
 from refluence.commands.table import show
-from refluence.commands.unit import Unit, resolve
 from refluence.errors import InputError
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
+from refluence.jobs import equal_seconds
+from refluence.jobs.catalogue import with_controls
+from refluence.jobs.job import Job
+from refluence.jobs.resolve import resolve
+from refluence.jobs.run_job import finished, run_job
+from refluence.jobs.session import Session
+from refluence.options import options_of
 from refluence.run import device as machine
 from refluence.run.execute import Executor, automatic, parse
 from refluence.run.folder import CONFIG, ENDING, check_free, claimed, locked, recorded_threads, write_config
@@ -45,13 +48,14 @@ def run(flags: Any) -> None:
     flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(flags.out))
     session = open_session(flags)
     seeds = [flags.seed + i for i in range(flags.seeds)]
-    units = [resolve(flags, arm, session.dataset, seed) for seed in seeds for arm in arms]
-    check_distillable(unit.model for unit in units if unit.settings is not None)
+    units = [resolve(options_of(flags), arm, session.dataset, seed) for seed in seeds for arm in arms]
+    for unit in units[: len(arms)]:
+        unit.plan.check_model(unit.model)
     executor = executor_of(units, session, flags)
     if executor.size > 1:
         machine.set_threads(flags.threads or 1)  # those of every unit, wherever it runs
     resolved = {
-        "arms": {unit.arm.name: unit.describe() for unit in units[: len(arms)]},
+        "arms": {unit.arm.name: unit.to_json() for unit in units[: len(arms)]},
         "seeds": seeds,
         "equal_seconds": flags.equal_seconds,
         **about(session, flags),
@@ -65,7 +69,7 @@ def run(flags: Any) -> None:
             return
         rows, notes = run_all(units, session, flags, executor), list(session.dataset.notes)
         if flags.equal_seconds:
-            extra, said = equal_seconds.units(units, rows, flags.size, flags.out)
+            extra, said = equal_seconds.jobs(units, rows, flags.size, flags.out)
             notes += said
             rows += run_all(extra, session, flags, executor)
         summary = summarise(rows, primary(arms))
@@ -75,14 +79,14 @@ def run(flags: Any) -> None:
     show(results, flags.out)
 
 
-def executor_of(units: list[Unit], session: Session, flags: Any) -> Executor:
+def executor_of(units: list[Job], session: Session, flags: Any) -> Executor:
     """The executor that was asked for, else as many processes as are faster; never larger than the number of units."""
     pixels, width = math.prod(session.dataset.shape[1:]), max(unit.model.width for unit in units)
     default = automatic(pixels, width, len(units), session.compute.device.type)
     return parse(flags.executor, flags.workers).open(len(units), default)
 
 
-def run_all(units: list[Unit], session: Session, flags: Any, executor: Executor) -> list[dict[str, Any]]:
+def run_all(units: list[Job], session: Session, flags: Any, executor: Executor) -> list[dict[str, Any]]:
     """Rows of all units, in order. Finished ones are read; the executor runs the others."""
     for unit in units:
         if not (unit_folder(flags.out, unit) / CONFIG).exists():
@@ -96,7 +100,7 @@ def run_all(units: list[Unit], session: Session, flags: Any, executor: Executor)
         if executor.size > 1 and left:
             made = session.reporter.track(made, "units", len(left))
         for number, unit in enumerate(units, 1):
-            own = next(made) if unit in left else run_unit(unit, session, unit_folder(flags.out, unit))
+            own = next(made) if unit in left else run_job(unit, session, unit_folder(flags.out, unit))
             session.reporter.say(f"[{number}/{len(units)}] {unit.arm.name}, seed {unit.seed}: {own[0]['accuracy']:.1f} %")
             rows += own
     finally:
@@ -109,28 +113,27 @@ def _open(flags: Any) -> Session:
     return open_session(flags)
 
 
-def _make(session: Session, task: tuple[Unit, Path, int]) -> list[dict[str, Any]]:
+def _make(session: Session, task: tuple[Job, Path, int]) -> list[dict[str, Any]]:
     """Rows of a unit that is made in its folder with its own number of threads."""
     unit, folder, threads = task
     with locked(folder, ENDING), machine.threads(threads):
-        return run_unit(unit, session, folder)
+        return run_job(unit, session, folder)
 
 
-def unit_folder(out: Path, unit: Unit) -> Path:
+def unit_folder(out: Path, unit: Job) -> Path:
     """Where a unit lives: units/ARM/SEED."""
     return out / "units" / unit.arm.folder / str(unit.seed)
 
 
-def write_unit_config(unit: Unit, session: Session, flags: Any) -> None:
+def write_unit_config(unit: Job, session: Session, flags: Any) -> None:
     """config.json of a unit, as the `distill` that makes the same set: evaluate, score, report and repeat can use it."""
     folder = unit_folder(flags.out, unit)
     asked = {f.name: getattr(flags, f.name) for f in dataclasses.fields(Distill) if hasattr(flags, f.name)}
     own = equal_seconds.plain(unit.arm)
     asked |= {"method": own.method, "weights": own.weights, "seed": unit.seed, "out": folder, "resume": False}
     asked |= {"threads": torch.get_num_threads()}
-    if unit.settings is not None:
-        asked["iterations"] = unit.settings.iterations
-    resolved = {"unit": unit.describe(), **about(session, flags)}
+    asked["iterations"] = unit.plan.iterations or asked["iterations"]
+    resolved = {"unit": unit.to_json(), **about(session, flags)}
     write_config(folder, "distill", arguments(Distill(**asked)), resolved)
 
 

@@ -6,16 +6,13 @@ import dataclasses
 from typing import Any
 
 from refluence import report
-from refluence.commands.arms import arm_of, methods
-from refluence.commands.networks import check_distillable
-from refluence.commands.run_unit import FINISHED, finished, run_unit
 from refluence.commands.session import about, arguments, check_numbers, open_session, relative
-from refluence.commands.unit import resolve
-from refluence.condense.engine import engine
-from refluence.influence.weighting import BY_INFLUENCE
+from refluence.jobs.catalogue import arm_of
+from refluence.jobs.resolve import resolve
+from refluence.jobs.run_job import FINISHED, finished, run_job
+from refluence.options import options_of
 from refluence.report.words import counted
 from refluence.run.folder import check_free, claimed, recorded_threads
-from refluence.seeds import streams
 
 
 def run(flags: Any) -> None:
@@ -25,22 +22,15 @@ def run(flags: Any) -> None:
     check_free(flags.out, "distill", flags.resume)
     flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(flags.out))
     session = open_session(flags)
-    unit = resolve(flags, arm, session.dataset, flags.seed)
-    check_distillable([unit.model] if unit.settings is not None else [])
-    resolved = {"unit": unit.describe(), **about(session, flags)}
+    job = resolve(options_of(flags), arm, session.dataset, flags.seed)
+    job.plan.check_model(job.model)
+    resolved = {"unit": job.to_json(), **about(session, flags)}
     page, asked = flags.out / "report.html", (arguments(flags), resolved, flags.resume)
     with claimed(flags.out, "distill", *asked, outcome=(*FINISHED, page.name)) as done:
-        if unit.settings is not None and unit.weighting.kind in BY_INFLUENCE and not finished(flags.out):
-            where = (
-                methods()[unit.arm.method],
-                unit.settings,
-                session.dataset,
-                unit.model,
-                streams(unit.seed),
-                session.compute,
-            )
-            session.reporter.say(engine(*where))
-        rows = run_unit(unit, session, flags.out)
+        if not finished(flags.out):
+            for remark in job.plan.remarks(session.dataset, job.model, job.seed, session.compute):
+                session.reporter.say(remark)
+        rows = run_job(job, session, flags.out)
         if not done:
             report.write(flags.out)
     for row in rows:

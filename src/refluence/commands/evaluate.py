@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 
-from refluence.commands.finished import open_data, open_finished
-from refluence.commands.judge import judge_once, unread
+from refluence.commands.finished import open_data
 from refluence.commands.load_model import save_model
 from refluence.commands.networks import show_networks, the_networks
 from refluence.commands.robust import judge_robust
 from refluence.commands.session import check_numbers, relative
-from refluence.commands.unit import choose_protocols
 from refluence.data import count_test_use
 from refluence.data.whitening import whitens
 from refluence.errors import InputError
 from refluence.files import read_json, write_json
+from refluence.jobs.judge import judge_once, unread
+from refluence.jobs.open_run import open_finished
+from refluence.jobs.resolve import choose_protocols
 from refluence.seeds import streams
 
 
@@ -26,10 +27,10 @@ def run(flags: Any) -> None:
     if flags.save_model and len(flags.model) > 1:
         raise InputError("--save-model keeps one network: name one --model")
     own = open_finished(flags.folder)
-    chosen = choose_protocols(flags, ()) if flags.protocol else tuple(
-        p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.unit["protocols"]
+    chosen = choose_protocols(flags.protocol, flags.epochs, flags.batch, ()) if flags.protocol else tuple(
+        p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.job.protocols
     )  # fmt: skip
-    models = the_networks(flags, own.model)
+    models = the_networks(flags, own.job.model)
     if whitening := [p.name for p in chosen if whitens(p.zca, models[0].shape)] if flags.save_model else []:
         raise InputError(
             f"--save-model keeps a network for images as they are, {whitening[0]} whitens them: name another --protocol"

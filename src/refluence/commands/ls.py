@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from refluence.commands.arms import methods
 from refluence.condense.method import Method
 from refluence.condense.settings import ABOUT
 from refluence.evaluate.protocols import protocols
 from refluence.influence.curvature import CURVATURES
 from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS, OPTIONS, Weighting
+from refluence.jobs.catalogue import methods
 from refluence.models.build import MODELS
 from refluence.models.norms import NORMS
 from refluence.recipes.find import recipes

@@ -6,14 +6,10 @@ from collections.abc import Iterable
 from statistics import stdev
 from typing import Any
 
-import torch
 from rich.table import Table
-from torch.nn.functional import cross_entropy
 
 from refluence.errors import InputError
-from refluence.influence import capture
-from refluence.influence.differentiable import plain_kernels
-from refluence.models import ModelSpec, build, is_library
+from refluence.models import ModelSpec, is_library
 from refluence.models.norms import NORMS
 from refluence.run.progress import print_table
 
@@ -47,22 +43,3 @@ def show_networks(entries: Iterable[dict[str, Any]]) -> None:
         accuracy = f"{e['accuracy']:.1f}{spread}"
         table.add_row(e["model"], str(e["width"]), e["norm"], e["protocol"], e["split"], accuracy, str(e["nets"]))
     print_table(table, 110)
-
-
-def check_distillable(specs: Iterable[ModelSpec]) -> None:
-    """`InputError` for a library's network whose gradients cannot be matched and scored, before a run begins with it.
-
-    Tried on two images: one pass of the influence engine, and the gradient of a gradient with respect to the pixels.
-    """
-    for spec in {spec for spec in specs if is_library(spec.name)}:
-        generator = torch.Generator().manual_seed(0)
-        net = build(spec, generator).eval()
-        x, y = torch.randn(2, *spec.shape, generator=generator, requires_grad=True), torch.zeros(2, dtype=torch.int64)
-        try:
-            capture(net, x, y)
-            with plain_kernels(net):
-                gradients = torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
-                torch.autograd.grad(sum(g.square().sum() for g in gradients), x)
-        except (InputError, RuntimeError) as error:
-            why = str(error).strip().splitlines()[0]
-            raise InputError(f"{spec.name} can judge a set, not make one ({why}): leave it to `evaluate --model`") from None

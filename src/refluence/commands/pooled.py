@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 
-from refluence.commands.arms import methods, parse_arm
 from refluence.commands.flags import Compare
-from refluence.commands.session import Session
-from refluence.commands.unit import resolve
+from refluence.condense.job import Distilling
 from refluence.condense.scoring import influence
 from refluence.data.distilled import DistilledSet, load_distilled, save_distilled
+from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.resolve import resolve
+from refluence.jobs.session import Session
+from refluence.options import options_of
 from refluence.recipes.base import Part
 from refluence.seeds import streams
 
@@ -31,12 +33,13 @@ def pool(part: Part, session: Session, asked: Compare) -> Path | None:
     `asked` are the part's flags as a comparison (`run_part.compare_flags`), `session` is one on its data.
     """
     arm = parse_arm(part.arms[0])
-    unit, units = resolve(asked, arm, session.dataset, asked.seed), asked.out / "units" / arm.folder
+    unit, units = resolve(options_of(asked), arm, session.dataset, asked.seed), asked.out / "units" / arm.folder
     found = [load_distilled(units / str(seed)) for seed in seeds_of(units)]
-    if len(found) < 2 or unit.settings is None:
+    plan = unit.plan
+    if len(found) < 2 or not isinstance(plan, Distilling):
         return None
     images, labels = torch.cat([small.images for small in found]), torch.cat([small.labels for small in found])
-    facts = (methods()[arm.method], unit.settings, session.dataset, unit.model, streams(asked.seed))
+    facts = (plan.method, plan.settings, session.dataset, unit.model, streams(asked.seed))
     order, _, _ = influence(images, labels, *facts, nets=NETS, device=session.compute.device)
     first = found[0]
     whole = DistilledSet(images, labels, first.classes, first.mean, first.std, influence=order.nan_to_num(0.0))

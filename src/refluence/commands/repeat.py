@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from refluence.commands.finished import require_finished
 from refluence.commands.flags import COMMANDS
 from refluence.commands.session import relative
 from refluence.errors import InputError
+from refluence.jobs.open_run import require_finished
 from refluence.run.folder import CONFIG, configuration
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from refluence import report
-from refluence.commands.finished import require_finished
 from refluence.commands.session import relative
+from refluence.jobs.open_run import require_finished
 from refluence.run.folder import configuration
 
 

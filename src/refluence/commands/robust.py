@@ -7,12 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
-from refluence.commands.session import Session, relative
+from refluence.commands.session import relative
 from refluence.data import count_test_use
 from refluence.data.distilled import DistilledSet
 from refluence.evaluate.protocols import Protocol
 from refluence.evaluate.robust import Bench, robust, trainings
 from refluence.files import read_json, write_json
+from refluence.jobs.session import Session
 from refluence.models import ModelSpec
 from refluence.run.progress import print_table
 from refluence.seeds import streams

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from refluence import report
-from refluence.commands.arms import Arm, parse_arm
+from refluence.arm import Arm
 from refluence.commands.compare import primary, unit_folder, write_unit_config
 from refluence.commands.flags import Compare
 from refluence.commands.pooled import FOLDER, pool
 from refluence.commands.run_rows import Row, borrow, describe, present
-from refluence.commands.run_unit import run_unit
-from refluence.commands.session import Session, about, arguments, open_session
-from refluence.commands.unit import Unit, resolve
+from refluence.commands.session import about, arguments, open_session
 from refluence.errors import NoRoomError, RunError
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
+from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.job import Job
+from refluence.jobs.resolve import resolve
+from refluence.jobs.run_job import run_job
+from refluence.jobs.session import Session
+from refluence.options import options_of
 from refluence.recipes.base import Part, Recipe
 from refluence.run.folder import CONFIG, ENDING, check_same, locked, recorded_threads, write_config
 from refluence.run.rows import append_rows
@@ -47,7 +51,7 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
     asked = dataclasses.replace(asked, threads=asked.threads or recorded_threads(asked.out))
     session = open_session(asked)
     arms = fitting(part, session, asked)
-    units = [resolve(asked, arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
+    units = [resolve(options_of(asked), arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
     made, failed = False, []
     for number, unit in enumerate(units, 1):
         facts = describe(recipe, part, unit, session.compute, source, flags.size)
@@ -63,7 +67,7 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
             write_unit_config(unit, session, asked)
         try:
             with locked(folder, ENDING):
-                found = run_unit(unit, session, folder)
+                found = run_job(unit, session, folder)
         except RunError as error:
             failed.append(f"{part.name}, {error}")
             session.reporter.say(f"{part.name}: {error}")
@@ -88,7 +92,7 @@ def fitting(part: Part, session: Session, asked: Compare) -> list[Arm]:
     arms = []
     for arm in map(parse_arm, part.arms):
         try:
-            resolve(asked, arm, session.dataset, asked.seed)
+            resolve(options_of(asked), arm, session.dataset, asked.seed)
         except NoRoomError as error:
             print(f"{part.name}: {arm.name} is left out: {error}", file=sys.stderr)
         else:
@@ -109,10 +113,10 @@ def write_part(recipe: Recipe, part: Part, rows: list[Row], out: Path) -> None:
     report.write(folder)
 
 
-def _claim(units: list[Unit], session: Session, asked: Compare) -> None:
+def _claim(units: list[Job], session: Session, asked: Compare) -> None:
     """config.json of the part's folder, as that of a comparison; more seeds than before may be asked for, nothing else."""
     resolved = {
-        "arms": {unit.arm.name: unit.describe() for unit in units},
+        "arms": {unit.arm.name: unit.to_json() for unit in units},
         "equal_seconds": False,
         **about(session, asked),
     }

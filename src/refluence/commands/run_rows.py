@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from refluence import __version__
-from refluence.commands.unit import Unit
+from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.errors import InputError
+from refluence.jobs.job import Job
 from refluence.recipes.base import Part, Recipe
 from refluence.run.rows import append_rows, read_rows
 
@@ -21,14 +21,14 @@ OLDER = {"precision": "fp32"}  # of rows from before it was kept
 PLACE = ("recipe", "part", "set", "data", "size")  # of a row
 
 
-def describe(recipe: Recipe, part: Part, unit: Unit, compute: Compute, source: str, size: str) -> Row:
+def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: str, size: str) -> Row:
     """What a row says of its unit beside the accuracies.
 
     `settings` is a digest of every number of the method and its weights. What is off (0, False, empty) is left out of it: a
     later version that has another option leaves the digest as it was.
     """
-    model, settings = unit.model, unit.settings
-    told = {name: unit.describe()[name] for name in ("settings", "weighting", "factor", "selection_steps")}
+    model, numbers = unit.model, unit.to_json()
+    told = {name: numbers[name] for name in ("settings", "weighting", "factor", "selection_steps")}
     told = {name: {k: v for k, v in d.items() if v} if isinstance(d, dict) else d for name, d in told.items() if d}
     return {
         **dict(zip(PLACE, (recipe.name, part.name, part.data, data_name(source), size), strict=True)),
@@ -36,7 +36,7 @@ def describe(recipe: Recipe, part: Part, unit: Unit, compute: Compute, source: s
         "model": model.name,
         "width": model.width,
         "norm": model.norm,
-        "real_batch": settings.real_batch if settings is not None else None,
+        "real_batch": (numbers["settings"] or {}).get("real_batch"),
         "split": unit.split,
         "settings": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12],
         "date": datetime.date.today().isoformat(),
@@ -58,7 +58,7 @@ def own_rows(recipe: Recipe, part: Part, data: str, size: str, rows: list[Row]) 
     return [r for r in rows if tuple(r.get(k) for k in ("recipe", "part", "data", "size")) == key and r["arm"] in part.arms]
 
 
-def present(unit: Unit, facts: Row, path: Path) -> set[str]:
+def present(unit: Job, facts: Row, path: Path) -> set[str]:
     """The protocols under which the part has rows of the unit in `path`; `InputError` where they have other numbers."""
     found = [row for row in _rows_of(unit, facts, PLACE, path) if row["arm"] == unit.arm.name]
     for row in found:
@@ -70,7 +70,7 @@ def present(unit: Unit, facts: Row, path: Path) -> set[str]:
     return {row["protocol"] for row in found}
 
 
-def borrow(unit: Unit, facts: Row, missing: set[str], path: Path) -> set[str]:
+def borrow(unit: Job, facts: Row, missing: set[str], path: Path) -> set[str]:
     """Add to the part the rows that another part, of any recipe, has of this unit; returns their protocols.
 
     A distilled set may have another name there (`dc+influence:tau=1` is `dc+influence`): the numbers decide.
@@ -86,21 +86,20 @@ def borrow(unit: Unit, facts: Row, missing: set[str], path: Path) -> set[str]:
     return set(found)
 
 
-def _same(unit: Unit, name: str) -> bool:
+def _same(unit: Job, name: str) -> bool:
     """Whether an arm may be the unit's: of the same name, or of the same method that distils, whose digest has every number."""
-    return name == unit.arm.name or (unit.settings is not None and re.split("[+:]", name)[0] == unit.arm.method)
+    return name == unit.arm.name or (unit.plan.iterations > 0 and read_arm(name).method == unit.arm.method)
 
 
-def _rows_of(unit: Unit, facts: Row, place: tuple[str, ...], path: Path) -> list[Row]:
+def _rows_of(unit: Job, facts: Row, place: tuple[str, ...], path: Path) -> list[Row]:
     same = {**{name: facts[name] for name in place}, "seed": unit.seed}
     return [row for row in read_rows(path) if all(row.get(name) == value for name, value in same.items())]
 
 
-def _difference(unit: Unit, facts: Row, row: Row) -> str | None:
+def _difference(unit: Job, facts: Row, row: Row) -> str | None:
     """The first number with which a row was made otherwise than the unit would be, in words."""
-    steps = unit.settings.iterations if unit.settings is not None else 0
     names = ("ipc", "precision", "model", "width", "norm", "real_batch", "split", "settings")  # the digest last
-    asked = {"iterations": steps, "nets": unit.nets, **{name: facts[name] for name in names}}
+    asked = {"iterations": unit.plan.iterations, "nets": unit.nets, **{name: facts[name] for name in names}}
     for name, value in asked.items():
         stored = len(row["nets"]) if name == "nets" else row.get(name, OLDER.get(name))
         if stored != value:

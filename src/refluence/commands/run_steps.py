@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from refluence.commands.run_part import compare_flags, fitting
-from refluence.commands.run_unit import run_unit
-from refluence.commands.session import Session, open_session
-from refluence.commands.unit import Unit, resolve
+from refluence.commands.session import open_session
+from refluence.jobs.job import Job
+from refluence.jobs.resolve import resolve
+from refluence.jobs.run_job import run_job
+from refluence.jobs.session import Session
+from refluence.options import options_of
 from refluence.recipes.base import Part
 
 REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation ones
@@ -24,9 +27,9 @@ def try_part(part: Part, source: str, flags: Any) -> list[str]:
         asked = dataclasses.replace(compare_flags(part, source, flags, Path(place)), split="val")
         session = few(open_session(asked), part.ipc)
         for number, arm in enumerate(fitting(part, session, asked)):
-            unit = shortened(resolve(asked, arm, session.dataset, asked.seed), flags.steps)
+            unit = shortened(resolve(options_of(asked), arm, session.dataset, asked.seed), flags.steps)
             begin = time.perf_counter()
-            rows = run_unit(unit, session, Path(place) / str(number))
+            rows = run_job(unit, session, Path(place) / str(number))
             judged = ", ".join(row["protocol"] for row in rows)
             seconds = time.perf_counter() - begin
             lines.append(f"{part.name}: {arm.name}: {rows[0]['iterations']} steps, judged by {judged}, {seconds:.1f} s")
@@ -41,18 +44,11 @@ def few(session: Session, ipc: int) -> Session:
     return dataclasses.replace(session, dataset=dataclasses.replace(dataset, train=train, val=val))
 
 
-def shortened(unit: Unit, steps: int) -> Unit:
+def shortened(unit: Job, steps: int) -> Job:
     """The unit with so many image steps, epochs and steps between; one network judges.
 
     At least two image steps a network and stage, so that what trains it in between is run too. What the unit does stays as
     published: the method, its augmentation, the width of its networks, every rate; weights begin at once.
     """
-    settings = unit.settings
-    if settings is not None:
-        small = {name: min(getattr(settings, name), steps) for name in ("inner", "stage_epochs", "pretrain")}
-        small["outer"] = min(settings.outer, max(2, steps))
-        batch = min(settings.real_batch, REAL_BATCH)
-        settings = settings.with_(**small, iterations=max(steps, small["outer"] * settings.stages), real_batch=batch)
     judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in unit.protocols)
-    weighting = unit.weighting.with_(warmup=0)
-    return dataclasses.replace(unit, settings=settings, weighting=weighting, protocols=judged, nets=1, selection_steps=steps)
+    return dataclasses.replace(unit, plan=unit.plan.shortened(steps, REAL_BATCH), protocols=judged, nets=1)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from refluence import __version__
-from refluence.commands.arms import methods, parse_arm
-from refluence.commands.finished import open_data, open_finished
-from refluence.commands.score_files import read_weighting, write_page, write_scores
+from refluence.commands.finished import open_data
+from refluence.commands.score_files import read_weighting, write_page
 from refluence.commands.session import relative
 from refluence.condense.engine import engine
-from refluence.condense.method import Method
+from refluence.condense.job import Distilling
 from refluence.condense.scoring import influence
+from refluence.data.scores import write_scores
 from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
+from refluence.influence.weighting import BY_INFLUENCE
+from refluence.jobs.open_run import open_finished
 from refluence.run import device as machine
 from refluence.seeds import streams
 
@@ -23,20 +26,22 @@ NETS = 3
 def against_distilled(flags: Any) -> None:
     """Score all of the training split, the whole class at once, and write Parquet and a page."""
     own = open_finished(flags.distilled)
-    arm = parse_arm(own.unit["arm"].partition(":")[0])
-    method, settings = methods()[arm.method], own.unit["settings"]
-    if not isinstance(method, Method) or settings is None:
-        raise InputError(f"{flags.distilled} was made by {arm.method}, which has no objective to score against")
-    weighting = own.weighting if flags.weights is None else read_weighting(flags.weights)
+    plan = own.job.plan
+    if not isinstance(plan, Distilling):
+        raise InputError(f"{flags.distilled} was made by {own.job.arm.method}, which has no objective to score against")
+    method, settings, model = plan.method, plan.settings, own.job.model
+    weighting = plan.weighting if plan.weighting.kind in BY_INFLUENCE else replace(plan.weighting, kind="influence")
+    if flags.weights is not None:
+        weighting = read_weighting(flags.weights)
     if flags.resume and flags.out.exists():
         print(f"{relative(flags.out)} is there: nothing to do")
         return
     session, source = open_data(own, flags)
     rng = streams(flags.seed)
     nets = NETS if flags.nets is None else flags.nets
-    session.reporter.say(engine(method, settings, session.dataset, own.model, rng, session.compute))
+    session.reporter.say(engine(method, settings, session.dataset, model, rng, session.compute))
     _, table, losses = influence(
-        own.small.images, own.small.labels, method, settings, session.dataset, own.model, rng,
+        own.small.images, own.small.labels, method, settings, session.dataset, model, rng,
         nets=nets, whole=True, device=session.compute.device, soft=own.small.soft, lr=own.small.lr,
         track=lambda points: session.reporter.track(points, "scoring", len(points)),
     )  # fmt: skip
@@ -47,7 +52,7 @@ def against_distilled(flags: Any) -> None:
         "source": source,
         "classes": list(session.dataset.classes),
         "distilled": str(flags.distilled),
-        "arm": own.unit["arm"],
+        "arm": own.job.arm.name,
         "nets": nets,
         "seed": flags.seed,
         "versions": {"refluence": __version__, **machine.describe()},

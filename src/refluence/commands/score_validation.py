@@ -21,13 +21,15 @@ from refluence.commands.classifier import Classifier, classifier, digest
 from refluence.commands.foreign import doubts
 from refluence.commands.load_model import StoredModel, check_data, normalised, put, read_model
 from refluence.commands.rehearse import rehearse
-from refluence.commands.score_files import read_facts, read_weighting, write_page, write_scores
+from refluence.commands.score_files import read_weighting, write_page
 from refluence.commands.score_parts import Part, load_part, remove, save_part, together
-from refluence.commands.session import Session, about, arguments, open_session, relative
+from refluence.commands.session import about, arguments, open_session, relative
 from refluence.data import Dataset
+from refluence.data.scores import read_facts, write_scores
 from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
 from refluence.influence.crossfit import CrossFit, assign, engine_of, score_fold, score_model
+from refluence.jobs.session import Session
 from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claimed, recorded_threads
 from refluence.seeds import streams

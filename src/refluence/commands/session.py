@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from refluence.compute import Compute
-from refluence.condense.norms import NORM_BATCH
 from refluence.condense.settings import MOST
-from refluence.data import Dataset, SourceOptions, load
-from refluence.data.partition import TEST_FRACTION
+from refluence.data import SourceOptions, load
 from refluence.errors import InputError
+from refluence.jobs.session import Session
+from refluence.jobs.session import about as describe
 from refluence.run import device as machine
 from refluence.run.progress import Reporter
 from refluence.run.streams import printable
-from refluence.select import forgetting, pretrain, young_networks
-from refluence.select import influence as by_influence
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
-PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
 AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch", "steps")
 AT_LEAST_ZERO = ("threads", "workers", "inner", "seed", "checkpoint_seconds")
 AT_MOST = {"threads": 1024, "workers": 1024}  # of the other whole numbers `MOST`, but for the seed
-
-
-@dataclass(frozen=True)
-class Session:
-    """A prepared machine and a loaded source."""
-
-    dataset: Dataset
-    compute: Compute
-    reporter: Reporter
-    checkpoint_seconds: float = 10.0
 
 
 def check_numbers(flags: Any) -> None:
@@ -82,43 +69,8 @@ def arguments(flags: Any) -> dict[str, Any]:
 
 
 def about(session: Session, flags: Any) -> dict[str, Any]:
-    """What decides a result beside the units: the data as it was read, the machine's part, numbers that no flag sets."""
-    dataset, compute = session.dataset, session.compute
-    return {
-        "data": {
-            "source": dataset.source,
-            "classes": list(dataset.classes),
-            "shape": list(dataset.shape),
-            "train": len(dataset.train),
-            "val": len(dataset.val),
-            "test": len(dataset.test),
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "options": {f.name: getattr(flags, f.name, None) for f in fields(SourceOptions) if hasattr(flags, f.name)},
-        },
-        "machine": {
-            **machine.describe(),
-            "device": compute.device.type,
-            "precision": compute.precision,
-            "compile": compute.compile,
-        },
-        "constants": {
-            "val_fraction": SourceOptions.val_fraction,
-            "test_fraction": TEST_FRACTION,
-            "picture_nets": PICTURE_NETS,
-            "norm_batch": NORM_BATCH,
-            "pretraining": {
-                "steps": pretrain.STEPS,
-                "batch": pretrain.BATCH,
-                "lr": pretrain.LR,
-                "momentum": pretrain.MOMENTUM,
-                "weight_decay": pretrain.WEIGHT_DECAY,
-                "early_nets": young_networks.NETS,
-                "forgetting_steps": forgetting.STEPS,
-                "influence_points": by_influence.STEPS,
-            },
-        },
-    }
+    """What decides a result beside the jobs, with the data flags as they were given."""
+    return describe(session, {f.name: getattr(flags, f.name, None) for f in fields(SourceOptions) if hasattr(flags, f.name)})
 
 
 def relative(path: Path) -> str:

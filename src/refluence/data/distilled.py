@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -48,8 +48,20 @@ class DistilledSet:
     stage: Tensor | None = None
     lr: float | None = None
 
+    kind: ClassVar[str] = "distilled"
+    files: ClassVar[tuple[str, ...]] = (IMAGES,)
+
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the set is paid for (`stored_bytes`)."""
+        return stored_bytes(self)
+
+    def save(self, folder: Path, card: Mapping[str, Any]) -> None:
+        """Write the set into `folder/distilled`."""
+        save_distilled(folder / self.kind, self, {**card, "images": len(self.labels)})
 
 
 def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, Any]) -> None:

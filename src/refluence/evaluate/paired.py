@@ -20,8 +20,9 @@ from statistics import fmean, stdev
 
 from scipy import stats
 
+from refluence.arm import UNIFORM, read_arm
 from refluence.errors import InputError
-from refluence.evaluate.references import RANDOM, UNIFORM, kind, parse_arm, references
+from refluence.evaluate.references import RANDOM, kind, references
 
 EQUAL = 1e-9  # percent points: differences closer than this differ by rounding alone
 
@@ -40,7 +41,7 @@ def summarise(rows: list[dict], primary: str | None = None, declared: Sequence[t
     names = list(dict.fromkeys(arm for arms in table.values() for arm in arms))
     if primary is not None and primary not in names:
         raise InputError(f"the primary comparison '{primary}' is no arm of this comparison: {', '.join(names)}")
-    primary = primary or next((arm for arm in names if parse_arm(arm)[1] == "influence"), None)
+    primary = primary or next((arm for arm in names if read_arm(arm).kind == "influence"), None)
     summary = []
     for protocol, arms in table.items():
         for arm, by_seed in arms.items():

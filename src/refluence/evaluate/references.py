@@ -17,98 +17,88 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 
+from refluence.arm import UNIFORM, Arm, read_arm
 from refluence.influence.weighting import PRUNED, Weighting
 
-UNIFORM, SHUFFLED, EQUAL_SECONDS, CONTROL, RANDOM = "uniform", "shuffled", "equal_seconds", "control", "random"
+SHUFFLED, EQUAL_SECONDS, CONTROL, RANDOM = "shuffled", "equal_seconds", "control", "random"
 PRUNING = {kind for kind, _ in PRUNED}
-OF_WEIGHTS = {field.name for field in fields(Weighting)} - {"kind"}
-
-
-def parse_arm(arm: str) -> tuple[str, str, frozenset[str]]:
-    """`dc+influence:tau=.1,sign=-1` to method, kind of weights (`uniform` without suffix) and options."""
-    head, _, options = arm.partition(":")
-    method, _, weights = head.partition("+")
-    return method, weights or UNIFORM, frozenset(filter(None, options.split(",")))
+OF_WEIGHTS = frozenset(field.name for field in fields(Weighting)) - {"kind"}
 
 
 def base(arm: str) -> str:
     """The same method at the same settings without weights: `dc+influence:tau=.1,image_lr=1` to `dc:image_lr=1`."""
-    head, _, options = arm.partition(":")
-    settings = [option for option in options.split(",") if option and option.partition("=")[0] not in OF_WEIGHTS]
-    return head.partition("+")[0] + (":" + ",".join(settings) if settings else "")
+    return read_arm(arm).plain(OF_WEIGHTS).name
 
 
 def references(arm: str, arms: Collection[str], declared: Sequence[tuple[str, str]] = ()) -> list[str]:
     """Those of `arms` that `arm` is compared with: uniform, its control, equal seconds, and what `declared` pairs it with."""
-    method, weights, options = parse_arm(arm)
-    if weights == UNIFORM:
-        found = [other for other in arms if other == "random" and arm != "random" and method != "full"]
+    this, others = read_arm(arm), {name: read_arm(name) for name in arms}
+    if this.kind == UNIFORM:
+        against = [name for name in arms if name == RANDOM and arm != RANDOM and this.method != "full"]
     else:
-        others = [(other, *parse_arm(other)) for other in arms]
-        same_distance = [o for o, *_ in others if _is_uniform_outside(o, arm)]
-        same_distance.sort(key=lambda other: len(parse_arm(other)[2] ^ options))  # at tau=inf no other option has an effect
-        plain = [o for o, m, w, opts in others if (m, w, opts) == parse_arm(base(arm))]
-        found = (same_distance + plain)[:1]
-        found += [o for o in arms if _is_control(o, arm)]
-        equal = options | {f"{EQUAL_SECONDS}={weights}"}
-        found += [o for o, m, w, opts in others if (m, w, opts) == (method, UNIFORM, equal)]
-    return found + [against for one, against in declared if one == arm and against in arms and against not in found]
+        options = set(this.options)
+        same_distance = [name for name, other in others.items() if _is_uniform_outside(other, this)]
+        same_distance.sort(key=lambda name: len(set(others[name].options) ^ options))  # at tau=inf no other one has an effect
+        plain = [name for name, other in others.items() if other.same(this.plain(OF_WEIGHTS))]
+        against = (same_distance + plain)[:1]
+        against += [name for name, other in others.items() if _is_control(other, this)]
+        equal = Arm(this.method, options=((EQUAL_SECONDS, this.kind), *this.options))
+        against += [name for name, other in others.items() if other.same(equal)]
+    return against + [other for one, other in declared if one == arm and other in arms and other not in against]
 
 
 def kind(arm: str, against: str) -> str:
     """What a reference is to its arm: `uniform`, `control`, `random`, or `equal_seconds`, uniform too; else ""."""
-    if _is_control(against, arm):
+    this, other = read_arm(arm), read_arm(against)
+    if _is_control(other, this):
         return CONTROL
-    if any(option.startswith(f"{EQUAL_SECONDS}=") for option in parse_arm(against)[2]):
+    if other.option(EQUAL_SECONDS) is not None:
         return EQUAL_SECONDS
-    if _is_uniform_outside(against, arm) or (against != arm and parse_arm(against) == parse_arm(base(arm))):
+    if _is_uniform_outside(other, this) or (against != arm and other.same(this.plain(OF_WEIGHTS))):
         return UNIFORM
     return RANDOM if against == RANDOM else ""
 
 
 def by_chance(arm: str) -> bool:
     """Whether the weights of an arm know nothing of the instances."""
-    _, weights, options = parse_arm(arm)
-    return weights in (UNIFORM, SHUFFLED) or (weights in PRUNING and _pruning(weights, options)[0] == "random")
+    this = read_arm(arm)
+    return this.kind in (UNIFORM, SHUFFLED) or (this.kind in PRUNING and _pruning(this)[0] == "random")
 
 
 def another_distance(arm: str, against: str) -> bool:
     """Whether `arm` has the distance of where=outside and `against` has not."""
-    return _outside(arm) and not _outside(against)
+    return _outside(read_arm(arm)) and not _outside(read_arm(against))
 
 
-def _is_control(other: str, arm: str) -> bool:
+def _is_control(other: Arm, arm: Arm) -> bool:
     """Whether the weights of `other` are as uneven as those of `arm`, but belong to the wrong instances."""
-    (m, w, opts), (method, weights, options) = parse_arm(other), parse_arm(arm)
-    if m != method:
+    if other.method != arm.method:
         return False
-    if weights in PRUNING:
-        (by, *alike), (ranking, *wanted) = _pruning(w, opts), _pruning(weights, options)
-        return w == weights and by == "random" != ranking and alike == wanted
-    return weights != SHUFFLED == w and opts == options
+    if arm.kind in PRUNING:
+        (by, *alike), (ranking, *wanted) = _pruning(other), _pruning(arm)
+        return other.kind == arm.kind and by == "random" != ranking and alike == wanted
+    return arm.kind != SHUFFLED == other.kind and dict(other.options) == dict(arm.options)
 
 
-def _pruning(weights: str, options: frozenset[str]) -> tuple[str, float, dict[str, str]]:
+def _pruning(arm: Arm) -> tuple[str, float, dict[str, str]]:
     """What a pruned arm ranks by, the share that it keeps, and its other options but for the sign."""
-    given = dict(option.partition("=")[::2] for option in options)
+    given = dict(arm.options)
     by = given.pop("by", "influence")
-    keep = float(given.pop("keep", PRUNED.get((weights, by), 1)))
+    keep = float(given.pop("keep", PRUNED.get((arm.kind, by), 1)))
     given.pop("sign", None)
     return by, keep, given
 
 
-def _is_uniform_outside(other: str, arm: str) -> bool:
+def _is_uniform_outside(other: Arm, arm: Arm) -> bool:
     """Whether `other` has the distance and settings of `arm`, which has where=outside, at uniform weights (tau=inf)."""
     if not (_outside(other) and _outside(arm)) or _tau_is_infinite(arm) or not _tau_is_infinite(other):
         return False
-    return parse_arm(base(other)) == parse_arm(base(arm))
+    return other.plain(OF_WEIGHTS).same(arm.plain(OF_WEIGHTS))
 
 
-def _outside(arm: str) -> bool:
-    _, weights, options = parse_arm(arm)
-    return weights != UNIFORM and "where=outside" in options
+def _outside(arm: Arm) -> bool:
+    return arm.kind != UNIFORM and arm.option("where") == "outside"
 
 
-def _tau_is_infinite(arm: str) -> bool:
-    values = [option.partition("=")[2].lower() for option in parse_arm(arm)[2] if option.startswith("tau=")]
-    return any(value.lstrip("+") in ("inf", "infinity") for value in values)
+def _tau_is_infinite(arm: Arm) -> bool:
+    return (arm.option("tau") or "").lower().lstrip("+") in ("inf", "infinity")

@@ -1,4 +1,4 @@
-"""The verdict: one line on a comparison that claims no more than its numbers (statistics.py) do.
+"""The verdict: one line on a comparison that claims no more than its numbers (paired.py) do.
 
 *Helped* needs an interval above 0 against uniform weights AND against the control: weights that are as uneven but belong to
 the wrong instances. *Hurt* needs one below 0 against uniform. Of methods without weights it names the one with the highest
@@ -7,17 +7,16 @@ mean; as that is a choice after the fact, *better* needs a Holm-corrected p of a
 
 from __future__ import annotations
 
+from refluence.arm import UNIFORM, read_arm
 from refluence.evaluate.references import (
     CONTROL,
     EQUAL_SECONDS,
     PRUNING,
     RANDOM,
-    UNIFORM,
     another_distance,
     base,
     by_chance,
     kind,
-    parse_arm,
 )
 
 LEVEL = 0.05
@@ -31,8 +30,8 @@ def verdict(summary: list[dict], rows: list[dict]) -> str:
     if not summary:
         return "nothing to compare: no arm has a finished seed" if not rows else "nothing to compare: no accuracy is finite"
     weighted = [row for row in summary if not by_chance(row["arm"])]
-    influence = [row for row in weighted if parse_arm(row["arm"])[1] == "influence"]
-    declared = [row for row in summary if row["primary"] and parse_arm(row["arm"])[1] != UNIFORM]
+    influence = [row for row in weighted if read_arm(row["arm"]).kind == "influence"]
+    declared = [row for row in summary if row["primary"] and read_arm(row["arm"]).kind != UNIFORM]
     chosen = next(iter([*declared, *influence, *weighted]), None)
     return _on_weights(chosen, summary) if chosen else _on_methods(summary)
 
@@ -43,11 +42,11 @@ def _on_weights(chosen: dict, summary: list[dict]) -> str:
     own = [r for r in summary if (r["arm"], r["protocol"]) == (arm, chosen["protocol"]) and r["against"]]
     by_kind = {name: row for row in own if (name := kind(arm, row["against"]))}
     uniform, control = by_kind.get(UNIFORM), by_kind.get(CONTROL)
-    wrong = "random" if parse_arm(arm)[1] in PRUNING else "shuffled"
+    wrong = "random" if read_arm(arm).kind in PRUNING else "shuffled"
     equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
     parts = [part for part in (_over("uniform", uniform, "points "), _over(wrong, control), equal) if part]
     options = arm.partition(":")[2]
-    line = f"{parse_arm(arm)[1]} weights{f' ({options})' if options else ''}: "
+    line = f"{read_arm(arm).kind} weights{f' ({options})' if options else ''}: "
     if by_kind:
         line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
     if uniform is None:
@@ -76,7 +75,7 @@ def _no_interval(row: dict) -> str:
 
 def _on_methods(summary: list[dict]) -> str:
     """The method with the highest mean in the first protocol."""
-    rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and parse_arm(row["arm"])[0] != "full"]
+    rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and read_arm(row["arm"]).method != "full"]
     if not rows:
         return "nothing to compare: full is the ceiling, not a competitor"
     against = [row for row in rows if row["against"] == RANDOM]

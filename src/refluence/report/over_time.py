@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from refluence.arm import read_arm
 from refluence.report import charts, curves
 from refluence.report.boxed import READING, boxed
 from refluence.report.gallery import class_name
@@ -79,7 +80,7 @@ def _spread(units: list[Unit], paint: dict[str, str], compare: bool) -> Iterator
 def _terms(arm: str, units: list[Unit], name: str) -> Iterator[Figure]:
     series = {"explicit": curves.over_steps(units, EXPLICIT, True), "implicit": curves.over_steps(units, IMPLICIT, True)}
     sentence = decided(arm, units)
-    if sentence and all(series.values()) and arm.split(":")[0].partition("+")[2] not in CONTROLS:
+    if sentence and all(series.values()) and read_arm(arm).kind not in CONTROLS:
         paint = {"explicit": charts.PALETTE[1], "implicit": charts.PALETTE[4]}
         title = f"Spread of the explicit and of the implicit term per image step{name}"
         chart = charts.lines(series, paint, "image step", "standard deviation of the scores", title, log=True)

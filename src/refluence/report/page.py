@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from refluence.arm import UNIFORM, read_arm
 from refluence.errors import InputError
 from refluence.report import charts, curves, over_time, scores, verdict
 from refluence.report.gallery import Gallery, distilled_gallery
@@ -165,11 +166,11 @@ def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tup
 
 def _heights(units: list[Unit]) -> str:
     """What the height of a curve of matching loss does not say, where an arm has weights."""
-    weighted = list(dict.fromkeys(unit.arm for unit in units if "+" in unit.arm.split(":")[0]))
+    weighted = list(dict.fromkeys(unit.arm for unit in units if read_arm(unit.arm).kind != UNIFORM))
     if not weighted:
         return ""
     words = " With weights the distance is to the weighted mean of the real instances"
-    if any("where=outside" in arm for arm in weighted):
+    if any(read_arm(arm).option("where") == "outside" for arm in weighted):
         words += ", and with where=outside it is another distance"
     return f"{words}: curves of different arms cannot be compared by their height."
 
@@ -179,10 +180,10 @@ def _meanings(cards: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     methods: dict[str, Any] = {}
     weights: dict[str, Any] = {}
     for arm, card in cards.items():
-        method, _, kind = arm.split(":")[0].partition("+")
+        method, kind = read_arm(arm).method, read_arm(arm).kind
         methods[method] = methods.get(method) or card.get("summary")
-        if kind:
+        if kind != UNIFORM:
             weights[f"+{kind}"] = weights.get(f"+{kind}") or card.get("weights_summary")
     named = {name: words or BASELINES.get(name) for name, words in {**methods, **weights}.items()}
     found = [(name, str(words)) for name, words in named.items() if words]
-    return found + [("equal_seconds", EQUAL_SECONDS)] * any("equal_seconds" in arm for arm in cards)
+    return found + [("equal_seconds", EQUAL_SECONDS)] * any(read_arm(arm).option("equal_seconds") is not None for arm in cards)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import altair as alt
 import numpy as np
 from PIL import Image, ImageDraw
 
+from refluence.arm import UNIFORM, read_arm
 from refluence.report import drawing
 from refluence.report.charts import GRID, INK, PALETTE, QUIET
 from refluence.report.gallery import class_name
@@ -102,7 +102,8 @@ def gains(lines: list[Line]) -> alt.Chart | None:
 
 def _base(arm: str, against: str) -> bool:
     """Whether `against` is the method of `arm` without its weights or its settings (selections have no such base)."""
-    return against != "random" and "+" not in against and against.partition(":")[0] == re.split("[+:]", arm)[0]
+    other = read_arm(against)
+    return against != "random" and other.kind == UNIFORM and other.method == read_arm(arm).method
 
 
 def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.FacetChart:

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from refluence.commands.session import Session
-from refluence.commands.unit import Unit
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, RunError
@@ -17,21 +15,23 @@ from refluence.evaluate.evaluation import evaluate_set
 from refluence.evaluate.measure import imbalance
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import write_json
+from refluence.jobs.job import Job
+from refluence.jobs.session import Session
 from refluence.models import ModelSpec
-from refluence.seeds import streams
+from refluence.seeds import Rng, streams
 
 
-def judge(unit: Unit, session: Session, folder: Path) -> None:
+def judge(job: Job, session: Session, folder: Path) -> None:
     """Train fresh networks on the unit's set under every protocol and write evaluation.json."""
-    small, rng = load_distilled(folder / "distilled"), streams(unit.seed)
+    small, rng = load_distilled(folder / "distilled"), streams(job.seed)
     found = []
-    for note in unread(small, unit.protocols):
-        session.reporter.say(f"{unit.what}: {note}")
-    for protocol in unit.protocols:
-        what = f"{unit.what}: {protocol.name}"
-        if unit.split == "test":  # before: a kill must not lose a use
+    for note in unread(small, job.protocols):
+        session.reporter.say(f"{job.what}: {note}")
+    for protocol in job.protocols:
+        what = f"{job.what}: {protocol.name}"
+        if job.split == "test":  # before: a kill must not lose a use
             count_test_use(folder / "distilled")
-        found.append(judge_once(small, unit.model, protocol, unit.split, rng, unit.nets, session, what))
+        found.append(judge_once(small, job.model, protocol, job.split, rng, job.nets, session, what))
     write_json(folder / "evaluation.json", {"evaluations": found})
 
 
@@ -52,7 +52,7 @@ def judge_once(
     model: ModelSpec,
     protocol: Protocol,
     split: str,
-    rng,
+    rng: Rng,
     nets: int,
     session: Session,
     what: str,

@@ -12,10 +12,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from refluence.commands.arms import Arm, base_of
-from refluence.commands.unit import Unit, in_proportion
+from refluence.arm import Arm
 from refluence.errors import InputError
 from refluence.files import read_json, write_json
+from refluence.jobs.catalogue import base_of
+from refluence.jobs.job import Job
 
 OPTION = "equal_seconds"
 FILE = "equal_seconds.json"
@@ -32,41 +33,39 @@ def check(arms: list[Arm]) -> None:
             raise InputError(f"--equal-seconds needs '{base_of(arm).name}' beside '{arm.name}': add it to --methods")
 
 
-def units(made: list[Unit], rows: list[dict[str, Any]], size: str, out: Path) -> tuple[list[Unit], list[str]]:
-    """The units of these arms, and a note on each arm. Each is decided once: then equal_seconds.json is read."""
+def jobs(made: list[Job], rows: list[dict[str, Any]], size: str, out: Path) -> tuple[list[Job], list[str]]:
+    """The jobs of these arms, and a note on each arm. Each is decided once: then equal_seconds.json is read."""
     path = out / FILE
-    decided = read_json(path) if path.exists() else {}
-    if any(unit.arm.kind == "influence" and unit.arm.name not in decided for unit in made) or not path.exists():
-        decided = {**decide(made, rows), **decided}  # an arm that came later is added, the others keep their number
-        write_json(path, decided)
+    known = read_json(path) if path.exists() else {}
+    if any(job.arm.kind == "influence" and job.arm.name not in known for job in made) or not path.exists():
+        known = {**decide(made, rows), **known}  # an arm that came later is added, the others keep their number
+        write_json(path, known)
     extra, notes = [], []
-    for name, found in decided.items():
-        cost = f"{name} took {found['ratio']:.2f} times the seconds of its base"
-        if found["iterations"] is None:
+    for name, decided in known.items():
+        cost = f"{name} took {decided['ratio']:.2f} times the seconds of its base"
+        if decided["iterations"] is None:
             notes.append(f"{cost}: no arm at equal seconds is needed")
             continue
-        notes.append(f"{cost}: the arm at equal seconds has {found['iterations']} iterations")
-        for unit in made:
-            if unit.arm.name == name and unit.settings is not None:
-                settings = unit.settings.with_(iterations=found["iterations"])
-                settings = in_proportion(settings, settings.iterations / unit.settings.iterations, unit.arm, size)
-                weighting = dataclasses.replace(unit.weighting, kind="uniform")
-                extra.append(dataclasses.replace(unit, arm=control(unit.arm), settings=settings, weighting=weighting))
-    return sorted(extra, key=lambda unit: unit.seed), notes
+        notes.append(f"{cost}: the arm at equal seconds has {decided['iterations']} iterations")
+        for job in made:
+            if job.arm.name == name:
+                plan = job.plan.with_iterations(decided["iterations"], size).unweighted()
+                extra.append(dataclasses.replace(job, arm=control(job.arm), plan=plan))
+    return sorted(extra, key=lambda job: job.seed), notes
 
 
-def decide(made: list[Unit], rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def decide(made: list[Job], rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """For each influence arm: its seconds, those of its base, their ratio, and the iterations that it gives the base."""
     seconds: dict[str, list[float]] = {}
     for arm, _, spent in {(row["arm"], row["seed"], row["seconds"]) for row in rows}:
         seconds.setdefault(arm, []).append(spent)
-    decided = {}
-    for unit in made:
-        if unit.arm.kind == "influence" and unit.settings is not None and unit.arm.name not in decided:
-            own, base = fmean(seconds[unit.arm.name]), fmean(seconds[base_of(unit.arm).name])
+    decided: dict[str, dict[str, Any]] = {}
+    for job in made:
+        if job.arm.kind == "influence" and job.arm.name not in decided:
+            own, base = fmean(seconds[job.arm.name]), fmean(seconds[base_of(job.arm).name])
             ratio = own / max(base, 1e-9)
-            iterations = round(unit.settings.iterations * ratio) if ratio > WORTH else None
-            decided[unit.arm.name] = {"seconds": own, "base_seconds": base, "ratio": ratio, "iterations": iterations}
+            iterations = round(job.plan.iterations * ratio) if ratio > WORTH else None
+            decided[job.arm.name] = {"seconds": own, "base_seconds": base, "ratio": ratio, "iterations": iterations}
     return decided
 
 

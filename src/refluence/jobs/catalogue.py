@@ -1,0 +1,89 @@
+"""Every method of the package by name, and arms read against what their methods declare."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from functools import lru_cache
+
+import refluence.condense
+import refluence.select
+from refluence.arm import UNIFORM, Arm, read_arm
+from refluence.condense import job as condense
+from refluence.condense.method import Method
+from refluence.errors import InputError, did_you_mean
+from refluence.influence.weighting import KINDS
+from refluence.select import job as select
+from refluence.select.selection import Selection
+
+Declaration = Method | Selection
+FAMILIES = {Method: condense, Selection: select}
+"""The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
+
+
+@lru_cache
+def methods() -> dict[str, Declaration]:
+    """Every method of the package by name: each module of `condense` and `select` that declares a `METHOD`.
+
+    Example:
+        >>> methods()["dc"].summary
+        'gradient matching, class by class; networks also train on the synthetic set'
+    """
+    declared: dict[str, Declaration] = {}
+    for package in (refluence.select, refluence.condense):
+        for info in pkgutil.iter_modules(package.__path__):
+            method = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), "METHOD", None)
+            if method is not None:
+                declared[method.name] = method
+    return declared
+
+
+def parse_arm(text: str) -> Arm:
+    """Read one arm and check it against its method.
+
+    Args:
+        text: `METHOD[+WEIGHTS][:key=value,…]`, for example `dc+influence:tau=.1`.
+
+    Raises:
+        InputError: an unknown method, weights or option, or values that mean nothing together; before any work is done.
+    """
+    arm = read_arm(text)
+    if arm.method not in methods():
+        raise InputError(f"unknown method '{arm.method}' in arm '{text}': {did_you_mean(arm.method, sorted(methods()))}")
+    if arm.kind not in KINDS:
+        raise InputError(f"unknown weights '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, list(KINDS))}")
+    declared = methods()[arm.method]
+    FAMILIES[type(declared)].check(arm, declared)
+    return arm
+
+
+def arm_of(method: str, weights: str) -> Arm:
+    """The arm of `distill --method dc --weights influence:tau=.1`; settings may stand behind either, as in an arm."""
+    (name, _, settings), (kind, _, options) = method.partition(":"), weights.partition(":")
+    tail = ",".join(part for part in (settings, options) if part)
+    return parse_arm(f"{name}{'' if kind == UNIFORM else f'+{kind}'}{f':{tail}' if tail else ''}")
+
+
+def base_of(arm: Arm) -> Arm:
+    """The same method with the same settings, without weights."""
+    keys = FAMILIES[type(methods()[arm.method])].own_keys()
+    return Arm(arm.method, options=tuple((k, v) for k, v in arm.options if k in keys))
+
+
+def with_controls(texts: Sequence[str], controls: bool) -> list[Arm]:
+    """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it.
+
+    Raises:
+        InputError: an arm that is given twice.
+    """
+    asked = [parse_arm(text) for text in texts]
+    if twice := next((arm for number, arm in enumerate(asked) if any(arm.same(other) for other in asked[:number])), None):
+        raise InputError(f"arm '{twice.name}' is given twice: an arm is one row of the comparison, --seeds repeats it")
+    arms: list[Arm] = []
+    for arm in asked:
+        own = [arm]
+        if controls and arm.kind == "influence":
+            own = [base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
+        arms += [a for a in own if a not in arms]
+    return arms

@@ -1,0 +1,66 @@
+"""What a job would cost: a few of its steps measured, and what comes beside them, scaled to the whole."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from refluence.evaluate.evaluation import evaluate
+from refluence.jobs import needs
+from refluence.jobs.job import Job
+from refluence.jobs.session import Session
+from refluence.models import build
+from refluence.seeds import streams
+
+STEPS = 3
+EPOCHS = 5
+
+
+def warm_up(job: Job, session: Session) -> None:
+    """A pass forwards and backwards, so that the first arm does not pay for what PyTorch loads once."""
+    dataset, device = session.dataset, session.compute.device
+    x = dataset.pixels(dataset.train, slice(0, 64), device)
+    for _ in range(2):
+        build(job.model, streams(job.seed)("warm-up", 0), device)(x).square().mean().backward()
+
+
+def making_seconds(job: Job, session: Session) -> tuple[float, int]:
+    """Seconds to make the job's set, and the bytes that are stored of it."""
+    begin = time.perf_counter()
+    prepared = needs.prepare(job, session.dataset, session.compute, None)
+    work = job.plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    if not work.total:
+        artifact = work.artifact()
+        return time.perf_counter() - begin, artifact.stored_bytes
+    beforehand = prepared.seconds
+    steps = work.steps()
+    next(steps)  # the first step warms up
+    begin = time.perf_counter()
+    done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
+    stepping = work.total * (time.perf_counter() - begin) / max(done, 1)
+    for cost in job.plan.ahead(work):
+        begin = time.perf_counter()
+        cost.run(STEPS)
+        beforehand += cost.count * (time.perf_counter() - begin) / STEPS
+    return stepping + beforehand, work.artifact().stored_bytes
+
+
+def judging_seconds(job: Job, session: Session) -> float:
+    """Seconds of the job's evaluation: a short one on validation data, scaled. The test split is not read."""
+    dataset, device = session.dataset, session.compute.device
+    many = job.plan.formation**2
+    some = [p for c, n in enumerate(job.counts(dataset)) for p in dataset.train.members(c)[: many * n].tolist()]
+    images, labels = dataset.pixels(dataset.train, some), dataset.train.labels[some]
+    total = 0.0
+    for protocol in (replace(p, zca="").resolve(len(images), job.model.classes) for p in job.protocols):  # as fast without
+        short = [min(EPOCHS, protocol.epochs), min(2 * EPOCHS, protocol.epochs)]
+        spent = []
+        for epochs in short:
+            begin = time.perf_counter()
+            evaluate(images, labels, job.model, protocol.with_(epochs=epochs), dataset.val, dataset.mean, dataset.std,
+                     streams(job.seed), 1, device, compiled=session.compute.compiled)  # fmt: skip
+            spent.append(time.perf_counter() - begin)
+        slope = max(spent[1] - spent[0], 0) / max(short[1] - short[0], 1)
+        scale = len(dataset.test) / max(len(dataset.val), 1)
+        total += job.nets * (slope * protocol.epochs + max(spent[0] - slope * short[0], 0) * scale)
+    return total

@@ -1,0 +1,82 @@
+"""A job: an arm and a seed, with everything that decides the result. `to_json` and `from_json` are inverse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from refluence.arm import Arm, read_arm
+from refluence.condense.job import Distilling
+from refluence.data import Dataset, allocate
+from refluence.errors import InputError
+from refluence.evaluate.protocols import Protocol
+from refluence.jobs.catalogue import FAMILIES, methods
+from refluence.models import ModelSpec
+from refluence.select.job import Selecting
+
+Plan = Distilling | Selecting
+"""The plans of all families; what a job uses of them is the same in each."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides a result, resolved: no default is left open.
+
+    `model` makes the set and judges it: `nets` networks under each of `protocols`, on `split`.
+    """
+
+    arm: Arm
+    seed: int
+    ipc: int
+    plan: Plan
+    model: ModelSpec
+    protocols: tuple[Protocol, ...]
+    nets: int
+    split: str
+
+    @property
+    def what(self) -> str:
+        """The job as messages call it."""
+        return f"{self.arm.name} seed {self.seed}"
+
+    def counts(self, dataset: Dataset) -> tuple[int, ...]:
+        """Images that are stored of each class: the same numbers for every arm of a comparison."""
+        members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
+        return allocate(members, self.ipc, self.plan.allocation)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for config.json, the plan's own among them."""
+        own = {"arm": self.arm.name, "seed": self.seed, "ipc": self.ipc, "nets": self.nets, "split": self.split}
+        parts = {"model": asdict(self.model), "protocols": tuple(asdict(protocol) for protocol in self.protocols)}
+        return _plain({**own, **parts, **self.plan.to_json()})
+
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
+        """A worker in another process gets the job as plain values."""
+        return Job.from_json, (self.to_json(),)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Job:
+        """The job that `to_json` wrote, of this version or an earlier one.
+
+        Raises:
+            InputError: a method that this version does not have.
+        """
+        arm, known = read_arm(stored["arm"]), {f.name for f in fields(Protocol)}
+        if (method := methods().get(arm.method)) is None:
+            raise InputError(f"the run was made by the method '{arm.method}', which this Refluence does not have")
+        protocols = tuple(
+            Protocol(**{k: tuple(v) if isinstance(v, list) else v for k, v in p.items() if k in known})
+            for p in stored["protocols"]
+        )
+        model = ModelSpec(**{**stored["model"], "shape": tuple(stored["model"]["shape"])})
+        plan = FAMILIES[type(method)].plan_from(arm, method, stored)
+        return cls(arm, stored["seed"], stored["ipc"], plan, model, protocols, stored["nets"], stored["split"])
+
+
+def _plain(value: Any) -> Any:
+    """The same without infinities, which JSON cannot represent."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return str(value) if value in (math.inf, -math.inf) else value

@@ -1,0 +1,64 @@
+"""A finished run, opened to be judged, scored or repeated: its set, its job, and the data that it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refluence.data import Dataset, DistilledSet, load_distilled, read_card
+from refluence.errors import InputError
+from refluence.jobs.job import Job
+from refluence.jobs.run_job import finished
+from refluence.run.folder import configuration
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished job, its set, and its data as config.json describes them."""
+
+    folder: Path
+    small: DistilledSet
+    job: Job
+    data: dict[str, Any]
+
+
+def open_finished(folder: Path) -> Finished:
+    """The run in `folder`; `InputError` where there is none, or one that is a comparison or not finished."""
+    config = configuration(folder)
+    if config["command"] == "run":
+        raise InputError(f"{folder} holds a recipe: name one of its units, {folder}/PART/units/ARM/SEED")
+    if config["command"] == "compare":
+        raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
+    require_finished(folder, config)
+    read_card(folder / "distilled")
+    job = Job.from_json(config["resolved"]["unit"])
+    return Finished(folder, load_distilled(folder / "distilled"), job, config["resolved"]["data"])
+
+
+def require_finished(folder: Path, config: dict[str, Any]) -> None:
+    """`InputError` for a run that was stopped before its end."""
+    done = (folder / "results.json").exists() if config["command"] in ("compare", "run") else finished(folder)
+    if not done:
+        raise InputError(f"the run in {folder} is not finished: the same `refluence {config['command']}` with --resume ends it")
+
+
+def check_fits(name: str, dataset: Dataset, small: DistilledSet) -> None:
+    """`InputError` where a dataset has other classes or another shape than a distilled set."""
+    if dataset.classes != small.classes:
+        raise InputError(
+            f"{name} has the classes {_few(dataset.classes)}, the distilled set {_few(small.classes)}: they must be the same"
+        )
+    if dataset.shape != tuple(small.images.shape[1:]):
+        raise InputError(
+            f"{name} has images of {_shape(dataset.shape)}, the distilled set of {_shape(tuple(small.images.shape[1:]))}: "
+            "they must be the same (--image-size resizes)"
+        )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f", … ({len(names)})" if len(names) > 5 else "")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

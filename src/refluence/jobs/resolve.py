@@ -1,0 +1,49 @@
+"""From what is asked for to a job: every default resolved, and what cannot run refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from refluence.arm import Arm
+from refluence.data import Dataset
+from refluence.errors import InputError, did_you_mean
+from refluence.evaluate.protocols import Protocol, protocols
+from refluence.jobs import needs
+from refluence.jobs.catalogue import FAMILIES, methods
+from refluence.jobs.job import Job
+from refluence.models import ModelSpec, width_beside
+from refluence.options import JobOptions
+
+ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales pre-training with it
+
+
+def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int) -> Job:
+    """The job of an arm and a seed on a dataset.
+
+    Raises:
+        InputError: what cannot run; `NoRoomError` where a class has too few images for this arm.
+    """
+    method, paper = methods()[arm.method], asked.size == "paper"
+    width = asked.width if asked.width is not None else width_beside(asked.model, 128 if paper else 32)
+    model = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
+    plan = FAMILIES[type(method)].plan(arm, method, asked, dataset.shape)
+    full = needs.pretraining(plan)
+    if plan.steps is None and asked.iterations is not None and full:
+        plan = replace(plan, steps=max(1, round(full * asked.iterations / ITERATIONS[asked.size])))
+    nets = asked.nets if asked.nets is not None else (5 if paper else 3)
+    chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, ("dc",) if paper else ("dc-cpu",))
+    job = Job(arm, seed, asked.ipc, plan, model, chosen, nets, asked.split)
+    plan.check_data(dataset, job.counts(dataset))
+    return job
+
+
+def choose_protocols(
+    names: Sequence[str], epochs: int | None, batch: int | None, default: tuple[str, ...]
+) -> tuple[Protocol, ...]:
+    """The named protocols, else the default ones, with other epochs and batch where these are given."""
+    known = protocols()
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown protocol '{name}': {did_you_mean(name, sorted(known))}")
+    return tuple(known[name].with_(epochs=epochs, batch=batch) for name in dict.fromkeys(names or default))

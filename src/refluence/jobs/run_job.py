@@ -1,0 +1,78 @@
+"""A job in its folder: made, judged, or read where it is finished."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from refluence.data.distilled import CARD, read_card
+from refluence.files import read_json
+from refluence.jobs.job import Job
+from refluence.jobs.judge import judge
+from refluence.jobs.needs import prepare
+from refluence.jobs.session import Session
+from refluence.run.drive import drive
+from refluence.seeds import streams
+from refluence.work import Result
+
+Row = dict[str, Any]
+FINISHED = ("evaluation.json", f"distilled/{CARD}")  # files of a job that was made and judged
+OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")
+
+
+def make(job: Job, session: Session, folder: Path | None) -> tuple[Result, dict[str, Any]]:
+    """Do the job's work from the start or its last checkpoint; its result and its card. Written to `folder`, if any."""
+    prepared = prepare(job, session.dataset, session.compute, folder)
+    work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
+    summary, weights = job.plan.summary
+    card = {
+        "arm": job.arm.name,
+        "method": job.arm.method,
+        "summary": summary,
+        "weights_summary": weights,
+        "seed": job.seed,
+        "ipc": job.ipc,
+        "source": session.dataset.source,
+        "model": asdict(job.model),
+        **result.card,
+        **costs,
+    }
+    if folder is not None:
+        for beside in result.beside:
+            beside.save(folder)
+        result.artifact.save(folder, card)
+    return result, card
+
+
+def run_job(job: Job, session: Session, folder: Path) -> list[Row]:
+    """Rows of this job, one per protocol. What is finished is read, not made again."""
+    if not (folder / "distilled" / CARD).exists():
+        make(job, session, folder)
+    if not finished(folder):
+        judge(job, session, folder)
+    card = read_card(folder / "distilled")
+    entries = read_json(folder / "evaluation.json")["evaluations"][: len(job.protocols)]  # `evaluate` appends others
+    return [row_of(job, entry, card) for entry in entries]
+
+
+def row_of(job: Job, entry: dict[str, Any], card: dict[str, Any]) -> Row:
+    """The row of one evaluation."""
+    return {
+        "arm": job.arm.name,
+        "seed": job.seed,
+        "protocol": entry["protocol"],
+        "split": entry["split"],
+        "accuracy": entry["accuracy"],
+        "nets": entry["accuracies"],
+        "balanced_accuracy": entry["balanced_accuracy"],
+        "macro_f1": entry["macro_f1"],
+        "imbalance": entry.get("imbalance"),
+        **{k: card[k] for k in OF_CARD},
+    }
+
+
+def finished(folder: Path) -> bool:
+    """Whether the job was made and judged."""
+    return all((folder / name).exists() for name in FINISHED)

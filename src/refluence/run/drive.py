@@ -1,0 +1,112 @@
+"""A work driven to its end: from the start or the last checkpoint, with metrics, a check of its numbers, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from refluence.errors import RunError
+from refluence.run import checkpoint
+from refluence.run.device import PeakMemory
+from refluence.run.folder import Metrics
+from refluence.run.progress import Reporter
+from refluence.work import Event, Result, Work
+
+
+@dataclass(frozen=True)
+class Driver:
+    """How works are driven: on which device memory is measured, who shows progress, seconds between two checkpoints."""
+
+    device: torch.device
+    reporter: Reporter
+    checkpoint_seconds: float = 10.0
+
+
+def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: float = 0.0) -> tuple[Result, dict[str, Any]]:
+    """Do what is left of a work.
+
+    Args:
+        work: new; where `folder` has a checkpoint, it continues from there.
+        folder: where `metrics.jsonl` and `checkpoint/` go; None writes nothing.
+        what: the work as messages call it.
+        driver: the machine's part.
+        before: seconds that were spent on it already, beside its steps.
+
+    Returns:
+        Its result, and its costs over all sessions: `seconds`, `peak_bytes`, and the means of the fields that it names.
+
+    Raises:
+        RunError: numbers that are no longer finite; the line names the iteration and the last good checkpoint.
+    """
+    spent = _Spent(work, driver.device, before)
+    if not work.total:
+        result = work.result()
+        spent.step(None)
+        return result, spent.summary(0)
+    if folder is not None and (saved := checkpoint.load(folder)):
+        work.restore(saved[0])
+        spent.restore(saved[1])
+    metrics = None if folder is None else Metrics(folder / "metrics.jsonl", work.step)
+    last = time.monotonic()
+    try:
+        for event in driver.reporter.track(_steps(work, folder, what), what, work.total, work.step):
+            spent.step(event)
+            if metrics is None or folder is None:
+                continue
+            metrics.write({**asdict(cast(Any, event)), "seconds": round(spent.seconds, 3)})
+            if time.monotonic() - last >= driver.checkpoint_seconds and _finite(work):
+                checkpoint.save(folder, work.state(), spent.state())
+                last = time.monotonic()
+    finally:
+        if metrics is not None:
+            metrics.close()
+    if folder is not None:
+        checkpoint.save(folder, work.state(), spent.state())
+    costs = spent.summary(work.total)
+    return work.result(), costs
+
+
+def _steps(work: Work, folder: Path | None, what: str) -> Iterator[Event]:
+    """The steps that are left; a work that cannot go on ends with its last good checkpoint and what may help."""
+    try:
+        yield from work.steps()
+    except RunError as error:
+        saved = None if folder is None else checkpoint.load(folder)
+        good = f"{folder / checkpoint.NAME}, after {int(saved[0]['step'])} iterations" if saved and folder else "none yet"
+        raise RunError(f"{what}: {error}; last good checkpoint: {good}. {work.remedy}") from None
+
+
+def _finite(work: Work) -> bool:
+    """Whether a checkpoint taken now could be gone on from: the next step may not have noticed yet."""
+    return all(bool(tensor.isfinite().all()) for tensor in work.state().values())
+
+
+class _Spent:
+    """Seconds, peak memory and the sums of what the card has means of, over all sessions of a work."""
+
+    def __init__(self, work: Work, device: torch.device, before: float):
+        self.memory, self.begin = PeakMemory(device), time.monotonic()
+        self.before, self.seconds, self.peak = before, before, 0
+        self.sums = dict.fromkeys(work.means, 0.0)
+
+    def step(self, event: Event | None) -> None:
+        self.seconds = self.before + time.monotonic() - self.begin
+        for name in self.sums if event is not None else ():
+            self.sums[name] += getattr(event, name)
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, **self.sums, "peak": max(self.peak, self.memory.bytes())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.before = self.seconds = state["seconds"]
+        self.peak, self.sums = state["peak"], {name: state[name] for name in self.sums}
+
+    def summary(self, steps: int) -> dict[str, Any]:
+        state = self.state()
+        means = {name: total / steps for name, total in self.sums.items() if steps}
+        return {"seconds": round(state["seconds"], 3), "peak_bytes": state["peak"], **means}
