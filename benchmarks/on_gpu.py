@@ -43,17 +43,13 @@ def describe(device: torch.device) -> Numbers:
     module = torch.get_device_module(device)
     name = module.get_device_name(device) if hasattr(module, "get_device_name") else processor()
     toolkit = torch.version.hip or torch.version.cuda or "none"
-    return {
-        "device": device.type,
-        "device_name": str(name),
-        "toolkit": toolkit,
-        "tf32": "off",
-        "date": date.today().isoformat(),
-    } | {key: value for key, value in machine.describe().items()}
+    facts: Numbers = {"device": device.type, "device_name": name, "toolkit": toolkit, "tf32": "off"}
+    facts.update({**machine.describe(), "date": date.today().isoformat()})
+    return facts
 
 
 def exact() -> None:
-    """float32 products with all of their digits."""
+    """Float32 products with all of their digits."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
 
@@ -101,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     exact()
+    machine.prepare(0)
     facts = describe(device)
     print(facts, flush=True)
     rows = Rows(clock, facts, flags.out)

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
+from functools import cache, partial
+from types import ModuleType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,13 +51,14 @@ LOOSE = {"dream": 1.5}  # methods whose k-means may choose other images after a 
 HALF = ("auto", "ghost")  # the engines that run in bf16
 STEPS, LEARNED = 4, 2  # image steps of a method, images a class
 Vectors = Mapping[str, Tensor]
+Declared = TypeVar("Declared", Method, Selection)
 
 
-def declared(package: object) -> dict[str, Method | Selection]:
-    """The methods that the modules of `refluence.condense` or `refluence.select` declare, by name."""
+def declared(package: ModuleType, kind: type[Declared]) -> dict[str, Declared]:
+    """The methods of a kind that the modules of a package declare, by name."""
     names = [info.name for info in pkgutil.iter_modules(package.__path__)]
     found = [getattr(importlib.import_module(f"{package.__name__}.{name}"), "METHOD", None) for name in names]
-    return {method.name: method for method in found if method is not None}
+    return {method.name: method for method in found if isinstance(method, kind)}
 
 
 def variants(compiled: bool, half: bool = True) -> list[tuple[str, bool]]:
@@ -67,7 +71,9 @@ def label(name: str, precision: str, compiled: bool) -> str:
     return f"{name}, {precision}" + (", compiled" if compiled else "")
 
 
-def engines(rows: Rows, size: Size, device: torch.device, compiled: bool, until: float, names=ENGINES) -> None:
+def engines(
+    rows: Rows, size: Size, device: torch.device, compiled: bool, until: float, names: Collection[str] = ENGINES
+) -> None:
     """The scores of each engine, and the mean gradient and the scores of a capture."""
     question = Question(size.check, 4 * size.few)
     for name in names:
@@ -75,10 +81,10 @@ def engines(rows: Rows, size: Size, device: torch.device, compiled: bool, until:
             continue  # never compiled
         for precision, fused in variants(compiled, half=name in HALF):
             rows.check(
-                "engine", label(name, precision, fused), lambda a=(name, precision, fused): scored(question, device, *a), until
+                "engine", label(name, precision, fused), partial(scored, question, device, name, precision, fused), until
             )
     if not compiled:
-        rows.check("capture", label("auto", "fp32", False), lambda: captured(question, device), until)
+        rows.check("capture", label("auto", "fp32", False), partial(captured, question, device), until)
 
 
 class Question:
@@ -119,7 +125,7 @@ def captured(question: Question, device: torch.device) -> Numbers:
     return max(mean, rest, key=lambda numbers: numbers["error"]) | {"taken": kept.choice.engine}
 
 
-def curvatures(rows: Rows, size: Size, device: torch.device, until: float, names=CURVATURES) -> None:
+def curvatures(rows: Rows, size: Size, device: torch.device, until: float, names: Collection[str] = CURVATURES) -> None:
     """The solution of each curvature."""
     question, cpu = Question(size.check, 2 * size.few), torch.device("cpu")
 
@@ -128,34 +134,33 @@ def curvatures(rows: Rows, size: Size, device: torch.device, until: float, names
         how = Curvature(kind, damping=10.0, tolerance=1e-4, iterations=50)
         return inverse_product(net, [(x, y)], v, how).x
 
+    def compared(kind: str) -> Numbers:
+        return agreed("curvature", "fp32", solved(kind, device), solved(kind, cpu))
+
     for kind in names:
         rows.check(
             "curvature",
             label(kind, "fp32", False),
-            lambda k=kind: agreed("curvature", "fp32", solved(k, device), solved(k, cpu)),
+            partial(compared, kind),
             until,
         )
 
 
-def methods(rows: Rows, size: Size, device: torch.device, compiled: bool, until: float, names: list[str] | None = None) -> None:
+def methods(
+    rows: Rows, size: Size, device: torch.device, compiled: bool, until: float, names: Collection[str] | None = None
+) -> None:
     """A few steps of each condensation method, weighted by influence."""
     dataset = random_dataset(size.check, 2 * size.few)
-    for name, method in declared(refluence.condense).items():
+    for name, method in declared(refluence.condense, Method).items():
         if names is not None and name not in names:
             continue
-        kept: dict[str, Tensor] = {}
-
-        def reference(method: Method = method, kept: dict[str, Tensor] = kept) -> dict[str, Tensor]:
-            if not kept:
-                kept.update(stepped(method, dataset, size, Compute(torch.device("cpu"))))
-            return kept
-
+        reference = cache(partial(stepped, method, dataset, size, Compute(torch.device("cpu"))))
         for precision, fused in variants(compiled):
             compute = Compute(device, precision, fused)
             rows.check(
                 "method",
                 label(name, precision, fused),
-                lambda m=method, c=compute, r=reference: moved(m, dataset, size, c, r),
+                partial(moved, method, dataset, size, compute, reference),
                 until,
             )
 
@@ -189,7 +194,7 @@ def stepped(method: Method, dataset: Dataset, size: Size, compute: Compute) -> d
     return {"start": start, "images": work.images.detach().cpu().clone(), "loss": torch.tensor(losses)}
 
 
-def selections(rows: Rows, size: Size, device: torch.device, until: float, names: list[str] | None = None) -> None:
+def selections(rows: Rows, size: Size, device: torch.device, until: float, names: Collection[str] | None = None) -> None:
     """The choice of each selection."""
     dataset = random_dataset(size.check, 2 * size.few)
     counts = [size.few // 2] * size.check.classes
@@ -201,9 +206,9 @@ def selections(rows: Rows, size: Size, device: torch.device, until: float, names
         got, want = chosen(selection, device), chosen(selection, torch.device("cpu"))
         return judged("selection", "fp32", len(got - want) / len(want))
 
-    for name, selection in declared(refluence.select).items():
+    for name, selection in declared(refluence.select, Selection).items():
         if names is None or name in names:
-            rows.check("selection", label(name, "fp32", False), lambda s=selection: compared(s), until)
+            rows.check("selection", label(name, "fp32", False), partial(compared, selection), until)
 
 
 def agreed(

@@ -1,35 +1,35 @@
 """Seconds and peak memory on the device: steps, scores, judging, and a run of IDC until the end.
 
-The variants of a group stand side by side in one process and take their turns round by round, each waiting for the device. Peak
-memory is what one more turn needs beyond what is held before it. The DC step stands beside the literal loop
-(literal_dc.py), scores beside per-sample gradients by `vmap(grad)` (influence_peers.py), judging beside a plain training loop.
+The DC step stands beside the literal loop (literal_dc.py), scores beside per-sample gradients by `vmap(grad)`
+(influence_peers.py), judging beside a plain training loop. DM and IDC are compared with themselves unweighted.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from influence_peers import Task, per_sample_gradients
 from literal_dc import inner_epoch, outer_step
 from torch import nn
 
-from gpu.rows import Numbers, Outcome, Rows, free, spread
+from gpu.rows import Numbers, Rows
 from gpu.sizes import Size, random_dataset
+from gpu.turns import Turn, group, titled, wait
 from refluence.compute import Compute
 from refluence.condense import dc, dm, idc
 from refluence.condense.loop import Distillation
-from refluence.condense.method import Method
+from refluence.condense.method import Method, Settings
 from refluence.data.dataset import Dataset
 from refluence.evaluate import evaluate, protocols
 from refluence.influence import Scorer, Weighting, risk_gradient
 from refluence.models import ModelSpec, build
-from refluence.run.device import PeakMemory
 from refluence.seeds import streams
 
-Turn = Callable[[], object]
 STEPS = {"dc": dc.METHOD, "dm": dm.METHOD, "idc": idc.METHOD}
 WAYS = {  # name: (weights, precision, compiled)
     "plain": ("uniform", "fp32", False),
@@ -44,133 +44,46 @@ MANY = 10**6  # steps: a network that is measured is never the last one
 VALIDATION = 64
 
 
-def group(
-    rows: Rows, name: str, makers: Mapping[str, Callable[[], Turn]], size: Size, device: torch.device, until: float, base: str
-) -> None:
-    """A row for each variant; `makers` give what is done in a turn. `base`: the variant to whose time each is compared."""
-    ready: dict[str, Turn] = {}
-    ends: dict[str, Outcome] = {}
-    times: dict[str, list[float]] = {what: [] for what in makers}
-
-    def start(what: str) -> Numbers:
-        begin = time.perf_counter()
-        turn = makers[what]()
-        turn()
-        wait(device)
-        first = time.perf_counter() - begin
-        peak = peak_of(turn, device)
-        ready[what] = turn
-        return {"first_s": round(first, 4), "peak_mb": round(peak / 2**20, 1)}
-
-    def again(what: str) -> Numbers:
-        times[what].append(timed(ready[what], device))
-        return {}
-
-    for what in makers:
-        ends[what] = rows.attempt(lambda w=what: start(w), until)
-    for number in range(size.rounds):
-        for what in [w for w in makers if ends[w].state == "ok"]:
-            if number and rows.clock.left(until) <= 0:
-                continue
-            outcome = rows.attempt(lambda w=what: again(w))
-            if outcome.state != "ok":
-                ends[what] = outcome
-    for what, end in ends.items():
-        more: Numbers = {}
-        if end.state == "ok":
-            more = spread(times[what])
-            if times[base]:
-                ratios = [a / b for a, b in zip(times[what], times[base], strict=False)]
-                more |= {f"over_{base.replace(' ', '_')}": statistics.median(ratios)}
-        rows.add(name, what, Outcome(end.state, end.note, end.numbers | more, end.seconds + sum(times[what])))
-    ready.clear()
-    free()
-
-
-def titled(name: str, compiled: bool) -> str:
-    """The name of a group; compiled variants have one of their own, with what they are compared with."""
-    return f"{name}, compiled" if compiled else name
-
-
-def timed(turn: Turn, device: torch.device) -> float:
-    """Seconds of a turn, the device's work included."""
-    wait(device)
-    begin = time.perf_counter()
-    turn()
-    wait(device)
-    return time.perf_counter() - begin
-
-
-def peak_of(turn: Turn, device: torch.device) -> int:
-    """Bytes that a turn needs beyond what is held before it (of the process, where the device is no CUDA or ROCm)."""
-    memory = PeakMemory(device)
-    before = memory.bytes()
-    turn()
-    wait(device)
-    return memory.bytes() - before
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
+def published(method: Method, size: Size) -> Settings:
+    """The published numbers, smaller at the size of a test."""
+    settings = method.settings(size.ipc, "paper", size.spec.shape)
+    return settings if size.real is None else settings.with_(real_batch=size.real, net_batch=size.real)
 
 
 def work_of(
-    method: Method, way: tuple[str, str, bool], size: Size, dataset: Dataset, device: torch.device, **numbers
+    method: Method, settings: Settings, way: str, spec: ModelSpec, dataset: Dataset, device: torch.device
 ) -> Distillation:
-    """A run of a method at the published numbers, but for `numbers`."""
-    weights, precision, compiled = way
-    settings = method.settings(size.ipc, "paper", size.spec.shape).with_(**numbers)
-    if size.real is not None:
-        settings = settings.with_(real_batch=size.real, net_batch=size.real)
-    compute = Compute(device, precision, compiled)
-    return Distillation(method, settings, Weighting(weights), dataset, size.spec, streams(0), compute)
+    """A run of a method in one of the ways."""
+    weights, precision, compiled = WAYS[way]
+    return Distillation(method, settings, Weighting(weights), dataset, spec, streams(0), Compute(device, precision, compiled))
+
+
+def step_of(method: Method, way: str, size: Size, dataset: Dataset, device: torch.device, inner: int) -> Turn:
+    """One image step after the other, with `inner` of the network's training between two; a network is never the last one."""
+    outer = 1 if method is dm.METHOD else MANY
+    settings = published(method, size).with_(iterations=MANY, outer=outer, inner=inner)
+    going = work_of(method, settings, way, size.spec, dataset, device).steps()
+    return lambda: next(going)
 
 
 def steps(rows: Rows, size: Size, device: torch.device, compiled: bool, until: float) -> None:
     """An image step on all classes, of DC, DM and IDC, eager or compiled; then DC's and IDC's with the training between two."""
-    ways = {what: way for what, way in WAYS.items() if way[2] == compiled or what == "plain"}
-    for name, method in STEPS.items():
-        dataset = random_dataset(size.spec, (size.real or 256) + 64)
-
-        def maker(way: tuple[str, str, bool], method: Method = method, dataset: Dataset = dataset) -> Turn:
-            kept = {"iterations": MANY, "inner": 0}
-            return turns(
-                work_of(method, way, size, dataset, device, **kept, **({} if method is dm.METHOD else {"outer": MANY}))
-            )
-
-        makers: dict[str, Callable[[], Turn]] = {what: (lambda w=way, m=maker: m(w)) for what, way in ways.items()}
-        if name == "dc" and not compiled:
-            makers = {"literal": lambda d=dataset: literal(size, d, device, inner=0), **makers}
-        group(rows, titled(f"{name} image step", compiled), makers, size, device, until, next(iter(makers)))
-    if compiled:
-        return
     dataset = random_dataset(size.spec, (size.real or 256) + 64)
-    for name, method, inner in (("dc", dc.METHOD, size.inner), ("idc", idc.METHOD, 32 if size.real is None else size.inner)):
-        makers = {
-            what: (
-                lambda w=ways[what], m=method, i=inner: turns(
-                    work_of(m, w, size, dataset, device, iterations=MANY, outer=MANY, inner=i)
-                )
-            )
-            for what in ("plain", "weighted")
-        }
-        if name == "dc":
-            makers = {"literal": lambda i=inner: literal(size, dataset, device, inner=i), **makers}
-        group(rows, f"{name} step with {inner} of the network", makers, size, device, until, next(iter(makers)))
-
-
-def turns(work: Distillation) -> Turn:
-    """One step after the other."""
-    going: Iterator = work.steps()
-    return lambda: next(going)
+    ways = [what for what, way in WAYS.items() if way[2] == compiled or what == "plain"]
+    between = {"dc": size.inner, "idc": 32 if size.real is None else size.inner}
+    groups = [(name, f"{name} image step", 0, ways) for name in STEPS]
+    if not compiled:
+        groups += [(name, f"{name} step with {n} of the network", n, ["plain", "weighted"]) for name, n in between.items()]
+    for name, title, inner, chosen in groups:
+        makers = {what: partial(step_of, STEPS[name], what, size, dataset, device, inner) for what in chosen}
+        if name == "dc" and not compiled:
+            makers = {"literal": partial(literal, size, dataset, device, inner), **makers}
+        group(rows, titled(title, compiled), makers, size, device, until, next(iter(makers)))
 
 
 def literal(size: Size, dataset: Dataset, device: torch.device, inner: int) -> Turn:
     """The published loop on the same data: literal_dc.py."""
-    rng, settings = streams(0), dc.METHOD.settings(size.ipc, "paper", size.spec.shape)
-    real = settings.real_batch if size.real is None else size.real
+    rng, settings = streams(0), published(dc.METHOD, size)
     net, classes = build(size.spec, rng("network"), device), size.spec.classes
     images = torch.randn(classes * size.ipc, *size.spec.shape, generator=rng("images")).to(device).requires_grad_()
     labels = torch.arange(classes, device=device).repeat_interleave(size.ipc)
@@ -179,7 +92,7 @@ def literal(size: Size, dataset: Dataset, device: torch.device, inner: int) -> T
     members = [dataset.train.members(c) for c in range(classes)]
 
     def draw(c: int) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = members[c][torch.randperm(len(members[c]), generator=drawn)[:real]]
+        chosen = members[c][torch.randperm(len(members[c]), generator=drawn)[: settings.real_batch]]
         return dataset.pixels(dataset.train, chosen, device), torch.full((len(chosen),), c, device=device)
 
     return lambda: outer_step(net, images, labels, draw, classes, of_images, of_net, inner, settings.net_batch)
@@ -232,9 +145,9 @@ def judging(rows: Rows, size: Size, device: torch.device, compiled: bool, until:
             images, labels, spec, protocol, dataset.test, *pixels, streams(0), 1, str(device), compiled=called
         )
 
-    makers = {"literal": lambda: plain(size, dataset, device), "ours": lambda: ours(lambda net: net)}
+    makers = {"literal": partial(plain, size, dataset, device), "ours": partial(ours, Compute().compiled)}
     if compiled:
-        makers["ours, compiled"] = lambda: ours(torch.compile)
+        makers["ours, compiled"] = partial(ours, Compute(compile=True).compiled)
     group(rows, titled(f"judging, {size.epochs} epochs", compiled), makers, size, device, until, "literal")
 
 
@@ -261,7 +174,6 @@ def plain(size: Size, dataset: Dataset, device: torch.device) -> Turn:
 def until_the_end(rows: Rows, size: Size, device: torch.device, source: Dataset | None) -> None:
     """IDC on data like CIFAR-10 for the time that is left, in the fastest weighted way that this run has measured."""
     dataset = source or random_dataset(size.spec, 64 if size.real else 5000)
-    spec = ModelSpec(size.spec.name, dataset.shape, len(dataset.classes), width=size.spec.width)
     found = {
         what: outcome.numbers["median_s"]
         for name, what, outcome in rows.rows
@@ -270,7 +182,8 @@ def until_the_end(rows: Rows, size: Size, device: torch.device, source: Dataset 
     what = min(found, key=found.__getitem__, default="weighted")
 
     def run() -> Numbers:
-        work = work_of(idc.METHOD, WAYS[what], Size(**{**vars(size), "spec": spec}), dataset, device)
+        spec = ModelSpec(size.spec.name, dataset.shape, len(dataset.classes), width=size.spec.width)
+        work = work_of(idc.METHOD, published(idc.METHOD, replace(size, spec=spec)), what, spec, dataset, device)
         seconds, losses = [], []
         going, begin = work.steps(), time.perf_counter()
         for event in going:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import torch
 
 Numbers = dict[str, float | int | str]
 PATIENCE = 120.0  # seconds that one check may take
+AGAIN = 5.0
 HEADS = ("name", "what", "state", "s", "numbers", "note")
 
 
@@ -121,7 +121,8 @@ def within(seconds: float) -> Iterator[None]:
         raise Overdue(f"stopped after {seconds:.0f} s")
 
     handler = signal.signal(signal.SIGALRM, stop)
-    before, interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    # once more every few seconds: what is raised in a callback of C code is printed and lost
+    before, interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), AGAIN)
     try:
         yield
     finally:
@@ -146,8 +147,3 @@ def shown(numbers: Numbers) -> str:
     """`key value` of each."""
     cells = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in numbers.items())
     return "".join(f"{cell}  " for cell in cells)
-
-
-def spread(seconds: list[float]) -> Numbers:
-    """The median, the least and the largest of the times of the rounds."""
-    return {"median_s": statistics.median(seconds), "least_s": min(seconds), "most_s": max(seconds), "rounds": len(seconds)}

@@ -6,9 +6,10 @@ import time
 import on_gpu
 import pytest
 import torch
-from gpu import checks, cost
+from gpu import checks
 from gpu.rows import Clock, Disagreement, Rows, within
 from gpu.sizes import TINY
+from gpu.turns import group
 
 CPU = torch.device("cpu")
 
@@ -88,7 +89,7 @@ def test_a_variant_that_breaks_leaves_the_others_of_its_group():
 
     rows = Rows(Clock(1), {})
     makers = {"base": lambda: lambda: None, "never": never, "later": lambda: later}
-    cost.group(rows, "group", makers, TINY, CPU, 1.0, "base")
+    group(rows, "group", makers, TINY, CPU, 1.0, "base")
     assert states(rows) == {("group", "base"): "ok", ("group", "never"): "failed", ("group", "later"): "failed"}
     assert rows.rows[0][2].numbers["over_base"] == 1
 
