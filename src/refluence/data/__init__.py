@@ -13,11 +13,14 @@ from refluence.data.distilled import (
 )
 from refluence.data.export import export
 from refluence.data.loading import load
+from refluence.data.objects import Single, Source
 from refluence.data.options import SourceOptions
 
 __all__ = [
     "Dataset",
     "DistilledSet",
+    "Single",
+    "Source",
     "SourceOptions",
     "Split",
     "allocate",

@@ -21,7 +21,7 @@ def has_labels(train: RawSplit, test: RawSplit) -> str | None:
     if all(label is None or label == -1 for label in test.labels):
         return f"has no labels ({len(test)} images)"
     names, known = _names(test, train), _names(train, test)
-    if len(names) == 1 and not _close(*names, known) and all(isinstance(name, str) for name in (*names, *known)):
+    if len(names) == 1 and not _close(names[0], known) and all(isinstance(name, str) for name in (*names, *known)):
         return f"has no labels (all its {len(test)} images are in '{next(iter(names))}', which is no class of train)"
     return None
 

@@ -98,7 +98,8 @@ class Sink:
     """
 
     def __init__(self, key: str | None):
-        self.key, self.count, self.shape = key, 0, None
+        self.key, self.count = key, 0
+        self.shape: tuple[int, ...] | None = None
         self.place: Path | None = None
         self.stream: Any = io.BytesIO()
         if key is not None:
@@ -126,7 +127,7 @@ class Sink:
             self._widen()
         elif chunk.shape[1] < self.shape[0]:
             chunk = np.repeat(chunk, self.shape[0], axis=1)
-        self._write(memoryview(np.ascontiguousarray(chunk)).cast("B"))
+        self._write(np.ascontiguousarray(chunk).data.cast("B"))
         self.count += len(chunk)
 
     def finish(self, tables: dict[str, Tensor], facts: dict[str, Any]) -> Entry:
@@ -178,15 +179,15 @@ class Sink:
         assert self.shape is not None
         _, height, width = self.shape
         old, size = self.stream, 512 * height * width
-        if isinstance(old, io.BytesIO):
+        if self.place is None or isinstance(old, io.BytesIO):
             self.stream = io.BytesIO()
         else:
             self.stream = open(self.place / "wide.u8", "w+b")  # noqa: SIM115
         old.seek(0)
         while data := old.read(size):
             grey = np.frombuffer(data, np.uint8).reshape(-1, 1, height, width)
-            self._write(memoryview(np.repeat(grey, 3, axis=1)).cast("B"))
+            self._write(np.repeat(grey, 3, axis=1).data.cast("B"))
         old.close()
-        if not isinstance(self.stream, io.BytesIO):
+        if self.place is not None and not isinstance(self.stream, io.BytesIO):
             os.replace(self.place / "wide.u8", self.place / "pixels.u8")
         self.shape = (3, height, width)

@@ -163,5 +163,5 @@ def _centre(image: Image.Image, enlarged: tuple[int, int], corner: tuple[int, in
         first.append(max(0, math.floor(low) - MARGIN))
         last.append(min(length, math.ceil(high) + MARGIN))
         box.append((low - first[-1], high - first[-1]))
-    near = image.crop((*first, *last))
+    near = image.crop((first[0], first[1], last[0], last[1]))
     return near.resize((size, size), Image.Resampling.LANCZOS, box=(box[0][0], box[1][0], box[0][1], box[1][1]))

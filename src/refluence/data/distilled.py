@@ -111,18 +111,37 @@ def load_distilled(folder: Path) -> DistilledSet:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{folder / IMAGES} cannot be read as safetensors: {error}") from error
     check(folder / IMAGES, tensors, len(card["classes"]), card["mean"], card["std"], card)
-    facts = (tuple(card["classes"]), tuple(card["mean"]), tuple(card["std"]))
-    parts = {name: tensors.get(name) for name in ("influence", "soft", "stage")}
-    return DistilledSet(tensors["images"], tensors["labels"], *facts, **parts, factor=card.get("factor", 1), lr=card.get("lr"))
+    return DistilledSet(
+        images=tensors["images"],
+        labels=tensors["labels"],
+        classes=tuple(card["classes"]),
+        mean=tuple(card["mean"]),
+        std=tuple(card["std"]),
+        influence=tensors.get("influence"),
+        soft=tensors.get("soft"),
+        factor=card.get("factor", 1),
+        stage=tensors.get("stage"),
+        lr=card.get("lr"),
+    )
 
 
 def decoded(distilled: DistilledSet) -> DistilledSet:
     """The set that networks are trained on: factor^2 M images with their labels, soft labels and stages, factor 1."""
     if distilled.factor == 1:
         return distilled
-    parts = {name: getattr(distilled, name) for name in ("labels", "influence", "soft", "stage")}
-    repeated = {name: None if part is None else repeat(part, distilled.factor) for name, part in parts.items()}
-    return replace(distilled, images=decode(distilled.images, distilled.factor), **repeated, factor=1)
+
+    def repeated(part: Tensor | None) -> Tensor | None:
+        return None if part is None else repeat(part, distilled.factor)
+
+    return replace(
+        distilled,
+        images=decode(distilled.images, distilled.factor),
+        labels=repeat(distilled.labels, distilled.factor),
+        influence=repeated(distilled.influence),
+        soft=repeated(distilled.soft),
+        stage=repeated(distilled.stage),
+        factor=1,
+    )
 
 
 def stored_bytes(distilled: DistilledSet) -> int:

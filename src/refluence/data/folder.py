@@ -26,7 +26,7 @@ def read(folder: Path, split: str, train: bool) -> RawSplit:
     kind = kinds[0] if kinds else walk.SUFFIXES + walk.OTHER_SUFFIXES
     chosen = {name: _are(kind, paths) for name, paths in found.items()}
     paths = [path for name in chosen for path in chosen[name]]
-    labels = [name for name in chosen for _ in chosen[name]]
+    labels: list[str | None] = [name for name in chosen for _ in chosen[name]]
     if not paths and train:
         raise flat.refuse(folder, split)
     if not paths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from refluence.data.options import SourceOptions, refuse_columns
@@ -21,11 +22,11 @@ def is_images(path: Path) -> bool:
 def splits(paths: list[Path], options: SourceOptions) -> Splits:
     """What reads the splits whose images lie in `paths`; they must be of one set."""
     refuse_columns(options, f"{paths[0].parent} holds idx files, they have no columns")
-    matches = {path: _IMAGES.fullmatch(path.name) for path in paths}
+    matches = {path: match for path in paths if (match := _IMAGES.fullmatch(path.name))}
     if len({(path.parent, match["set"]) for path, match in matches.items()}) > 1:
         listed = ", ".join(str(path) for path in paths[:4])
         raise InputError(f"several sets of idx files are there ({listed}): lay the files of one into a folder of their own")
-    found = {
+    found: dict[str, Callable[[], RawSplit]] = {
         "test" if match["split"] == "t10k" else match["split"]: functools.partial(_read, path)
         for path, match in matches.items()
     }

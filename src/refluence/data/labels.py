@@ -58,7 +58,7 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
         _refuse_missing(theirs["test"], beside["test"].where, hint)
     others = [key for keys in theirs.values() for key in keys if key is not None]
     known = {key for key in (*stored, *others) if key is not None} | set(names or ())
-    ours, notes = list(stored), list[str]()
+    ours, notes = stored, list[str]()
     if replacement:
         ours, notes = _replaced(replacement, train, names, known, stored, "val" in beside)
     if missing := theirs.get("val", []).count(None):
@@ -88,9 +88,10 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
 def _minus_one_is_missing(train: Sequence[Key | None], test: Sequence[Key | None]) -> bool:
     """Whether -1 marks rows without a label: it is the one number below 0, and no class of a pair -1 and 1."""
     used = {*train, *test} - {None}
-    if not all(isinstance(key, int) for key in used) or min(used, default=0) != -1:
+    numbers = {key for key in used if isinstance(key, int)}
+    if numbers != used or min(numbers, default=0) != -1:
         return False
-    return used != {-1, 1} or -1 not in train
+    return numbers != {-1, 1} or -1 not in train
 
 
 def _alike(classes: Sequence[str]) -> list[str]:
@@ -160,8 +161,8 @@ def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key
 
 def _replaced(
     pair: str, train: RawSplit, names: tuple[str, ...] | None, known: set[Key], before: list[Key | None], own_val: bool
-) -> tuple[list[Key], list[str]]:
-    """The labels of `FILE:COLUMN`, checked against the rows and the classes of the source; and notes."""
+) -> tuple[list[Key | None], list[str]]:
+    """The labels of `FILE:COLUMN`, none missing, checked against the rows and the classes of the source; and notes."""
     column = read_column(pair, train)
     spelled: dict[str, Key] = {}
     for key in sorted(known, key=str):
@@ -169,15 +170,15 @@ def _replaced(
     values = [_meant(value, spelled) if isinstance(value, str) and value not in known else value for value in column.values]
     keys = class_keys(values, column.where, column.names or names)
     _refuse_missing(keys, column.where)
-    keys = [key if key in known else spelled.get(str(key), key) for key in keys]
-    for row, key in enumerate(keys):
-        if key not in known:
+    keys = [key if key is None or key in known else spelled.get(str(key), key) for key in keys]
+    for row, found in enumerate(keys):
+        if found not in known:
             classes = few(sorted(known, key=str))
-            raise InputError(f"row {row} of {column.where}: '{key}' is no class of {train.where} ({classes})")
+            raise InputError(f"row {row} of {column.where}: '{found}' is no class of {train.where} ({classes})")
     changed = sum(a != b for a, b in zip(keys, before, strict=True))
     what, kept = ("", "validation and test") if own_val else (" (and of the validation split cut from it)", "test")
     note = f"labels of train{what} are those of {pair}: {changed} of {len(keys)} differ; {kept} labels are unchanged"
-    return keys, [*([column.note] if column.note else []), note]  # type: ignore[return-value]
+    return keys, [*([column.note] if column.note else []), note]
 
 
 def _meant(value: str, spelled: Mapping[str, Key]) -> Key:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from refluence.data import convert, flat, folder, idx, parquet, saved, shards, walk, webdataset
 from refluence.data.options import SourceOptions
-from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, UNSPLIT, Splits, split_names
+from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, UNSPLIT, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
 FORMS = (
@@ -36,15 +37,15 @@ def look(path: Path, options: SourceOptions) -> Splits:
 
     Errors: `InputError` where the folder holds nothing that can be read, or several things of which one must be named.
     """
-    place, passed = path, []
+    place, passed = path, list[str]()
     try:
         while isinstance(found := _here(place, options), Path):
             passed += _beside(place)
             place = found
     except OSError as error:
         walk.refuse(error)
-    inside = [str(place.relative_to(path))] if place != path else []
-    inside = "/".join((*inside, *((found.inside,) if found.inside else ())))
+    steps = [str(place.relative_to(path))] if place != path else []
+    inside = "/".join((*steps, *((found.inside,) if found.inside else ())))
     return replace(found, inside=inside or None, passed=(*passed, *found.passed))
 
 
@@ -140,7 +141,9 @@ def _pictures(place: Path) -> Splits | Path:
 
 
 def _split(place: Path, train: str, more: list[str], others: list[Path]) -> Splits:
-    readers = {name: functools.partial(folder.read, _unwrapped(place / name), name, name == train) for name in (train, *more)}
+    readers: dict[str, Callable[[], RawSplit]] = {
+        name: functools.partial(folder.read, _unwrapped(place / name), name, name == train) for name in (train, *more)
+    }
     counts = {path.name: sum(map(walk.is_picture, walk.files(path))) for path in others}
     held = [name for name, count in counts.items() if count]
     beside = (f"{sum(counts.values())} images in folders that are no splits ({', '.join(held)})",) if held else ()

@@ -55,8 +55,8 @@ def splits(folder: Path, task: str | None, options: SourceOptions) -> Splits:
         named = sorted(name for name in tasks if name)
         if task is None and named:
             raise InputError(f"{folder} holds one set per task: write {folder}:TASK with TASK one of {', '.join(named)}")
-        held = ", ".join(named) or "no TASK-SPLIT.parquet files"
-        raise InputError(f"{folder}:{task}: the folder has no task '{task}'; it holds {held}")
+        listed = ", ".join(named) or "no TASK-SPLIT.parquet files"
+        raise InputError(f"{folder}:{task}: the folder has no task '{task}'; it holds {listed}")
     found = tasks[task]
     trains, tests = split_names(found, str(folder))
     if not trains:

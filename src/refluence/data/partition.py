@@ -74,22 +74,22 @@ def partition(
         mask, note = harmful(options.drop, ours.rows, train)
         ours = ours.where(~mask)
         notes.append(note)
-    kept = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
-    ours, val, theirs = (_renumbered(part, kept) for part in (ours, val, theirs))
-    classes = tuple(labels.classes[k] for k in kept)
-    for name, split, part in (("test", "test", theirs), ("validation", "val", val)):
-        absent = [classes[k] for k in range(len(classes)) if not (part.labels == k).any()]
-        if len(absent) == len(classes) and split in held:
+    stay = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
+    ours, val, theirs = (_renumbered(part, stay) for part in (ours, val, theirs))
+    classes = tuple(labels.classes[k] for k in stay)
+    for word, name, side in (("test", "test", theirs), ("validation", "val", val)):
+        absent = [classes[k] for k in range(len(classes)) if not (side.labels == k).any()]
+        if len(absent) == len(classes) and name in held:
             raise InputError(
-                f"{held[split].where} has no image left of the classes {', '.join(classes[:10])} for a {name} split"
+                f"{held[name].where} has no image left of the classes {', '.join(classes[:10])} for a {word} split"
             )
         if len(absent) == len(classes):
             raise InputError(
-                f"{train.where} is too small to cut a {name} split: a class needs at least 3 images (2 where a test "
+                f"{train.where} is too small to cut a {word} split: a class needs at least 3 images (2 where a test "
                 "split is stored)"
             )
         if absent:
-            notes.append(f"no {name} image of {len(absent)} classes: {', '.join(absent[:10])}")
+            notes.append(f"no {word} image of {len(absent)} classes: {', '.join(absent[:10])}")
     return Partition(classes, ours, val, theirs, tuple(notes))
 
 

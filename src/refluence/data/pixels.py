@@ -147,13 +147,14 @@ def _decode(
                     digests.append(digest)
                     sums.append(total)
                 row += 1
-            if good:
+            if good and expected is not None:
                 channels = max(image.shape[0] for image in good)
                 sink.append(np.stack([np.broadcast_to(image, (channels, *expected)) for image in good]))
         if row != len(stored):
             raise InputError(f"{stored.where} has {len(stored)} labels but {row} images")
         if not digests:
             raise InputError(f"{stored.where}: none of its {row} images can be read ({next(iter(corrupt.values()), '')})")
+        assert sink.shape is not None
         channels = sink.shape[0]
         tables = {
             "digests": torch.from_numpy(np.frombuffer(b"".join(digests), "<i8").astype(np.int64)),
@@ -179,7 +180,7 @@ def _one(encoded: Encoded, size: int | None, remarks: list[Remark]) -> tuple[np.
     flat = image.reshape(len(image), -1)
     wide = flat.astype(np.int64)
     sums = np.stack([wide.sum(1), np.einsum("cn,cn->c", wide, wide)], axis=1)
-    return image, hashlib.blake2b(image, digest_size=8).digest(), sums
+    return image, hashlib.blake2b(image.data, digest_size=8).digest(), sums
 
 
 def _refuse(stored: RawSplit, row: int, reason: str) -> None:
@@ -195,7 +196,7 @@ def _batches(items: Iterator[Encoded], size: int) -> Iterator[list[Encoded]]:
 
 def mixed_sizes(splits: list[RawSplit], holding: str | None = None) -> InputError:
     """The one error for images of several sizes. It names `--image-size` and proposes one. `holding`: "X holds"."""
-    sides = [min(stored.pixels.shape[2:]) for stored in splits if stored.pixels is not None]
+    sides: list[int | None] = [min(stored.pixels.shape[2:]) for stored in splits if stored.pixels is not None]
     for stored in splits:
         with _large_ones():
             sides += [short_side(encoded) for encoded in itertools.islice(stored.encoded(), LOOKED_AT)]
