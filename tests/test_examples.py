@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from refluence.influence import effective_sample_size
-from refluence.matching.statistics import per_sample_gradients
+from refluence.matching.gradients import per_sample_gradients
 from refluence.models import ModelSpec, build
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from refluence.condense.graphs import Graphs
 from refluence.condense.loop import Distillation
 from refluence.influence import capture
 from refluence.influence.weighting import Weighting
-from refluence.matching.statistics import synthetic_gradient
+from refluence.matching.gradients import synthetic_gradient
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
 

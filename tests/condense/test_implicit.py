@@ -31,7 +31,7 @@ def prepared(name, monkeypatch):
 def test_q_is_the_derivative_of_the_objective_by_the_network(name, monkeypatch):
     """d/dtheta sum_c D(a_c(theta), b_c(theta)), by central differences along random directions."""
     work, batches = prepared(name, monkeypatch)
-    pairs = [(b.bound.engine, b.shown, (b.x, b.y)) for b in batches]
+    pairs = [(b.bound.statistic, b.shown, (b.x, b.y)) for b in batches]
     q = total(work.net, pairs, work.distance)
     parameters = dict(work.net.named_parameters())
     h = 1e-6
@@ -60,7 +60,7 @@ def test_scores_are_those_of_a_dense_inverse(monkeypatch):
     solver = Implicit(
         data, work.settings, work.rng, work.device, Curvature("ggn", damping=DAMPING, tolerance=1e-10, iterations=2000)
     )
-    pairs = [(b.bound.engine, b.shown, (b.x, b.y)) for b in batches]
+    pairs = [(b.bound.statistic, b.shown, (b.x, b.y)) for b in batches]
     solution = solver.solve(work.net, pairs, work.distance, 0)
     q = flat(total(work.net, pairs, work.distance))
     net, parameters = work.net, dict(work.net.named_parameters())

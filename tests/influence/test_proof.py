@@ -21,7 +21,7 @@ from refluence.influence.differentiable import Losses, plain_kernels
 from refluence.influence.operators import operator
 from refluence.influence.structure import signature
 from refluence.influence.twice import check_twice
-from refluence.matching.statistics import per_sample_gradients
+from refluence.matching.gradients import per_sample_gradients
 from refluence.models import ModelSpec, build
 
 

@@ -11,7 +11,6 @@ passes up to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,25 +21,9 @@ from refluence.functional import call_at
 from refluence.influence.capture import CHUNK, ROOM, check_called, check_rows, watch, watched
 from refluence.influence.fused import Fused, Graph
 from refluence.influence.layers import Room, pieces
-from refluence.matching.features import mean_statistic, row_scores
+from refluence.matching.statistics import MeasuredRows
 
 State = dict[str, Tensor]
-
-
-@dataclass
-class KeptRows:
-    """Losses `(n,)` and gradients by parameter, `(n, *shape)`, of a real batch."""
-
-    losses: Tensor
-    rows: dict[str, Tensor]
-
-    def gradient(self, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """(1/n) sum_j omega_j g_j."""
-        return mean_statistic(self.rows, weights)
-
-    def scores(self, v: dict[str, Tensor]) -> Tensor:
-        """<v, g_j> `(n,)`."""
-        return row_scores(v, self.rows)
 
 
 def fits(net: nn.Module, names: Sequence[str], count: int) -> bool:
@@ -54,14 +37,15 @@ def synthetic(graphs: Graphs, net: nn.Module, x: Tensor, y: Tensor, names: Seque
     return dict(zip(names, _Synthetic.apply(graphs, net, tuple(names), x, y), strict=True))
 
 
-def real(graphs: Graphs, net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> KeptRows:
+def real(graphs: Graphs, net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> MeasuredRows:
     """One pass over x `(n, C, H, W)` for the mean, scores and weighted means. Raises `Unsupported` as `capture` does."""
     size = min(CHUNK, len(x))
     pass_ = graphs.of("rows", net, names, x[:size], y, lambda: Fused(_rows(net, names), size))
     parts = [pass_(state_of(net), {}, x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
     shapes = {name: p.shape for name, p in net.named_parameters()}
     rows = {name: torch.cat([part[1][name] for part in parts]).view(len(x), *shapes[name]) for name in names}
-    return KeptRows(torch.cat([losses for losses, _ in parts]), rows)
+    losses = torch.cat([losses for losses, _ in parts])
+    return MeasuredRows(rows, lambda: losses)
 
 
 def state_of(net: nn.Module) -> State:

@@ -24,8 +24,8 @@ from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.directional import scores
 from refluence.influence.distillation import term
 from refluence.influence.parameters import Parameters, parameters_of, zeros
-from refluence.influence.statistic import Statistic
 from refluence.matching.discrepancies import Discrepancy
+from refluence.matching.statistics import Statistic
 
 BATCH = 256  # images of D that the curvature is taken from
 ITERATIONS = 20  # of conjugate gradients at most

@@ -147,7 +147,7 @@ class Distillation:
 
     def _rate_derivative(self, matches: list[Match], moved: dict[str, Tensor]) -> float:
         """dM_t/d log eta = <q_t, theta_t - theta_{t-1}>; see synthetic.py."""
-        pairs = [(m.batch.bound.engine, m.batch.shown, (m.batch.x, m.batch.y, m.omega)) for m in matches]
+        pairs = [(m.batch.bound.statistic, m.batch.shown, (m.batch.x, m.batch.y, m.omega)) for m in matches]
         q = total(self.net, pairs, self.distance)
         return float(sum((q[name] * step).sum() for name, step in moved.items()))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from refluence.condense.networks import Networks, OnSynthetic
 from refluence.condense.settings import OF_NETWORKS, OF_STATISTICS, Settings
-from refluence.condense.statistics import Gradient, Statistic
+from refluence.condense.statistics import Gradient, StatisticSpec
 from refluence.errors import InputError
 from refluence.matching.discrepancies import BY_NAME, Discrepancy
 
@@ -28,7 +28,7 @@ class Method:
     source: str
     discrepancy: Discrepancy
     settings: Callable[..., Settings]
-    statistic: Statistic = field(default_factory=Gradient)
+    statistic: StatisticSpec = field(default_factory=Gradient)
     networks: type[Networks] = OnSynthetic
     unit_pixels: bool = False
     class_steps: bool = False

@@ -21,12 +21,14 @@ from torch import Tensor, nn
 from refluence.compute import Compute
 from refluence.condense.implicit import Implicit, Solution
 from refluence.condense.method import Method, Settings
-from refluence.condense.statistics import Bound, Measured, gradient_norms
+from refluence.condense.statistics import Bound
 from refluence.errors import InputError
+from refluence.influence.rows import gradient_norms
 from refluence.influence.running import RunningInfluence
 from refluence.influence.weigher import Weigher
 from refluence.influence.weighting import Weighting
 from refluence.matching.discrepancies import first_derivative, second_derivative
+from refluence.matching.statistics import Measured
 
 Omegas = Sequence[Tensor | None]
 
@@ -115,7 +117,7 @@ class RealSide:
         held = list(batches)
         solution = None
         if self.implicit is not None and self.weigher.measures(step):
-            solution = self.implicit.solve(net, [(b.bound.engine, b.shown, (b.x, b.y)) for b in held], self.distance, step)
+            solution = self.implicit.solve(net, [(b.bound.statistic, b.shown, (b.x, b.y)) for b in held], self.distance, step)
         measured = [self._measure(net, batch, step, solution)[1] for batch in held]
         scored = [terms.scores for terms in measured if terms is not None]
         omegas = self._weigh(held, torch.cat(scored) if scored else None, step, generator)
@@ -130,7 +132,7 @@ class RealSide:
         if not self.weigher.measures(step):
             return None, None
         if self.weighting.kind == "difficulty":  # easier instances are stressed: arXiv 2408.12483
-            return None, Terms(-gradient_norms(batch.bound, net, batch.x, batch.y).cpu())
+            return None, Terms(-gradient_norms(net, batch.x, batch.y, batch.bound.names).cpu())
         kept = batch.bound.measure(batch.x, batch.y)
         if self.weighting.kind == "loss":
             return kept, Terms(kept.losses.cpu())

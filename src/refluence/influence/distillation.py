@@ -34,8 +34,9 @@ from refluence.influence.capture import Capture
 from refluence.influence.losses import cross_entropy
 from refluence.influence.parameters import Parameters, add, parameters_of, zeros
 from refluence.influence.running import RunningInfluence
-from refluence.influence.statistic import Gradients, Statistic
+from refluence.influence.statistic import Gradients
 from refluence.matching.discrepancies import Discrepancy, Distance, first_derivative, second_derivative
+from refluence.matching.statistics import Statistic
 
 __all__ = [
     "DistillationInfluence",
@@ -165,18 +166,18 @@ def distillation_influence(
         raise InputError(f"terms={terms} needs solve, a function that maps q to H^-1 q")
     pairs = list(pairs)
     matched = match(model, pairs, statistic, discrepancy, total=terms != "explicit", names=names)
-    if matched.q is None:
+    if matched.q is None or solve is None:
         each = zip(pairs, matched.seconds, strict=True)
         parts = [pair.factor * statistic.scores(model, pair.real, v) for pair, v in each]
         return DistillationInfluence(parts, matched.value, None, None)
     x = solve(matched.q)
-    shared = isinstance(statistic, Gradients) and statistic.loss == loss
-    inner, parts = Gradients(None, loss, scorer or (statistic.scorer if shared else None)), []
+    gradients = statistic if isinstance(statistic, Gradients) and statistic.loss == loss else None
+    inner, parts = Gradients(None, loss, scorer or (gradients.scorer if gradients else None)), []
     for pair, v in zip(pairs, matched.seconds, strict=True):
         seen = pair.real if pair.inner is None else pair.inner
         if terms == "implicit":
             parts.append(-inner.scores(model, seen, x))
-        elif shared and pair.inner is None:
+        elif gradients and pair.inner is None:
             parts.append(inner.scores(model, seen, combined(v, x, pair.factor)))
         else:
             part = pair.factor * statistic.scores(model, pair.real, v)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from refluence.influence.differentiable import Losses
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Targets, take
+from refluence.influence.losses import Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.truth import PROBES, close, each_gradient, finer, truth
+from refluence.matching.gradients import CHUNK, per_sample_gradients
 
 Rows = Callable[[Tensor, Targets], Parameters]
 """x `(n, ...)`, y to gradients `(n, *shape)` by name."""
@@ -54,3 +56,26 @@ def one_by_one(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, lo
     """Gradients `(n, *shape)` by name, by autograd of one instance after the other."""
     each = list(each_gradient(Losses(model, loss), names, x, y))
     return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+
+def instance_gradients(
+    model: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], loss: Callable[..., Tensor] = cross_entropy
+) -> Iterator[tuple[slice, Parameters]]:
+    """Chunks of (positions, gradients `(k, *shape)` by name); of the cross-entropy several at a time, where that is exact."""
+
+    def at_once(x: Tensor, y: Targets) -> Parameters:
+        assert isinstance(y, Tensor), "cross-entropy has one target"
+        return next(per_sample_gradients(model, x, y, names))[1]
+
+    if loss is cross_entropy and trusted(model, names, x, y, loss, at_once, "instance gradients"):
+        yield from per_sample_gradients(model, x, y, names)
+    else:
+        for start in range(0, len(x), CHUNK):
+            part = slice(start, start + CHUNK)
+            yield part, one_by_one(model, names, x[part], y[part], loss)
+
+
+def gradient_norms(model: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> Tensor:
+    """|grad l_j| `(n,)` by the parameters in `names`: GraDN, the difficulty of arXiv 2408.12483, sec. 3."""
+    chunks = instance_gradients(model, x, y, names)
+    return torch.cat([reduce(torch.add, map(square, gradients.values())) for _, gradients in chunks]).sqrt()

@@ -1,51 +1,39 @@
-"""What distillation influence needs of a statistic Phi(theta) of weighted instances, at one theta and given a vector v:
+"""The statistics that can be compared (`matching.statistics.Statistic`), with what influence needs of them:
 
-    mean     Phi = (1/n) sum_j omega_j phi_j(theta)              omega of mean 1, w_j = omega_j / n on the bag's simplex
-    pull     J^T v = d/dtheta <Phi(theta), v>                    v held fixed (IWD eq. 22, J_syn^T grad_1 D + J_real^T grad_2 D)
-    scores   <v, phi_j> for every j                              no factor omega_j: the derivative by w_j (IWD eq. 24)
+| statistic | phi_j | measure | pull |
+|---|---|---|---|
+| `Gradients` | grad l_j | one captured pass, no grad l_j held | a Hessian-vector product, by double backward |
+| `Means` | rows of phi(net, x): embeddings, characteristic functions | forward passes | one backward |
+| `Samples` | the instance itself, {rows, weights} (kernels) | forward passes | one backward |
 
-| statistic | phi_j | pull |
-|---|---|---|
-| `Gradients` | grad l_j | a Hessian-vector product, by double backward |
-| `Means` | rows of phi(net, x): embeddings, characteristic functions | one backward |
-| `Samples` | the instance itself, {rows, weights} (kernels) | one backward; v["weights"] is the explicit influence |
-
-All run over re-iterable batches (x, y) or (x, y, omega), in passes that fit memory (batches.py); the model is left as it was.
+Of `Samples`, v["weights"] is the explicit influence. `mean`, `pull` and `scores` run over re-iterable batches (x, y) or
+(x, y, omega), in passes that fit memory (batches.py); the model is left as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from refluence.functional import call_at
-from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.batches import Batches
+from refluence.influence.capture import Capture, capture
 from refluence.influence.directional import scores
 from refluence.influence.losses import Targets, cross_entropy
 from refluence.influence.operators import operator
-from refluence.influence.parameters import Parameters, parameters_of, zeros
+from refluence.influence.parameters import Parameters, parameters_of
+from refluence.influence.pulls import Rows, checked, pulled
+from refluence.influence.replay import Replay
 from refluence.influence.risk import risk_gradient
+from refluence.influence.rows import instance_gradients
+from refluence.matching.discrepancies import Values
 from refluence.matching.features import row_scores
-
-Rows = Callable[[nn.Module, Tensor], Mapping[str, Tensor]]  # (net, x (B, ...)) -> name -> (B, ...)
-
-
-class Statistic(Protocol):
-    """The three contractions above. `names`: the parameters to differentiate by, default all."""
-
-    def mean(self, model: nn.Module, batches: Batches) -> Parameters:
-        """Phi, detached."""
-
-    def pull(self, model: nn.Module, batches: Batches, v: Parameters, names: Iterable[str] | None = None) -> Parameters:
-        """J^T v, shaped like the parameters in `names`."""
-
-    def scores(self, model: nn.Module, batches: Batches, v: Parameters) -> Tensor:
-        """<v, phi_j> `(n,)` in the order of the batches."""
+from refluence.matching.gradients import CHUNK, synthetic_gradient
+from refluence.matching.kernel import sample
+from refluence.matching.statistics import MeasuredRows
 
 
 @dataclass(frozen=True)
@@ -58,6 +46,23 @@ class Gradients:
     names: tuple[str, ...] | None = None
     loss: Callable[..., Tensor] = cross_entropy
     scorer: Callable[[Tensor, Targets, Parameters], Tensor] | None = None
+
+    def synthetic(self, model: nn.Module, x: Tensor, y: Tensor) -> Parameters:
+        """The gradient of the mean loss, differentiable once more."""
+        names = tuple(parameters_of(model, self.names))
+        if self.loss is cross_entropy:
+            return synthetic_gradient(model, x, y, names)
+        moving = dict(model.named_parameters())
+        gradients = torch.autograd.grad(self.loss(model(x), y).mean(), [moving[n] for n in names], create_graph=True)
+        return dict(zip(names, gradients, strict=True))
+
+    def measure(self, model: nn.Module, x: Tensor, y: Tensor) -> Capture | Replay:
+        """One captured pass (capture.py)."""
+        return capture(model, x, y, loss=self.loss, names=self.names)
+
+    def each(self, model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[slice, Parameters]]:
+        """grad l_j itself, several at a time where that is exact."""
+        return instance_gradients(model, x, y, tuple(parameters_of(model, self.names)), self.loss)
 
     def mean(self, model: nn.Module, batches: Batches) -> Parameters:
         """The gradient of (1/n) sum_j omega_j l_j."""
@@ -74,7 +79,7 @@ class Gradients:
     def scores(self, model: nn.Module, batches: Batches, v: Parameters) -> Tensor:
         """<v, g_j>."""
         one = self.scorer or partial(scores, model, loss=self.loss)
-        return torch.cat([one(x, y, v) for x, y, _ in _checked(model, batches)])
+        return torch.cat([one(x, y, v) for x, y, _ in checked(model, batches)])
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,24 @@ class Means:
 
     phi: Rows
 
+    def synthetic(self, model: nn.Module, x: Tensor, y: Tensor) -> Parameters:
+        """(1/n) sum_j phi_j, with its graph."""
+        return {name: t.mean(0) for name, t in self.phi(model, x).items()}
+
+    def measure(self, model: nn.Module, x: Tensor, y: Tensor) -> MeasuredRows:
+        """Every row of the batch, and the cross-entropy of each instance when it is asked for."""
+        return MeasuredRows(_rows(self.phi, model, x), partial(_losses, model, x, y))
+
+    def each(self, model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[slice, Parameters]]:
+        """All rows at once."""
+        yield slice(0, len(x)), _rows(self.phi, model, x)
+
     def mean(self, model: nn.Module, batches: Batches) -> Parameters:
         """(1/n) sum_j omega_j phi_j."""
         total: Parameters = {}
         count = 0
         with torch.no_grad():
-            for x, _, omega in _checked(model, batches):
+            for x, _, omega in checked(model, batches):
                 for name, t in self.phi(model, x).items():
                     part = t.sum(0) if omega is None else torch.tensordot(omega.to(t), t, 1)
                     total[name] = total[name] + part if name in total else part
@@ -97,20 +114,18 @@ class Means:
 
     def pull(self, model: nn.Module, batches: Batches, v: Parameters, names: Iterable[str] | None = None) -> Parameters:
         """d/dtheta (1/n) sum_j omega_j <v, phi_j(theta)>."""
-        total, count = zeros(parameters_of(model, names)), 0
-        moving = _leaves(model, total)
-        for x, _, omega in _checked(model, batches):
-            with torch.enable_grad():
-                each = row_scores(v, _call(self.phi, model, moving, x))
-                dot = each.sum() if omega is None else each @ omega.to(each)
-            _accumulate(total, dot, moving)
-            count += len(x)
+
+        def dot(rows: Values, omega: Tensor | None, places: slice) -> Tensor:
+            each = row_scores(v, rows)
+            return each.sum() if omega is None else each @ omega.to(each)
+
+        total, count = pulled(model, batches, names, self.phi, dot)
         return {k: t / count for k, t in total.items()}
 
     def scores(self, model: nn.Module, batches: Batches, v: Parameters) -> Tensor:
         """<v, phi_j>, by forward passes."""
         with torch.no_grad():
-            return torch.cat([row_scores(v, self.phi(model, x)) for x, _, _ in _checked(model, batches)])
+            return torch.cat([row_scores(v, self.phi(model, x)) for x, _, _ in checked(model, batches)])
 
 
 @dataclass(frozen=True)
@@ -122,60 +137,64 @@ class Samples:
 
     embed: Callable[[nn.Module, Tensor], Tensor]
 
+    def rows(self, model: nn.Module, x: Tensor) -> Parameters:
+        """{"rows": (B, F)}."""
+        return {"rows": self.embed(model, x)}
+
+    def synthetic(self, model: nn.Module, x: Tensor, y: Tensor) -> Parameters:
+        """{"rows": (n, F), "weights": 1/n}, the rows with their graph."""
+        return sample(self.embed(model, x))
+
+    def measure(self, model: nn.Module, x: Tensor, y: Tensor) -> MeasuredSample:
+        """Every row of the batch, and the cross-entropy of each instance when it is asked for."""
+        return MeasuredSample(_rows(self.rows, model, x), partial(_losses, model, x, y))
+
+    def each(self, model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[slice, Parameters]]:
+        """Samples of one instance: {"rows": (n, 1, F), "weights": (n, 1)}."""
+        rows = _rows(self.rows, model, x)["rows"]
+        yield slice(0, len(x)), {"rows": rows[:, None], "weights": rows.new_ones(len(x), 1)}
+
     def mean(self, model: nn.Module, batches: Batches) -> Parameters:
         """{"rows": (n, F), "weights": omega/n}."""
         rows, omegas = [], []
         with torch.no_grad():
-            for x, _, omega in _checked(model, batches):
+            for x, _, omega in checked(model, batches):
                 rows.append(self.embed(model, x))
                 omegas.append(rows[-1].new_ones(len(x)) if omega is None else omega.to(rows[-1]))
         return {"rows": torch.cat(rows), "weights": torch.cat(omegas) / sum(map(len, rows))}
 
     def pull(self, model: nn.Module, batches: Batches, v: Parameters, names: Iterable[str] | None = None) -> Parameters:
         """d/dtheta sum_j <v_j, row_j(theta)> for v["rows"] `(n, F)`; the weights do not depend on theta."""
-        total, start = zeros(parameters_of(model, names)), 0
-        moving = _leaves(model, total)
-        for x, _, _ in _checked(model, batches):
-            with torch.enable_grad():
-                rows = _call(lambda net, x: {"rows": self.embed(net, x)}, model, moving, x)["rows"]
-                dot = (rows * v["rows"][start : start + len(x)].detach()).sum()
-            _accumulate(total, dot, moving)
-            start += len(x)
-        return total
+
+        def dot(rows: Values, omega: Tensor | None, places: slice) -> Tensor:
+            return (rows["rows"] * v["rows"][places].detach()).sum()
+
+        return pulled(model, batches, names, self.rows, dot)[0]
 
     def scores(self, model: nn.Module, batches: Batches, v: Parameters) -> Tensor:
         """v["weights"] itself: D's derivative by the weight of each row. Others: `MMD.witness`."""
         return v["weights"]
 
 
-class _Rows(nn.Module):
-    """A function of the network and its input as a module, so that it can be called with other parameters."""
+class MeasuredSample(MeasuredRows):
+    """`Measured` of a weighted sample."""
 
-    def __init__(self, net: nn.Module, phi: Rows):
-        super().__init__()
-        self.net, self.phi = net, phi
+    def gradient(self, weights: Tensor | None = None) -> Parameters:
+        """{"rows": (n, F), "weights": omega/n}."""
+        return sample(self.rows["rows"], weights)
 
-    def forward(self, x: Tensor) -> Mapping[str, Tensor]:
-        return self.phi(self.net, x)
-
-
-def _call(phi: Rows, model: nn.Module, moving: Parameters, x: Tensor) -> Mapping[str, Tensor]:
-    parameters = {f"net.{k}": p for k, p in {**parameters_of(model), **moving}.items()}
-    return call_at(_Rows(model, phi), parameters, x)
+    def scores(self, v: Parameters) -> Tensor:
+        """v["weights"] `(n,)`, the derivative by the weight of each row."""
+        return v["weights"]
 
 
-def _leaves(model: nn.Module, names: Iterable[str] | None) -> Parameters:
-    return {k: p.clone().requires_grad_() for k, p in parameters_of(model, names).items()}
+def _rows(phi: Rows, model: nn.Module, x: Tensor) -> Parameters:
+    with torch.no_grad():
+        parts = [phi(model, part) for part in x.split(CHUNK)]
+    return {name: torch.cat([part[name] for part in parts]).to(x.dtype) for name in parts[0]}
 
 
-def _checked(model: nn.Module, batches: Batches) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    check_fixed(model)
-    return passes(batches, next(iter(parameters_of(model).values())).device)
-
-
-def _accumulate(total: Parameters, dot: Tensor, moving: Parameters) -> None:
-    if not dot.requires_grad:  # nothing here depends on the chosen parameters
-        return
-    gradients = torch.autograd.grad(dot, [moving[k] for k in total], materialize_grads=True)
-    for k, g in zip(total, gradients, strict=True):
-        total[k] += g
+def _losses(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        parts = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+        return torch.cat([cross_entropy(model(a), b) for a, b in parts])

@@ -1,9 +1,10 @@
 """What 'alike' means: statistics, discrepancies, Siamese augmentation."""
 
-from refluence.matching.characteristic import Characteristic, characteristic, frequencies
+from refluence.matching.characteristic import Characteristic, Waves, characteristic, frequencies
 from refluence.matching.discrepancies import L1, Discrepancy, FlatCosine, RowCosine, Squared
 from refluence.matching.features import embedding, mean_statistic, row_scores
 from refluence.matching.kernel import MMD, RBF, linear, median_bandwidth
+from refluence.matching.statistics import Measured, Statistic
 
 __all__ = [
     "L1",
@@ -12,8 +13,11 @@ __all__ = [
     "Characteristic",
     "Discrepancy",
     "FlatCosine",
+    "Measured",
     "RowCosine",
     "Squared",
+    "Statistic",
+    "Waves",
     "characteristic",
     "embedding",
     "frequencies",

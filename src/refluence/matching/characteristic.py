@@ -17,10 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from refluence.errors import InputError
-from refluence.matching.discrepancies import Statistic
+from refluence.matching.discrepancies import Values
+from refluence.matching.features import embedding
 
 FLOOR = 1e-12
 
@@ -38,6 +40,21 @@ def characteristic(features: Tensor, t: Tensor) -> dict[str, Tensor]:
     return {"real": angle.cos(), "imag": angle.sin()}
 
 
+class Waves:
+    """Rows exp(i <t, f_j>) of unit features, at frequencies drawn when their width is first seen and then kept."""
+
+    def __init__(self, count: int, generator: torch.Generator):
+        self.count, self.generator = count, generator
+        self.t: Tensor | None = None
+
+    def __call__(self, net: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        """The rows `(B, count)` of a batch."""
+        f = normalize(embedding(net, x)["features"], dim=1)
+        if self.t is None:
+            self.t = frequencies(self.count, f.shape[1], self.generator).to(f)
+        return characteristic(f, self.t)
+
+
 @dataclass(frozen=True)
 class Characteristic:
     """`scale` times the distance of two characteristic functions {"real", "imag"} `(T,)`: `alpha` amplitude, `beta` phase."""
@@ -51,20 +68,20 @@ class Characteristic:
         """Every frequency contributes."""
         return True
 
-    def value(self, a: Statistic, b: Statistic) -> Tensor:
+    def value(self, a: Values, b: Values) -> Tensor:
         """D(a, b), a scalar."""
-        a, b = _pair(a), _pair(b)
-        amplitude, phase = self._parts(a, b, a.norm(dim=0), b.norm(dim=0))
+        s, t = _pair(a), _pair(b)
+        amplitude, phase = self._parts(s, t, s.norm(dim=0), t.norm(dim=0))
         return self.scale * (self.alpha * amplitude + self.beta * phase.clamp(min=FLOOR)).sqrt().mean()
 
-    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+    def second(self, a: Values, b: Values) -> dict[str, Tensor]:
         """grad_2 D in closed form."""
-        a, b = _pair(a), _pair(b)
-        r, R = a.norm(dim=0), b.norm(dim=0)
-        amplitude, phase = self._parts(a, b, r, R)
+        s, t = _pair(a), _pair(b)
+        r, R = s.norm(dim=0), t.norm(dim=0)
+        amplitude, phase = self._parts(s, t, r, R)
         root = (self.alpha * amplitude + self.beta * phase.clamp(min=FLOOR)).sqrt()
-        unit = torch.where(R > 0, b / R, 0.0)
-        moving = torch.where(phase >= FLOOR, r * unit - a, 0.0)
+        unit = torch.where(R > 0, t / R, 0.0)
+        moving = torch.where(phase >= FLOOR, r * unit - s, 0.0)
         gradient = self.scale * (self.alpha * (R - r) * unit + self.beta * moving) / (root * len(root))
         return {"real": gradient[0], "imag": gradient[1]}
 
@@ -73,5 +90,5 @@ class Characteristic:
         return (R - r).square(), 2 * (R * r - (a * b).sum(0))
 
 
-def _pair(statistic: Statistic) -> Tensor:
+def _pair(statistic: Values) -> Tensor:
     return torch.stack([statistic["real"], statistic["imag"]])

@@ -23,8 +23,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-Statistic = Mapping[str, Tensor]
-Distance = Callable[[Statistic, Statistic], Tensor]  # any differentiable function of two statistics, a scalar
+Values = Mapping[str, Tensor]
+Distance = Callable[[Values, Values], Tensor]  # any differentiable function of two statistics, a scalar
 
 
 class Discrepancy(Protocol):
@@ -33,7 +33,7 @@ class Discrepancy(Protocol):
     def uses(self, tensor: Tensor) -> bool:
         """Whether a tensor of this shape contributes."""
 
-    def value(self, a: Statistic, b: Statistic) -> Tensor:
+    def value(self, a: Values, b: Values) -> Tensor:
         """D(a, b), a scalar."""
 
 
@@ -48,7 +48,7 @@ class RowCosine:
         """Whether a tensor of this shape contributes: those that do not need no gradient either."""
         return tensor.dim() >= 2
 
-    def value(self, a: Statistic, b: Statistic) -> Tensor:
+    def value(self, a: Values, b: Values) -> Tensor:
         """D(a, b), a scalar."""
         total: Tensor | float = 0.0
         for name, tensor in a.items():
@@ -58,7 +58,7 @@ class RowCosine:
                 total = total + (1 - (ra * rb).sum(1) / (norms + self.eps)).sum()
         return torch.as_tensor(total)
 
-    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+    def second(self, a: Values, b: Values) -> dict[str, Tensor]:
         """grad_2 D in closed form."""
         out = {}
         for name, tensor in a.items():
@@ -80,12 +80,12 @@ class FlatCosine:
         """Every tensor contributes, vectors too."""
         return True
 
-    def value(self, a: Statistic, b: Statistic) -> Tensor:
+    def value(self, a: Values, b: Values) -> Tensor:
         """D(a, b), a scalar."""
         fa, fb = _flat(a, a), _flat(b, a)
         return 1 - fa @ fb / (fa.norm() * fb.norm() + self.eps)
 
-    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+    def second(self, a: Values, b: Values) -> dict[str, Tensor]:
         """grad_2 D in closed form."""
         flat = _cosine_second(_flat(a, a)[None], _flat(b, a)[None], self.eps)[0]
         parts = flat.split([tensor.numel() for tensor in a.values()])
@@ -103,11 +103,11 @@ class Squared:
         """Whether a tensor of this shape contributes."""
         return tensor.dim() >= self.least
 
-    def value(self, a: Statistic, b: Statistic) -> Tensor:
+    def value(self, a: Values, b: Values) -> Tensor:
         """D(a, b), a scalar."""
         return _sum([(t - b[name]).square().sum() for name, t in a.items() if self.uses(t)])
 
-    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+    def second(self, a: Values, b: Values) -> dict[str, Tensor]:
         """grad_2 D in closed form."""
         return {name: 2 * (b[name] - t) if self.uses(t) else torch.zeros_like(t) for name, t in a.items()}
 
@@ -123,11 +123,11 @@ class L1:
         """Whether a tensor of this shape contributes."""
         return tensor.dim() >= self.least
 
-    def value(self, a: Statistic, b: Statistic) -> Tensor:
+    def value(self, a: Values, b: Values) -> Tensor:
         """D(a, b), a scalar."""
         return _sum([(t - b[name]).abs().sum() for name, t in a.items() if self.uses(t)])
 
-    def second(self, a: Statistic, b: Statistic) -> dict[str, Tensor]:
+    def second(self, a: Values, b: Values) -> dict[str, Tensor]:
         """grad_2 D in closed form."""
         return {name: (b[name] - t).sign() if self.uses(t) else torch.zeros_like(t) for name, t in a.items()}
 
@@ -141,13 +141,13 @@ BY_NAME: dict[str, Discrepancy] = {  # those that a setting can name
 }
 
 
-def first_derivative(discrepancy: Discrepancy | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
+def first_derivative(discrepancy: Discrepancy | Distance, a: Values, b: Values) -> tuple[Tensor, dict[str, Tensor]]:
     """D(a, b) and its gradient with respect to `a` (IWD eq. 9), both detached. D may be any function of (a, b)."""
     value = _function(discrepancy)
     return _derivative(lambda leaf: value(leaf, b), a)
 
 
-def second_derivative(discrepancy: Discrepancy | Distance, a: Statistic, b: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
+def second_derivative(discrepancy: Discrepancy | Distance, a: Values, b: Values) -> tuple[Tensor, dict[str, Tensor]]:
     """D(a, b) and its gradient with respect to `b`, both detached: the direction v of the explicit influence (IWD eq. 24).
 
     D may be any function of (a, b). A graph that leads from `a` to the synthetic images stays intact.
@@ -157,10 +157,10 @@ def second_derivative(discrepancy: Discrepancy | Distance, a: Statistic, b: Stat
 
 
 def _function(discrepancy: Discrepancy | Distance) -> Distance:
-    return getattr(discrepancy, "value", discrepancy)
+    return discrepancy.value if hasattr(discrepancy, "value") else discrepancy
 
 
-def _derivative(value, at: Statistic) -> tuple[Tensor, dict[str, Tensor]]:
+def _derivative(value: Callable[[Values], Tensor], at: Values) -> tuple[Tensor, dict[str, Tensor]]:
     leaf = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
         total = value(leaf)
@@ -176,7 +176,7 @@ def _cosine_second(a: Tensor, b: Tensor, eps: float) -> Tensor:
     return -a / q + dot * na * unit / q.square()
 
 
-def _flat(statistic: Statistic, order: Statistic) -> Tensor:
+def _flat(statistic: Values, order: Values) -> Tensor:
     return torch.cat([statistic[name].flatten() for name in order])
 
 

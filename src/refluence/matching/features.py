@@ -19,17 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-from refluence.matching.discrepancies import Statistic
+from refluence.matching.discrepancies import Values
 
 
 def embedding(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """Rows psi_j `(B, F)` under the name "features": what `net.features(x)` gives, flattened."""
-    if not hasattr(net, "features"):
+    features = getattr(net, "features", None)
+    if features is None:
         raise InputError(f"{type(net).__name__} has no features(x): pass a function of (net, x) that gives rows (B, F)")
-    return {"features": net.features(x).flatten(1)}
+    return {"features": features(x).flatten(1)}
 
 
-def mean_statistic(rows: Statistic, omega: Tensor | None = None) -> dict[str, Tensor]:
+def mean_statistic(rows: Values, omega: Tensor | None = None) -> dict[str, Tensor]:
     """(1/n) sum_j omega_j phi_j for rows `(n, ...)` by name; `omega (n,)` of mean 1, None for ones. Keeps the graph."""
     if omega is None:
         return {name: t.mean(0) for name, t in rows.items()}
@@ -39,7 +40,7 @@ def mean_statistic(rows: Statistic, omega: Tensor | None = None) -> dict[str, Te
     return {name: torch.tensordot(omega.to(t), t, 1) / len(t) for name, t in rows.items()}
 
 
-def row_scores(v: Statistic, rows: Statistic) -> Tensor:
+def row_scores(v: Values, rows: Values) -> Tensor:
     """<v, phi_j> `(n,)` for rows phi_j `(n, ...)` and v of one row's shape, summed over the names."""
     missing = sorted(set(v) ^ set(rows))
     if missing:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from refluence.errors import InputError
-from refluence.matching.discrepancies import Statistic
+from refluence.matching.discrepancies import Values
 
 Kernel = Callable[[Tensor, Tensor], Tensor]  # (m, F), (n, F) -> (m, n)
 
@@ -68,11 +68,11 @@ class MMD:
         """Rows and weights both contribute."""
         return True
 
-    def value(self, a: Statistic, b: Statistic) -> Tensor:
+    def value(self, a: Values, b: Values) -> Tensor:
         """D(a, b), a scalar."""
         within = sum(s["weights"] @ self.kernel(s["rows"], s["rows"]) @ s["weights"] for s in (a, b))
         return within - 2 * a["weights"] @ self.kernel(a["rows"], b["rows"]) @ b["weights"]
 
-    def witness(self, a: Statistic, b: Statistic, at: Tensor) -> Tensor:
+    def witness(self, a: Values, b: Values, at: Tensor) -> Tensor:
         """dD by the weight of a real instance with row `at[j]`, in b or not: `(len(at),)` for `at (., F)`."""
         return 2 * (b["weights"] @ self.kernel(b["rows"], at) - a["weights"] @ self.kernel(a["rows"], at))

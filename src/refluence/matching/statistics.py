@@ -1,68 +1,87 @@
-"""The statistic of gradient matching: the gradient of a class's mean loss, on the synthetic and on the real side.
+"""What is compared: a statistic Phi(theta) of weighted instances, linear in the weights, omega of mean 1 (w_j = omega_j / n):
 
-    Phi_syn(S; theta)     = grad_theta (1/M_c) sum_i l(theta; s_i)                (differentiable in S)
-    Phi_real(D, w; theta) = grad_theta (1/n)   sum_j omega_j l(theta; z_j)        omega of mean 1, a constant
+    Phi = (1/n) sum_j omega_j phi_j(theta)          so that the explicit influence of j is <grad_2 D, phi_j>  (IWD eq. 24)
 
-`names` are the parameters to differentiate: those that the discrepancy ignores cost nothing.
+| statistic | phi_j | |
+|---|---|---|
+| `influence.Gradients` | grad l_j | gradients.py |
+| `influence.Means` | rows of phi(net, x): embeddings, characteristic functions | features.py, characteristic.py |
+| `influence.Samples` | the instance itself, {rows, weights} | kernel.py |
+
+One protocol serves two kinds of use. On one batch that is already in memory (a matching step, the energy of a sampler):
+`synthetic`, `measure`, `each`. Over any number of batches, in passes that fit memory (influence/distillation.py): `mean`,
+`pull`, `scores`. Of one batch, `measure` and `mean`, `scores` are the same numbers up to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
-import torch
 from torch import Tensor, nn
-from torch.func import grad, vmap
-from torch.nn.functional import cross_entropy
 
-from refluence.functional import call_at
+from refluence.matching.features import mean_statistic, row_scores
 
-CHUNK = 64  # samples per pass: bounds the activations that are held at once
-
-
-def plain(net: nn.Module) -> nn.Module:
-    """The network behind a compiled one, whose parameters keep their names."""
-    return getattr(net, "_orig_mod", net)
+Batches = Iterable[tuple[Tensor | tuple[Tensor, ...] | None, ...]]
+"""Re-iterable (x, y) or (x, y, omega), as influence/batches.py reads them."""
 
 
-def synthetic_gradient(net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Gradient of the mean loss over `x (M_c, C, H, W)`, with the graph that leads back to `x`."""
-    parameters = dict(net.named_parameters())
-    wanted = [parameters[n] for n in names]
-    gradients = torch.autograd.grad(cross_entropy(net(x), y), wanted, create_graph=True)
-    return dict(zip(names, gradients, strict=True))
+class Measured(Protocol):
+    """One pass over a batch of n instances, contracted as often as one likes."""
+
+    @property
+    def losses(self) -> Tensor:
+        """l_j `(n,)`."""
+
+    def gradient(self, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """(1/n) sum_j omega_j phi_j, detached; None: ones."""
+
+    def scores(self, v: dict[str, Tensor]) -> Tensor:
+        """<v, phi_j> `(n,)`."""
 
 
-def real_gradient(
-    net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], omega: Tensor | None = None, chunk: int = CHUNK
-) -> dict[str, Tensor]:
-    """Gradient of (1/n) sum_j omega_j l_j over `x (n, C, H, W)`; `omega (n,)` of mean 1, None for ones. Detached."""
-    parameters = dict(plain(net).named_parameters())
-    wanted = [parameters[n] for n in names]
-    total: list[Tensor] | None = None
-    for start in range(0, len(x), chunk):
-        part = slice(start, start + chunk)
-        losses = cross_entropy(net(x[part]), y[part], reduction="none")
-        weighted = losses.sum() if omega is None else losses @ omega[part].to(losses)
-        gradients = torch.autograd.grad(weighted / len(x), wanted)
-        total = list(gradients) if total is None else [t.add_(g) for t, g in zip(total, gradients, strict=True)]
-    assert total is not None, "a real batch holds at least one instance"
-    return dict(zip(names, total, strict=True))
+class Statistic(Protocol):
+    """Phi of any network and any instances, and its derivatives. The network is left as it was."""
+
+    def synthetic(self, model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Phi of one batch, omega = 1, with the graph that leads back to x (and to soft labels y)."""
+
+    def measure(self, model: nn.Module, x: Tensor, y: Tensor) -> Measured:
+        """One pass over one batch for its mean, weighted means, scores and losses."""
+
+    def each(self, model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """Chunks of (positions, k of them; phi_j `(k, ...)` by name), for weights outside the distance."""
+
+    def mean(self, model: nn.Module, batches: Batches) -> dict[str, Tensor]:
+        """Phi over all batches, detached."""
+
+    def pull(
+        self, model: nn.Module, batches: Batches, v: dict[str, Tensor], names: Iterable[str] | None = None
+    ) -> dict[str, Tensor]:
+        """J^T v = d/dtheta <Phi(theta), v>, v held fixed, by the parameters in `names` (default: all)."""
+
+    def scores(self, model: nn.Module, batches: Batches, v: dict[str, Tensor]) -> Tensor:
+        """<v, phi_j> `(n,)` in the order of the batches: no factor omega_j, the derivative by w_j."""
 
 
-def per_sample_gradients(
-    net: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], chunk: int = CHUNK
-) -> Iterator[tuple[slice, dict[str, Tensor]]]:
-    """Chunks of (positions, k of them; gradients `(k, *shape)`): for weights *outside* the distance, which need no less."""
-    net = plain(net)
-    parameters = {n: p.detach() for n, p in net.named_parameters()}
-    fixed = {**parameters, **dict(net.named_buffers())}
-    wanted = {n: parameters[n] for n in names}
+@dataclass
+class MeasuredRows:
+    """`Measured` of phi_j `(n, ...)` that are held by name; the losses are taken when they are first asked for."""
 
-    def loss(wanted, xi, yi):
-        return cross_entropy(call_at(net, {**fixed, **wanted}, xi[None]), yi[None])
+    rows: dict[str, Tensor]
+    take_losses: Callable[[], Tensor]
 
-    each = vmap(grad(loss), in_dims=(None, 0, 0))
-    for start in range(0, len(x), chunk):
-        part = slice(start, start + chunk)
-        yield part, each(wanted, x[part], y[part])
+    @cached_property
+    def losses(self) -> Tensor:
+        """l_j `(n,)`."""
+        return self.take_losses()
+
+    def gradient(self, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """(1/n) sum_j omega_j phi_j."""
+        return mean_statistic(self.rows, weights)
+
+    def scores(self, v: dict[str, Tensor]) -> Tensor:
+        """<v, phi_j> `(n,)`."""
+        return row_scores(v, self.rows)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from cases import make
-from refluence.matching.statistics import per_sample_gradients, real_gradient, synthetic_gradient
+from refluence.matching.gradients import per_sample_gradients, real_gradient, synthetic_gradient
 
 NORMS = ["instance", "group", "batch", "layer", "none"]
 
