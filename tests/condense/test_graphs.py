@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from method_fixtures import start
+from refluence import compute
 from refluence.compute import Compute
 from refluence.condense import graphs
 from refluence.condense.graphs import Graphs
@@ -62,7 +63,7 @@ def test_a_compiled_run_is_the_plain_one_up_to_rounding():
 
 
 def test_beyond_so_many_graphs_the_plain_functions_serve(monkeypatch):
-    monkeypatch.setattr(graphs, "MOST", 0)
+    monkeypatch.setattr(compute, "MOST", 0)
     made, net = Graphs(), network("instance")
     x, y = torch.randn(3, 3, 4, 4, dtype=torch.float64, requires_grad=True), torch.tensor([0, 1, 2])
     names = ["classifier.weight"]

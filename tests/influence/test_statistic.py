@@ -104,7 +104,7 @@ def test_one_batch_and_many_are_sums_over_instances(net, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_synthetic_side_has_the_value_of_the_mean_and_leads_back_to_the_images(net, name):
-    make, one, soft = CASES[name]
+    make, _, soft = CASES[name]
     statistic, (x, y) = make(), batch(3, soft=soft)
     x.requires_grad_()
     a = statistic.synthetic(net, x, y)
