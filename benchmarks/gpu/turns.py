@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -50,7 +51,7 @@ def group(
                 continue
             outcome = rows.attempt(partial(again, what))
             if outcome.state != "ok":
-                ends[what] = outcome
+                ends[what] = replace(outcome, numbers=ends[what].numbers)  # those of its start
     for what, end in ends.items():
         more: Numbers = {}
         if end.state == "ok":
