@@ -28,7 +28,7 @@ def read(
     if len(pixels) != len(given):
         raise InputError(f"{where}: {len(pixels)} images and {len(given)} labels: each image needs one")
     split = RawSplit(where, given, functools.partial(iter, ()), names=names, notes=_range(pixels, where), pixels=pixels)
-    return split, digest(split, (image.numpy() for image in pixels), f"{pixels.dtype} {tuple(pixels.shape)}")
+    return split, digest(split, pixels.numpy(), f"{pixels.dtype} {tuple(pixels.shape)}")
 
 
 def channels_first(images: Array, where: str) -> Tensor:

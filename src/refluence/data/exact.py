@@ -38,12 +38,14 @@ def _fit(images: Tensor, size: int) -> Tensor:
 
 def _digests(images: Tensor) -> Iterator[bytes]:
     """A fingerprint of each image: grey ones and those that are spread to three channels are alike, as decoded ones are."""
-    for image in images:
-        grey = len(image) == 3 and bool((image == image[:1]).all())
-        yield hashlib.blake2b((image[:1] if grey else image).contiguous().numpy().tobytes(), digest_size=8).digest()
+    for part in images.split(CHUNK):
+        grey = (part == part[:, :1]).flatten(1).all(1).tolist() if part.shape[1] == 3 else [False] * len(part)
+        for image, alike in zip(part.contiguous().numpy(), grey, strict=True):
+            yield hashlib.blake2b((image[:1] if alike else image).data, digest_size=8).digest()
 
 
 def _sums(images: Tensor) -> Tensor:
-    """Sums of pixels and of their squares, `(n, C, 2)`: exact for 8 bits, float64 for floats."""
-    wide = images.flatten(2).to(torch.int64 if images.dtype == torch.uint8 else torch.float64)
-    return torch.stack([wide.sum(2), wide.square().sum(2)], dim=2)
+    """Sums of pixels and of their squares, `(n, C, 2)`: whole numbers for 8 bits (float64 holds them exactly), else float64."""
+    wide = images.flatten(2).double()
+    found = torch.stack([wide.sum(2), torch.linalg.vecdot(wide, wide)], dim=2)
+    return found.long() if images.dtype == torch.uint8 else found
