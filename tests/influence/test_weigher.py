@@ -164,3 +164,11 @@ def test_the_examples_run():
         found = doctest.testmod(one)
         assert found.attempted > 0
         assert found.failed == 0
+
+
+def test_scores_with_a_graph_give_weights_without_one():
+    positions, scores = batches(1)[0]
+    plain, graph = (Weigher(Weighting("influence", carry=0.5), RunningInfluence(N)) for _ in range(2))
+    omega = graph.weigh(positions, scores.clone().requires_grad_(), 0, NOBODY)
+    assert not omega.requires_grad
+    assert torch.equal(omega, plain.weigh(positions, scores, 0, NOBODY))

@@ -86,9 +86,11 @@ class Weigher:
         for name, t in (("scores", scores), ("labels", labels)):
             if t is not None and t.shape != positions.shape:
                 raise InputError(f"{name} must have the shape of positions {tuple(positions.shape)}, got {tuple(t.shape)}")
+        positions, scores = positions.cpu(), None if scores is None else scores.detach().cpu()
         if labels is None or self.weighting.bag != "class":
             return self._bag(positions, scores, step, generator)
-        bags = [(labels.cpu() == label).nonzero().flatten() for label in labels.cpu().unique()]
+        labels = labels.cpu()
+        bags = [(labels == label).nonzero().flatten() for label in labels.unique()]
         parts = [self._bag(positions[bag], None if scores is None else scores[bag], step, generator) for bag in bags]
         weighed = [omega for omega in parts if omega is not None]
         return torch.cat(weighed)[torch.cat(bags).argsort()] if weighed else None
