@@ -39,7 +39,9 @@ def train_on_synthetic(
                 yield Batch(x, labels[part])
 
     net.train()
-    fit(net, Descent(net, settings.net_lr if lr is None else lr), batches(), Objective())
+    optimiser = Descent(net, settings.net_lr if lr is None else lr)
+    fit(net, optimiser, batches(), Objective())
+    optimiser.zero_grad()
 
 
 def sgd(net: nn.Module, settings: Settings) -> torch.optim.SGD:

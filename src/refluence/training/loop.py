@@ -57,6 +57,8 @@ def fit(
 ) -> None:
     """One step of the optimiser for each batch, in place, in the mode (training or evaluation) in which the network is.
 
+    The gradients of the last step stay on the parameters, as after any step of PyTorch.
+
     Args:
         net: gives logits of a batch's `x`.
         optimiser: of the network's parameters. It keeps its state, so that training can go on in another call.
@@ -93,7 +95,6 @@ def fit(
             optimiser.step()
             if stepped is not None:
                 stepped()
-    optimiser.zero_grad(set_to_none=True)
 
 
 def batch_loss(loss: Loss[T], logits: Tensor, batch: Batch[T]) -> Tensor:
