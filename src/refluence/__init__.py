@@ -1,3 +1,63 @@
 """Refluence: find which training instances matter, and make training small with it."""
 
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
 __version__ = "0.1.0"
+
+_NAMES = {
+    # data, sets and verdicts
+    **dict.fromkeys(("load", "distill", "start", "compare", "open"), "refluence.api"),
+    **dict.fromkeys(("Dataset", "DistilledSet"), "refluence.data"),
+    **dict.fromkeys(("Run", "Comparison"), "refluence.results"),
+    # methods
+    "Method": "refluence.condense.method",
+    "Selection": "refluence.select.selection",
+    "methods": "refluence.jobs.catalogue",
+    "protocols": "refluence.evaluate.protocols",
+    # influence
+    **dict.fromkeys(
+        ("capture", "scores", "weights", "Weighting", "Weigher", "validation_influence", "self_influence", "tracin"),
+        "refluence.influence",
+    ),
+    # what can go wrong
+    **dict.fromkeys(("InputError", "RunError"), "refluence.errors"),
+}
+_PACKAGES = ("select", "evaluate")  # folders of the library whose name is a function of api.py too
+__all__ = ["__version__", *_NAMES, *_PACKAGES]
+
+
+class _Package(ModuleType):
+    """A folder that can be called: `rf.evaluate(…)` is `refluence.api.evaluate`, `rf.evaluate.paired` a module of it."""
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return getattr(import_module("refluence.api"), self.__name__.rpartition(".")[2])(*given, **named)
+
+
+class _Library(ModuleType):
+    """The import system hands over each folder when it is loaded: those of `_PACKAGES` become callable."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _PACKAGES and isinstance(value, ModuleType):
+            value.__class__ = _Package
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    """Names are loaded when they are asked for (PEP 562): `import refluence` alone loads no PyTorch."""
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"refluence.{name}")
+    raise AttributeError(f"module 'refluence' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "api"])
+
+
+sys.modules[__name__].__class__ = _Library

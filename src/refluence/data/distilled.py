@@ -59,9 +59,26 @@ class DistilledSet:
         """What the set is paid for (`stored_bytes`)."""
         return stored_bytes(self)
 
-    def save(self, folder: Path, card: Mapping[str, Any]) -> None:
-        """Write the set into `folder/distilled`."""
-        save_distilled(folder / self.kind, self, {**card, "images": len(self.labels)})
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image `(C, H, W)` and label of one stored image: the set is a map-style torch `Dataset`."""
+        return self.images[index], self.labels[index] if self.soft is None else self.soft[index]
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """What networks train on: decoded images `(N, C, H, W)`, normalised by `mean` and `std`, and their labels.
+
+        Labels are `(N,)` int64, or `(N, classes)` probabilities where soft labels were learned.
+
+        Example:
+            >>> small = DistilledSet(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("a", "b"), (0.5,), (0.25,), factor=2)
+            >>> [tuple(part.shape) for part in small.tensors()]
+            [(8, 1, 8, 8), (8,)]
+        """
+        whole = decoded(self)
+        return whole.images, whole.labels if whole.soft is None else whole.soft
+
+    def save(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
+        """Write the set into `folder/distilled`, with what is known of it beside its own facts."""
+        save_distilled(Path(folder) / self.kind, self, {**(card or {}), "images": len(self.labels)})
 
 
 def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, Any]) -> None:

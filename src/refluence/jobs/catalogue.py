@@ -28,7 +28,7 @@ def methods() -> dict[str, Declaration]:
 
     Example:
         >>> methods()["dc"].summary
-        'gradient matching, class by class; networks also train on the synthetic set'
+        'gradient matching, row-wise cosine, networks trained on the synthetic set'
     """
     declared: dict[str, Declaration] = {}
     for package in (refluence.select, refluence.condense):

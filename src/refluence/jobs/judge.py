@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,23 @@ from refluence.seeds import Rng, streams
 
 
 def judge(job: Job, session: Session, folder: Path) -> None:
-    """Train fresh networks on the unit's set under every protocol and write evaluation.json."""
-    small, rng = load_distilled(folder / "distilled"), streams(job.seed)
-    found = []
+    """Train fresh networks on the job's set under every protocol and write evaluation.json."""
+    small = load_distilled(folder / "distilled")
+    evaluations = list(judgements(job, small, session, lambda: count_test_use(folder / "distilled")))
+    write_json(folder / "evaluation.json", {"evaluations": evaluations})
+
+
+def judgements(
+    job: Job, small: DistilledSet, session: Session, used: Callable[[], object] = lambda: None
+) -> Iterator[dict[str, Any]]:
+    """One evaluation for each protocol of the job. `used()` is called before the test split is read: a kill loses no use."""
     for note in unread(small, job.protocols):
         session.reporter.say(f"{job.what}: {note}")
     for protocol in job.protocols:
+        if job.split == "test":
+            used()
         what = f"{job.what}: {protocol.name}"
-        if job.split == "test":  # before: a kill must not lose a use
-            count_test_use(folder / "distilled")
-        found.append(judge_once(small, job.model, protocol, job.split, rng, job.nets, session, what))
-    write_json(folder / "evaluation.json", {"evaluations": found})
+        yield judge_once(small, job.model, protocol, job.split, streams(job.seed), job.nets, session, what)
 
 
 def unread(small: DistilledSet, chosen: Iterable[Protocol]) -> list[str]:

@@ -19,6 +19,7 @@ class Finished:
 
     folder: Path
     small: DistilledSet
+    card: dict[str, Any]
     job: Job
     data: dict[str, Any]
 
@@ -31,9 +32,9 @@ def open_finished(folder: Path) -> Finished:
     if config["command"] == "compare":
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     require_finished(folder, config)
-    read_card(folder / "distilled")
+    card = read_card(folder / "distilled")
     job = Job.from_json(config["resolved"]["unit"])
-    return Finished(folder, load_distilled(folder / "distilled"), job, config["resolved"]["data"])
+    return Finished(folder, load_distilled(folder / "distilled"), card, job, config["resolved"]["data"])
 
 
 def require_finished(folder: Path, config: dict[str, Any]) -> None:

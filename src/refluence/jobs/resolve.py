@@ -10,7 +10,7 @@ from refluence.data import Dataset
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.jobs import needs
-from refluence.jobs.catalogue import FAMILIES, methods
+from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.jobs.job import Job
 from refluence.models import ModelSpec, width_beside
 from refluence.options import JobOptions
@@ -18,13 +18,13 @@ from refluence.options import JobOptions
 ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales pre-training with it
 
 
-def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int) -> Job:
-    """The job of an arm and a seed on a dataset.
+def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: Declaration | None = None) -> Job:
+    """The job of an arm and a seed on a dataset. `declared`: a method that is not one of the package's.
 
     Raises:
         InputError: what cannot run; `NoRoomError` where a class has too few images for this arm.
     """
-    method, paper = methods()[arm.method], asked.size == "paper"
+    method, paper = declared or methods()[arm.method], asked.size == "paper"
     width = asked.width if asked.width is not None else width_beside(asked.model, 128 if paper else 32)
     model = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
     plan = FAMILIES[type(method)].plan(arm, method, asked, dataset.shape)

@@ -1,0 +1,256 @@
+"""The library in one place: keyword functions that print nothing and, unless they are given `out`, write nothing.
+
+data = rf.load("digits")
+run = rf.distill(data, "dc+influence", ipc=10)
+rf.evaluate(run, data, protocol="dsa-cpu").accuracy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refluence.arm import UNIFORM, Arm
+from refluence.compute import Compute
+from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled
+from refluence.data import load as load_source
+from refluence.data.objects import Single, Source
+from refluence.data.whitening import whitening
+from refluence.errors import InputError, did_you_mean
+from refluence.evaluate.evaluation import Evaluation, evaluate_set
+from refluence.evaluate.paired import summarise
+from refluence.evaluate.verdict import verdict
+from refluence.jobs.catalogue import Declaration, parse_arm, with_controls
+from refluence.jobs.job import Job
+from refluence.jobs.judge import judgements
+from refluence.jobs.needs import prepare
+from refluence.jobs.open_run import open_finished
+from refluence.jobs.resolve import choose_protocols, resolve
+from refluence.jobs.run_job import make, row_of
+from refluence.jobs.session import Session
+from refluence.models import ModelSpec, width_beside
+from refluence.options import JobOptions
+from refluence.results import Comparison, Run
+from refluence.run import device as machine
+from refluence.run.progress import Reporter
+from refluence.seeds import streams
+from refluence.select.selection import Selection
+from refluence.work import Work
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a function computes: `device` "auto", "cpu", "cuda:1" …; `precision` "fp32" or "bf16"; `threads` 0: as they are."""
+
+    device: str = "auto"
+    precision: str = "fp32"
+    compile: bool = False
+    threads: int = 0
+    progress: bool = False
+
+
+def load(source: Source, *, test: Single | None = None, validation: Source | None = None, **options: Any) -> Dataset:
+    """Read data: a source of the command line, a torch `Dataset`, a `datasets.Dataset`, or arrays.
+
+    Args:
+        source: see `refluence.data.load`.
+        test: the test split of an object; without one it is cut.
+        validation: another source for the validation split.
+        options: fields of `SourceOptions`, as `image_size=32`.
+
+    Returns:
+        The dataset: `train`, `val`, `test`, and `notes` that say what was found.
+
+    Raises:
+        InputError: one line that says what is wrong and what would be right.
+
+    Example:
+        >>> import refluence as rf
+        >>> rf.load("digits").shape
+        (1, 8, 8)
+    """
+    known = {f.name for f in fields(SourceOptions)} - {"validation"}
+    _check(options, known, "load")
+    return load_source(source, SourceOptions(**options), test=test, validation=validation)
+
+
+def distill(
+    data: Dataset | Source, method: str | Declaration = "dc", *, seed: int = 0, out: str | Path | None = None, **options: Any
+) -> Run:
+    """Make one small set.
+
+    Args:
+        data: a dataset from `load`, or what `load` takes.
+        method: an arm, such as `"dm+influence:tau=.5"`, or a `Method` or `Selection` of your own.
+        seed: everything random follows from it.
+        out: a folder for the set, its checkpoint and metrics; the same call continues a run that was stopped. None: nothing
+            is written.
+        options: fields of `JobOptions` (`ipc`, `iterations`, `model`, `width` …) and of `Machine` (`device`, `precision`,
+            `compile`, `threads`, `progress`).
+
+    Returns:
+        A run: `set`, `card`, `costs`.
+
+    Raises:
+        InputError: what cannot run, before any work.
+        RunError: numbers that are no longer finite.
+
+    Example:
+        >>> import refluence as rf
+        >>> run = rf.distill("digits", "dm", ipc=1, iterations=2, width=4)
+        >>> tuple(run.set.images.shape)
+        (10, 1, 8, 8)
+    """
+    session, job = _opened(data, method, seed, options, "distill")
+    folder = None if out is None else Path(out)
+    with machine.threads(_threads(options)):
+        result, card = make(job, session, folder)
+    small = result.artifact
+    return Run(job, small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)}, folder)
+
+
+def select(
+    data: Dataset | Source, method: str | Selection = "random", *, seed: int = 0, out: str | Path | None = None, **options: Any
+) -> Run:
+    """Choose real images: `distill` by a method that keeps some of them, such as `"herding"` or `"el2n"`.
+
+    Example:
+        >>> import refluence as rf
+        >>> len(rf.select("digits", "random", ipc=2).set)
+        20
+    """
+    return distill(data, method, seed=seed, out=out, **options)
+
+
+def start(data: Dataset | Source, method: str | Declaration = "dc", *, seed: int = 0, **options: Any) -> Work:
+    """The work of `distill` at its first step, for a loop of your own.
+
+    Example:
+        >>> import refluence as rf
+        >>> work = rf.start("digits", "dm", ipc=1, iterations=2, width=4)
+        >>> [event.step for event in work.steps()], len(work.result().artifact)
+        ([0, 1], 10)
+    """
+    session, job = _opened(data, method, seed, options, "start")
+    prepared = prepare(job, session.dataset, session.compute, None)
+    return job.plan.open(session.dataset, job.model, streams(seed), session.compute, prepared)
+
+
+def evaluate(
+    small: DistilledSet | Run | str | Path, data: Dataset | Source, protocol: str = "dc-cpu", *, seed: int = 0, **options: Any
+) -> Evaluation:
+    """Judge a set: fresh networks trained on it, scored on held-out images.
+
+    Args:
+        small: a set, a run, or the folder of either.
+        data: where the held-out images are, as in `distill`.
+        protocol: how networks are trained (`refluence ls` lists them).
+        seed: the networks follow from it.
+        options: `nets`, `split` ("test" or "val"), `model`, `width`, `norm`, `epochs`, `batch`, and the fields of `Machine`.
+
+    Returns:
+        `accuracy` in percent, `accuracies` of each network, `balanced_accuracy`, `macro_f1`.
+
+    Example:
+        >>> import refluence as rf
+        >>> small = rf.select("digits", "random", ipc=2).set
+        >>> 0 <= rf.evaluate(small, "digits", nets=1, epochs=1, width=4).accuracy <= 100
+        True
+    """
+    known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *_names(Machine)}
+    _check(options, known, "evaluate")
+    session = _session(data, options)
+    asked = JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    whole = small.set if isinstance(small, Run) else small if isinstance(small, DistilledSet) else load_distilled(Path(small))
+    dataset = session.dataset
+    width = asked.width if asked.width is not None else width_beside(asked.model, 32)
+    spec = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
+    (chosen,) = choose_protocols((protocol,), asked.epochs, asked.batch, ())
+    whitened = whitening(chosen.zca, dataset.normalised_as(whole.mean, whole.std))
+    held_out = dataset.test if asked.split == "test" else dataset.val
+    with machine.threads(_threads(options)):
+        return evaluate_set(
+            whole, spec, chosen, held_out, streams(seed), asked.nets or 3, session.compute.device,
+            compiled=session.compute.compiled, whitened=whitened,
+        )  # fmt: skip
+
+
+def compare(
+    data: Dataset | Source, methods: Sequence[str], *, seeds: int = 3, seed: int = 0, controls: bool = True, **options: Any
+) -> Comparison:
+    """Several arms with the same seeds, each made and judged.
+
+    Args:
+        data: as in `distill`.
+        methods: arms, such as `["random", "dc", "dc+influence"]`.
+        seeds: how many paired seeds, from `seed` on; 5 or more give useful intervals.
+        seed: the first one.
+        controls: `X+influence` brings `X` and `X+shuffled` along.
+        options: as in `distill`, and `protocol=("dc-cpu",)`, `nets`, `epochs`, `batch`, `split`.
+
+    Returns:
+        `rows`, `summary`, and the `verdict` as a sentence.
+
+    Example:
+        >>> import refluence as rf
+        >>> rf.compare("digits", ["random", "full"], ipc=1, seeds=1, nets=1, epochs=1, width=4).summary[0]["arm"]
+        'random'
+    """
+    _check(options, _names(JobOptions) | _names(Machine), "compare")
+    arms, session = with_controls(methods, controls), _session(data, options)
+    asked = JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    rows = []
+    with machine.threads(_threads(options)):
+        for job in [resolve(asked, arm, session.dataset, seed + i) for i in range(seeds) for arm in arms]:
+            result, card = make(job, session, None)
+            small = result.artifact
+            card |= {"stored_bytes": small.stored_bytes, "images": len(small)}
+            rows += [row_of(job, entry, card) for entry in judgements(job, small, session)]
+    summary = summarise(rows, next((arm.name for arm in arms if arm.kind == "influence"), None))
+    return Comparison(rows, summary, verdict(summary, rows))
+
+
+def open(folder: str | Path) -> Run:
+    """A finished run from its folder.
+
+    Raises:
+        InputError: no run, a comparison or recipe (name one of its units), or one that is not finished.
+    """
+    run = open_finished(Path(folder))
+    return Run(run.job, run.small, run.card, run.folder)
+
+
+def _opened(
+    data: Dataset | Source, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str
+) -> tuple[Session, Job]:
+    _check(options, _names(JobOptions) | _names(Machine), where)
+    arm = parse_arm(method) if isinstance(method, str) else Arm(method.name, UNIFORM)
+    session = _session(data, options)
+    asked = JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    job = resolve(asked, arm, session.dataset, seed, None if isinstance(method, str) else method)
+    job.plan.check_model(job.model)
+    return session, job
+
+
+def _session(data: Dataset | Source, options: Mapping[str, Any]) -> Session:
+    how = Machine(**{k: v for k, v in options.items() if k in _names(Machine)})
+    dataset = data if isinstance(data, Dataset) else load_source(data, per_class=options.get("ipc", 1))
+    return Session(dataset, Compute(machine.choose(how.device), how.precision, how.compile), Reporter(not how.progress))
+
+
+def _threads(options: Mapping[str, Any]) -> int:
+    return options.get("threads") or torch.get_num_threads()
+
+
+def _names(kind: type) -> set[str]:
+    return {f.name for f in fields(kind)}
+
+
+def _check(options: Mapping[str, Any], known: set[str], where: str) -> None:
+    for name in options:
+        if name not in known:
+            raise InputError(f"{where}() has no option '{name}': {did_you_mean(name, sorted(known))}")

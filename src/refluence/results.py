@@ -1,0 +1,70 @@
+"""What the Python functions give back: a run with its set, and a comparison with its verdict. Both show themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from refluence.data.distilled import DistilledSet
+from refluence.jobs.job import Job
+from refluence.report.pictures import data_uri, visible
+
+SHOWN = 20  # pictures of a set
+COSTS = ("seconds", "peak_bytes", "stored_bytes", "ess", "iterations", "images")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A set that was made.
+
+    `set` is a torch `Dataset` with `tensors()` and `save(folder)`; `card` is what is known of it; `folder` is None where
+    nothing was written.
+    """
+
+    job: Job
+    set: DistilledSet
+    card: dict[str, Any]
+    folder: Path | None = None
+
+    @property
+    def costs(self) -> dict[str, Any]:
+        """Seconds, peak and stored bytes, effective sample size, image steps, images."""
+        return {name: self.card[name] for name in COSTS if name in self.card}
+
+    def __repr__(self) -> str:
+        return f"Run({self.job.what}: {len(self.set)} images of {len(self.set.classes)} classes)"
+
+    def _repr_html_(self) -> str:
+        pictures = visible(self.set.images[:SHOWN].cpu().numpy(), self.set.mean, self.set.std)
+        size = 'style="width:48px;image-rendering:pixelated"'
+        images = "".join(f'<img {size} src="{data_uri(picture)}" alt="">' for picture in pictures)
+        return f"<p>{escape(repr(self))}</p><p>{images}</p>"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms x seeds: `rows`, one for each evaluation; `summary`, one for each arm with its interval; `verdict`, a sentence."""
+
+    rows: list[dict[str, Any]]
+    summary: list[dict[str, Any]]
+    verdict: str
+
+    def __repr__(self) -> str:
+        lines = [f"{s['arm']}: {s['mean']:.1f} % (n = {s['n']})" for s in self.summary]
+        return "\n".join([*lines, self.verdict])
+
+    def _repr_html_(self) -> str:
+        heads = ("arm", "accuracy %", "n", "difference", "against")
+        cells = [(s["arm"], f"{s['mean']:.1f}", str(s["n"]), _interval(s), s["against"] or "") for s in self.summary]
+        table = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+        head = "".join(f"<th>{name}</th>" for name in heads)
+        return f"<table><tr>{head}</tr>{table}</table><p>{escape(self.verdict)}</p>"
+
+
+def _interval(line: dict[str, Any]) -> str:
+    if line["difference"] is None:
+        return ""
+    ends = "" if line["low"] is None else f" [{line['low']:+.1f}, {line['high']:+.1f}]"
+    return f"{line['difference']:+.1f}{ends}"

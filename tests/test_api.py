@@ -1,0 +1,164 @@
+"""The library from Python: every public function, its example, and that it does what the command line does."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import importlib
+import inspect
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+import refluence as rf
+from cli_fixtures import DIGITS
+from refluence import api
+from refluence.cli import main
+from refluence.condense.dm import METHOD
+from refluence.condense.job import DistillationWork
+from refluence.errors import InputError
+from refluence.jobs.session import Session
+
+TINY = {"ipc": 2, "iterations": 3, "width": 8, "threads": 1}
+FUNCTIONS = ("load", "distill", "select", "start", "evaluate", "compare", "open")
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return rf.load("digits")
+
+
+@pytest.mark.parametrize("place", ["refluence.api", "refluence.arm", "refluence.jobs.catalogue", "refluence.data.distilled"])
+def test_the_examples_of_docstrings_run(place):
+    result = doctest.testmod(importlib.import_module(place))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_run(path, capsys):
+    names = runpy.run_path(str(path), run_name="example")
+    if "main" in names:
+        names["main"]()
+        assert "%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_say_what_they_take_and_give(name):
+    text = inspect.getdoc(getattr(api, name)) or ""
+    assert "Example:" in text or "Raises:" in text
+
+
+def test_every_public_name_is_there():
+    for name in rf.__all__:
+        assert getattr(rf, name) is not None
+    assert set(rf.__all__) <= set(dir(rf))
+    with pytest.raises(AttributeError, match="no attribute 'distil'"):
+        _ = rf.distil
+
+
+def test_importing_the_library_loads_no_torch():
+    code = "import sys, refluence; assert 'torch' not in sys.modules; print(refluence.__version__)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_folders_with_the_name_of_a_function_are_both():
+    import refluence.select.herding as module
+
+    assert rf.select.herding is module
+    assert callable(rf.select)
+    assert callable(rf.evaluate)
+
+
+def test_distill_makes_the_bits_of_the_command_line(tmp_path, data):
+    words = ("distill", *DIGITS, "--weights", "influence", "--iterations", "3", "--out", str(tmp_path / "run"))
+    assert main(words) == 0
+    own = rf.open(tmp_path / "run")
+    options = {"ipc": own.job.ipc, "iterations": 3, "width": own.job.model.width, "threads": 1}
+    given = {"real_batch": own.job.plan.settings.real_batch, "initial": own.job.plan.settings.initial}
+    run = rf.distill(data, "dc+influence", **options, **given)
+    stored = load_file(tmp_path / "run/distilled/images.safetensors")
+    assert torch.equal(run.set.images, stored["images"])
+    assert torch.equal(own.set.images, stored["images"])
+    assert run.costs["stored_bytes"] == own.costs["stored_bytes"]
+
+
+def test_a_stopped_run_continues_in_its_folder(tmp_path, data, monkeypatch):
+    whole = rf.distill(data, "dc", **TINY)
+    real = Session.driver
+    monkeypatch.setattr(Session, "driver", property(lambda self: dataclasses.replace(real.fget(self), checkpoint_seconds=0.0)))
+    real_step = DistillationWork.image_step
+
+    def stop(work):
+        if work.step == 2:
+            raise KeyboardInterrupt
+        return real_step(work)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DistillationWork, "image_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            rf.distill(data, "dc", out=tmp_path, **TINY)
+    assert (tmp_path / "checkpoint/state.safetensors").exists()
+    assert torch.equal(rf.distill(data, "dc", out=tmp_path, **TINY).set.images, whole.set.images)
+
+
+def test_a_method_of_ones_own(data):
+    mine = dataclasses.replace(METHOD, name="mine")
+    assert torch.equal(rf.distill(data, mine, **TINY).set.images, rf.distill(data, "dm", **TINY).set.images)
+
+
+def test_nothing_is_written_or_printed(data, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    run = rf.distill(data, "dm+influence", **TINY)
+    rf.evaluate(run, data, nets=1, epochs=1, width=8)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_set_is_a_torch_dataset(data):
+    small = rf.select(data, "random:factor=2", ipc=2, threads=1).set
+    batch, labels = next(iter(DataLoader(small, batch_size=4)))
+    assert (tuple(batch.shape), tuple(labels.shape)) == ((4, 1, 8, 8), (4,))
+    images, labels = small.tensors()
+    assert (len(small), len(images), len(labels)) == (20, 80, 80)
+
+
+def test_a_comparison_is_paired_and_says_its_verdict(data):
+    found = rf.compare(data, ["random", "dm+influence"], seeds=2, nets=1, epochs=1, **TINY)
+    assert [(row["arm"], row["seed"]) for row in found.rows][:4] == [
+        ("random", 0),
+        ("dm", 0),
+        ("dm+influence", 0),
+        ("dm+shuffled", 0),
+    ]
+    assert len(found.rows) == 8
+    assert "n = 2" in found.verdict
+    assert found.verdict in repr(found)
+    assert found._repr_html_().count("<tr>") == len(found.summary) + 1
+
+
+def test_a_run_shows_its_pictures(data):
+    run = rf.select(data, "random", ipc=1, threads=1)
+    assert run._repr_html_().count("<img") == 10
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: rf.distill("digits", "dm", ipcc=1), "distill.. has no option 'ipcc': did you mean ipc[?]"),
+        (lambda: rf.load("digits", image_siz=8), "load.. has no option 'image_siz': did you mean image_size[?]"),
+        (lambda: rf.distill("digits", "dmm"), "unknown method 'dmm' .* did you mean dm"),
+        (lambda: rf.evaluate("nowhere", "digits"), "nowhere does not exist"),
+        (lambda: rf.evaluate(rf.select("digits").set, "digits", "dcc-cpu"), "unknown protocol 'dcc-cpu': did you mean dc-cpu"),
+    ],
+)
+def test_a_wrong_call_says_what_was_probably_meant(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
