@@ -106,7 +106,23 @@ def test_a_stopped_run_continues_in_its_folder(tmp_path, data, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             rf.distill(data, "dc", out=tmp_path, **TINY)
     assert (tmp_path / "checkpoint/state.safetensors").exists()
-    assert torch.equal(rf.distill(data, "dc", out=tmp_path, **TINY).set.images, whole.set.images)
+    run = rf.distill(data, "dc", out=tmp_path, **TINY)
+    assert torch.equal(run.set.images, whole.set.images)
+    assert run.job == whole.job
+
+
+def test_the_folder_of_a_run_is_one_of_the_command_line(tmp_path, data, capsys):
+    rf.distill(data, "dm+influence", out=tmp_path / "run", **TINY, nets=1, epochs=1)
+    with pytest.raises(InputError, match=r"holds another run .*seed"):
+        rf.distill(data, "dm+influence", out=tmp_path / "run", seed=1, **TINY, nets=1, epochs=1)
+    words = ("--method", "dm", "--weights", "influence", "--ipc", "2", "--iterations", "3", "--width", "8", "--nets", "1")
+    more = ("--epochs", "1", "--threads", "1", "--quiet", "--resume", "--out", str(tmp_path / "run"))
+    assert main(("distill", "--data", "digits", *words, *more)) == 0, "the command judges the set that is there"
+    assert main(("repeat", str(tmp_path / "run"))) == 0
+    assert "the same bit for bit" in capsys.readouterr().out
+    assert rf.open(tmp_path / "run").costs["iterations"] == 3
+    with pytest.raises(InputError, match="holds no Refluence run"):
+        rf.open(tmp_path)
 
 
 def test_a_method_of_ones_own(data):

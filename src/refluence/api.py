@@ -8,7 +8,7 @@ rf.evaluate(run, data, protocol="dsa-cpu").accuracy
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
 from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled
 from refluence.data import load as load_source
+from refluence.data.distilled import CARD
 from refluence.data.objects import Single, Source
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean
@@ -31,11 +32,12 @@ from refluence.jobs.needs import prepare
 from refluence.jobs.open_run import open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.run_job import make, row_of
-from refluence.jobs.session import Session
+from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec, width_beside
 from refluence.options import JobOptions
 from refluence.results import Comparison, Run
 from refluence.run import device as machine
+from refluence.run.folder import claimed
 from refluence.run.progress import Reporter
 from refluence.seeds import streams
 from refluence.select.selection import Selection
@@ -87,8 +89,8 @@ def distill(
         data: a dataset from `load`, or what `load` takes.
         method: an arm, such as `"dm+influence:tau=.5"`, or a `Method` or `Selection` of your own.
         seed: everything random follows from it.
-        out: a folder for the set, its checkpoint and metrics; the same call continues a run that was stopped. None: nothing
-            is written.
+        out: a folder for the run, as `refluence distill` writes it but for the judging; the same call continues a run that was
+            stopped. None: nothing is written.
         options: fields of `JobOptions` (`ipc`, `iterations`, `model`, `width` …) and of `Machine` (`device`, `precision`,
             `compile`, `threads`, `progress`).
 
@@ -108,9 +110,15 @@ def distill(
     session, job = _opened(data, method, seed, options, "distill")
     folder = None if out is None else Path(out)
     with machine.threads(_threads(options)):
-        result, card = make(job, session, folder)
-    small = result.artifact
-    return Run(job, small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)}, folder)
+        if folder is None:
+            result, card = make(job, session, None)
+            small = result.artifact
+            return Run(job, small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)})
+        asked, resolved = _record(job, session, folder, options)
+        with claimed(folder, "distill", asked, resolved, resume=True, outcome=(f"distilled/{CARD}",)) as done:
+            if not done:
+                make(job, session, folder)
+    return open(folder)
 
 
 def select(
@@ -220,7 +228,7 @@ def open(folder: str | Path) -> Run:
     Raises:
         InputError: no run, a comparison or recipe (name one of its units), or one that is not finished.
     """
-    run = open_finished(Path(folder))
+    run = open_finished(Path(folder), judged=False)
     return Run(run.job, run.small, run.card, run.folder)
 
 
@@ -234,6 +242,16 @@ def _opened(
     job = resolve(asked, arm, session.dataset, seed, None if isinstance(method, str) else method)
     job.plan.check_model(job.model)
     return session, job
+
+
+def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What config.json holds: the flags of the `refluence distill` that makes the same set, and what they resolved to."""
+    dataset, given = session.dataset, JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    read = {k: v for k, v in asdict(dataset.options).items() if k != "val_fraction"}
+    how = {k: v for k, v in options.items() if k in ("device", "precision", "compile")}
+    where = {"data": dataset.source, "method": job.arm.method, "weights": job.arm.weights, "seed": job.seed}
+    folder_flags = {"out": str(folder), "resume": False, "threads": torch.get_num_threads()}
+    return {**asdict(given), **read, **how, **where, **folder_flags}, {"unit": job.to_json(), **about(session, read)}
 
 
 def _session(data: Dataset | Source, options: Mapping[str, Any]) -> Session:

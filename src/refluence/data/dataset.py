@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from refluence.data.options import SourceOptions
+
 
 def unit(images: Tensor) -> Tensor:
     """A float32 copy on the scale of `mean` and `std`: 8 bits over 255, so from 0 to 1; floats as they come."""
@@ -69,6 +71,7 @@ class Dataset:
     std: tuple[float, ...]
     notes: tuple[str, ...] = field(default=())
     validation: str = "cut from train"
+    options: SourceOptions = field(default_factory=SourceOptions)
 
     @property
     def shape(self) -> tuple[int, int, int]:

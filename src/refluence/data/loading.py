@@ -102,6 +102,7 @@ def load(
             *_duplicates({name: decoded[source_of[name]].digests_of(part.rows) for name, part in parts.items()}),
         ),
         validation=found.validation,
+        options=options,
     )
 
 
