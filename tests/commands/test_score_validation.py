@@ -96,6 +96,18 @@ def test_the_file_says_what_decided_its_numbers(score, pets, tmp_path):
     assert {"torch", "threads"} <= set(told["resolved"]["machine"])
 
 
+def test_with_validation_from_elsewhere_the_risk_is_on_it_alone(score, tmp_path):
+    other = pictures(tmp_path / "elsewhere", count=6)
+    said = score("a", "--validation", other)
+    assert said.code == 0, said.err
+    assert facts(tmp_path / "a.parquet")["terms"] == "implicit"
+    assert facts(tmp_path / "a.parquet")["validation"]["images"] == 12
+    assert score("b", "--validation", other, "--terms", "both").code == 0
+    assert facts(tmp_path / "b.parquet")["terms"] == "both"
+    assert score("c").code == 0
+    assert facts(tmp_path / "c.parquet")["terms"] == "both"
+
+
 def test_the_seed_decides_and_nothing_else(score, tmp_path):
     for name, more in (("a", ()), ("b", ()), ("c", ("--seed", "1"))):
         assert score(name, *more).code == 0

@@ -147,7 +147,8 @@ class ClassifierFlags:
     """Weight decay of training (default: 0.0005)."""
     terms: Annotated[Literal["explicit", "implicit", "both"] | None,
                      arg(metavar="{explicit,implicit,both}", help_behavior_hint="")] = None  # fmt: skip
-    """Its own held-out risk, what training on it does to the validation risk, or their sum (default: both)."""
+    """Its own held-out risk, what training on it does to the validation risk, or their sum (default: both; with --validation
+    SRC implicit)."""
     networks: Annotated[Literal["held-out", "all"] | None, arg(metavar="{held-out,all}", help_behavior_hint="")] = None
     """Each instance is scored by the networks that held it out, or by those of all folds (default: held-out)."""
     risk: Annotated[Literal["error", "cross-entropy"] | None, arg(metavar="{error,cross-entropy}", help_behavior_hint="")] = (

@@ -57,6 +57,9 @@ def against_validation(flags: Any) -> None:
     flags = replace(flags, threads=flags.threads or recorded_threads(folder))
     session = open_session(flags, needed)
     dataset, nets = session.dataset, flags.nets or 1
+    if flags.terms is None and dataset.validated_elsewhere:
+        settings = replace(settings, terms="implicit")
+        session.reporter.say(f"scores are of the risk on {dataset.validation} alone (--terms implicit)")
     network = _classifier(flags, stored, dataset)
     parts, trained = [Part(None)], None
     if stored is None:

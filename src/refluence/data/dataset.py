@@ -74,6 +74,11 @@ class Dataset:
     options: SourceOptions = field(default_factory=SourceOptions)
 
     @property
+    def validated_elsewhere(self) -> bool:
+        """Whether `val` is from another source: then the own held-out error of an instance says nothing about it."""
+        return self.validation != "cut from train" and not self.validation.startswith("split '")
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """`(C, H, W)` of every image."""
         c, h, w = self.train.images.shape[1:]
