@@ -111,8 +111,7 @@ def distill(
     folder = None if out is None else Path(out)
     with machine.threads(_threads(options)):
         if folder is None:
-            result, card = make(job, session, None)
-            small = result.artifact
+            small, card = _made(job, session)
             return Run(job, small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)})
         asked, resolved = _record(job, session, folder, options)
         with claimed(folder, "distill", asked, resolved, resume=True, outcome=(f"distilled/{CARD}",)) as done:
@@ -214,8 +213,7 @@ def compare(
     rows = []
     with machine.threads(_threads(options)):
         for job in [resolve(asked, arm, session.dataset, seed + i) for i in range(seeds) for arm in arms]:
-            result, card = make(job, session, None)
-            small = result.artifact
+            small, card = _made(job, session)
             card |= {"stored_bytes": small.stored_bytes, "images": len(small)}
             rows += [row_of(job, entry, card) for entry in judgements(job, small, session)]
     summary = summarise(rows, next((arm.name for arm in arms if arm.kind == "influence"), None))
@@ -242,6 +240,12 @@ def _opened(
     job = resolve(asked, arm, session.dataset, seed, None if isinstance(method, str) else method)
     job.plan.check_model(job.model)
     return session, job
+
+
+def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any]]:
+    result, card = make(job, session, None)
+    assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
+    return result.artifact, card
 
 
 def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -29,6 +29,9 @@ class Artifact(Protocol):
     def save(self, folder: Path, card: dict[str, Any]) -> None:
         """Write it into `folder/kind`, the card last: a folder with a card is whole."""
 
+    def __len__(self) -> int:
+        """How many instances it holds."""
+
     @property
     def stored_bytes(self) -> int:
         """What it is paid for on disk."""

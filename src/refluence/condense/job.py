@@ -33,7 +33,7 @@ from refluence.influence.weighting import BY_INFLUENCE, KINDS, Weighting, parse_
 from refluence.models import ModelSpec, build, is_library
 from refluence.options import JobOptions
 from refluence.seeds import Rng, streams
-from refluence.work import Cost, Prepared, Result
+from refluence.work import Cost, Prepared, Result, Work
 
 PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
 NAMES = {"int": int, "float": float, "str": str}
@@ -140,8 +140,9 @@ class Distilling:
         """Each stored image holds formation^2 of them."""
         return self.settings.factor
 
-    def ahead(self, work: DistillationWork) -> list[Cost]:
+    def ahead(self, work: Work) -> list[Cost]:
         """What an estimate adds to the steps of the steady plan's `work`."""
+        assert isinstance(work, DistillationWork), "the work of this plan"
         return ahead(self, work)
 
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
@@ -178,8 +179,8 @@ class Distilling:
 class DistillationWork(Distillation):
     """A distillation as a work (work.py): its steps, then the set, its order and the influence that it measured."""
 
-    means = ("ess",)
-    remedy = "A smaller image_lr (as in dc:image_lr=.01), or --precision fp32, may help, in a new folder"
+    means: ClassVar[tuple[str, ...]] = ("ess",)
+    remedy: ClassVar[str] = "A smaller image_lr (as in dc:image_lr=.01), or --precision fp32, may help, in a new folder"
 
     def __init__(
         self, plan: Distilling, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, facts: Mapping[str, Any]
@@ -275,7 +276,7 @@ def plan(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, int, int
 
 def plan_from(arm: Arm, method: Method, stored: Mapping[str, Any]) -> Distilling:
     """The plan that `Distilling.to_json` wrote."""
-    weighting = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
+    weighting: dict[str, Any] = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
     return Distilling(method, Settings(**stored["settings"]), Weighting(**weighting), arm, stored["selection_steps"])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 
+import torch
 from torch import Tensor, nn
 
 from refluence.data.dataset import Split
@@ -61,7 +62,7 @@ def evaluate(
     std,
     rng,
     nets: int,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     progress: Callable[[int, Scores, nn.Module], None] | None = None,
     *,
     stage: Tensor | None = None,
@@ -115,7 +116,7 @@ def evaluate_set(
     split: Split,
     rng,
     nets: int,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     progress: Callable[[int, Scores, nn.Module], None] | None = None,
     *,
     teacher: Teacher | None = None,

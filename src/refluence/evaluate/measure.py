@@ -29,7 +29,9 @@ class Scores:
     macro_f1: float
 
 
-def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Tensor:
+def predict(
+    net: nn.Module, split: Split, mean, std, device: str | torch.device = "cpu", compiled: Compiled = lambda net: net
+) -> Tensor:
     """Class `(N,)` with the largest logit, in evaluation mode, for every image of the split; the mode is put back.
 
     `mean` and `std` are per channel on [0, 1] pixels, as in `Dataset.pixels`. `compiled` makes what is called of the network;
@@ -46,7 +48,9 @@ def predict(net: nn.Module, split: Split, mean, std, device: str = "cpu", compil
         return chunks.predict(lambda x: called(x).argmax(1), fetch, len(split), chunk, device=device, even=True)
 
 
-def score(net: nn.Module, split: Split, mean, std, device: str = "cpu", compiled: Compiled = lambda net: net) -> Scores:
+def score(
+    net: nn.Module, split: Split, mean, std, device: str | torch.device = "cpu", compiled: Compiled = lambda net: net
+) -> Scores:
     """Scores of a network on a split, called as `compiled(net)`. Raises `InputError` for an empty split."""
     if not len(split):
         raise InputError("there is nothing to evaluate on: the split is empty")

@@ -126,7 +126,7 @@ class Bench:
     rng: Callable[[str, int], torch.Generator]
     nets: int
     split: str = "test"
-    device: str = "cpu"
+    device: str | torch.device = "cpu"
     compiled: Compiled = lambda net: net
     full_images: int | None = None
     progress: Callable[[], None] = lambda: None
@@ -232,7 +232,7 @@ def matched(labels: Tensor, dataset: Dataset, generator: torch.Generator) -> Ten
     return found
 
 
-def taught(teacher: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
+def taught(teacher: nn.Module, images: Tensor, device: str | torch.device = "cpu") -> Tensor:
     """Soft labels `(M, classes)` that a network gives to images, in evaluation mode; the mode is put back."""
     with evaluating(teacher):
         return predict(

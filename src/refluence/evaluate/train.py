@@ -40,7 +40,7 @@ def train(
     protocol: Protocol,
     rng: Rng,
     net_index: int,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     *,
     stage: Tensor | None = None,
     teacher: Teacher | None = None,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import torch
+
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs import needs
 from refluence.jobs.job import Job
 from refluence.jobs.session import Session
 from refluence.models import build
 from refluence.seeds import streams
+from refluence.work import Work
 
 STEPS = 3
 EPOCHS = 5
@@ -28,7 +31,7 @@ def making_seconds(job: Job, session: Session) -> tuple[float, int]:
     """Seconds to make the job's set, and the bytes that are stored of it."""
     begin = time.perf_counter()
     prepared = needs.prepare(job, session.dataset, session.compute, None)
-    work = job.plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    work: Work = job.plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     if not work.total:
         artifact = work.artifact()
         return time.perf_counter() - begin, artifact.stored_bytes
@@ -50,7 +53,7 @@ def judging_seconds(job: Job, session: Session) -> float:
     dataset, device = session.dataset, session.compute.device
     many = job.plan.formation**2
     some = [p for c, n in enumerate(job.counts(dataset)) for p in dataset.train.members(c)[: many * n].tolist()]
-    images, labels = dataset.pixels(dataset.train, some), dataset.train.labels[some]
+    images, labels = dataset.pixels(dataset.train, torch.tensor(some)), dataset.train.labels[some]
     total = 0.0
     for protocol in (replace(p, zca="").resolve(len(images), job.model.classes) for p in job.protocols):  # as fast without
         short = [min(EPOCHS, protocol.epochs), min(2 * EPOCHS, protocol.epochs)]

@@ -66,10 +66,10 @@ class Job:
         arm, known = read_arm(stored["arm"]), {f.name for f in fields(Protocol)}
         if (method := methods().get(arm.method)) is None:
             raise InputError(f"the run was made by the method '{arm.method}', which this Refluence does not have")
-        protocols = tuple(
-            Protocol(**{k: tuple(v) if isinstance(v, list) else v for k, v in p.items() if k in known})
-            for p in stored["protocols"]
-        )
+        values: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in p.items() if k in known} for p in stored["protocols"]
+        ]
+        protocols = tuple(Protocol(**p) for p in values)
         model = ModelSpec(**{**stored["model"], "shape": tuple(stored["model"]["shape"])})
         plan = FAMILIES[type(method)].plan_from(arm, method, stored)
         return cls(arm, stored["seed"], stored["ipc"], plan, model, protocols, stored["nets"], stored["split"])

@@ -75,8 +75,18 @@ def judge_once(
         try:
             compute = session.compute
             whitened = whitening(protocol.zca, session.dataset.normalised_as(small.mean, small.std))
-            how = {"compiled": compute.compiled, "whitened": whitened}
-            result = evaluate_set(small, model, protocol, held_out, rng, nets, compute.device, progress, **how)
+            result = evaluate_set(
+                small,
+                model,
+                protocol,
+                held_out,
+                rng,
+                nets,
+                compute.device,
+                progress,
+                compiled=compute.compiled,
+                whitened=whitened,
+            )
         except RunError as error:
             raise RunError(f"{what}: {error}") from None
         except ValueError as error:  # PyTorch's word for a batch norm that sees one number

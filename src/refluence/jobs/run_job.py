@@ -14,7 +14,7 @@ from refluence.jobs.needs import prepare
 from refluence.jobs.session import Session
 from refluence.run.drive import drive
 from refluence.seeds import streams
-from refluence.work import Result
+from refluence.work import Result, Work
 
 Row = dict[str, Any]
 FINISHED = ("evaluation.json", f"distilled/{CARD}")  # files of a job that was made and judged
@@ -24,7 +24,7 @@ OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations
 def make(job: Job, session: Session, folder: Path | None) -> tuple[Result, dict[str, Any]]:
     """Do the job's work from the start or its last checkpoint; its result and its card. Written to `folder`, if any."""
     prepared = prepare(job, session.dataset, session.compute, folder)
-    work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
     summary, weights = job.plan.summary
     card = {

@@ -50,7 +50,7 @@ def select(
     counts: Sequence[int],
     spec: ModelSpec,
     rng,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     steps: int | None = None,
     easiest: bool = False,
 ) -> LongTensor:

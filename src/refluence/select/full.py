@@ -13,7 +13,7 @@ from refluence.select.selection import Selection
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
 ) -> LongTensor:
     """Every position `(N,)` of the training split, in order, whatever `counts` says."""
     return torch.arange(len(dataset.train))

@@ -23,7 +23,7 @@ from refluence.select.selection import Selection
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
 ) -> LongTensor:
     """Positions in `dataset.train`; see `Selection`. `steps` are those of the network's training, 500 by default.
 

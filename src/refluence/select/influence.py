@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import LongTensor, Tensor
 
 from refluence.condense import dc
@@ -32,7 +33,7 @@ def select(
     counts: Sequence[int],
     spec: ModelSpec,
     rng,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     steps: int | None = None,
     easiest: bool = False,
 ) -> LongTensor:
@@ -52,7 +53,7 @@ def scores(
     dataset: Dataset,
     spec: ModelSpec,
     rng,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     steps: int | None = None,
 ) -> Tensor:
     """Influence `(N,)` of every training instance on the objective of `method` at S = `images`; at `steps` points or fewer.

@@ -20,7 +20,7 @@ from refluence.options import JobOptions
 from refluence.seeds import Rng
 from refluence.select.selection import Selection
 from refluence.select.tiles import check_room, tiled
-from refluence.work import Cost, Event, Prepared, Result
+from refluence.work import Cost, Event, Prepared, Result, Work
 
 
 def own_keys() -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Selecting:
         """Each stored image holds formation^2 of them."""
         return self.factor
 
-    def ahead(self, work: SelectionWork) -> list[Cost]:
+    def ahead(self, work: Work) -> list[Cost]:
         """Nothing beside the result."""
         return []
 

@@ -21,7 +21,7 @@ from refluence.select.selection import Selection
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
 ) -> LongTensor:
     """Positions in `dataset.train`; see `Selection`. The network is, at the same seed, the one that herding trains."""
     net = pretrain(dataset, spec, rng, device, STEPS if steps is None else steps)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import LongTensor
 
 from refluence.data.dataset import Dataset
@@ -21,7 +22,7 @@ from refluence.select.young_networks import STEPS, losses, mean_over_networks
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
 ) -> LongTensor:
     """Positions in `dataset.train`; see `Selection`."""
     return highest(-mean_over_networks(losses, dataset, spec, rng, device, steps), dataset, counts, rng, "loss")

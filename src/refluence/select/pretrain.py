@@ -24,7 +24,13 @@ STEPS_PER_NET = 100_003  # a prime above any number of steps: each (network, ste
 
 
 def pretrain(
-    dataset: Dataset, spec: ModelSpec, rng: Rng, device: str, steps: int, purpose: str = "herding", index: int = 0
+    dataset: Dataset,
+    spec: ModelSpec,
+    rng: Rng,
+    device: str | torch.device,
+    steps: int,
+    purpose: str = "herding",
+    index: int = 0,
 ) -> nn.Module:
     """A network after `steps` steps on random batches of the training split, in evaluation mode.
 
@@ -47,7 +53,7 @@ def train(
     dataset: Dataset,
     batches: Iterable[Tensor],
     generator: torch.Generator,
-    device: str,
+    device: str | torch.device,
     seen: Callable[[Tensor, Tensor], None] = lambda positions, logits: None,
 ) -> None:
     """SGD on mean cross-entropy, one step for each batch of training positions `(B,)`, in place.
@@ -81,7 +87,7 @@ def outputs(function: Callable[[Tensor], Tensor], dataset: Dataset, positions: T
     return predict(lambda x: function(x).cpu(), fetch, len(positions), chunk, device=device)
 
 
-def embed(net: nn.Module, dataset: Dataset, label: int, device: str, name: str) -> tuple[Tensor, Tensor]:
+def embed(net: nn.Module, dataset: Dataset, label: int, device: str | torch.device, name: str) -> tuple[Tensor, Tensor]:
     """The positions `(n,)` of a class and their embeddings `(n, F)` before the classifier.
 
     Raises `RunError`, in the name of the selection `name`, if the embedding is not finite.

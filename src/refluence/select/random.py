@@ -13,7 +13,7 @@ from refluence.select.selection import Selection
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str = "cpu", steps: int | None = None
+    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
 ) -> LongTensor:
     """Positions in `dataset.train`; see `Selection`. Each class has its own generator, `rng("select-random", class)`."""
     chosen = []

@@ -16,7 +16,12 @@ NETS = 3
 
 
 def mean_over_networks(
-    measure: Callable[[Tensor, Tensor], Tensor], dataset: Dataset, spec: ModelSpec, rng, device: str, steps: int | None = None
+    measure: Callable[[Tensor, Tensor], Tensor],
+    dataset: Dataset,
+    spec: ModelSpec,
+    rng,
+    device: str | torch.device,
+    steps: int | None = None,
 ) -> Tensor:
     """`measure(logits (N, K), labels (N,))`, itself `(N,)`, of the training split: the mean over three networks, float64.
 
