@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from digests import STORED, digests, fingerprint, stored
-from jobs import JOBS, run
+from tiny_jobs import JOBS, run
 
 
 def record(names: list[str]) -> None:
