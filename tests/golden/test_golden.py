@@ -6,9 +6,9 @@ Where bits change on purpose: `python tests/golden/record.py`, and the commit sa
 from __future__ import annotations
 
 import pytest
-from golden.jobs import JOBS, run, run_stopped
 
 from golden.digests import Digests, digests, fingerprint, stored
+from golden.tiny_jobs import JOBS, run, run_stopped
 
 RECORD = "python tests/golden/record.py, on a commit whose bits are known to be right, records them"
 
