@@ -33,6 +33,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self)} images {tuple(self.images.shape[1:])} {str(self.images.dtype).removeprefix('torch.')})"
+
     def members(self, label: int) -> Tensor:
         """Positions `(n_c,)` inside this split of the instances of one class, in order."""
         return (self.labels == label).nonzero().flatten()
@@ -72,6 +75,11 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     validation: str = "cut from train"
     options: SourceOptions = field(default_factory=SourceOptions)
+
+    def __repr__(self) -> str:
+        c, h, w = self.shape
+        counts = f"train {len(self.train)}, val {len(self.val)} ({self.validation}), test {len(self.test)}"
+        return f"Dataset({self.source}: {len(self.classes)} classes, images {c} x {h} x {w}, {counts})"
 
     @property
     def validated_elsewhere(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 
 import torch
@@ -39,7 +39,7 @@ class Evaluation:
     balanced_accuracy: float
     macro_f1: float
     seconds: float
-    curve: tuple[tuple[int, float], ...]
+    curve: tuple[tuple[int, float], ...] = field(repr=False)
     labels: str
     lr: float
 
