@@ -66,15 +66,16 @@ def batches(count: int) -> list[tuple[Tensor, Tensor]]:
     return [(torch.randperm(N, generator=g)[:14], torch.randn(14, generator=g, dtype=torch.float64)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("bag", ["class", "batch", "all"])
+OVER_TIME = [{}, {"refresh": 2}, {"warmup": 0.5}, {"refresh": 3, "warmup": 0.2, "tau": 0.3}]
+IN_BATCH = [{"memory": 0.7}, {"carry": 0.6}]  # refused with bag=all
+
+
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"memory": 0.7}, {"carry": 0.6}, {"refresh": 2}, {"warmup": 0.5}, {"refresh": 3, "warmup": 0.2, "tau": 0.3}],
+    ("bag", "options"),
+    [(bag, options) for bag in ("class", "batch", "all") for options in OVER_TIME + (IN_BATCH if bag != "all" else [])],
     ids=str,
 )
 def test_weights_follow_the_equations_over_visits(bag, options):
-    if bag == "all" and {"memory", "carry"} & set(options):
-        pytest.skip("refused by Weighting")
     weighting, steps = Weighting("influence", bag=bag, **options), 6
     ours, literal = Weigher(weighting, RunningInfluence(N), steps), Literal(weighting, steps)
     for step, (positions, drawn) in enumerate(batches(steps)):
