@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from refluence.errors import InputError, did_you_mean
+
+LEAST = {"ipc": 1, "iterations": 1, "real_batch": 1, "inner": 0, "width": 1, "nets": 1, "epochs": 1, "batch": 1}
+CHOICES = {"size": ("cpu", "paper"), "allocation": ("equal", "proportional"), "split": ("test", "val")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
@@ -28,6 +33,25 @@ class JobOptions:
     epochs: int | None = None
     batch: int | None = None
     split: str = "test"
+
+    def __post_init__(self):
+        for name, least in LEAST.items():
+            if (value := getattr(self, name)) is not None:
+                check_number(name, value, least)
+        for name, allowed in CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
+
+
+def check_number(name: str, value: object, least: int) -> None:
+    """`InputError` for what is not a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}: it must be a whole number, at least {least}")
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """`InputError` for what is not one of `allowed`."""
+    if value not in allowed:
+        raise InputError(f"{name} is {value!r}: {did_you_mean(str(value), allowed)}")
 
 
 def options_of(flags: object) -> JobOptions:
