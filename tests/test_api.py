@@ -117,7 +117,9 @@ def test_the_folder_of_a_run_is_one_of_the_command_line(tmp_path, data, capsys):
         rf.distill(data, "dm+influence", out=tmp_path / "run", seed=1, **TINY, nets=1, epochs=1)
     words = ("--method", "dm", "--weights", "influence", "--ipc", "2", "--iterations", "3", "--width", "8", "--nets", "1")
     more = ("--epochs", "1", "--threads", "1", "--quiet", "--resume", "--out", str(tmp_path / "run"))
-    assert main(("distill", "--data", "digits", *words, *more)) == 0, "the command judges the set that is there"
+    assert main(("distill", "--data", "digits", *words, *more)) == 0
+    assert "is finished: nothing to do" in capsys.readouterr().out
+    assert (tmp_path / "run/report.html").exists()
     assert main(("repeat", str(tmp_path / "run"))) == 0
     assert "the same bit for bit" in capsys.readouterr().out
     assert rf.open(tmp_path / "run").costs["iterations"] == 3
@@ -128,6 +130,31 @@ def test_the_folder_of_a_run_is_one_of_the_command_line(tmp_path, data, capsys):
 def test_a_method_of_ones_own(data):
     mine = dataclasses.replace(METHOD, name="mine")
     assert torch.equal(rf.distill(data, mine, **TINY).set.images, rf.distill(data, "dm", **TINY).set.images)
+
+
+def test_another_method_of_ones_own_is_another_run(tmp_path, data):
+    mine = dataclasses.replace(METHOD, name="mine")
+    out, short = tmp_path / "run", {**TINY, "nets": 1, "epochs": 1}
+    first = rf.distill(data, mine, out=out, **short)
+    assert torch.equal(rf.distill(data, dataclasses.replace(mine), out=out, **short).set.images, first.set.images)
+    other = dataclasses.replace(mine, settings=lambda *given: METHOD.settings(*given))
+    with pytest.raises(InputError, match=r"holds another run .*declared"):
+        rf.distill(data, other, out=out, **short)
+    assert main(("repeat", str(out))) == 2
+
+
+def test_each_use_of_the_test_split_is_counted(tmp_path, data):
+    run = rf.select(data, "random", ipc=1, out=tmp_path / "run", nets=1, epochs=1, width=4, threads=1)
+    assert run.card["test_uses"] == 1, "the run's own judging"
+    rf.evaluate(run, data, nets=1, epochs=1, width=4)
+    rf.evaluate(run, data, nets=1, epochs=1, width=4, split="val")
+    assert rf.open(tmp_path / "run").card["test_uses"] == 2
+
+
+def test_data_and_results_fit_on_a_line(data):
+    assert repr(data).startswith("Dataset(digits: 10 classes, images 1 x 8 x 8, train ")
+    assert len(repr(data.train)) < 80
+    assert len(repr(rf.evaluate(rf.select(data, ipc=1), data, nets=1, epochs=1, width=4))) < 500
 
 
 def test_nothing_is_written_or_printed(data, tmp_path, monkeypatch, capfd):
@@ -172,6 +199,17 @@ def test_a_run_shows_its_pictures(data):
         (lambda: rf.load("digits", image_siz=8), "load.. has no option 'image_siz': did you mean image_size[?]"),
         (lambda: rf.distill("digits", "dmm"), "unknown method 'dmm' .* did you mean dm"),
         (lambda: rf.evaluate("nowhere", "digits"), "nowhere does not exist"),
+        (lambda: rf.evaluate(rf.select("digits").set, "digits", nets=0), "nets is 0: it must be a whole number, at least 1"),
+        (lambda: rf.evaluate(rf.select("digits").set, "digits", split="tset"), "split is 'tset': did you mean test"),
+        (lambda: rf.evaluate(rf.select("digits").set, (torch.rand(60, 3, 8, 8), [0, 1, 2] * 20)), "has the classes 0, 1, 2"),
+        (lambda: rf.distill("digits", "dm", ipc="2"), "ipc is '2': it must be a whole number"),
+        (lambda: rf.distill("digits", "dm", seed="a"), "seed is 'a': it must be a whole number"),
+        (lambda: rf.distill("digits", "dm", size="big"), "size is 'big': choose one of cpu, paper"),
+        (lambda: rf.distill("digits", "dm", precision="fp8"), "precision is 'fp8': .*choose one of fp32, bf16"),
+        (lambda: rf.distill("digits", "dm", threads=-1), "threads is -1: it must be a whole number, at least 0"),
+        (lambda: rf.distill("digits", dataclasses.replace(METHOD, unit_pixels=True)), "the package has a method 'dm'"),
+        (lambda: rf.compare("digits", "dm"), "methods is 'dm': give a list of arms"),
+        (lambda: rf.compare("digits", ["random"], seeds=0), "seeds is 0: it must be a whole number, at least 1"),
         (lambda: rf.evaluate(rf.select("digits").set, "digits", "dcc-cpu"), "unknown protocol 'dcc-cpu': did you mean dc-cpu"),
     ],
 )

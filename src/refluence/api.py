@@ -14,27 +14,28 @@ from typing import Any
 
 import torch
 
+from refluence import report
 from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
-from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled
+from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
-from refluence.data.distilled import CARD
 from refluence.data.objects import Single, Source
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
-from refluence.jobs.catalogue import Declaration, parse_arm, with_controls
+from refluence.jobs.catalogue import Declaration, digest, parse_arm, with_controls
+from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.job import Job
 from refluence.jobs.judge import judgements
 from refluence.jobs.needs import prepare
-from refluence.jobs.open_run import open_finished
+from refluence.jobs.open_run import check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
-from refluence.jobs.run_job import make, row_of
+from refluence.jobs.run_job import FINISHED, make, row_of, run_job
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec, width_beside
-from refluence.options import JobOptions
+from refluence.options import JobOptions, check_choice, check_number
 from refluence.results import Comparison, Run
 from refluence.run import device as machine
 from refluence.run.folder import claimed
@@ -42,6 +43,8 @@ from refluence.run.progress import Reporter
 from refluence.seeds import streams
 from refluence.select.selection import Selection
 from refluence.work import Work
+
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Machine:
     compile: bool = False
     threads: int = 0
     progress: bool = False
+
+    def __post_init__(self):
+        check_choice("precision", self.precision, ("fp32", "bf16"))
+        check_number("threads", self.threads, 0)
 
 
 def load(source: Source, *, test: Single | None = None, validation: Source | None = None, **options: Any) -> Dataset:
@@ -89,8 +96,8 @@ def distill(
         data: a dataset from `load`, or what `load` takes.
         method: an arm, such as `"dm+influence:tau=.5"`, or a `Method` or `Selection` of your own.
         seed: everything random follows from it.
-        out: a folder for the run, as `refluence distill` writes it but for the judging; the same call continues a run that was
-            stopped. None: nothing is written.
+        out: a folder for the run as `refluence distill` writes it: also judged (`protocol`, `nets`, `split`), with its page.
+            The same call continues a run that was stopped. None: nothing is written, and no network judges.
         options: fields of `JobOptions` (`ipc`, `iterations`, `model`, `width` …) and of `Machine` (`device`, `precision`,
             `compile`, `threads`, `progress`).
 
@@ -114,10 +121,11 @@ def distill(
             small, card = _made(job, session)
             return Run(job, small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)})
         asked, resolved = _record(job, session, folder, options)
-        with claimed(folder, "distill", asked, resolved, resume=True, outcome=(f"distilled/{CARD}",)) as done:
+        with claimed(folder, "distill", asked, resolved, resume=True, outcome=(*FINISHED, PAGE)) as done:
             if not done:
-                make(job, session, folder)
-    return open(folder)
+                run_job(job, session, folder)
+                report.write(folder)
+    return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder)
 
 
 def select(
@@ -153,7 +161,7 @@ def evaluate(
     """Judge a set: fresh networks trained on it, scored on held-out images.
 
     Args:
-        small: a set, a run, or the folder of either.
+        small: a set, a run, or the folder of either; the card in a folder counts each use of the test split.
         data: where the held-out images are, as in `distill`.
         protocol: how networks are trained (`refluence ls` lists them).
         seed: the networks follow from it.
@@ -170,18 +178,23 @@ def evaluate(
     """
     known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *_names(Machine)}
     _check(options, known, "evaluate")
+    asked = _asked(options)
     session = _session(data, options)
-    asked = JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    folder = small.folder if isinstance(small, Run) else None if isinstance(small, DistilledSet) else Path(small)
     whole = small.set if isinstance(small, Run) else small if isinstance(small, DistilledSet) else load_distilled(Path(small))
     dataset = session.dataset
+    check_fits(dataset.source, dataset, whole)
+    check_number("seed", seed, 0)
     width = asked.width if asked.width is not None else width_beside(asked.model, 32)
     spec = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
     (chosen,) = choose_protocols((protocol,), asked.epochs, asked.batch, ())
     whitened = whitening(chosen.zca, dataset.normalised_as(whole.mean, whole.std))
     held_out = dataset.test if asked.split == "test" else dataset.val
+    if asked.split == "test" and folder is not None:
+        count_test_use(folder)
     with machine.threads(_threads(options)):
         return evaluate_set(
-            whole, spec, chosen, held_out, streams(seed), asked.nets or 3, session.compute.device,
+            whole, spec, chosen, held_out, streams(seed), 3 if asked.nets is None else asked.nets, session.compute.device,
             compiled=session.compute.compiled, whitened=whitened,
         )  # fmt: skip
 
@@ -208,8 +221,11 @@ def compare(
         'random'
     """
     _check(options, _names(JobOptions) | _names(Machine), "compare")
-    arms, session = with_controls(methods, controls), _session(data, options)
-    asked = JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    if isinstance(methods, str) or not methods:
+        raise InputError(f"methods is {methods!r}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
+    check_number("seeds", seeds, 1)
+    check_number("seed", seed, 0)
+    asked, arms, session = _asked(options), with_controls(methods, controls), _session(data, options)
     rows = []
     with machine.threads(_threads(options)):
         for job in [resolve(asked, arm, session.dataset, seed + i) for i in range(seeds) for arm in arms]:
@@ -226,7 +242,7 @@ def open(folder: str | Path) -> Run:
     Raises:
         InputError: no run, a comparison or recipe (name one of its units), or one that is not finished.
     """
-    run = open_finished(Path(folder), judged=False)
+    run = open_finished(Path(folder))
     return Run(run.job, run.small, run.card, run.folder)
 
 
@@ -234,9 +250,12 @@ def _opened(
     data: Dataset | Source, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str
 ) -> tuple[Session, Job]:
     _check(options, _names(JobOptions) | _names(Machine), where)
+    check_number("seed", seed, 0)
+    if not isinstance(method, str) and catalogue().get(method.name, method) is not method:
+        raise InputError(f"the package has a method '{method.name}': give yours a name of its own")
     arm = parse_arm(method) if isinstance(method, str) else Arm(method.name, UNIFORM)
+    asked = _asked(options)
     session = _session(data, options)
-    asked = JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
     job = resolve(asked, arm, session.dataset, seed, None if isinstance(method, str) else method)
     job.plan.check_model(job.model)
     return session, job
@@ -250,12 +269,21 @@ def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any]]:
 
 def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What config.json holds: the flags of the `refluence distill` that makes the same set, and what they resolved to."""
-    dataset, given = session.dataset, JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    dataset, given = session.dataset, _asked(options)
     read = {k: v for k, v in asdict(dataset.options).items() if k != "val_fraction"}
     how = {k: v for k, v in options.items() if k in ("device", "precision", "compile")}
     where = {"data": dataset.source, "method": job.arm.method, "weights": job.arm.weights, "seed": job.seed}
     folder_flags = {"out": str(folder), "resume": False, "threads": torch.get_num_threads()}
-    return {**asdict(given), **read, **how, **where, **folder_flags}, {"unit": job.to_json(), **about(session, read)}
+    resolved = {"unit": job.to_json(), **about(session, read)}
+    if job.arm.method not in catalogue():  # JSON cannot hold it: another object is another run
+        resolved["declared"] = digest(job.plan.declared)
+    if dataset.validated_elsewhere:
+        resolved["validation"] = dataset.validation
+    return {**asdict(given), **read, **how, **where, **folder_flags}, resolved
+
+
+def _asked(options: Mapping[str, Any]) -> JobOptions:
+    return JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
 
 
 def _session(data: Dataset | Source, options: Mapping[str, Any]) -> Session:

@@ -88,12 +88,15 @@ class Distilling:
     arm: Arm
     steps: int | None = None  # of what ranks the instances of a pruned arm; None: its default
 
-    what: ClassVar[str] = "distill"
-
     @property
     def iterations(self) -> int:
         """Image steps in all."""
         return self.settings.iterations
+
+    @property
+    def declared(self) -> Method:
+        """The method."""
+        return self.method
 
     @property
     def allocation(self) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from refluence.data import Dataset, DistilledSet, load_distilled, read_card
-from refluence.data.distilled import CARD
 from refluence.errors import InputError
 from refluence.jobs.job import Job
 from refluence.jobs.run_job import finished
@@ -25,18 +24,14 @@ class Finished:
     data: dict[str, Any]
 
 
-def open_finished(folder: Path, judged: bool = True) -> Finished:
-    """The run in `folder`; `InputError` where there is none, or one that is a comparison or not finished.
-
-    `judged`: a set that no network was trained on yet is not finished.
-    """
+def open_finished(folder: Path) -> Finished:
+    """The run in `folder`; `InputError` where there is none, or one that is a comparison or not finished."""
     config = configuration(folder)
     if config["command"] == "run":
         raise InputError(f"{folder} holds a recipe: name one of its units, {folder}/PART/units/ARM/SEED")
     if config["command"] == "compare":
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
-    if judged or not (folder / "distilled" / CARD).exists():
-        require_finished(folder, config)
+    require_finished(folder, config)
     card = read_card(folder / "distilled")
     job = Job.from_json(config["resolved"]["unit"])
     return Finished(folder, load_distilled(folder / "distilled"), card, job, config["resolved"]["data"])

@@ -56,7 +56,11 @@ class Selecting:
 
     iterations: ClassVar[int] = 0
     ranking: ClassVar[str | None] = None
-    what: ClassVar[str] = "select"
+
+    @property
+    def declared(self) -> Selection:
+        """The method."""
+        return self.selection
 
     @property
     def allocation(self) -> str:
