@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from refluence import report
-from refluence.arm import Arm
 from refluence.commands.flags import Distill
 from refluence.commands.session import about, arguments, check_numbers, open_session, relative
 from refluence.commands.table import show
@@ -72,7 +71,7 @@ def run(flags: Any) -> None:
             extra, said = equal_seconds.jobs(units, rows, flags.size, flags.out)
             notes += said
             rows += run_all(extra, session, flags, executor)
-        summary = summarise(rows, primary(arms))
+        summary = summarise(rows)
         results = {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes}
         write_json(flags.out / "results.json", results)
         report.write(flags.out)
@@ -135,8 +134,3 @@ def write_unit_config(unit: Job, session: Session, flags: Any) -> None:
     asked["iterations"] = unit.plan.iterations or asked["iterations"]
     resolved = {"unit": unit.to_json(), **about(session, flags)}
     write_config(folder, "distill", arguments(Distill(**asked)), resolved)
-
-
-def primary(arms: list[Arm]) -> str | None:
-    """The one comparison declared in advance: the first arm with influence weights against its uniform base."""
-    return next((arm.name for arm in arms if arm.kind == "influence"), None)

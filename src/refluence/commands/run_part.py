@@ -9,7 +9,7 @@ from typing import Any
 
 from refluence import report
 from refluence.arm import Arm
-from refluence.commands.compare import primary, unit_folder, write_unit_config
+from refluence.commands.compare import unit_folder, write_unit_config
 from refluence.commands.flags import Compare
 from refluence.commands.pooled import FOLDER, pool
 from refluence.commands.run_rows import Row, borrow, describe, present
@@ -106,7 +106,7 @@ def write_part(recipe: Recipe, part: Part, rows: list[Row], out: Path) -> None:
     if not rows or not (folder / CONFIG).exists():
         return
     arms = [parse_arm(text) for text in part.arms if any(r["arm"] == text for r in rows)]
-    declared = part.primary if part.primary in (arm.name for arm in arms) else primary(arms)
+    declared = part.primary if part.primary in (arm.name for arm in arms) else None
     summary = summarise(rows, declared, part.pairs)
     notes = [f"A part of the recipe {recipe.name}: {recipe.summary}."]
     write_json(folder / "results.json", {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes})

@@ -218,7 +218,7 @@ class DistillationWork(Distillation):
     def result(self) -> Result:
         """The set with the order of its pictures, and the scores that were measured on the way."""
         small = self.artifact()
-        if int(self.labels.bincount().max()) > 1:  # else there is nothing to order (commands/pooled.py says why it is none)
+        if int(self.labels.bincount().max()) > 1:  # one image of a class has no order: a is its own statistic
             pictures, _, _ = influence(
                 self.images, self.labels, self.method, self.plan.settings, self.dataset, self.model, self.rng,
                 nets=PICTURE_NETS, device=self.device, soft=small.soft, lr=small.lr,
