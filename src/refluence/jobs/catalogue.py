@@ -102,5 +102,5 @@ def with_controls(texts: Sequence[str], controls: bool) -> list[Arm]:
         own = [arm]
         if controls and arm.kind == "influence":
             own = [base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
-        arms += [a for a in own if a not in arms]
+        arms += [a for a in own if not any(a.same(other) for other in arms)]
     return arms
