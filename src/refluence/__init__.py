@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from inspect import Signature, signature
 from types import ModuleType
 from typing import Any
 
@@ -28,14 +30,22 @@ _NAMES = {
     **dict.fromkeys(("InputError", "RunError"), "refluence.errors"),
 }
 _PACKAGES = ("select", "evaluate")  # folders of the library whose name is a function of api.py too
-__all__ = ["__version__", *_NAMES, *_PACKAGES]
+__all__ = ["__version__", *(name for name in _NAMES if name != "open"), *_PACKAGES]  # `import *` leaves Python's open
 
 
 class _Package(ModuleType):
     """A folder that can be called: `rf.evaluate(…)` is `refluence.api.evaluate`, `rf.evaluate.paired` a module of it."""
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        return getattr(import_module("refluence.api"), self.__name__.rpartition(".")[2])(*given, **named)
+        return self._function(*given, **named)
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        return getattr(import_module("refluence.api"), self.__name__.rpartition(".")[2])
+
+    @property
+    def __signature__(self) -> Signature:
+        return signature(self._function)
 
 
 class _Library(ModuleType):
@@ -57,7 +67,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "api"])
+    return sorted([*__all__, "api", "open"])
 
 
 sys.modules[__name__].__class__ = _Library

@@ -52,8 +52,10 @@ class Comparison:
     verdict: str
 
     def __repr__(self) -> str:
-        lines = [f"{s['arm']}: {s['mean']:.1f} % (n = {s['n']})" for s in self.summary]
-        return "\n".join([*lines, self.verdict])
+        protocols = {s["protocol"] for s in self.summary}
+        names = [s["arm"] + (f" ({s['protocol']})" if len(protocols) > 1 else "") for s in self.summary]
+        lines = [f"{name}: {s['mean']:.1f} % (n = {s['n']})" for name, s in zip(names, self.summary, strict=True)]
+        return "\n".join([*dict.fromkeys(lines), self.verdict])
 
     def _repr_html_(self) -> str:
         heads = ("arm", "accuracy %", "n", "difference", "against")
