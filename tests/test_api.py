@@ -24,6 +24,7 @@ from refluence.condense.dm import METHOD
 from refluence.condense.job import DistillationWork
 from refluence.errors import InputError
 from refluence.jobs.session import Session
+from refluence.matching.discrepancies import FlatCosine
 
 TINY = {"ipc": 2, "iterations": 3, "width": 8, "threads": 1}
 FUNCTIONS = ("load", "distill", "select", "start", "evaluate", "compare", "open")
@@ -52,8 +53,8 @@ def test_the_examples_run(path, capsys):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_say_what_they_take_and_give(name):
-    text = inspect.getdoc(getattr(api, name)) or ""
-    assert "Example:" in text or "Raises:" in text
+    assert "Example:" in (inspect.getdoc(getattr(api, name)) or "")
+    assert inspect.signature(getattr(rf, name)) == inspect.signature(getattr(api, name))
 
 
 def test_every_public_name_is_there():
@@ -128,8 +129,13 @@ def test_the_folder_of_a_run_is_one_of_the_command_line(tmp_path, data, capsys):
 
 
 def test_a_method_of_ones_own(data):
-    mine = dataclasses.replace(METHOD, name="mine")
-    assert torch.equal(rf.distill(data, mine, **TINY).set.images, rf.distill(data, "dm", **TINY).set.images)
+    same, other = dataclasses.replace(METHOD, name="same"), dataclasses.replace(METHOD, name="other", discrepancy=FlatCosine())
+    published = rf.distill(data, "dm", **TINY).set.images
+    assert torch.equal(rf.distill(data, same, **TINY).set.images, published)
+    assert torch.equal(
+        rf.distill(data, other, **TINY).set.images, rf.distill(data, "dm:distance=flat-cosine", **TINY).set.images
+    )
+    assert not torch.equal(rf.distill(data, other, **TINY).set.images, published)
 
 
 def test_another_method_of_ones_own_is_another_run(tmp_path, data):
@@ -149,6 +155,24 @@ def test_each_use_of_the_test_split_is_counted(tmp_path, data):
     rf.evaluate(run, data, nets=1, epochs=1, width=4)
     rf.evaluate(run, data, nets=1, epochs=1, width=4, split="val")
     assert rf.open(tmp_path / "run").card["test_uses"] == 2
+
+
+def test_a_run_is_judged_by_its_own_network(data):
+    run = rf.select(data, "random", ipc=2, width=4, threads=1)
+    short = {"nets": 1, "epochs": 3}
+    assert rf.evaluate(run, data, **short).curve == rf.evaluate(run.set, data, width=4, **short).curve
+    assert rf.evaluate(run, data, width=8, **short).curve == rf.evaluate(run.set, data, width=8, **short).curve
+    found = rf.compare(data, ["random"], ipc=1, seeds=1, protocol="dc-cpu", width=4, **short)
+    assert [row["protocol"] for row in found.rows] == ["dc-cpu:epochs=3"]
+
+
+def test_a_run_resumes_with_the_threads_that_it_had(tmp_path, data):
+    short = {"ipc": 1, "nets": 1, "epochs": 1, "width": 4, "out": tmp_path / "run"}
+    before = torch.get_num_threads()
+    first = rf.select(data, "random", threads=2, **short)
+    again = rf.select(data, "random", **short)
+    assert torch.get_num_threads() == before
+    assert torch.equal(first.set.images, again.set.images)
 
 
 def test_data_and_results_fit_on_a_line(data):
@@ -208,6 +232,8 @@ def test_a_run_shows_its_pictures(data):
         (lambda: rf.distill("digits", "dm", precision="fp8"), "precision is 'fp8': .*choose one of fp32, bf16"),
         (lambda: rf.distill("digits", "dm", threads=-1), "threads is -1: it must be a whole number, at least 0"),
         (lambda: rf.distill("digits", dataclasses.replace(METHOD, unit_pixels=True)), "the package has a method 'dm'"),
+        (lambda: rf.select("digits", "dm"), "dm learns images: rf.distill makes its set"),
+        (lambda: rf.distill(rf.load((torch.rand(30, 1, 8, 8), [0] * 24 + [1] * 6)), "dm", ipc=5), "ipc is 5, class '1' has"),
         (lambda: rf.compare("digits", "dm"), "methods is 'dm': give a list of arms"),
         (lambda: rf.compare("digits", ["random"], seeds=0), "seeds is 0: it must be a whole number, at least 1"),
         (lambda: rf.evaluate(rf.select("digits").set, "digits", "dcc-cpu"), "unknown protocol 'dcc-cpu': did you mean dc-cpu"),

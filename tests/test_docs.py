@@ -207,6 +207,9 @@ def test_the_ground_stands_on_itself(module):
 def test_nothing_imports_the_command_line():
     packages = {path.parent.name for path in SOURCE.glob("*/*.py")} - {"commands"}
     assert {package for package in packages if imported(package) & {"commands", "cli"}} == set()
+    for path in SOURCE.glob("*.py"):
+        if path.stem not in ("cli", "__main__"):
+            assert "refluence.commands" not in path.read_text(encoding="utf-8"), path
 
 
 def test_the_import_reader_sees_imports():

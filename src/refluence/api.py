@@ -28,7 +28,7 @@ from refluence.evaluate.verdict import verdict
 from refluence.jobs.catalogue import Declaration, digest, parse_arm, with_controls
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.job import Job
-from refluence.jobs.judge import judgements
+from refluence.jobs.judge import judgements, unread
 from refluence.jobs.needs import prepare
 from refluence.jobs.open_run import check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
@@ -38,7 +38,7 @@ from refluence.models import ModelSpec, width_beside
 from refluence.options import JobOptions, check_choice, check_number
 from refluence.results import Comparison, Run
 from refluence.run import device as machine
-from refluence.run.folder import claimed
+from refluence.run.folder import claimed, recorded_threads
 from refluence.run.progress import Reporter
 from refluence.seeds import streams
 from refluence.select.selection import Selection
@@ -116,10 +116,9 @@ def distill(
     """
     session, job = _opened(data, method, seed, options, "distill")
     folder = None if out is None else Path(out)
-    with machine.threads(_threads(options)):
+    with machine.threads(_threads(options, 0 if folder is None else recorded_threads(folder))):
         if folder is None:
-            small, card = _made(job, session)
-            return Run(job, small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)})
+            return Run(job, *_made(job, session))
         asked, resolved = _record(job, session, folder, options)
         with claimed(folder, "distill", asked, resolved, resume=True, outcome=(*FINISHED, PAGE)) as done:
             if not done:
@@ -138,6 +137,9 @@ def select(
         >>> len(rf.select("digits", "random", ipc=2).set)
         20
     """
+    declared = catalogue().get(method.partition(":")[0]) if isinstance(method, str) else method
+    if declared is not None and not isinstance(declared, Selection):
+        raise InputError(f"{declared.name} learns images: rf.distill makes its set, rf.select keeps real ones")
     return distill(data, method, seed=seed, out=out, **options)
 
 
@@ -165,7 +167,8 @@ def evaluate(
         data: where the held-out images are, as in `distill`.
         protocol: how networks are trained (`refluence ls` lists them).
         seed: the networks follow from it.
-        options: `nets`, `split` ("test" or "val"), `model`, `width`, `norm`, `epochs`, `batch`, and the fields of `Machine`.
+        options: `nets`, `split` ("test" or "val"), `model`, `width`, `norm` (default: those of a run, else convnet, 32, its
+            own), `epochs`, `batch`, and the fields of `Machine`.
 
     Returns:
         `accuracy` in percent, `accuracies` of each network, `balanced_accuracy`, `macro_f1`.
@@ -185,16 +188,22 @@ def evaluate(
     dataset = session.dataset
     check_fits(dataset.source, dataset, whole)
     check_number("seed", seed, 0)
-    width = asked.width if asked.width is not None else width_beside(asked.model, 32)
-    spec = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
+    if isinstance(small, Run):
+        spec = small.job.model.other(options.get("model"), asked.width, asked.norm)
+    else:
+        width = asked.width if asked.width is not None else width_beside(asked.model, 32)
+        spec = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
     (chosen,) = choose_protocols((protocol,), asked.epochs, asked.batch, ())
     whitened = whitening(chosen.zca, dataset.normalised_as(whole.mean, whole.std))
     held_out = dataset.test if asked.split == "test" else dataset.val
     if asked.split == "test" and folder is not None:
         count_test_use(folder)
-    with machine.threads(_threads(options)):
+    for note in unread(whole, [chosen]):
+        session.reporter.say(note)
+    nets = 3 if asked.nets is None else asked.nets
+    with machine.threads(_threads(options)), session.reporter.bar(protocol, nets) as advance:
         return evaluate_set(
-            whole, spec, chosen, held_out, streams(seed), 3 if asked.nets is None else asked.nets, session.compute.device,
+            whole, spec, chosen, held_out, streams(seed), nets, session.compute.device, lambda *_: advance(),
             compiled=session.compute.compiled, whitened=whitened,
         )  # fmt: skip
 
@@ -230,9 +239,8 @@ def compare(
     with machine.threads(_threads(options)):
         for job in [resolve(asked, arm, session.dataset, seed + i) for i in range(seeds) for arm in arms]:
             small, card = _made(job, session)
-            card |= {"stored_bytes": small.stored_bytes, "images": len(small)}
             rows += [row_of(job, entry, card) for entry in judgements(job, small, session)]
-    summary = summarise(rows, next((arm.name for arm in arms if arm.kind == "influence"), None))
+    summary = summarise(rows)
     return Comparison(rows, summary, verdict(summary, rows))
 
 
@@ -241,6 +249,14 @@ def open(folder: str | Path) -> Run:
 
     Raises:
         InputError: no run, a comparison or recipe (name one of its units), or one that is not finished.
+
+    Example:
+        >>> import tempfile
+        >>> import refluence as rf
+        >>> folder = tempfile.mkdtemp() + "/run"
+        >>> run = rf.select("digits", "random", ipc=1, nets=1, epochs=1, width=4, out=folder)
+        >>> len(rf.open(folder).set)
+        10
     """
     run = open_finished(Path(folder))
     return Run(run.job, run.small, run.card, run.folder)
@@ -264,13 +280,15 @@ def _opened(
 def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any]]:
     result, card = make(job, session, None)
     assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
-    return result.artifact, card
+    small = result.artifact
+    return small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)}
 
 
 def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What config.json holds: the flags of the `refluence distill` that makes the same set, and what they resolved to."""
     dataset, given = session.dataset, _asked(options)
-    read = {k: v for k, v in asdict(dataset.options).items() if k != "val_fraction"}
+    usual = SourceOptions.val_fraction  # of the command line, which has no flag for it
+    read = {k: v for k, v in asdict(dataset.options).items() if k != "val_fraction" or v != usual}
     how = {k: v for k, v in options.items() if k in ("device", "precision", "compile")}
     where = {"data": dataset.source, "method": job.arm.method, "weights": job.arm.weights, "seed": job.seed}
     folder_flags = {"out": str(folder), "resume": False, "threads": torch.get_num_threads()}
@@ -283,17 +301,29 @@ def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]
 
 
 def _asked(options: Mapping[str, Any]) -> JobOptions:
-    return JobOptions(**{k: v for k, v in options.items() if k in _names(JobOptions)})
+    given = {k: v for k, v in options.items() if k in _names(JobOptions)}
+    if isinstance(given.get("protocol"), str):
+        given["protocol"] = (given["protocol"],)
+    return JobOptions(**given)
 
 
 def _session(data: Dataset | Source, options: Mapping[str, Any]) -> Session:
     how = Machine(**{k: v for k, v in options.items() if k in _names(Machine)})
-    dataset = data if isinstance(data, Dataset) else load_source(data, per_class=options.get("ipc", 1))
+    ipc = options.get("ipc", 1)
+    dataset = data if isinstance(data, Dataset) else load_source(data, per_class=ipc)
+    counts = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
+    if isinstance(data, Dataset) and min(counts) < ipc and data.options.small_classes == "refuse":
+        few = dataset.classes[counts.index(min(counts))]
+        raise InputError(
+            f"ipc is {ipc}, class '{few}' has {min(counts)} training images: a smaller ipc, or "
+            "rf.load(…, small_classes='cap') (fewer images of such a class) or 'drop'"
+        )
     return Session(dataset, Compute(machine.choose(how.device), how.precision, how.compile), Reporter(not how.progress))
 
 
-def _threads(options: Mapping[str, Any]) -> int:
-    return options.get("threads") or torch.get_num_threads()
+def _threads(options: Mapping[str, Any], recorded: int = 0) -> int:
+    """Those that are asked for, else those of the run that continues, else as they are."""
+    return options.get("threads") or recorded or torch.get_num_threads()
 
 
 def _names(kind: type) -> set[str]:
