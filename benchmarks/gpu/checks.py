@@ -7,8 +7,8 @@
     method     the same steps on the CPU, fp32             |got - want| / |want - start| of the images     5e-2   0.5
     selection  the same choice on the CPU                  share of the images that only one chose         0.1
 
-A method's images move by gradients of gradients, and rounding grows step by step: pixels that differ by 3e-7 on the CPU give
-errors of 2e-6 (dc) to 7e-3 (idc1) after the four steps. In bf16 gradients of the real side have 8 bits. TF32 is off.
+A method's images move by gradients of gradients, and rounding grows step by step: the tolerances (ours) leave room for that. In
+bf16 gradients of the real side have 8 bits. TF32 is off.
 """
 
 from __future__ import annotations
