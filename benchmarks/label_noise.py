@@ -4,13 +4,13 @@
     python benchmarks/label_noise.py tables
 
 A seed draws `rows` training images and 1,000 validation images, deals the rows into five folds and trains a network a fold
-(refluence.influence.crossfit, its default numbers) and one on all rows. Truth: where the human label differs from the original
+(refluence.score.crossfit, its default numbers) and one on all rows. Truth: where the human label differs from the original
 one; only the AUC looks at it. All scores of a seed and setting come from the same networks; a higher score says "wrong label":
 
     noisy   the validation labels are as noisy as those of the rows (primary)
     clean   the validation labels are the original ones; the networks of the baselines may train on those 1,000 images too
 
-influence (both) is crossfit's default score, influence (implicit) KD-AIF's phi alone; "mean of all networks" is
+influence (both) is its default score, influence (implicit) KD-AIF's phi alone; "mean of all networks" is
 `networks="all"`, where four of the five that score a row were trained on it. Baselines: out-of-fold loss (which is
 the explicit term's order), out-of-fold margin of the logits, cleanlab's label quality by normalised margin of probabilities
 with confident learning's class thresholds and by confidence-weighted entropy, loss at a third of the epochs of a network
@@ -35,10 +35,13 @@ from torch import Tensor, nn
 from refluence.data import Dataset, SourceOptions, load
 from refluence.data.dataset import Split
 from refluence.evaluate.paired import compare
-from refluence.influence.crossfit import CrossFit, Rows, assign, score_rows, train_epochs
 from refluence.influence.validation import self_influence
 from refluence.models import ModelSpec, build
 from refluence.run.device import prepare
+from refluence.score.folds import assign
+from refluence.score.instances import Rows, score_rows
+from refluence.score.settings import CrossFit
+from refluence.score.train import train_epochs
 from refluence.seeds import streams
 
 COLUMNS = ("aggre_label", "random_label1")

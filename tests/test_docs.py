@@ -159,7 +159,7 @@ def imported(package: str) -> set[str]:
     return found - {package}
 
 
-ALGORITHMS = ("condense", "select", "evaluate", "training", "matching", "influence", "models", "data")
+ALGORITHMS = ("condense", "select", "score", "evaluate", "training", "matching", "influence", "models", "data")
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,12 @@ ALGORITHMS = ("condense", "select", "evaluate", "training", "matching", "influen
         (ALGORITHMS, {"run", "report", "recipes", "jobs", "commands", "cli"}),
         (("recipes",), {"run", "report", "commands", "cli"}),
         (("jobs",), {"report", "recipes", "commands", "cli"}),
-        (("condense",), {"select"}),
-        (("influence", "matching"), {"condense", "select", "evaluate"}),
-        (("training",), {"condense", "select", "evaluate", "influence", "data"}),
+        (("condense",), {"select", "score"}),
+        (("score",), {"select", "evaluate"}),
+        (("influence", "matching"), {"condense", "select", "score", "evaluate", "training", "data"}),
+        (("training",), {"condense", "select", "score", "evaluate", "influence", "data"}),
         (("matching",), {"influence", "training", "data"}),
-        (("data", "models"), {"condense", "select", "evaluate", "training", "matching", "influence"}),
+        (("data", "models"), {"condense", "select", "score", "evaluate", "training", "matching", "influence"}),
         (("run", "report"), {*ALGORITHMS, "recipes", "jobs", "commands", "cli"}),
     ],
     ids=[
@@ -180,6 +181,7 @@ ALGORITHMS = ("condense", "select", "evaluate", "training", "matching", "influen
         "recipes",
         "jobs",
         "selections may use distillation, not the reverse",
+        "scores may use distillation",
         "influence and matching",
         "training knows no set and no influence",
         "matching knows no influence",

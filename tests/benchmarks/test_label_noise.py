@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from condense_fixtures import tiny_dataset
 from refluence.data.dataset import Split
 from refluence.influence import Curvature
-from refluence.influence.crossfit import CrossFit
+from refluence.score.settings import CrossFit
 
 
 @pytest.fixture(scope="module")

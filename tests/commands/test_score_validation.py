@@ -11,7 +11,7 @@ import pytest
 
 from cli_fixtures import pictures, read, tree
 from refluence.data import SourceOptions, load
-from refluence.influence.crossfit import CrossFit
+from refluence.score.settings import CrossFit
 
 QUICK = ("--width", "4", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -11,8 +11,9 @@ from torch import nn
 from refluence.data import Dataset
 from refluence.data.dataset import Split
 from refluence.errors import InputError, RunError
-from refluence.influence.crossfit import CrossFit, score_rows
 from refluence.models.library import reason
+from refluence.score.instances import score_rows
+from refluence.score.settings import CrossFit
 
 FEW = 4  # images
 ITERATIONS = 2  # of the curvature's solver

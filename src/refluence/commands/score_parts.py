@@ -14,8 +14,8 @@ from torch import Tensor
 
 from refluence.errors import InputError, RunError
 from refluence.files import write_tensors
-from refluence.influence.crossfit import FoldScores
 from refluence.run.folder import CONFIG
+from refluence.score.instances import FoldScores
 
 TENSORS = ("positions", "score", "loss", "suggested")
 NUMBERS = ("damping", "iterations", "residual", "converged", "accuracy")

@@ -1,6 +1,6 @@
 """`refluence score --data SRC`: which training instances harm a classifier, judged by data that it was not trained on.
 
-What is computed is in influence/crossfit.py. Each instance is scored by networks that were not trained on it (`--folds`); a
+What is computed is in score/crossfit.py. Each instance is scored by networks that were not trained on it (`--folds`); a
 network that was trained elsewhere (`--load`) scores all of them. The test split is not read.
 """
 
@@ -28,10 +28,13 @@ from refluence.data import Dataset
 from refluence.data.scores import read_facts, write_scores
 from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
-from refluence.influence.crossfit import CrossFit, assign, engine_of, score_fold, score_model
 from refluence.jobs.session import Session
 from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claimed, recorded_threads
+from refluence.score.crossfit import score_fold, score_model
+from refluence.score.folds import assign
+from refluence.score.instances import engine_of
+from refluence.score.settings import CrossFit
 from refluence.seeds import streams
 
 WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean

@@ -10,11 +10,15 @@ from condense_fixtures import tiny_dataset
 from noisy_nets import noisy, stir, stirred
 from refluence.data.dataset import Split
 from refluence.errors import InputError, RunError
-from refluence.influence.crossfit import CrossFit, Rows, assign, score_fold, score_model, train_epochs
 from refluence.influence.curvature import Curvature, mean_diagonal, operator
 from refluence.influence.losses import cross_entropy, expected_error
 from refluence.influence.validation import validation_influence
 from refluence.models import ModelSpec, build
+from refluence.score.crossfit import score_fold, score_model
+from refluence.score.folds import assign
+from refluence.score.instances import Rows
+from refluence.score.settings import CrossFit
+from refluence.score.train import train_epochs
 from refluence.seeds import streams
 
 FEW = CrossFit(folds=3, epochs=3, checkpoints=2, batch=8, curvature=Curvature("ggn", damping=1.0))
@@ -264,7 +268,7 @@ def test_between_two_epochs_the_callers_numbers_are_there(noisy_network):
 def test_a_network_that_is_random_in_eval_mode_is_refused_before_it_trains(monkeypatch):
     dataset = split(tiny_dataset())
     fold_of = assign(dataset.train.labels, 3, streams(0)("folds", 0))
-    monkeypatch.setattr("refluence.influence.crossfit.train_epochs", lambda *_: pytest.fail("it trains"))
+    monkeypatch.setattr("refluence.score.crossfit.train_epochs", lambda *_: pytest.fail("it trains"))
     spec = ModelSpec("convnet1", dataset.shape, 3, width=4)
     with pytest.raises(InputError, match=r"layer 'body.0' \(Noise\)"):
         score_fold(dataset, lambda g: noisy(spec, g, always=True), fold_of, 0, FEW, streams(0))

@@ -1,0 +1,132 @@
+"""The scores of training rows by one network, I_j of score/crossfit.py: its validation gradient solved, then row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refluence.data.dataset import Dataset, Split
+from refluence.influence.batches import passes
+from refluence.influence.curvature import Curvature, Solution, inverse_product, mean_diagonal, operator
+from refluence.influence.directional import Scorer
+from refluence.influence.engines import Choice
+from refluence.influence.losses import cross_entropy
+from refluence.influence.parameters import scaled
+from refluence.influence.risk import risk_gradient
+from refluence.randomness import seeded
+from refluence.score.settings import RISKS, CrossFit
+
+CHUNK_PIXELS = 2**19  # pixels that are turned into floats at once: 512 rows of 32 x 32
+DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
+FEW = 4  # images that a network is tried on
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """What the network of one fold says of the rows at `positions` `(n,)` of the training split.
+
+    `score` `(n,)`: I_j, positive is harmful; `loss` `(n,)`: cross-entropy at the last checkpoint; `suggested` `(n,)`: its most
+    likely class there. `accuracy`: percent of the validation split. `damping`, `iterations`, `residual` (relative) and
+    `converged` are those of the last curvature solve.
+    """
+
+    positions: Tensor
+    score: Tensor
+    loss: Tensor
+    suggested: Tensor
+    damping: float
+    iterations: int
+    residual: float
+    converged: bool
+    accuracy: float
+
+
+class Rows:
+    """Rows of a split as batches (x, y), read anew at every pass: no more than a chunk is held as floats."""
+
+    def __init__(self, dataset: Dataset, split: Split, positions: Tensor, device: torch.device | str = "cpu"):
+        self.dataset, self.split, self.positions, self.device = dataset, split, positions, device
+        self.chunk = max(1, CHUNK_PIXELS // (dataset.shape[1] * dataset.shape[2]))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in self.positions.split(self.chunk):
+            yield self.dataset.pixels(self.split, part, self.device), self.split.labels[part].to(self.device)
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // self.chunk)
+
+
+def score_rows(
+    net: nn.Module,
+    dataset: Dataset,
+    rows: Tensor,
+    members: Tensor,
+    settings: CrossFit,
+    generator: torch.Generator,
+    device: torch.device | str,
+    track: Track | None = None,
+    **scorer: Any,
+) -> FoldScores:
+    """I_j of the training `rows` by a network in eval mode; the curvature is that of its training loss on a sample of
+    `members`, the rows that it was trained on. `generator` draws that sample. Frozen parameters do not count."""
+    device, names = torch.device(device), [name for name, p in net.named_parameters() if p.requires_grad]
+    risk = RISKS[settings.risk]
+    validation = Rows(dataset, dataset.val, torch.arange(len(dataset.val)), device)
+    with seeded(generator, device):
+        right = sum(int((_logits(net, x).argmax(1) == y).sum()) for x, y, _ in passes(validation, device))
+        v, solved = None, Solution({}, 0, (), 0.0, settings.curvature.kind, True)
+        if settings.terms != "explicit":
+            sample = members[torch.randperm(len(members), generator=generator)[: settings.fit]]
+            gradient, _ = risk_gradient(net, validation, risk, names)
+            fit = Rows(dataset, dataset.train, sample, device)
+            with _steps(track, settings.curvature.iterations) as step:
+                curvature = _damped(net, fit, settings.curvature, names)
+                solved = inverse_product(net, fit, gradient, curvature, names=names, progress=step)
+            v = scaled(solved.x, -1.0)
+        one, held, parts = Scorer(net, **scorer), Rows(dataset, dataset.train, rows, device), []
+        for chunk in held if track is None else track(held, "scoring", len(held)):
+            for x, y, _ in passes([chunk], device):
+                logits = _logits(net, x)
+                phi = torch.zeros(len(x)) if v is None else one(x, y, v)
+                parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
+    phi, own, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
+    score = phi if settings.terms == "implicit" else phi + own - own.mean()
+    residual, accuracy = (solved.residuals or (0.0,))[-1], 100 * right / len(dataset.val)
+    found = (solved.damping, solved.iterations, residual, solved.converged)
+    return FoldScores(rows, score, loss, suggested, *found, accuracy)
+
+
+def engine_of(net: nn.Module, dataset: Dataset, device: torch.device | str = "cpu", **scorer: Any) -> Choice:
+    """The engine that `score_rows` takes with `net`, put in eval mode. `InputError` where its instances see each other."""
+    net.to(device).eval()
+    x, y = next(iter(Rows(dataset, dataset.train, torch.arange(min(FEW, len(dataset.train))), device)))
+    return Scorer(net, **scorer).choice(x, y, [name for name, p in net.named_parameters() if p.requires_grad])
+
+
+def _damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -> Curvature:
+    """The same curvature with a number in place of "auto"."""
+    if curvature.damping != "auto" or curvature.kind == "identity":
+        return curvature
+    return replace(curvature, damping=DAMPING_SHARE * mean_diagonal(operator(net, fit, damping=0.0, names=names)))
+
+
+@contextmanager
+def _steps(track: Track | None, total: int) -> Iterator[Callable[..., None]]:
+    """A function that counts one iteration of the solver under `track`."""
+    bar = iter(range(0)) if track is None else iter(track(range(total + 1), "solving for the curvature", total))
+    try:
+        yield lambda *_: next(bar, None) and None
+    finally:
+        if isinstance(bar, Generator):
+            bar.close()
+
+
+@torch.no_grad()
+def _logits(net: nn.Module, x: Tensor) -> Tensor:
+    return net(x)
