@@ -69,7 +69,7 @@ def _run(words: list[str]) -> int:
         name, flags = parse(words)
         import_module(f"refluence.commands.{name}").run(flags)
     except InputError as error:
-        return _fail(str(error), 2, error.lines)
+        return _fail(error.flagged, 2, error.lines)
     except RunError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
@@ -91,7 +91,7 @@ def _unexpected(error: Exception) -> int:
         return _fail(SMALLER, 1)
     if isinstance(error, ImportError) and not (error.name or "").startswith("refluence"):
         return _fail(f"a library that Refluence needs cannot be loaded ({error}): install it again", 1)
-    models = sys.modules.get("refluence.commands.classifier")  # not imported: there is no network of a user's
+    models = sys.modules.get("refluence.models.custom")  # not imported: there is no network of a user's
     if models is not None and (place := models.blamed(error)) is not None:
         return _fail(f"the network that you gave fails: {place}", 2)
     if isinstance(error, OSError) and error.strerror:  # a full disk, a file taken away, no more processes

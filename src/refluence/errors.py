@@ -7,12 +7,19 @@ from collections.abc import Collection
 class InputError(ValueError):
     """The user's input cannot be used (exit code 2). The message names the value and what would be right.
 
-    `lines` are lines of code that would make the input usable, printed below the message as they are.
+    `option` is the name of the option whose value the message begins with: `InputError("x: …", option="model")` reads
+    "model x: …" in Python and "--model x: …" on the command line. `lines` are lines of code that would make the input usable,
+    printed below the message as they are.
     """
 
-    def __init__(self, message: str = "", lines: tuple[str, ...] = ()):
-        super().__init__(message)
-        self.lines = lines
+    def __init__(self, message: str = "", lines: tuple[str, ...] = (), *, option: str | None = None):
+        super().__init__(message if option is None else f"{option} {message}")
+        self.lines, self.option = lines, option
+
+    @property
+    def flagged(self) -> str:
+        """The message as the command line words it."""
+        return str(self) if self.option is None else f"--{self.option.replace('_', '-')}{str(self)[len(self.option) :]}"
 
 
 class NoRoomError(InputError):

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from refluence.commands.finished import open_data
-from refluence.commands.load_model import save_model
 from refluence.commands.networks import show_networks, the_networks
 from refluence.commands.robust import judge_robust
 from refluence.commands.session import check_numbers, relative
@@ -18,6 +17,7 @@ from refluence.files import read_json, write_json
 from refluence.jobs.judge import judge_once, unread
 from refluence.jobs.open_run import open_finished
 from refluence.jobs.resolve import choose_protocols
+from refluence.models.stored import save_model
 from refluence.seeds import streams
 
 

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 
 from refluence import __version__
-from refluence.commands.classifier import Classifier, classifier, digest
-from refluence.commands.foreign import doubts
-from refluence.commands.load_model import StoredModel, check_data, normalised, put, read_model
 from refluence.commands.rehearse import rehearse
 from refluence.commands.score_files import read_weighting, write_page
 from refluence.commands.score_parts import Part, load_part, remove, save_part, together
 from refluence.commands.session import about, arguments, open_session, relative
 from refluence.data import Dataset
+from refluence.data.foreign import check_classes, doubts, normalised
 from refluence.data.scores import read_facts, write_scores
 from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
 from refluence.jobs.session import Session
+from refluence.models.custom import Classifier, classifier, digest
+from refluence.models.stored import StoredModel, put, read_model
 from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claimed, recorded_threads
 from refluence.score.crossfit import score_fold, score_model
@@ -69,8 +69,8 @@ def against_validation(flags: Any) -> None:
         _check_folds(settings.folds, dataset)
         parts = [Part(fold, net) for fold in range(settings.folds) for net in range(nets)]
     else:
-        check_data(stored, dataset)
-        pixels, said = normalised(stored, dataset, flags.pixels)
+        check_classes(stored.path, stored.facts, dataset)
+        pixels, said = normalised(stored.path, stored.facts, dataset, flags.pixels)
         session = replace(session, dataset=pixels)
         trained, remarks = put(stored, network.make(streams(flags.seed)("network", 0)), network.name, len(dataset.classes))
         for line in [*([f"{flags.load}: {'; '.join(remarks)}"] if remarks else []), *([said] if said else [])]:

@@ -1,4 +1,4 @@
-"""`--load model.safetensors`: trained weights put into a network, as `evaluate --save-model` wrote them.
+"""Trained weights on disk, put into a network: `score --load model.safetensors`, as `evaluate --save-model` wrote it.
 
 The file's header says which network it is and what its pixels were normalised by, so neither has to be given again.
 """
@@ -13,11 +13,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from refluence.commands.foreign import PIXELS, mean_and_std
-from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.files import write_tensors
-from refluence.models import ModelSpec
+from refluence.models.build import ModelSpec
 from refluence.models.names import fit
 
 HEADER = "refluence"
@@ -50,23 +48,23 @@ def read_model(path: Path) -> StoredModel:
     if path.is_dir():
         inside = path / "model.safetensors"
         hint = f"did you mean {inside}?" if inside.is_file() else "name the model.safetensors of `evaluate --save-model`"
-        raise InputError(f"--load {path} is a folder: {hint}")
+        raise InputError(f"{path} is a folder: {hint}", option="load")
     if not path.is_file():
-        raise InputError(f"--load {path}: there is no such file")
+        raise InputError(f"{path}: there is no such file", option="load")
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = dict(file.metadata() or {})
             facts = json.loads(about.pop(HEADER, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"--load {path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}") from None
+        raise InputError(f"{path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}", option="load") from None
     if not tensors:
-        raise InputError(f"--load {path} holds no tensor")
+        raise InputError(f"{path} holds no tensor", option="load")
     if not isinstance(facts, dict) or any(not isinstance(facts.get(name, kind()), kind) for name, kind in KINDS.items()):
-        raise InputError(f"--load {path}: its header '{HEADER}' was changed by hand")
+        raise InputError(f"{path}: its header '{HEADER}' was changed by hand", option="load")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
-            raise InputError(f"--load {path}: {name} has values that are not finite")
+            raise InputError(f"{path}: {name} has values that are not finite", option="load")
     return StoredModel(path, tensors, facts, {name: kept for name, kept in about.items() if kept in tensors})
 
 
@@ -103,41 +101,6 @@ def put(stored: StoredModel, net: nn.Module, name: str, classes: int) -> tuple[n
         fitted = fit(stored.tensors, net, classes, stored.dropped)
     except InputError as error:
         flags = "" if ":" in name else " (--model, --width and --norm say which network it is)"
-        raise InputError(f"--load {stored.path} does not fit {name}: {error}{flags}") from None
+        raise InputError(f"{stored.path} does not fit {name}: {error}{flags}", option="load") from None
     net.load_state_dict(fitted.tensors, strict=False)
     return net.eval(), fitted.remarks
-
-
-def check_data(stored: StoredModel, dataset: Dataset) -> None:
-    """`InputError` where the network was trained on other classes."""
-    classes = stored.facts.get("classes")
-    if classes is not None and tuple(classes) != dataset.classes:
-        raise InputError(
-            f"--load {stored.path} was trained on the classes {', '.join(classes[:5])} … ({len(classes)}), {dataset.source} "
-            f"has {', '.join(dataset.classes[:5])} … ({len(dataset.classes)}): they must be the same"
-        )
-
-
-def normalised(stored: StoredModel, dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
-    """The dataset with its pixels normalised as the network knows them: by `--pixels`, else as its file says, else as the
-    training split, which the line says then.
-    """
-    if pixels is not None:
-        return dataset.normalised_as(*mean_and_std(pixels, dataset)), None
-    mean, std = stored.facts.get("mean"), stored.facts.get("std")
-    if mean is None or std is None:
-        numbers = " and ".join(f"{what} {_numbers(each)}" for what, each in (("mean", dataset.mean), ("std", dataset.std)))
-        return dataset, (
-            f"{stored.path} does not say by what its pixels were normalised: here they are by {numbers} of the training split; "
-            f"--pixels names others ({', '.join(PIXELS)}, MEAN:STD)"
-        )
-    if len(mean) != dataset.shape[0]:
-        raise InputError(
-            f"--load {stored.path} was trained on images of {len(mean)} channels, those of {dataset.source} have "
-            f"{dataset.shape[0]}; --pixels says how to normalise them all the same"
-        )
-    return dataset.normalised_as(tuple(mean), tuple(std)), None
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.3g}" for value in values)

@@ -1,14 +1,17 @@
-"""A network from elsewhere: by what its pixels were normalised (`--pixels`), and whether it is shown what it knows."""
+"""Data as a network from elsewhere knows them: its classes, by what its pixels were normalised, and whether that fits."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from refluence.data import Dataset
+from refluence.data.dataset import Dataset
 from refluence.errors import InputError
 
 Numbers = tuple[float, ...]
@@ -23,7 +26,7 @@ PIXELS_GAIN, ORDER_GAIN = 0.1, 0.25  # share of right answers that another norma
 
 
 def mean_and_std(text: str, dataset: Dataset) -> tuple[Numbers, Numbers]:
-    """`--pixels` as mean and standard deviation of each channel, on pixels of 0 to 1. Errors: `InputError`."""
+    """The option `pixels` as mean and standard deviation of each channel, on pixels of 0 to 1. Errors: `InputError`."""
     if text == "data":
         return dataset.mean, dataset.std
     if text in PIXELS:
@@ -32,12 +35,13 @@ def mean_and_std(text: str, dataset: Dataset) -> tuple[Numbers, Numbers]:
         try:
             mean, std = (tuple(float(number) for number in part.split(",")) for part in text.split(":"))
         except ValueError:
-            raise InputError(f"--pixels {text}: expected {FORM}") from None
+            raise InputError(f"{text}: expected {FORM}", option="pixels") from None
         if not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-            raise InputError(f"--pixels {text}: a mean is a finite number, a standard deviation one above 0")
+            raise InputError(f"{text}: a mean is a finite number, a standard deviation one above 0", option="pixels")
     channels = dataset.shape[0]
     if wrong := [len(numbers) for numbers in (mean, std) if len(numbers) not in (1, channels)]:
-        raise InputError(f"--pixels {text} has numbers for {wrong[0]} channels, the images of {dataset.source} have {channels}")
+        said = f"{text} has numbers for {wrong[0]} channels, the images of {dataset.source} have {channels}"
+        raise InputError(said, option="pixels")
     return mean * (channels // len(mean)), std * (channels // len(std))
 
 
@@ -90,3 +94,40 @@ def _reading(order: list[int], classes: tuple[str, ...]) -> str:
     """The first differences of an order of classes: `order[i]` is the output that means class i."""
     moved = [f"its output {output} is '{classes[i]}'" for i, output in enumerate(order) if output != i]
     return f"if its classes stood in another order ({', '.join(moved[:3])}{' …' * (len(moved) > 3)})"
+
+
+def check_classes(path: Path, facts: Mapping[str, Any], dataset: Dataset) -> None:
+    """`InputError` where the network in `path`, of which its file says `facts`, was trained on other classes."""
+    classes = facts.get("classes")
+    if classes is not None and tuple(classes) != dataset.classes:
+        raise InputError(
+            f"{path} was trained on the classes {', '.join(classes[:5])} … ({len(classes)}), {dataset.source} "
+            f"has {', '.join(dataset.classes[:5])} … ({len(dataset.classes)}): they must be the same",
+            option="load",
+        )
+
+
+def normalised(path: Path, facts: Mapping[str, Any], dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
+    """The dataset with its pixels normalised as the network in `path` knows them: by `pixels`, else as its file says in
+    `facts`, else as the training split, which the line says then.
+    """
+    if pixels is not None:
+        return dataset.normalised_as(*mean_and_std(pixels, dataset)), None
+    mean, std = facts.get("mean"), facts.get("std")
+    if mean is None or std is None:
+        numbers = " and ".join(f"{what} {_numbers(each)}" for what, each in (("mean", dataset.mean), ("std", dataset.std)))
+        return dataset, (
+            f"{path} does not say by what its pixels were normalised: here they are by {numbers} of the training split; "
+            f"--pixels names others ({', '.join(PIXELS)}, MEAN:STD)"
+        )
+    if len(mean) != dataset.shape[0]:
+        raise InputError(
+            f"{path} was trained on images of {len(mean)} channels, those of {dataset.source} have "
+            f"{dataset.shape[0]}; --pixels says how to normalise them all the same",
+            option="load",
+        )
+    return dataset.normalised_as(tuple(mean), tuple(std)), None
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)

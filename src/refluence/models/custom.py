@@ -7,8 +7,7 @@ import importlib.util
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,18 +17,15 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-import refluence
 from refluence.errors import InputError
-from refluence.models import ModelSpec, build, is_library, width_beside
-from refluence.models.library import SEEDS, reason
+from refluence.models.build import ModelSpec, build, width_beside
+from refluence.models.library import SEEDS, is_library, reason
 from refluence.models.plain import plain
-from refluence.models.repeatable import refuse_random_eval, refuse_unseeded
+from refluence.models.trial import TRIED, check, tried, unusable
 from refluence.randomness import seeded
-from refluence.report.words import counted
 
-PACKAGE = Path(refluence.__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "refluence_model_"  # of the modules that are users' files
-TRIED = 2  # images that a network is tried on
 FORM = "FILE.py:FUNCTION, a function (shape, classes) -> nn.Module"
 
 
@@ -51,9 +47,9 @@ def classifier(
     a few images are not `(n, classes)`, or that no run could repeat (models/repeatable.py).
     """
     if model is not None and (":" in model or model.endswith(".py")) and not is_library(model):
-        for flag, value in (("--width", width), ("--norm", norm)):
+        for option, value in (("width", width), ("norm", norm)):
             if value is not None:
-                raise InputError(f"{flag} {value} is for a convnet or a resnet: {model} decides that itself")
+                raise InputError(f"{value} is for a convnet or a resnet: {model} decides that itself", option=option)
         return _from_file(model, shape, classes, trains)
     model = model or "convnet"
     spec = ModelSpec(model, shape, classes, width=width_beside(model, 32) if width is None else width, norm=norm)
@@ -64,13 +60,13 @@ def classifier(
 def _from_file(text: str, shape: tuple[int, int, int], classes: int, trains: bool) -> Classifier:
     file, _, function = text.rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
-        raise InputError(f"--model {text}: expected {FORM}")
+        raise unusable(text, f"expected {FORM}")
     path = Path(file).expanduser()
     if not path.is_file():
-        raise InputError(f"--model {text}: there is no file {path}")
+        raise unusable(text, f"there is no file {path}")
     found = getattr(_module(path, text), function, None)
     if not callable(found):
-        raise InputError(f"--model {text}: {path} has no function '{function}'; expected {FORM}")
+        raise unusable(text, f"{path} has no function '{function}'; expected {FORM}")
 
     told: dict[str, None] = {}
 
@@ -81,17 +77,17 @@ def _from_file(text: str, shape: tuple[int, int, int], classes: int, trains: boo
             try:
                 net = found(shape, classes)
             except (Exception, SystemExit) as error:
-                raise InputError(f"--model {text}: {function}({shape}, {classes}) failed ({reason(error)})") from error
+                raise unusable(text, f"{function}({shape}, {classes}) failed ({reason(error)})") from error
             if not isinstance(net, nn.Module):
-                raise InputError(f"--model {text}: {function} returned a {type(net).__name__}; expected an nn.Module")
+                raise unusable(text, f"{function} returned a {type(net).__name__}; expected an nn.Module")
             net, words = plain(net)
             told.update(dict.fromkeys(words))
             if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
-                with _tried(text, shape, TRIED):
+                with tried(text, shape, TRIED):
                     net.eval()(torch.zeros(TRIED, *shape))
         return net
 
-    _check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes, trains)
+    check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes, trains)
     for words in told:
         warnings.warn(f"{text}: {words}", stacklevel=2)
     about = {"name": text, "shape": list(shape), "classes": classes, "sha256": digest(path)}
@@ -111,55 +107,8 @@ def _module(path: Path, text: str) -> ModuleType:
         with seeded(0):  # what it draws while it is read
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"--model {text}: {path} cannot be imported ({reason(error)})") from error
+        raise unusable(text, f"{path} cannot be imported ({reason(error)})") from error
     return module
-
-
-def _check(make: Callable[[], nn.Module], text: str, shape: tuple[int, int, int], classes: int, trains: bool) -> None:
-    """Try the network on a few images and on one; in training mode too, with its gradient, where it is to be trained."""
-    net = make()
-    if not any(p.requires_grad for p in net.parameters()):
-        raise InputError(f"--model {text}: the network has no parameter to train")
-    x = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0))
-    for mode, count in ((False, TRIED), (False, 1), *([(True, TRIED)] if trains else [])):
-        given = x[:count].clone()
-        with seeded(0), _tried(text, shape, count), torch.set_grad_enabled(mode):
-            logits = net.train(mode)(given)
-        when = f"{_images(count, shape)}{' while it trains' if mode else ''}"
-        got = f"{tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
-        if got != str((count, classes)):
-            raise InputError(f"--model {text}: the network gives {got} for {when}; expected logits {(count, classes)}")
-        if not logits.is_floating_point():
-            raise InputError(f"--model {text}: the network gives {logits.dtype} for {when}; expected logits, which are floats")
-        if not bool(logits.isfinite().all()):
-            raise InputError(f"--model {text}: the network gives logits that are not finite for {when}, whose pixels are")
-        if not torch.equal(given, x[:count]):
-            raise InputError(f"--model {text}: the network writes into the images that it is given; it must copy them first")
-    if trains:
-        try:
-            logits.float().square().sum().backward()
-        except Exception as error:
-            raise InputError(f"--model {text}: the network has no gradient ({reason(error)})") from error
-    with _tried(text, shape, TRIED):
-        refuse_random_eval(net, x, f"--model {text}: the network")
-        if trains:
-            refuse_unseeded(make, x, f"--model {text}: the network")
-
-
-@contextmanager
-def _tried(text: str, shape: tuple[int, int, int], count: int) -> Iterator[None]:
-    """Passes of a user's network: `InputError` where it fails."""
-    try:
-        with torch.no_grad():
-            yield
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InputError(f"--model {text}: the network fails on {_images(count, shape)} ({reason(error)})") from error
-
-
-def _images(count: int, shape: tuple[int, int, int]) -> str:
-    return f"{counted(count, 'image')} of {' x '.join(map(str, shape))}"
 
 
 def blamed(error: BaseException) -> str | None:
