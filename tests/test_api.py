@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 import refluence as rf
-from cli_fixtures import DIGITS
 from refluence import api
 from refluence.cli import main
 from refluence.condense.dm import METHOD
@@ -25,6 +24,7 @@ from refluence.condense.job import DistillationWork
 from refluence.errors import InputError
 from refluence.jobs.session import Session
 from refluence.matching.discrepancies import FlatCosine
+from support.command_line import DIGITS
 
 TINY = {"ipc": 2, "iterations": 3, "width": 8, "threads": 1}
 FUNCTIONS = ("load", "distill", "select", "start", "evaluate", "compare", "open")

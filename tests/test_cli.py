@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import refluence
-from cli_fixtures import DIGITS
 from refluence import cli, files
 from refluence.cli import main
 from refluence.commands.flags import COMMANDS
 from refluence.errors import RunError
 from refluence.run.streams import prepare
+from support.command_line import DIGITS
 
 FIRST = {
     "compare": ["--data", "--methods", "--ipc", "--seeds", "--out", "--resume"],

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from noisy_nets import stir, stirred
 from refluence.randomness import drawn_so_far, seeded
 from refluence.seeds import streams
+from support.noisy_nets import stir, stirred
 
 
 def drawn():

@@ -4,8 +4,8 @@ import torch
 from influence_peers import LINEAR_ALONE, PEERS, Task, names_of
 from influence_scores import OURS, table
 
-from cases import make
 from refluence.influence import Scorer, scores
+from support.cases import make
 
 
 def test_the_table_compares_round_by_round():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from condense_fixtures import tiny_dataset
 from refluence.data.dataset import Split
 from refluence.influence import Curvature
 from refluence.score.settings import CrossFit
+from support.tiny_data import tiny_dataset
 
 
 @pytest.fixture(scope="module")

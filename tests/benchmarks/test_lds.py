@@ -13,10 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
 from refluence.models.build import initialise
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from support.draws import generator
 
 
 def test_lds_is_spearman_per_image_with_ties():

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pytest
 
-from cli_fixtures import DIGITS
 from refluence.cli import main
+from support.command_line import DIGITS
 
 
 class Said(NamedTuple):

@@ -9,12 +9,12 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
-from cli_fixtures import DIGITS, TINY, pictures, read, tree
 from refluence.cli import main
 from refluence.commands.networks import named
 from refluence.condense.job import check_distillable
 from refluence.errors import InputError
 from refluence.models import ModelSpec
+from support.command_line import DIGITS, TINY, pictures, read, tree
 
 ONE = ("--nets", "1", "--epochs", "1", "--threads", "1", "--quiet")
 SMALL = "torchvision:shufflenet_v2_x0_5"

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from cli_fixtures import DIGITS, TINY, pictures, read, tree
 from refluence.files import write_json
+from support.command_line import DIGITS, TINY, pictures, read, tree
 
 QUICK = ("--iterations", "2")
 

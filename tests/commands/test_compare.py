@@ -5,12 +5,12 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from cli_fixtures import DIGITS, TINY, pictures, read, tree, without_seconds
 from refluence.arm import Arm
 from refluence.errors import InputError, RunError
 from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import parse_arm, with_controls
 from refluence.run.folder import locked
+from support.command_line import DIGITS, TINY, pictures, read, tree, without_seconds
 
 WORDS = ("compare", *DIGITS, "--methods", "random", "dc+influence", "--iterations", "4", "--seeds", "2")
 ARMS = ["random", "dc", "dc+influence", "dc+shuffled"]

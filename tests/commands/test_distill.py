@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli_fixtures import DIGITS, lines, pictures, read, tree, without_seconds
 from refluence.condense.loop import Distillation
 from refluence.files import write_json
 from refluence.run import checkpoint
+from support.command_line import DIGITS, lines, pictures, read, tree, without_seconds
 
 WORDS = ("distill", *DIGITS, "--weights", "influence", "--iterations", "6", "--protocol", "iwd-cpu")
 RESULTS = ("distilled/images.safetensors", "scores.parquet", "scores_images.safetensors")

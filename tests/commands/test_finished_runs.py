@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli_fixtures import DIGITS, TINY, pictures, read, tree
 from refluence.commands.parse import parse
 from refluence.compute import Compute
 from refluence.condense import job, pools
@@ -24,6 +23,7 @@ from refluence.models import ModelSpec
 from refluence.options import options_of
 from refluence.seeds import streams
 from refluence.select import herding
+from support.command_line import DIGITS, TINY, pictures, read, tree
 
 COLUMNS = ("label", "score", "weight", "loss")
 ONE = ("--nets", "1", "--quiet", "--threads", "1")

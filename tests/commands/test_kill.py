@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from cli_fixtures import DIGITS, lines, process, read, without_seconds
 from refluence.cli import main
+from support.command_line import DIGITS, lines, process, read, without_seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")]
 STEPS = 40

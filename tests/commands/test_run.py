@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from cli_fixtures import TINY, lines, pictures, read, tree, without_seconds
 from refluence.cli import main
 from refluence.commands import run_part
 from refluence.commands.run import planned
@@ -17,6 +16,7 @@ from refluence.commands.run_rows import data_name
 from refluence.data import load_distilled
 from refluence.errors import RunError
 from refluence.recipes.find import recipes
+from support.command_line import TINY, lines, pictures, read, tree, without_seconds
 
 SHORT = (*TINY, "--iterations", "2", "--data", "digits")
 WORDS = ("run", "iwd", *SHORT, "--only", "dc-ipc1", "--seeds", "2")

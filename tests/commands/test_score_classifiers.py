@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cli_fixtures import pictures
 from refluence.data import load
 from refluence.data.dataset import Dataset, Split
 from refluence.data.foreign import doubts, mean_and_std
 from refluence.errors import InputError
 from refluence.matching.augment import parse
 from refluence.models.custom import blamed, classifier
+from support.command_line import pictures
 
 QUICK = ("--folds", "2", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
 ONE = ("--curvature", "identity", "--threads", "1", "--quiet")

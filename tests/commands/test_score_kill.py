@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cli_fixtures import process
 from refluence.cli import main
+from support.command_line import process
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")]
 PATIENCE = 120  # seconds until a process has to have done what is waited for, on a busy machine

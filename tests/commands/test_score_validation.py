@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli_fixtures import pictures, read, tree
 from refluence.data import SourceOptions, load
 from refluence.score.settings import CrossFit
+from support.command_line import pictures, read, tree
 
 QUICK = ("--width", "4", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")
 DATA = Path(__file__).parents[3] / "shared" / "data"

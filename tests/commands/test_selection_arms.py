@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli_fixtures import DIGITS, read, without_seconds
 from refluence.cli import main
 from refluence.condense.job import weighting_of
 from refluence.data import load, load_distilled
@@ -18,6 +17,7 @@ from refluence.jobs import needs
 from refluence.jobs.catalogue import methods, parse_arm
 from refluence.select.job import read as read_options
 from refluence.select.tiles import tiled
+from support.command_line import DIGITS, read, without_seconds
 
 SHORT = ("--iterations", "4")
 

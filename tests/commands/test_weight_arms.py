@@ -4,13 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli_fixtures import DIGITS
 from refluence.arm import Arm
 from refluence.condense.job import weighting_of
 from refluence.condense.method import Method
 from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
 from refluence.jobs.catalogue import arm_of, methods, parse_arm, with_controls
+from support.command_line import DIGITS
 
 
 def test_random_weights_are_not_the_random_selection():

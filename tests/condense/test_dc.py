@@ -7,7 +7,6 @@ import pytest
 import torch
 from literal_dc import matching_loss, outer_step
 
-from condense_fixtures import tiny_dataset
 from refluence.compute import Compute
 from refluence.condense.dc import METHOD, loops
 from refluence.condense.loop import Distillation
@@ -19,6 +18,7 @@ from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting, weights
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
+from support.tiny_data import tiny_dataset
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 3, width=6)
 SETTINGS = METHOD.settings(3, "cpu").with_(iterations=6, real_batch=64, inner=2, initial="noise")

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from method_fixtures import start
 from refluence import compute
 from refluence.compute import Compute
 from refluence.condense import graphs
@@ -14,6 +13,7 @@ from refluence.influence.weighting import Weighting
 from refluence.matching.gradients import synthetic_gradient
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
+from support.small_methods import start
 
 pytestmark = pytest.mark.slow
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from method_fixtures import in_float64, start, wide
 from refluence.condense import implicit
 from refluence.condense.implicit import Implicit, total
 from refluence.condense.real_side import RealSide
 from refluence.influence.curvature import Curvature
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting
+from support.small_methods import in_float64, start, wide
 
 DAMPING = 0.3
 

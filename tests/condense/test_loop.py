@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from method_fixtures import run, start
 from refluence.condense.events import agreement
 from refluence.influence.weighting import Weighting
+from support.small_methods import run, start
 
 FIELDS = ("spread_by_class", "explicit_by_class", "implicit_by_class", "agreement_by_class", "weight_by_class")
 

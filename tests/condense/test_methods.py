@@ -3,9 +3,6 @@
 import pytest
 import torch
 
-import literal_methods as literal
-from condense_fixtures import tiny_dataset
-from method_fixtures import METHODS, SMALL, in_float64, run, small, start, wide
 from refluence.condense.real_side import RealSide
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
@@ -14,6 +11,9 @@ from refluence.influence.weighting import KINDS, Weighting
 from refluence.jobs.catalogue import methods, parse_arm
 from refluence.matching import augment
 from refluence.seeds import streams
+from support import literal_methods as literal
+from support.small_methods import METHODS, SMALL, in_float64, run, small, start, wide
+from support.tiny_data import tiny_dataset
 
 IDC_LIKE = ("idc", "idc1", "dream", "pdd")
 GRADIENT = (*IDC_LIKE, "dc", "dsa")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from method_fixtures import start
 from refluence.condense import networks
 from refluence.condense.network_training import real, sgd, train_on
 from refluence.models import build
+from support.small_methods import start
 
 
 def weights_of(work):

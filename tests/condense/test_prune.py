@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from condense_fixtures import tiny_dataset
 from refluence.condense.dc import METHOD
 from refluence.condense.loop import Distillation
 from refluence.condense.prune import check_share, kept, kept_count, restrict
@@ -11,6 +10,7 @@ from refluence.errors import InputError, RunError
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
 from refluence.seeds import streams
+from support.tiny_data import tiny_dataset
 
 SPEC = ModelSpec("convnet1", (3, 8, 8), 3, width=4)
 SETTINGS = METHOD.settings(2, "cpu").with_(iterations=3, inner=1, real_batch=8)

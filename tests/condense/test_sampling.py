@@ -3,10 +3,10 @@
 import torch
 from sklearn.cluster import KMeans
 
-from method_fixtures import start
 from refluence.condense import sampling
 from refluence.condense.sampling import ROUNDS, representatives
 from refluence.matching.features import embedding
+from support.small_methods import start
 
 
 def test_representatives_are_nearest_to_the_centres_and_differ():

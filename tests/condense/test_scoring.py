@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from condense_fixtures import tiny_dataset
 from refluence.condense.dc import METHOD
 from refluence.condense.network_training import train_on_synthetic
 from refluence.condense.norms import freeze_norm_statistics
@@ -14,6 +13,7 @@ from refluence.condense.scoring import influence, points
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
+from support.tiny_data import tiny_dataset
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 3, width=6)
 SETTINGS = METHOD.settings(2, "cpu").with_(real_batch=5, inner=3)  # chunks smaller than every class

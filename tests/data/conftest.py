@@ -1,11 +1,6 @@
-"""The decoded cache lies in the test's own folder; `pictures` (tiny files of known content) can be imported."""
-
-import sys
-from pathlib import Path
+"""The decoded cache lies in the test's own folder."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `pictures`
 
 
 @pytest.fixture(autouse=True)

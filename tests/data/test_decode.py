@@ -7,12 +7,12 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from pictures import array, class_folders, encoded, parquet, picture, png, write
 from PIL import Image
 
 from refluence.data import SourceOptions, load
 from refluence.data.decode import decode
 from refluence.errors import InputError, RunError
+from support.pictures import array, class_folders, encoded, parquet, picture, png, write
 
 
 def test_rgb_and_grey_are_exact():

@@ -3,10 +3,10 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pictures import class_folders, parquet
 
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
+from support.pictures import class_folders, parquet
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from pictures import class_folders, labels_of, parquet
 
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
+from support.pictures import class_folders, labels_of, parquet
 
 NAMED = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["x", "unused", "y"])})
 

@@ -5,12 +5,12 @@ import unicodedata
 
 import datasets
 import pytest
-from pictures import class_folders, parquet, picture, write
 from PIL import Image
 
 from refluence.cli import main
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
+from support.pictures import class_folders, parquet, picture, write
 
 COUNTS = {"cat": 4, "dog": 4}
 

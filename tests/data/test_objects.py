@@ -6,11 +6,11 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from pictures import array, class_folders, picture
 from torch.utils.data import Dataset, Subset
 
 from refluence.data import SourceOptions, load, loading
 from refluence.errors import InputError
+from support.pictures import array, class_folders, picture
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)

@@ -9,11 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from pictures import array, class_folders, picture, png, write
 
 from refluence.cli import main
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
+from support.pictures import array, class_folders, picture, png, write
 
 GREY = np.stack([array(i, grey=True) for i in range(8)])
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from pictures import array, class_folders, parquet, picture, write
 from safetensors.torch import save_file
 
 from refluence.data import SourceOptions, cache, load, pixels
+from support.pictures import array, class_folders, parquet, picture, write
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from pictures import class_folders
 
 from refluence.data import DistilledSet, SourceOptions, decoded, load, load_distilled, save_distilled
 from refluence.errors import InputError
 from refluence.files import write_json
+from support.pictures import class_folders
 
 
 def run(folder, source="digits", images=None, factor=1, soft=False, labels=None, **options):

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from pictures import array, class_folders, encoded, labels_of, parquet, picture, png, write
 
 from refluence.data import SourceOptions, hub, load
 from refluence.errors import InputError
+from support.pictures import array, class_folders, encoded, labels_of, parquet, picture, png, write
 
 FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["zebra", "ant"])})
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import class_folders, labels_of, parquet, png
 
 from refluence.data import SourceOptions, allocate, load, splits
 from refluence.data.dataset import Split
 from refluence.errors import InputError
+from support.pictures import class_folders, labels_of, parquet, png
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=120), st.floats(0.01, 0.9), st.sampled_from(["val", "test"]))

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from pictures import class_folders, parquet, picture, write
 
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
+from support.pictures import class_folders, parquet, picture, write
 
 NAMES = ["cat", "dog"]
 

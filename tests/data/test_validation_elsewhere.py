@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from pictures import array, class_folders, parquet, write
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
+from support.pictures import array, class_folders, parquet, write
 
 
 def digit_folders(root, order, count=3):

@@ -1,6 +1,8 @@
-import sys
-from pathlib import Path
+import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `evaluate_fixtures`
+from support.tiny_data import tiny_problem
 
-from evaluate_fixtures import problem  # noqa: F401
+
+@pytest.fixture
+def problem():
+    return tiny_problem()

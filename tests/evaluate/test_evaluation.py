@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from evaluate_fixtures import MEAN, STD, rng
 
 from refluence.evaluate import Protocol, evaluate, score, train
+from support.tiny_data import MEAN, STD, rng
 
 PROTOCOL = Protocol("plain", epochs=250, note="test", lr=0.02)
 

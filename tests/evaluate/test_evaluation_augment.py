@@ -8,10 +8,7 @@ import torch.nn.functional as F
 
 from refluence.evaluate import augment
 from refluence.evaluate.augment import FREPO, STRATEGIES, augmenter
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from support.draws import generator
 
 
 def images(count=6, channels=3, size=(8, 8)):

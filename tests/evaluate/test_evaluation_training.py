@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluate_fixtures import rng
 
 from refluence.errors import RunError
 from refluence.evaluate import Protocol, protocols, train
 from refluence.models import build
+from support.tiny_data import rng
 
 PLAIN = Protocol("plain", epochs=6, note="test", lr=0.05, batch=12)
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from evaluate_fixtures import rng
 
 from refluence.data import Dataset, DistilledSet, decoded
 from refluence.data.dataset import Split
@@ -12,6 +11,7 @@ from refluence.data.whitening import whitening
 from refluence.errors import InputError
 from refluence.evaluate import evaluate, evaluate_set, protocols, train
 from refluence.models import ModelSpec, build
+from support.tiny_data import rng
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
 

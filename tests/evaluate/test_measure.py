@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from evaluate_fixtures import MEAN, STD, rng
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from refluence.data.dataset import Dataset, Split
 from refluence.errors import InputError
 from refluence.evaluate import measure, score
 from refluence.models import build
+from support.tiny_data import MEAN, STD, rng
 
 
 @pytest.mark.parametrize("seed", range(4))

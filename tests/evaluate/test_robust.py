@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
-from evaluate_fixtures import MEAN, STD, rng
 
 from refluence.data import Dataset, DistilledSet
 from refluence.data.dataset import Split
 from refluence.errors import InputError, RunError
 from refluence.evaluate import augmentation_robust_score, evaluate, label_robust_score, protocols, robust
 from refluence.evaluate.robust import RATES, Bench, matched, taught, trainings
+from support.tiny_data import MEAN, STD, rng
 
 
 def normal(a):

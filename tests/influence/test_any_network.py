@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, Phase, given, settings
 from torch import Tensor, nn
 
-from blocks import COUPLED, HOOKED, ODD, PLAIN
-from cases import generator
-from random_networks import ALTERED, KINDS, LATER, Network, Spec, alone, build, randn, specs, together
 from refluence.errors import InputError
 from refluence.influence import Scorer, Unsupported, capture, cross_entropy, scores
+from support.blocks import COUPLED, HOOKED, ODD, PLAIN
+from support.draws import generator
+from support.random_networks import ALTERED, KINDS, LATER, Network, Spec, alone, build, randn, specs, together
 
 EXACT = 1e-8
 ANSWERED = {*PLAIN, *ODD, *ALTERED}

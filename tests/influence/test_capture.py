@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from cases import NAMES, generator, make
 from refluence.errors import InputError
 from refluence.influence import Unsupported, capture
 from refluence.influence.layers import _unfolded_rows
+from support.cases import NAMES, make
+from support.draws import generator
 
 
 def close(got, want, tolerance):

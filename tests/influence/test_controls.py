@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 from refluence.errors import InputError
 from refluence.influence.controls import random_weights, shuffle
 from refluence.influence.links import effective_sample_size, entropy, softmax_weights, top_weights
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from support.draws import generator
 
 
 def scores(n=40, seed=0):

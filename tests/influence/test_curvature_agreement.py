@@ -6,9 +6,9 @@ import curvature_agreement as benchmark
 import pytest
 import torch
 
-from cases import make
-from curvature_fixtures import exact_hessian, gauss_newton
 from refluence.influence import cross_entropy
+from support.cases import make
+from support.curvature import exact_hessian, gauss_newton
 
 
 def test_its_dense_matrix_is_the_gauss_newton_matrix():

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from cases import NAMES, ROWS, SAMPLES, SIZE, make
 from refluence.errors import InputError
 from refluence.influence import Unsupported, directional, scores
+from support.cases import NAMES, ROWS, SAMPLES, SIZE, make
 
 ENGINES = ("auto", "ghost", "forward", "double_backward")
 

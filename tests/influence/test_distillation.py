@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cases import generator
 from refluence.errors import InputError
 from refluence.influence.capture import capture
 from refluence.influence.curvature import Curvature, inverse_product
@@ -17,7 +16,8 @@ from refluence.matching.characteristic import Characteristic, characteristic, fr
 from refluence.matching.discrepancies import L1, FlatCosine, RowCosine, Squared, second_derivative
 from refluence.matching.features import embedding
 from refluence.matching.kernel import MMD, RBF, linear
-from tiny_nets import (
+from support.draws import generator
+from support.tiny_nets import (
     CLASSES,
     COUNTS,
     OF,

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from cases import NAMES, distillation, make
 from refluence.errors import InputError, RunError
 from refluence.influence import Scorer, scores
 from refluence.influence.fused import REWRITES, Fused
+from support.cases import NAMES, distillation, make
 
 aten = torch.ops.aten
 

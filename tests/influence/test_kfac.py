@@ -5,14 +5,15 @@ import torch
 from curvlinops import GGNLinearOperator
 from torch import nn
 
-from cases import Case, generator, make
-from curvature_fixtures import batches, flat, gauss_newton, sample_weights, unflat
 from refluence.errors import InputError
 from refluence.influence import kfac
 from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.kfac import factored
 from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy
 from refluence.influence.operators import operator
+from support.cases import Case, make
+from support.curvature import batches, flat, gauss_newton, sample_weights, unflat
+from support.draws import generator
 
 BOTH = [False, True]
 

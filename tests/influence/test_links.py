@@ -19,6 +19,7 @@ from refluence.influence.links import (
     tau_for_share,
     top_weights,
 )
+from support.draws import generator
 
 values = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))  # no subnormal numbers: scales are tested on their own
 bags = st.lists(values, min_size=5, max_size=40).map(lambda v: torch.tensor(v, dtype=torch.float64))
@@ -33,10 +34,6 @@ BY_NAME = {
     "prune": lambda s, sign: prune_weights(s, 0.3, sign),
 }
 names = st.sampled_from(sorted(BY_NAME))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @quick

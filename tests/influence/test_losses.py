@@ -5,12 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch.func import hessian
 
-from cases import generator, make
 from refluence.errors import InputError
 from refluence.influence import scores
 from refluence.influence.capture import capture
 from refluence.influence.capture import cross_entropy as from_capture
 from refluence.influence.losses import CrossEntropy, DistillationLoss, SquaredError, cross_entropy, take
+from support.cases import make
+from support.draws import generator
 
 B, K = 6, 4
 

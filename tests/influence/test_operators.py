@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from cases import Case, make
-from curvature_fixtures import batches, exact_hessian, flat, gauss_newton, losses_and_targets, sample_weights, unflat
 from refluence.errors import InputError
 from refluence.influence.losses import cross_entropy
 from refluence.influence.operators import DAMPING_SHARE, mean_diagonal, operator
+from support.cases import Case, make
+from support.curvature import batches, exact_hessian, flat, gauss_newton, losses_and_targets, sample_weights, unflat
 
 NETS = ["instance", "group", "batch", "mlp", "shared"]
 LOSSES = ["hard", "soft", "squared", "kd half", "kd 4", "kd alone"]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from cases import Shared
 from refluence.errors import InputError
 from refluence.influence.parameters import _wide, add, dot, parameters_of, scaled, zeros
+from support.cases import Shared
 
 
 def test_dot_products_of_float32_are_accumulated_in_float64():

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
-from cases import make
 from refluence.errors import InputError
 from refluence.influence import Means, Scorer, Unsupported, capture, losses, proof, risk_gradient, scores, self_influence, truth
 from refluence.influence.differentiable import Losses, plain_kernels
@@ -23,6 +22,7 @@ from refluence.influence.structure import signature
 from refluence.influence.twice import check_twice
 from refluence.matching.gradients import per_sample_gradients
 from refluence.models import ModelSpec, build
+from support.cases import make
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from cases import NAMES, generator, make
 from refluence.errors import InputError
 from refluence.influence.batches import passes
 from refluence.influence.losses import DistillationLoss
 from refluence.influence.risk import risk_gradient
+from support.cases import NAMES, make
+from support.draws import generator
 
 
 def uneven(case, weights=None):

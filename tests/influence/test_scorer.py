@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from cases import make
 from refluence.errors import InputError
 from refluence.influence import Scorer, scores
 from refluence.models import ModelSpec, build
+from support.cases import make
 
 
 @pytest.mark.parametrize("engine", ["ghost", "forward", "double_backward"])

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from cases import generator
 from refluence.errors import RunError
 from refluence.influence.solvers import IndefiniteError, largest_eigenvalue, lbfgs, lissa, pcg
+from support.draws import generator
 
 N = 30
 ALL = [pcg, lbfgs, lissa]

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from cases import make
-from convex import blobs
 from refluence.errors import InputError
 from refluence.influence.losses import DistillationLoss, cross_entropy
 from refluence.influence.tracin import tracin
+from support.cases import make
+from support.convex import blobs
 
 
 def moved(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from cases import generator
 from refluence.errors import InputError
 from refluence.influence.distillation import Pair, distillation_influence, match
 from refluence.influence.losses import DistillationLoss
@@ -15,7 +14,21 @@ from refluence.influence.statistic import Gradients
 from refluence.influence.trajectory import Trajectory, sgd
 from refluence.influence.unrolled import unrolled_influence
 from refluence.matching.discrepancies import RowCosine
-from tiny_nets import CLASSES, COUNTS, OF, SYNTHETIC_OF, SYNTHETIC_Y, N, Y, losses, make_net, parameters, real, synthetic
+from support.draws import generator
+from support.tiny_nets import (
+    CLASSES,
+    COUNTS,
+    OF,
+    SYNTHETIC_OF,
+    SYNTHETIC_Y,
+    N,
+    Y,
+    losses,
+    make_net,
+    parameters,
+    real,
+    synthetic,
+)
 
 X, S, STEPS, TIMES, H = real(), synthetic(), 5, (0, 2, 3, 5), 1e-5
 W = torch.softmax(0.5 * torch.randn(N, generator=generator(8), dtype=torch.float64), 0)  # one simplex over D, not uniform

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from cases import make
-from convex import Convex, blobs, generator
 from refluence.errors import InputError
 from refluence.influence.curvature import Curvature
 from refluence.influence.directional import Scorer
 from refluence.influence.losses import DistillationLoss, cross_entropy
 from refluence.influence.validation import self_influence, validation_influence
 from refluence.influence.weighting import Weighting, weights
+from support.cases import make
+from support.convex import Convex, blobs
+from support.draws import generator
 
 EXACT = Curvature("ggn", tolerance=1e-12, iterations=500)  # of a linear model the Gauss-Newton matrix is the Hessian
 

@@ -25,16 +25,13 @@ from refluence.influence import (
     top_weights,
     weights,
 )
+from support.draws import generator
 
 HOW = ("std", "robust", "scale", "none")
 values = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))  # no subnormal numbers: scales are tested on their own
 bags = st.lists(values, min_size=5, max_size=40).map(lambda v: torch.tensor(v, dtype=torch.float64))
 signs = st.sampled_from([1, -1])
 quick = settings(max_examples=60, deadline=None)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

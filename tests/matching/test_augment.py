@@ -7,10 +7,7 @@ import torch
 
 from refluence.errors import InputError
 from refluence.matching.augment import DSA, Augmentation, Draw, parse
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from support.draws import generator
 
 
 def images(batch=4, channels=3, size=(8, 8), dtype=torch.float64) -> torch.Tensor:

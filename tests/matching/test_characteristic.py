@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from cases import generator
 from refluence.errors import InputError
 from refluence.matching.characteristic import Characteristic, characteristic, frequencies
 from refluence.matching.discrepancies import second_derivative
 from refluence.matching.features import mean_statistic, row_scores
+from support.draws import generator
 
 T = frequencies(13, 4, generator(0)).double()
 MIXES = [(0.5, 0.5), (0.9, 0.1), (0.2, 1.5)]

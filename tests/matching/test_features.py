@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from cases import generator, make
 from refluence.errors import InputError
 from refluence.matching.discrepancies import L1, FlatCosine, Squared, second_derivative
 from refluence.matching.features import embedding, mean_statistic, row_scores
+from support.cases import make
+from support.draws import generator
 
 DISCREPANCIES = [Squared(), L1(), FlatCosine()]
 H = 1e-5

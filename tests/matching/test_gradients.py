@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from cases import make
 from refluence.matching.gradients import per_sample_gradients, real_gradient, synthetic_gradient
+from support.cases import make
 
 NORMS = ["instance", "group", "batch", "layer", "none"]
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from cases import generator
 from refluence.errors import InputError
 from refluence.matching.discrepancies import Squared, second_derivative
 from refluence.matching.features import mean_statistic
 from refluence.matching.kernel import MMD, RBF, linear, median_bandwidth, sample
+from support.draws import generator
 
 KERNELS = [linear, RBF(1.7)]
 N, H = 8, 1e-5

@@ -6,12 +6,9 @@ import torch
 from refluence.errors import InputError
 from refluence.models import ModelSpec, build, width_beside
 from refluence.models.convnet import NORMS, ConvNet, default_depth
+from support.draws import generator
 
 CIFAR = ModelSpec("convnet3", (3, 32, 32), 10, width=128)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_published_network_has_its_published_size():

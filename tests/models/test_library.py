@@ -12,6 +12,7 @@ from refluence.errors import InputError
 from refluence.influence import capture
 from refluence.models import ModelSpec, build
 from refluence.models.library import SEEDS, _made, _wrapped, norm_of
+from support.draws import generator
 
 NETWORKS = [
     ("torchvision:resnet18", (3, 32, 32)),
@@ -37,10 +38,6 @@ SLOW = [
     ("timm:mobilenetv3_small_050", (3, 32, 32)),
 ]
 EVERY = [*NETWORKS, *(pytest.param(*network, marks=pytest.mark.slow) for network in SLOW)]
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def present(name):

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from cases import generator
-from noisy_nets import stir, stirred
 from refluence.errors import InputError
 from refluence.models.repeatable import refuse_random_eval, refuse_unseeded
 from refluence.randomness import seeded
+from support.draws import generator
+from support.noisy_nets import stir, stirred
 
 X = torch.randn(2, 3, 8, 8, generator=generator(0))
 

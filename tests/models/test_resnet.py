@@ -11,10 +11,7 @@ from refluence.influence import capture
 from refluence.models import ModelSpec, build
 from refluence.models.norms import NORMS
 from refluence.models.resnet import RESNETS, last_map
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from support.draws import generator
 
 
 def randn(*shape, seed=1, dtype=torch.float32):

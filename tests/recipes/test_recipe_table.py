@@ -4,10 +4,10 @@ from statistics import fmean, stdev
 
 import pytest
 
-from recipe_fixtures import made_up, row
 from refluence.errors import InputError
 from refluence.recipes.find import recipes
 from refluence.recipes.table import tabulate
+from support.recipe_rows import made_up, row
 
 FIG4B = recipes()["fig4b"]
 

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from recipe_fixtures import made_up
 from refluence.files import write_json
 from refluence.recipes.find import recipes
 from refluence.recipes.table import tabulate
 from refluence.report import write_recipe
 from refluence.report.recipe import cells, grid
 from refluence.report.recipe_figure import GAP, NAMES, TILE, gallery, tau_of, temperatures
+from support.recipe_rows import made_up
 
 
 def results_of(name, size="paper", rows=None):

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 import refluence
-from cli_fixtures import lines, read, tree
 from refluence.errors import InputError, RunError
 from refluence.files import write_json
 from refluence.run.folder import Metrics, check_free, claimed, configuration, locked, recorded_threads
+from support.command_line import lines, read, tree
 
 RESOLVED = {"unit": {"ipc": 2, "options": [1, 2], "tau": 0.5}, "machine": {"threads": 1, "cpus": 2}}
 

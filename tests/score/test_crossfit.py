@@ -6,8 +6,6 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from condense_fixtures import tiny_dataset
-from noisy_nets import noisy, stir, stirred
 from refluence.data.dataset import Split
 from refluence.errors import InputError, RunError
 from refluence.influence.curvature import Curvature, mean_diagonal, operator
@@ -20,6 +18,8 @@ from refluence.score.instances import Rows
 from refluence.score.settings import CrossFit
 from refluence.score.train import train_epochs
 from refluence.seeds import streams
+from support.noisy_nets import noisy, stir, stirred
+from support.tiny_data import tiny_dataset
 
 FEW = CrossFit(folds=3, epochs=3, checkpoints=2, batch=8, curvature=Curvature("ggn", damping=1.0))
 

@@ -6,13 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from condense_fixtures import tiny_dataset
 from refluence.errors import RunError
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
 from refluence.select import forgetting, pretrain
 from refluence.select.forgetting import Forgetting, epochs
 from refluence.select.ranking import highest
+from support.tiny_data import tiny_dataset
 
 SPEC = ModelSpec("convnet1", (3, 8, 8), 3, width=4)
 

@@ -5,12 +5,12 @@ from itertools import combinations
 import pytest
 import torch
 
-from condense_fixtures import tiny_dataset
 from refluence.models import ModelSpec
 from refluence.seeds import streams
 from refluence.select import kcenter
 from refluence.select.kcenter import farthest_first
 from refluence.select.pretrain import embed, pretrain
+from support.tiny_data import tiny_dataset
 
 
 def points(n: int, dim: int, seed: int) -> torch.Tensor:

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from condense_fixtures import tiny_dataset
 from refluence.condense.dc import METHOD as DC
 from refluence.condense.scoring import influence as influence_of
 from refluence.condense.scoring import points
@@ -15,6 +14,7 @@ from refluence.select import el2n, influence, loss
 from refluence.select.pretrain import pretrain
 from refluence.select.random import METHOD as RANDOM
 from refluence.select.young_networks import NETS, losses, mean_over_networks
+from support.tiny_data import tiny_dataset
 
 SPEC = ModelSpec("convnet1", (3, 8, 8), 3, width=4)
 COUNTS = (4, 3, 2)

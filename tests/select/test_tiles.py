@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from condense_fixtures import tiny_dataset
 from refluence.data.formation import decode, repeat
 from refluence.errors import InputError
 from refluence.select.tiles import check_room, tiled
+from support.tiny_data import tiny_dataset
 
 
 def chosen(data, counts):

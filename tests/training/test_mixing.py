@@ -4,10 +4,7 @@ import pytest
 import torch
 
 from refluence.training.mixing import mix
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from support.draws import generator
 
 
 @pytest.mark.parametrize("size", [(8, 8), (5, 9)])

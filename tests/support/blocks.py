@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
-from block_parts import (
+from support.block_parts import (
     SIDE,
     WIDTH,
     Alone,

@@ -5,14 +5,14 @@ import importlib
 import pytest
 import torch
 
-from condense_fixtures import tiny_dataset
-from method_fixtures import METHODS, SPEC, run, small, start
-from noisy_nets import Noise, noisy, stir, stirred
 from refluence.condense.scoring import influence
 from refluence.evaluate import Protocol, evaluate
 from refluence.models import ModelSpec
 from refluence.seeds import streams
 from refluence.select import el2n, forgetting, herding
+from support.noisy_nets import Noise, noisy, stir, stirred
+from support.small_methods import METHODS, SPEC, run, small, start
+from support.tiny_data import tiny_dataset
 
 EVALUATED = ModelSpec("convnet1", (3, 8, 8), 3, 4)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cases import generator
+from support.draws import generator
 
 N, CLASSES = 9, 2
 Y = torch.tensor([0, 1, 0, 0, 1, 0, 0, 1, 0])  # six and three

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from block_parts import SIDE, WIDTH, Do
-from blocks import COUPLED, HOOKED, ODD, PLAIN, RANDOM
-from cases import generator
 from refluence.influence import cross_entropy
+from support.block_parts import SIDE, WIDTH, Do
+from support.blocks import COUPLED, HOOKED, ODD, PLAIN, RANDOM
+from support.draws import generator
 
 CLASSES = 3
 BLOCKS = PLAIN | ODD | HOOKED | RANDOM | COUPLED

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.func import functional_call, hessian, jacrev
 
-from cases import generator
 from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy, take
+from support.draws import generator
 
 
 def flat(v):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refluence.models import ModelSpec, build
+from support.draws import generator
 
 SAMPLES, SIZE = 11, 8
 
@@ -99,10 +100,6 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         patches = x.reshape(-1, 3, 2, 4, 2, 4).permute(0, 2, 4, 1, 3, 5).reshape(-1, 48)
         return self.out(torch.tanh(self.inner(patches)).reshape(-1, 16))
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def distillation(logits: Tensor, y: Tensor) -> Tensor:

@@ -9,10 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, vmap
 
 from refluence.influence.losses import cross_entropy
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from support.draws import generator
 
 
 @dataclass

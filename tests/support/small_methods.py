@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from condense_fixtures import tiny_dataset
 from refluence.condense import networks
 from refluence.condense.loop import Distillation
 from refluence.condense.method import Method
@@ -15,6 +14,7 @@ from refluence.influence.weighting import Weighting
 from refluence.jobs.catalogue import methods
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
+from support.tiny_data import tiny_dataset
 
 SPEC = ModelSpec("convnet2", (3, 8, 8), 2, width=4)
 UNIFORM = Weighting()
