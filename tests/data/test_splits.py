@@ -125,6 +125,10 @@ def test_groups_in_load(tmp_path):
     parquet(tmp_path / "train.parquet", labels_of({0: 30, 1: 30}), patient=groups)
     data = load(str(tmp_path), SourceOptions(group_column="patient"))
     sides = [{groups[row] for row in split.rows.tolist()} for split in (data.train, data.val, data.test)]
+    for split in (data.train, data.val.take(torch.tensor([2, 0, 1]))):
+        assert len(split.groups) == len(split)
+        pairs = {(groups[row], number) for row, number in zip(split.rows.tolist(), split.groups.tolist(), strict=True)}
+        assert len(pairs) == len({name for name, _ in pairs}) == len({number for _, number in pairs})
     assert not sides[0] & sides[1]
     assert not sides[0] & sides[2]
     assert not sides[1] & sides[2]

@@ -41,18 +41,6 @@ def scored(dataset, settings=FEW, fold=0, seed=0):
     return score_fold(dataset, network(dataset), fold_of, fold, settings, streams(seed))
 
 
-def test_folds_are_dealt_class_by_class():
-    labels = torch.tensor([0] * 23 + [1] * 14 + [2] * 9)[torch.randperm(46, generator=torch.Generator().manual_seed(0))]
-    fold_of = assign(labels, 4, torch.Generator().manual_seed(1))
-    assert torch.equal(fold_of, assign(labels, 4, torch.Generator().manual_seed(1)))
-    assert not torch.equal(fold_of, assign(labels, 4, torch.Generator().manual_seed(2)))
-    for members in (labels == labels, labels == 0, labels == 1, labels == 2):
-        counts = fold_of[members].bincount(minlength=4)
-        assert counts.max() - counts.min() <= 1
-    with pytest.raises(InputError, match="class 2 has only 9 training rows"):
-        assign(labels, 10, torch.Generator())
-
-
 def test_every_row_is_scored_once_and_by_its_own_fold():
     dataset = split(tiny_dataset())
     folds = [scored(dataset, fold=k) for k in range(3)]

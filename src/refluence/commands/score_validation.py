@@ -64,9 +64,11 @@ def against_validation(flags: Any) -> None:
         settings = replace(settings, terms="implicit")
         session.reporter.say(f"scores are of the risk on {dataset.validation} alone (--terms implicit)")
     network = _classifier(flags, stored, dataset)
-    parts, trained = [Part(None)], None
+    parts, trained, fold_of = [Part(None)], None, None
     if stored is None:
         _check_folds(settings.folds, dataset)
+        draw, split = streams(flags.seed)("folds", 0), dataset.train
+        fold_of = assign(split.labels, settings.folds, draw, split.groups, dataset.classes)
         parts = [Part(fold, net) for fold in range(settings.folds) for net in range(nets)]
     else:
         check_classes(stored.path, stored.facts, dataset)
@@ -102,7 +104,6 @@ def against_validation(flags: Any) -> None:
     if settings.terms != "explicit":
         session.reporter.say(str(choice))
     with claimed(folder, "score", arguments(flags), resolved, flags.resume):
-        fold_of = assign(dataset.train.labels, settings.folds, streams(flags.seed)("folds", 0)) if stored is None else None
         for number, part in enumerate(parts):
             if (folder / part.name).exists():
                 load_part(folder, part)  # a broken one is said now, not after hours

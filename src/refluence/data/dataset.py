@@ -21,7 +21,7 @@ class Split:
 
     `rows` are the positions in the *stored* split (train for `train` and for a split that is cut from it), so that a score
     stays with its instance whatever is left out or shuffled. `soft (N, K)` are probabilities of the classes, where a source
-    that is a distilled set has them.
+    that is a distilled set has them. `groups (N,)` int64 number what stays together, where the source has groups.
     """
 
     images: Tensor
@@ -29,6 +29,7 @@ class Split:
     rows: Tensor
     paths: tuple[str, ...] | None = None
     soft: Tensor | None = None
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,7 +55,8 @@ class Split:
         """The instances at `positions (B,)`, in that order."""
         paths = None if self.paths is None else tuple(self.paths[p] for p in positions.tolist())
         soft = None if self.soft is None else self.soft[positions]
-        return Split(self.images[positions], self.labels[positions], self.rows[positions], paths, soft)
+        groups = None if self.groups is None else self.groups[positions]
+        return Split(self.images[positions], self.labels[positions], self.rows[positions], paths, soft, groups)
 
 
 @dataclass(frozen=True)

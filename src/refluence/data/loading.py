@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,7 +140,15 @@ def _split(part: RowSet, decoded: Pixels, stored: RawSplit, classes: tuple[str, 
         rows=torch.from_numpy(part.rows),
         paths=None if stored.paths is None else tuple(stored.paths[row] for row in part.rows),
         soft=soft,
+        groups=None if stored.groups is None else _numbered([stored.groups[row] for row in part.rows]),
     )
+
+
+def _numbered(groups: Sequence[Any]) -> Tensor:
+    """Groups as numbers `(N,)` in the order of their first rows; a None is a group of its own."""
+    numbers: dict[Any, int] = {}
+    keys = [("row", position) if group is None else ("group", group) for position, group in enumerate(groups)]
+    return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys], dtype=torch.int64)
 
 
 def _corrupt(stored: RawSplit, decoded: Pixels) -> list[str]:
