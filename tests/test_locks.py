@@ -6,20 +6,22 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 import pytest
 
-from refluence import locks
-from refluence.errors import InputError
-from refluence.locks import Holder, held, refuse_held
+from refluence import locks, processes
+from refluence.errors import InputError, RunError
+from refluence.locks import LEASE, held, refuse_held
+from refluence.processes import Process
 
 GONE = 2**22 + 7  # no process: beyond the largest number that Linux gives
 
 
 def written(path, **changes):
-    path.write_text(json.dumps(asdict(replace(Holder.this(), **changes))))
+    path.write_text(json.dumps(asdict(replace(Process.this(), **changes))))
     return path
 
 
@@ -114,22 +116,98 @@ def test_who_waits_has_it_next(tmp_path):
     assert order == ["first", "second"]
 
 
-def test_the_lock_of_another_host_is_refused_with_what_to_do(tmp_path):
-    path = written(tmp_path / "lock", host="node7", pid=GONE)
+def test_a_holder_on_another_machine_is_refused_while_it_gives_signs_of_life(tmp_path):
+    path = written(tmp_path / "lock", host=socket.gethostname(), machine="a clone of this one", pid=GONE)
     before = path.read_text()
     with (
-        pytest.raises(InputError, match=rf"process {GONE} on node7 since .* UTC: .* ended, remove ") as caught,
+        pytest.raises(InputError, match=rf"process {GONE} of another machine \(.*last sign of life \d seconds ago") as caught,
         held(path, "it"),
     ):
         pass
-    assert str(path) in str(caught.value)
+    assert str(caught.value).endswith(f"try again in {LEASE:.0f} seconds, or remove {path} now")
+    with pytest.raises(InputError, match="of another machine"):
+        refuse_held(path, "it")
     assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path], "nothing is left"
+
+
+def test_a_holder_on_another_machine_that_gives_no_sign_of_life_has_ended(tmp_path):
+    path = written(tmp_path / "lock", machine="a clone of this one")  # with the number of a process that lives here
+    silent(path, LEASE + 60)
+    refuse_held(path, "it")
+    with held(path, "it"):
+        assert Process(**json.loads(path.read_text())).here
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_of_an_unknown_machine_is_never_taken_over(tmp_path):
+    path = written(tmp_path / "lock", machine=None, pid=GONE)  # as earlier versions wrote it
+    silent(path, 1e6)
+    with pytest.raises(InputError, match=rf"wait for its end; if that run has ended, remove {path}$"), held(path, "it"):
+        pass
+
+
+def silent(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+@pytest.mark.parametrize("left", [0.0, LEASE + 60], ids=["free", "left behind by a third"])
+def test_two_machines_of_one_name_never_both_hold_it(tmp_path, monkeypatch, left):
+    place, inside, most = threading.local(), [], []
+    monkeypatch.setattr(processes, "machine", lambda: place.machine)
+    path, start = tmp_path / "lock", threading.Barrier(2)
+    if left:
+        place.machine = "third"
+        silent(written(path), left)
+
+    def work(machine):
+        place.machine = machine
+        start.wait()
+        for _ in range(40):
+            with held(path, "it", wait=30.0):
+                inside.append(machine)
+                most.append(len(inside))
+                inside.pop()
+
+    machines = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for machine in machines:
+        machine.start()
+    for machine in machines:
+        machine.join()
+    assert most == [1] * 80
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_holds_it_gives_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "BEAT", 0.01)
+    with held(tmp_path / "lock", "it"):
+        silent(tmp_path / "lock", 1000)
+        deadline = time.monotonic() + 10
+        while time.time() - (tmp_path / "lock").stat().st_mtime > 100:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def test_who_wakes_up_after_another_took_the_lock_over_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "BEAT", 0.01)
+    path = tmp_path / "lock"
+
+    def sleeper():
+        with held(path, "it"):
+            os.replace(written(tmp_path / "other", machine="another"), path)
+            for _ in range(1000):
+                time.sleep(0.01)
+        raise AssertionError("it was not stopped")
+
+    with pytest.raises(RunError, match="it was taken over by another process"):
+        sleeper()
+    assert json.loads(path.read_text())["machine"] == "another", "the lock of the other stays"
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system says when a process began")
 def test_a_number_that_another_process_has_now_is_no_holder(tmp_path):
     with held(written(tmp_path / "lock", born="1"), "it"):
-        assert Holder(**json.loads((tmp_path / "lock").read_text())).host == socket.gethostname()
+        assert Process(**json.loads((tmp_path / "lock").read_text())).host == socket.gethostname()
 
 
 def test_a_killed_child_is_no_holder_before_and_after_it_is_reaped(tmp_path):
