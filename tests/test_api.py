@@ -36,7 +36,17 @@ def data():
     return rf.load("digits")
 
 
-@pytest.mark.parametrize("place", ["refluence.api", "refluence.arm", "refluence.jobs.catalogue", "refluence.data.distilled"])
+PLACES = (
+    "refluence.api",
+    "refluence.arm",
+    "refluence.jobs.catalogue",
+    "refluence.data.distilled",
+    "refluence.data.scores",
+    "refluence.score.folds",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_the_examples_of_docstrings_run(place):
     result = doctest.testmod(importlib.import_module(place))
     assert result.attempted > 0

@@ -20,6 +20,7 @@ from refluence.compute import Compute
 from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
+from refluence.data.scores import RunScores, ScoreTable
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
@@ -102,7 +103,7 @@ def distill(
             `compile`, `threads`, `progress`).
 
     Returns:
-        A run: `set`, `card`, `costs`.
+        A run: `set`, `card`, `costs`, and `scores` where influence was measured.
 
     Raises:
         InputError: what cannot run, before any work.
@@ -118,7 +119,8 @@ def distill(
     folder = None if out is None else Path(out)
     with machine.threads(_threads(options, 0 if folder is None else recorded_threads(folder))):
         if folder is None:
-            return Run(job, *_made(job, session))
+            small, card, measured = _made(job, session)
+            return Run(job, small, card, measured=measured)
         asked, resolved = _record(job, session, folder, options)
         with claimed(folder, "distill", asked, resolved, resume=True, outcome=(*FINISHED, PAGE)) as done:
             if not done:
@@ -238,7 +240,7 @@ def compare(
     rows = []
     with machine.threads(_threads(options)):
         for job in [resolve(asked, arm, session.dataset, seed + i) for i in range(seeds) for arm in arms]:
-            small, card = _made(job, session)
+            small, card, _ = _made(job, session)
             rows += [row_of(job, entry, card) for entry in judgements(job, small, session)]
     summary = summarise(rows)
     return Comparison(rows, summary, verdict(summary, rows))
@@ -277,11 +279,12 @@ def _opened(
     return session, job
 
 
-def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any]]:
+def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any], ScoreTable | None]:
     result, card = make(job, session, None)
     assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
     small = result.artifact
-    return small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)}
+    measured = next((beside.table for beside in result.beside if isinstance(beside, RunScores)), None)
+    return small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)}, measured
 
 
 def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refluence.data.distilled import DistilledSet
+from refluence.data.scores import FILE, ScoreTable
 from refluence.jobs.job import Job
 from refluence.report.pictures import data_uri, visible
 
@@ -20,13 +21,21 @@ class Run:
     """A set that was made.
 
     `set` is a torch `Dataset` with `tensors()` and `save(folder)`; `card` is what is known of it; `folder` is None where
-    nothing was written.
+    nothing was written; `measured` are scores that are in memory alone.
     """
 
     job: Job
     set: DistilledSet
     card: dict[str, Any]
     folder: Path | None = None
+    measured: ScoreTable | None = None
+
+    @property
+    def scores(self) -> ScoreTable | None:
+        """The influence of the real instances, of a method that measured it on its way; else None."""
+        if self.folder is None or not (self.folder / FILE).exists():
+            return self.measured
+        return ScoreTable.load(self.folder, self.set.classes)
 
     @property
     def costs(self) -> dict[str, Any]:

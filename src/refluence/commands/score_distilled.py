@@ -12,7 +12,7 @@ from refluence.commands.session import relative
 from refluence.condense.engine import engine
 from refluence.condense.job import Distilling
 from refluence.condense.scoring import influence
-from refluence.data.scores import write_scores
+from refluence.data.scores import ScoreTable
 from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
 from refluence.influence.weighting import BY_INFLUENCE
@@ -57,6 +57,6 @@ def against_distilled(flags: Any) -> None:
         "seed": flags.seed,
         "versions": {"refluence": __version__, **machine.describe()},
     }
-    write_scores(flags.out, session.dataset, table.raw, table.visits, weight, losses, facts=facts)
+    ScoreTable.of(session.dataset, table.raw, weight, losses, visits=table.visits, facts=facts).write(flags.out)
     page = write_page(flags.out, session.dataset, f"{source} against {relative(flags.distilled)}")
     print(f"{len(session.dataset.train)} instances scored: {relative(flags.out)}   page: {relative(page)}")

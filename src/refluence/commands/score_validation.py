@@ -23,7 +23,7 @@ from refluence.commands.score_parts import Part, load_part, remove, save_part, t
 from refluence.commands.session import about, arguments, open_session, relative
 from refluence.data import Dataset
 from refluence.data.foreign import check_classes, doubts, normalised
-from refluence.data.scores import read_facts, write_scores
+from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
 from refluence.jobs.session import Session
@@ -154,7 +154,8 @@ def against_validation(flags: Any) -> None:
         }
         rng, classes = streams(flags.seed), len(dataset.classes)
         weight = bag_weights(scored.score, scored.loss, dataset.train.labels, weighting, rng, classes=classes)
-        write_scores(flags.out, dataset, scored.score, None, weight, scored.loss, fold_of, scored.suggested, facts)
+        found = {"fold": fold_of, "suggested": scored.suggested, "facts": facts}
+        ScoreTable.of(dataset, scored.score, weight, scored.loss, **found).write(flags.out)
         page = write_page(flags.out, dataset, title)
     remove(folder, parts)
     how = (

@@ -15,10 +15,12 @@ from refluence.data.export import export
 from refluence.data.loading import load
 from refluence.data.objects import Single, Source
 from refluence.data.options import SourceOptions
+from refluence.data.scores import ScoreTable
 
 __all__ = [
     "Dataset",
     "DistilledSet",
+    "ScoreTable",
     "Single",
     "Source",
     "SourceOptions",

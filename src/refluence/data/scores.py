@@ -1,13 +1,15 @@
-"""scores.parquet: one row a training instance that was scored, and the pictures that the report shows of them."""
+"""A table of scores: one row a training instance that was scored, as scores.parquet keeps it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -18,50 +20,179 @@ from refluence.errors import InputError
 from refluence.files import replacing, write_tensors
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
+SHOWN = 5  # rows at each end of a table in a notebook
 FACTS = b"refluence"  # key of the schema's metadata
+FILE = "scores.parquet"
+NUMBERS = ("index", "label", "score", "weight", "loss")  # columns that every table has
 
 
-def write_scores(
-    path: Path,
-    dataset: Dataset,
-    score: Tensor,
-    visits: Tensor | None,
-    weight: Tensor,
-    loss: Tensor,
-    fold: Tensor | None = None,
-    suggested: Tensor | None = None,
-    facts: Mapping[str, Any] | None = None,
-) -> None:
-    """Columns `index` (row of the stored train split), path, label, score (dM/dw), weight, loss, fold, then what is given.
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of training instances, all `(n,)`. The higher, the more an instance raises the objective: the more harmful.
 
-    All tensors `(N,)` over `dataset.train`. Instances without a visit are left out. `fold` is null where nothing was held
-    out of anything. `suggested` is the class that the model would rather give. `facts` (JSON values) go into the schema.
+    `index`: row of the *stored* train split. `score`: dM/dw. `weight`: what the score makes of it. `loss`: NaN where none was
+    kept. `fold`: the fold that held it out, -1 where nothing was held out. `suggested`: the class that the network would
+    rather give. `visits`: how often it was scored. `facts`: JSON values, everything that decided the numbers.
     """
-    split = dataset.train
-    seen = torch.arange(len(split)) if visits is None else visits.nonzero().flatten()
-    paths = [split.paths[i] for i in seen.tolist()] if split.paths is not None else [None] * len(seen)
-    columns = {
-        "index": split.rows[seen].numpy(),
-        "path": pa.array(paths, pa.string()),
-        "label": split.labels[seen].numpy(),
-        "score": score[seen].double().numpy(),
-        "weight": weight[seen].double().numpy(),
-        "loss": loss[seen].double().numpy(),
-        "fold": pa.nulls(len(seen), pa.int64()) if fold is None else fold[seen].numpy(),
-    }
-    if visits is not None:
-        columns["visits"] = visits[seen].numpy()
-    if suggested is not None:
-        columns["suggested"] = suggested[seen].numpy()
-    table = pa.table(columns)
-    if facts is not None:
-        table = table.replace_schema_metadata({FACTS: json.dumps(facts, allow_nan=False)})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+
+    kind: ClassVar[str] = "scores"
+    files: ClassVar[tuple[str, ...]] = (FILE,)
+
+    index: Tensor
+    label: Tensor
+    score: Tensor
+    weight: Tensor
+    loss: Tensor
+    fold: Tensor | None = None
+    visits: Tensor | None = None
+    suggested: Tensor | None = None
+    paths: tuple[str, ...] | None = None
+    classes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        score: Tensor,
+        weight: Tensor,
+        loss: Tensor,
+        *,
+        fold: Tensor | None = None,
+        visits: Tensor | None = None,
+        suggested: Tensor | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> ScoreTable:
+        """The table of tensors `(N,)` over `dataset.train`. Instances without a visit are left out."""
+        split = dataset.train
+        seen = torch.arange(len(split)) if visits is None else visits.nonzero().flatten()
+
+        def at(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[seen]
+
+        return cls(
+            index=split.rows[seen],
+            label=split.labels[seen],
+            score=score[seen].double(),
+            weight=weight[seen].double(),
+            loss=loss[seen].double(),
+            fold=at(fold),
+            visits=at(visits),
+            suggested=at(suggested),
+            paths=None if split.paths is None else tuple(split.paths[i] for i in seen.tolist()),
+            classes=dataset.classes,
+            facts=facts or {},
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its columns, before Parquet packs them."""
+        return sum(value.nbytes for value in self.arrays().values() if value.dtype != object)
+
+    def write(self, path: Path) -> None:
+        """Write one Parquet file: `index`, `path`, `label`, `score`, `weight`, `loss`, `fold`, then what there is."""
+        paths = [None] * len(self) if self.paths is None else self.paths
+        columns = {
+            "index": self.index.numpy(),
+            "path": pa.array(paths, pa.string()),
+            **{name: getattr(self, name).numpy() for name in ("label", "score", "weight", "loss")},
+            "fold": pa.nulls(len(self), pa.int64()) if self.fold is None else self.fold.numpy(),
+        }
+        columns |= {name: t.numpy() for name in ("visits", "suggested") if (t := getattr(self, name)) is not None}
+        table = pa.table(columns)
+        if self.facts:
+            table = table.replace_schema_metadata({FACTS: json.dumps(self.facts, allow_nan=False)})
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
+
+    def save(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
+        """Write `folder/scores.parquet`, with the card in its metadata beside the facts."""
+        replace(self, facts={**self.facts, **(card or {})}).write(Path(folder) / FILE)
+
+    @classmethod
+    def load(cls, path: str | Path, classes: tuple[str, ...] = ()) -> ScoreTable:
+        """Read a table again.
+
+        Args:
+            path: the Parquet file, or the folder of a run that has one.
+            classes: their names, where the file does not say them.
+
+        Raises:
+            InputError: no such file, or one that is no table of scores.
+
+        Example:
+            >>> import tempfile
+            >>> import refluence as rf
+            >>> run = rf.distill("digits", "dm+influence", ipc=1, iterations=1, width=4)
+            >>> folder = tempfile.mkdtemp()
+            >>> run.scores.save(folder)
+            >>> len(ScoreTable.load(folder)) == len(run.scores)
+            True
+        """
+        path = Path(path)
+        path = path / FILE if path.is_dir() else path
+        facts = read_facts(path)
+        try:
+            table = pq.read_table(path)
+            tensors = {name: torch.tensor(table.column(name).to_numpy()) for name in NUMBERS}
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as scores ({error})") from None
+        for name in ("fold", "visits", "suggested"):
+            if name in table.column_names and not table.column(name).null_count:
+                tensors[name] = torch.tensor(table.column(name).to_numpy())
+        paths = tuple(table.column("path").to_pylist()) if "path" in table.column_names else ()
+        known = paths if paths and None not in paths else None
+        return cls(**tensors, paths=known, classes=tuple(facts.get("classes", classes)), facts=facts)
+
+    def most_harmful(self, n: int = 20) -> ScoreTable:
+        """The `n` rows with the highest scores, the highest first; equal ones go by row of the split."""
+        return self._at(np.lexsort((self.index.numpy(), -self.score.numpy()))[:n])
+
+    def most_helpful(self, n: int = 20) -> ScoreTable:
+        """The `n` rows with the lowest scores, the lowest first."""
+        return self._at(np.lexsort((self.index.numpy(), self.score.numpy()))[:n])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The columns that there are as arrays by name, for a data frame."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        columns = {name: value.numpy() for name, value in found.items() if isinstance(value, Tensor)}
+        return columns if self.paths is None else {**columns, "path": np.array(self.paths, object)}
+
+    def _at(self, order: np.ndarray) -> ScoreTable:
+        at = torch.from_numpy(order)
+        cut: dict[str, Any] = {f.name: value[at] for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **cut, paths=None if self.paths is None else tuple(self.paths[i] for i in order.tolist()))
+
+    def __repr__(self) -> str:
+        what = f"ScoreTable({len(self)} instances"
+        if not len(self):
+            return f"{what})"
+        return f"{what}, scores {float(self.score.min()):.3g} to {float(self.score.max()):.3g})"
+
+    def _repr_html_(self) -> str:
+        heads = ("index", "label", "score", "loss", *(("suggested",) if self.suggested is not None else ()))
+        both = len(self) > 2 * SHOWN
+        parts = (self.most_harmful(SHOWN), self.most_helpful(SHOWN)) if both else (self,)
+        gap = f'<tr><td colspan="{len(heads)}">…</td></tr>'
+        rows = gap.join("".join(part._html_rows(heads)) for part in parts)
+        head = "".join(f"<th>{name}</th>" for name in heads)
+        return f"<p>{escape(repr(self))}</p><table><tr>{head}</tr>{rows}</table>"
+
+    def _html_rows(self, heads: tuple[str, ...]) -> list[str]:
+        def cell(name: str, value: float) -> str:
+            if name in ("label", "suggested"):
+                return escape(self.classes[int(value)]) if self.classes else str(int(value))
+            return str(int(value)) if name == "index" else f"{value:.4g}"
+
+        columns = [[cell(name, value) for value in getattr(self, name).tolist()] for name in heads]
+        return ["<tr>" + "".join(f"<td>{each}</td>" for each in row) + "</tr>" for row in zip(*columns, strict=True)]
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What `write_scores` put into the schema; `{}` where there is nothing."""
+    """What a table's file says of its run; `{}` where it says nothing."""
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(FACTS, b"{}"))
     except (OSError, ValueError) as error:
@@ -89,9 +220,14 @@ class RunScores:
     weight: Tensor
     loss: Tensor
 
+    @property
+    def table(self) -> ScoreTable:
+        """The scores of the instances that were visited."""
+        return ScoreTable.of(self.dataset, self.score, self.weight, self.loss, visits=self.visits)
+
     def save(self, folder: Path) -> None:
         """Write `scores.parquet`, and the pictures of its extremes for the report."""
-        write_scores(folder / "scores.parquet", self.dataset, self.score, self.visits, self.weight, self.loss)
+        self.table.save(folder)
         chosen = extremes(self.dataset, self.score, self.visits)
         train = self.dataset.train
         write_tensors(folder / "scores_images.safetensors", {"images": train.pictures(chosen), "rows": train.rows[chosen]})

@@ -1,0 +1,73 @@
+"""A table of scores: its ends, its file, and how it shows itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from refluence.data.dataset import Dataset, Split
+from refluence.data.scores import ScoreTable
+from refluence.errors import InputError
+
+
+@pytest.fixture
+def dataset():
+    images, labels = torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0, 1, 0, 1])
+    split = Split(images, labels, torch.tensor([3, 4, 7, 9, 11, 12]), tuple(f"{i}.png" for i in range(6)))
+    return Dataset("made", ("cat", "<dog>"), split, split, split, (0.0,), (1.0,))
+
+
+@pytest.fixture
+def table(dataset):
+    score = torch.tensor([0.5, -1.0, 2.0, 2.0, 0.0, -3.0])
+    facts = {"classes": ["cat", "<dog>"], "seed": 3}
+    return ScoreTable.of(
+        dataset, score, torch.ones(6), score.abs(), fold=torch.arange(6) % 2, suggested=score.long() % 2, facts=facts
+    )
+
+
+def test_the_ends_are_sorted_and_equal_scores_go_by_row(table):
+    assert table.most_harmful(3).index.tolist() == [7, 9, 3]
+    assert table.most_helpful(2).index.tolist() == [12, 4]
+    assert table.most_helpful(2).paths == ("5.png", "1.png")
+    assert len(table.most_harmful(100)) == 6
+
+
+def test_a_table_reads_back_from_its_file_and_its_folder(table, tmp_path):
+    table.write(tmp_path / "own.parquet")
+    table.save(tmp_path, {"more": 1})
+    for path, facts in ((tmp_path / "own.parquet", table.facts), (tmp_path, {**table.facts, "more": 1})):
+        again = ScoreTable.load(path)
+        for name, column in table.arrays().items():
+            assert (again.arrays()[name] == column).all(), name
+        assert (again.classes, again.facts) == (("cat", "<dog>"), facts)
+
+
+def test_unvisited_instances_are_left_out(dataset):
+    visits, nothing = torch.tensor([0, 2, 0, 1, 0, 0]), torch.full((6,), torch.nan)
+    table = ScoreTable.of(dataset, torch.arange(6.0), torch.ones(6), nothing, visits=visits)
+    assert table.index.tolist() == [4, 9]
+    assert set(table.arrays()) == {"index", "label", "score", "weight", "loss", "visits", "path"}
+
+
+def test_it_shows_both_ends_and_names_classes(table):
+    assert repr(table) == "ScoreTable(6 instances, scores -3 to 2)"
+    page = table._repr_html_()
+    assert "&lt;dog&gt;" in page
+    assert page.count("<tr>") == 1 + 6
+    many = replace(table._at(np.arange(24) % 6), paths=None)
+    assert many._repr_html_().count("<tr>") == 1 + 5 + 1 + 5
+
+
+def test_what_is_no_table_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"scores.parquet cannot be read as scores"):
+        ScoreTable.load(tmp_path)
+    (tmp_path / "x.parquet").write_text("x")
+    with pytest.raises(InputError, match=r"x.parquet cannot be read as scores"):
+        ScoreTable.load(tmp_path / "x.parquet")
+    pq.write_table(pa.table({"index": np.arange(2)}), tmp_path / "y.parquet")
+    with pytest.raises(InputError, match=r"y.parquet cannot be read as scores"):
+        ScoreTable.load(tmp_path / "y.parquet")
