@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import doctest
-import importlib
 import inspect
 import runpy
 import subprocess
@@ -36,23 +34,6 @@ def data():
     return rf.load("digits")
 
 
-PLACES = (
-    "refluence.api",
-    "refluence.arm",
-    "refluence.jobs.catalogue",
-    "refluence.data.distilled",
-    "refluence.data.scores",
-    "refluence.score.folds",
-)
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_the_examples_of_docstrings_run(place):
-    result = doctest.testmod(importlib.import_module(place))
-    assert result.attempted > 0
-    assert result.failed == 0
-
-
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_run(path, capsys):
     names = runpy.run_path(str(path), run_name="example")
@@ -62,8 +43,7 @@ def test_the_examples_run(path, capsys):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_say_what_they_take_and_give(name):
-    assert "Example:" in (inspect.getdoc(getattr(api, name)) or "")
+def test_functions_have_the_signature_of_api(name):
     assert inspect.signature(getattr(rf, name)) == inspect.signature(getattr(api, name))
 
 

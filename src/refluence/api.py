@@ -132,7 +132,20 @@ def distill(
 def select(
     data: Dataset | Source, method: str | Selection = "random", *, seed: int = 0, out: str | Path | None = None, **options: Any
 ) -> Run:
-    """Choose real images: `distill` by a method that keeps some of them, such as `"herding"` or `"el2n"`.
+    """Choose real images: `distill` by a method that keeps some of them.
+
+    Args:
+        data: as in `distill`.
+        method: an arm of a selection, such as `"herding"`, `"el2n"` or `"random:factor=2"`, or a `Selection` of your own.
+        seed: everything random follows from it.
+        out: as in `distill`.
+        options: as in `distill`.
+
+    Returns:
+        A run whose `set` holds real images.
+
+    Raises:
+        InputError: a method that learns images, and what `distill` refuses.
 
     Example:
         >>> import refluence as rf
@@ -147,6 +160,19 @@ def select(
 
 def start(data: Dataset | Source, method: str | Declaration = "dc", *, seed: int = 0, **options: Any) -> Work:
     """The work of `distill` at its first step, for a loop of your own.
+
+    Args:
+        data: as in `distill`.
+        method: as in `distill`.
+        seed: as in `distill`.
+        options: as in `distill`.
+
+    Returns:
+        A work: `steps()` yields an event a step; between two of them `state()` gives the tensors of a checkpoint and
+        `restore` takes them; `result()` at the end has the set as `artifact`.
+
+    Raises:
+        InputError: what cannot run, before any work.
 
     Example:
         >>> import refluence as rf
@@ -174,6 +200,9 @@ def evaluate(
 
     Returns:
         `accuracy` in percent, `accuracies` of each network, `balanced_accuracy`, `macro_f1`.
+
+    Raises:
+        InputError: a set that does not fit the data, an unknown protocol, option or value.
 
     Example:
         >>> import refluence as rf
@@ -226,6 +255,10 @@ def compare(
     Returns:
         `rows`, `summary`, and the `verdict` as a sentence.
 
+    Raises:
+        InputError: an arm that cannot run or is given twice, an unknown option or value, before any work.
+        RunError: numbers that are no longer finite.
+
     Example:
         >>> import refluence as rf
         >>> rf.compare("digits", ["random", "full"], ipc=1, seeds=1, nets=1, epochs=1, width=4).summary[0]["arm"]
@@ -248,6 +281,12 @@ def compare(
 
 def open(folder: str | Path) -> Run:
     """A finished run from its folder.
+
+    Args:
+        folder: what `distill(out=…)` or a command wrote.
+
+    Returns:
+        The run.
 
     Raises:
         InputError: no run, a comparison or recipe (name one of its units), or one that is not finished.

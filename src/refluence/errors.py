@@ -7,9 +7,17 @@ from collections.abc import Collection
 class InputError(ValueError):
     """The user's input cannot be used (exit code 2). The message names the value and what would be right.
 
-    `option` is the name of the option whose value the message begins with: `InputError("x: …", option="model")` reads
-    "model x: …" in Python and "--model x: …" on the command line. `lines` are lines of code that would make the input usable,
-    printed below the message as they are.
+    Args:
+        message: one line.
+        lines: lines of code that would make the input usable, printed below the message as they are.
+        option: the name of the option whose value the message begins with: `InputError("x: …", option="model")` reads "model
+            x: …" in Python and "--model x: …" on the command line.
+
+    Example:
+        >>> import refluence as rf
+        >>> rf.distill("digits", "dmm")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        InputError: unknown method 'dmm' in arm 'dmm': did you mean dm? choose one of ...
     """
 
     def __init__(self, message: str = "", lines: tuple[str, ...] = (), *, option: str | None = None):
@@ -27,7 +35,14 @@ class NoRoomError(InputError):
 
 
 class RunError(RuntimeError):
-    """A run that started well had to stop (exit code 1). The message names the iteration and what to do next."""
+    """A run that started well had to stop (exit code 1). The message names the iteration and what to do next.
+
+    Example:
+        >>> import refluence as rf
+        >>> rf.distill("digits", "dm:image_lr=1e30", ipc=1, iterations=5, width=4)  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        RunError: dm:image_lr=1e30, seed 0: ... not finite at iteration ...
+    """
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

@@ -18,10 +18,20 @@ COSTS = ("seconds", "peak_bytes", "stored_bytes", "ess", "iterations", "images")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A set that was made.
+    """A set that was made, and what is known of it. A notebook shows its pictures.
 
-    `set` is a torch `Dataset` with `tensors()` and `save(folder)`; `card` is what is known of it; `folder` is None where
-    nothing was written; `measured` are scores that are in memory alone.
+    Args:
+        job: what was asked for, every default resolved.
+        set: the set, a torch `Dataset` with `tensors()` and `save(folder)`.
+        card: facts as JSON values: arm, seed, seconds, images and more.
+        folder: where it was written; None: nothing was.
+        measured: scores that are in memory alone, where nothing was written.
+
+    Example:
+        >>> import refluence as rf
+        >>> run = rf.select("digits", "random", ipc=1)
+        >>> run, run.costs["images"]
+        (Run(random seed 0: 10 images of 10 classes), 10)
     """
 
     job: Job
@@ -54,7 +64,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms x seeds: `rows`, one for each evaluation; `summary`, one for each arm with its interval; `verdict`, a sentence."""
+    """Arms x seeds, each made and judged. A notebook shows the table of arms.
+
+    Args:
+        rows: one for each evaluation: arm, seed, protocol, accuracy in percent, and costs.
+        summary: one for each arm and protocol: the mean over seeds, n, and the paired difference to its base with the ends of
+            its 95 % interval, in points.
+        verdict: what the primary comparison shows, as a sentence.
+
+    Example:
+        >>> import refluence as rf
+        >>> found = rf.compare("digits", ["random", "full"], ipc=1, seeds=1, nets=1, epochs=1, width=4)
+        >>> [(row["arm"], row["seed"]) for row in found.rows]
+        [('random', 0), ('full', 0)]
+    """
 
     rows: list[dict[str, Any]]
     summary: list[dict[str, Any]]

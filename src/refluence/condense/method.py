@@ -16,11 +16,27 @@ __all__ = ["Method", "Settings"]
 
 @dataclass(frozen=True)
 class Method:
-    """A declaration. `settings(ipc, size, shape)` gives the published numbers at size `paper` and short ones at size `cpu`.
+    """A method that learns images: the objective sum_t D(Phi_syn(S; theta_t), Phi_real(D, w; theta_t)) as one declaration.
 
-    `statistic`: what is compared. `networks`: where theta_t comes from, and with it S_inner. `unit_pixels`: pixels are
-    learned in [0, 1], clamped to it whenever a new network comes, and normalised inside; else they are learned normalised.
-    `class_steps`: the image optimiser steps once for every class, not once for all classes together.
+    Args:
+        name: what arms call it.
+        summary: one line for `refluence ls`.
+        source: the paper, such as "arXiv 2006.05929".
+        discrepancy: D, how the two statistics are compared.
+        settings: `settings(ipc, size, shape)` gives the published numbers at size "paper" and short ones at size "cpu".
+        statistic: Phi, what is compared; gradients by default.
+        networks: where theta_t comes from, and what trains it between image steps.
+        unit_pixels: pixels are learned in [0, 1], clamped to it whenever a new network comes, and normalised inside; else
+            they are learned normalised.
+        class_steps: the image optimiser steps once for every class, not once for all classes together.
+
+    Example:
+        >>> import dataclasses
+        >>> import refluence as rf
+        >>> from refluence.matching import FlatCosine
+        >>> mine = dataclasses.replace(rf.methods()["dm"], name="mine", discrepancy=FlatCosine())
+        >>> len(rf.distill("digits", mine, ipc=1, iterations=1, width=4).set)
+        10
     """
 
     name: str

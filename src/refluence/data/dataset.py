@@ -61,10 +61,26 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data source, decoded and split. `mean` and `std` are per channel on [0, 1] pixels of `train`.
+    """A data source, decoded and split.
 
-    `validation` says where `val` comes from: "cut from train", "split 'val'" of the source, as it is called there, or
-    another source.
+    Args:
+        source: what it was loaded from.
+        classes: names, in the order of the labels.
+        train: the training split; `rows` keep an instance's number in the stored split.
+        val: the validation split, on which every choice is made.
+        test: the test split.
+        mean: `(C,)`, per channel on [0, 1] pixels of `train`.
+        std: the same.
+        notes: lines that say what was found in the source.
+        validation: where `val` comes from: "cut from train", "split 'val'" of the source, as it is called there, or another
+            source.
+        options: how it was read.
+
+    Example:
+        >>> import refluence as rf
+        >>> data = rf.load("digits")
+        >>> data.shape, len(data.classes), data.pixels(data.train, slice(0, 2)).shape
+        ((1, 8, 8), 10, torch.Size([2, 1, 8, 8]))
     """
 
     source: str

@@ -27,14 +27,28 @@ PATIENCE = 30.0  # seconds to wait for another process that counts a use of the 
 
 @dataclass(frozen=True)
 class DistilledSet:
-    """`images (M, C, H, W)` float32, normalised by `mean` and `std`; `labels (M,)` int64, indices into `classes`.
+    """A small set of images: a map-style torch `Dataset` of what is stored; `tensors()` gives what networks train on.
 
-    `mean` and `std` are per channel on [0, 1] pixels: pixel = image * std + mean. `influence (M,)`, where it was measured,
-    is that of each synthetic image on the objective: it orders the pictures and is no part of what is learned.
+    Args:
+        images: `(M, C, H, W)` float32, normalised by `mean` and `std`.
+        labels: `(M,)` int64, indices into `classes`.
+        classes: their names.
+        mean: `(C,)`, on [0, 1] pixels: pixel = image * std + mean.
+        std: the same.
+        influence: `(M,)`, where it was measured, of each synthetic image on the objective; it orders the pictures and is no
+            part of what is learned.
+        soft: `(M, len(classes))` float32, learned probabilities.
+        factor: each stored image holds factor^2 images (IDC, arXiv 2205.14959, eq. 6), which `tensors()` decodes.
+        stage: `(M,)` int64, the stage in which each image was learned, from 0 on.
+        lr: the learning rate that was learned with the images.
 
-    Optional parts of what is learned: `soft (M, len(classes))` float32, probabilities; `factor`, with which each stored image
-    holds factor^2 images (`decoded` gives those, which networks are trained on); `stage (M,)` int64, the stage in which each
-    image was learned, from 0 on; `lr`, the learning rate that was learned with the images.
+    Example:
+        >>> import torch
+        >>> import refluence as rf
+        >>> small = rf.DistilledSet(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("a", "b"), (0.5,), (0.25,))
+        >>> image, label = small[1]
+        >>> len(small), tuple(image.shape), int(label), small.stored_bytes
+        (2, (1, 8, 8), 1, 528)
     """
 
     images: Tensor

@@ -186,5 +186,14 @@ idc_cpu = replace(idc, name="idc-cpu", epochs=200, note="short, ours: idc with 2
 
 
 def protocols() -> dict[str, Protocol]:
-    """Every protocol of this module by its name."""
+    """Every named protocol: how networks are trained on a set that is judged.
+
+    Returns:
+        Name -> `Protocol`.
+
+    Example:
+        >>> import refluence as rf
+        >>> rf.protocols()["dc-cpu"].epochs
+        100
+    """
     return {value.name: value for value in globals().values() if isinstance(value, Protocol)}

@@ -91,20 +91,40 @@ def capture(
     room: int = ROOM,
     engine: str = "auto",
 ) -> Capture | Replay:
-    """Capture a batch x `(B, C, H, W)`, y `(B, ...)` or a tuple of such for the parameters in `names` (default: all).
+    """One forward and backward pass of a batch, kept for any number of contractions of its per-sample gradients g_j.
 
-    `loss(model(x), y)` gives per-sample losses `(B,)`. The batch is passed in chunks of `chunk` samples, so that
-    activations stay in cache. `room`: bytes that per-sample weight gradients may take beyond where they are the smaller
-    choice. Conv2d, Linear, GroupNorm, InstanceNorm, LayerNorm and BatchNorm in eval mode are covered, where the first axis of
-    the layer's input is the samples and its parameters act in its own call alone; every call of a shared layer counts. At the
+    Conv2d, Linear, GroupNorm, InstanceNorm, LayerNorm and BatchNorm in eval mode are covered, where the first axis of the
+    layer's input is the samples and its parameters act in its own call alone; every call of a shared layer counts. At the
     first batch of a network of this structure the contractions are compared with autograd (proof.py). The model is left as it
     was.
 
-    engine: "auto" takes autograd, a pass for each contraction, where the layers cannot be read: a `Replay`, whose `choice` says
-    which layer and why. "ghost" raises `Unsupported` with that reason.
+    Args:
+        model: the network.
+        x: inputs `(B, C, H, W)`.
+        y: targets `(B, ...)`, or a tuple of such.
+        loss: `loss(model(x), y)` gives losses `(B,)`.
+        names: the parameters that count (default: all).
+        chunk: samples a pass, so that activations stay in cache.
+        room: bytes that per-sample weight gradients may take beyond where they are the smaller choice.
+        engine: "auto" takes autograd, a pass for each contraction, where the layers cannot be read: a `Replay`, whose
+            `choice` says which layer and why. "ghost" refuses instead.
 
-    Raises `InputError` for a network that draws at random (dropout that is on) or whose samples see each other (BatchNorm in
-    train mode): they have no gradient of their own.
+    Returns:
+        An object with `losses` `(B,)`; `gradient(omega)`, (1/B) sum_j omega_j g_j by name; `scores(v)`, <v, g_j> `(B,)`.
+
+    Raises:
+        InputError: no samples, an unknown engine or name, a network that draws at random (dropout that is on) or whose
+            samples see each other (BatchNorm in train mode): they have no gradient of their own.
+        Unsupported: with engine "ghost", the layer that cannot be read.
+
+    Example:
+        >>> import torch
+        >>> from refluence import capture
+        >>> model, x, y = torch.nn.Linear(2, 3), torch.ones(4, 2), torch.tensor([0, 1, 2, 0])
+        >>> kept = capture(model, x, y)
+        >>> mean = kept.gradient()
+        >>> mean["weight"].shape, kept.scores(mean).shape
+        (torch.Size([3, 2]), torch.Size([4]))
     """
     if engine not in ENGINES:
         raise InputError(f"unknown engine '{engine}': choose one of {', '.join(ENGINES)}")

@@ -205,7 +205,36 @@ def scores(
     compile: bool = False,
     precision: str = "fp32",
 ) -> Tensor:
-    """<v, grad l_j> `(B,)` in one call; see `Scorer`, which is to be preferred where there are several."""
+    """<v, grad l_j> for every instance of a batch in one call; several calls are faster with one `Scorer`.
+
+    Args:
+        model: any network in which instances do not see each other (`eval()` where it has batch norm or dropout).
+        x: inputs `(B, ...)`, on the model's device.
+        y: targets `(B, ...)`, or a tuple of such, as `loss` takes them.
+        v: parameter name -> tensor of its shape; missing names count as zero.
+        engine: "auto", or one of ghost, forward, double_backward and single.
+        loss: `loss(model(x), y)` gives losses `(B,)`.
+        chunk: instances at a time, which bounds the memory.
+        compile: compile the pass; worth its time from some thousand instances on.
+        precision: "fp32" (the model's own), or "bf16" for the products of the ghost engine.
+
+    Returns:
+        `(B,)`, in the units of the loss: how much each l_j rises for a unit step of the parameters along v. With v = grad_2 D
+        it is the explicit influence of IWD (arXiv 2510.27253, eq. 24).
+
+    Raises:
+        InputError: names or shapes of v that the model has not, a loss that is not `(B,)`, a network whose instances have no
+            gradient of their own.
+        Unsupported: an engine asked for by name whose numbers are not those of autograd.
+        RunError: compiling fails.
+
+    Example:
+        >>> import torch
+        >>> from refluence import scores
+        >>> model, x, y = torch.nn.Linear(2, 3), torch.ones(4, 2), torch.tensor([0, 1, 2, 0])
+        >>> scores(model, x, y, {"bias": torch.tensor([1.0, 0.0, 0.0])}).shape
+        torch.Size([4])
+    """
     return Scorer(model, loss=loss, engine=engine, chunk=chunk, compile=compile, precision=precision)(x, y, v)
 
 

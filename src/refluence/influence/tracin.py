@@ -37,15 +37,35 @@ def tracin(
     names: Iterable[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """I_j `(N,)` for every j of `train`, in its order; positive is harmful (sign and scale as above).
+    """The influence of every training instance along a training run (TracInCP, arXiv 2002.08484, sec. 3, sign reversed).
 
-    `checkpoints`: (state dict of parameters and buffers, learning rate) one after the other; they are read once, so they may
-    be loaded as they come. For a run with momentum beta the effective rate is about eta / (1 - beta). `train` and
-    `validation` are re-iterables as batches.py has them (sample weights of `train` are not used, those of `validation`
-    are). `risk` is the validation loss (default: `loss`). `progress(t)` is called after checkpoint t. A copy of the model
-    is loaded, the model itself is not touched.
+    A copy of the model is loaded; the model itself is not touched.
 
-    Raises `InputError` for no checkpoints, one that does not fit the model, and an impossible learning rate.
+    Args:
+        model: the network whose states the checkpoints are, in `eval()`.
+        checkpoints: (state dict of parameters and buffers, learning rate) one after the other; they are read once, so they
+            may be loaded as they come. For a run with momentum beta the effective rate is about eta / (1 - beta).
+        train: batches (x, y) that can be read again; sample weights are not used.
+        validation: the same for the risk; its sample weights are used.
+        loss: the training loss, `(B,)`.
+        risk: the validation loss, `(B,)` (default: `loss`).
+        names: the parameters that count (default: all).
+        progress: called as `progress(t)` after checkpoint t.
+
+    Returns:
+        `(N,)` in the order of `train`: I_j = -sum_t eta_t <grad M, grad l_j>, in units of the risk; positive is harmful. For
+        weights of mean 1 in steps on the mean of N instances, divide by N.
+
+    Raises:
+        InputError: no checkpoints, one that does not fit the model, an impossible learning rate.
+
+    Example:
+        >>> import torch
+        >>> from refluence import tracin
+        >>> model, x, y = torch.nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1])
+        >>> harmful = tracin(model, [(model.state_dict(), 0.1)], [(x, 1 - y)], [(x, y)])
+        >>> harmful.shape, bool(harmful.isfinite().all())
+        (torch.Size([2]), True)
     """
     own, names = copy.deepcopy(model), None if names is None else list(names)
     scorer, device = Scorer(own, loss=loss), next(own.parameters()).device

@@ -58,16 +58,42 @@ def validation_influence(
     scorer: Callable[[Tensor, Targets, Parameters], Tensor] | None = None,
     progress: Callable[..., None] | None = None,
 ) -> ValidationInfluence:
-    """phi_j = -<H^-1 grad M, grad l_j> for every j of `train` (KD-AIF); the sign is said above.
+    """phi_j = -<H^-1 grad M, grad l_j>, the influence of each training instance on a validation risk M (1703.04730, eq. 2).
 
-    `train`, `validation`, `fit`: re-iterables of (x, y) or (x, y, w) (batches.py). The curvature is that of `fit` (default:
-    `train`) under `loss` with its sample weights w and `weight_decay`. grad l_j is unweighted: phi_j is per unit of added
-    weight on j, also for an instance whose w is 0. `risk` is the per-sample validation loss (default: `loss`), for targets
-    as `validation` has them. `x0` starts the solve (the solution at an earlier theta). `scorer` is a `Scorer` of this model
-    and loss, perhaps compiled, to be used again. `progress(iteration, residual)` follows the solve. The model is left as it
-    was.
+    grad l_j is unweighted: phi_j is per unit of added weight on j, where the N weights sum to 1, also for an instance whose own
+    weight is 0. The model is left as it was.
 
-    Raises `InputError` for unusable data, names or layers (see risk.py), `RunError` where the solve fails.
+    Args:
+        model: the network, trained, in `eval()`.
+        train: batches (x, y) or (x, y, w) that can be read again, such as a list; the instances j.
+        validation: the same for the risk.
+        loss: the training loss, `(B,)`.
+        risk: the validation loss, `(B,)`, for targets as `validation` has them (default: `loss`).
+        curvature: what stands for H: kind, damping, tolerance and iterations of the solve.
+        fit: the batches whose curvature is H, with their weights w (default: `train`).
+        weight_decay: of the training objective; it adds to H.
+        names: the parameters that count (default: all).
+        x0: where the solve starts, such as the solution at an earlier theta.
+        scorer: a `Scorer` of this model and loss, perhaps compiled, to be used again.
+        progress: called as `progress(iteration, residual)` during the solve.
+
+    Returns:
+        `scores` `(N,)`: phi_j in the order of `train`, in units of the risk; positive is harmful, and leaving j out changes
+        the risk by about -phi_j / N. `solution`: H^-1 grad M and how it was found. `risk`: the mean validation loss M.
+
+    Raises:
+        InputError: unusable data, names or layers.
+        RunError: the solve fails.
+
+    Example:
+        >>> import torch
+        >>> from refluence import validation_influence
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> x, y = torch.eye(2).repeat(4, 1), torch.tensor([0, 1] * 4)
+        >>> wrong = torch.cat([1 - y[:1], y[1:]])  # the label of the first is wrong
+        >>> found = validation_influence(model, [(x, wrong)], [(x, y)])
+        >>> int(found.scores.argmax())
+        0
     """
     names = None if names is None else list(names)
     gradient, value = risk_gradient(model, validation, loss if risk is None else risk, names)
@@ -95,11 +121,29 @@ def self_influence(
     loss: Loss = cross_entropy,
     names: Iterable[str] | None = None,
 ) -> Tensor:
-    """|grad l_j|^2 `(N,)`, the size of an instance's influence on its own loss in the identity metric.
+    """The squared gradient norm |grad l_j|^2 of every training instance: its influence on its own loss in the identity metric.
 
-    Never negative, so it has no side: large where one instance pulls the model by itself, as wrong labels do. (As a
-    dM/d eps with M = l_j it would be -|grad l_j|^2.) Per-sample gradients of a few samples are held at a time. The model is
-    left as it was.
+    Never negative: large where one instance pulls the model by itself, as wrong labels do. (As dM/d eps with M = l_j it would
+    be -|grad l_j|^2.) Per-sample gradients of a few samples are held at a time. The model is left as it was.
+
+    Args:
+        model: the network, in `eval()`.
+        train: batches (x, y) that can be read again.
+        loss: `(B,)`.
+        names: the parameters that count (default: all).
+
+    Returns:
+        `(N,)` in the order of `train`, in squared units of a gradient of the loss.
+
+    Raises:
+        InputError: no samples, unknown names, a network whose instances have no gradient of their own.
+
+    Example:
+        >>> import torch
+        >>> from refluence import self_influence
+        >>> model = torch.nn.Linear(2, 2)
+        >>> bool((self_influence(model, [(torch.ones(3, 2), torch.tensor([0, 1, 0]))]) > 0).all())
+        True
     """
     check_fixed(model)
     names = tuple(parameters_of(model, names))

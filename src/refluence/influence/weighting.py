@@ -77,9 +77,32 @@ SMALLEST_BAG = 5
 
 @dataclass(frozen=True)
 class Weighting:
-    """How the instances of a bag are weighted: `kind` is a key of `KINDS`, what the others are says `OPTIONS`.
+    """How the instances of a bag are weighted. `OPTIONS` says of each field what it does, and its range.
 
-    Values outside their range, and options that mean nothing together, raise `InputError`.
+    Args:
+        kind: a key of `KINDS`: "uniform", "influence", its controls, or weights by loss or difficulty.
+        tau: temperature, in standard deviations of the scores of a bag; "auto" chooses it by `ess`.
+        ess: share in (0, 1] of the bag that tau="auto" leaves in effect.
+        sign: 1 stresses what raises the objective, -1 what lowers it.
+        bag: "class" of the batch, "batch", or "all" instances scored so far.
+        where: "inside" the distance (IWD, arXiv 2510.27253, eq. 8) or "outside" (its Algorithm 1, line 9).
+        standardise: "std", "robust", "scale" or "none".
+        refresh: image steps between two measurements.
+        warmup: share in [0, 1) of the image steps in which all weigh the same.
+        memory: share in [0, 1) of an instance's running mean in its score.
+        carry: power in [0, 1] of an instance's last weight in the next one.
+        terms: "explicit", "implicit" or "both" parts of the influence (IWD eq. 22).
+        link: "softmax", "sigmoid", "exp", "top" or "prune".
+        keep: share in (0, 1] that top, prune and the kinds pruned and selected keep.
+        by: what the kinds pruned and selected rank by: "influence", "loss" or "random".
+
+    Raises:
+        InputError: a value outside its range, and options that mean nothing together.
+
+    Example:
+        >>> from refluence import Weighting
+        >>> Weighting("influence", tau=0.5).with_(link="sigmoid", sign=-1).link
+        'sigmoid'
     """
 
     kind: str = "uniform"
@@ -189,10 +212,26 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
 
 
 def weights(scores: Tensor, weighting: Weighting, generator: torch.Generator | None = None) -> Tensor:
-    """Weights omega `(n,)` for one bag with scores `(n,)` (for kind "loss": the losses).
+    """The weights omega of one bag: link(sign * standardise(scores)), of IWD (arXiv 2510.27253) Algorithm 1 by default.
 
-    Of mean 1 with softmax, top and prune; with sigmoid and exp a standardised score of zero weighs 1. `generator` is used
-    by the kinds "shuffled" and "random" alone. A bag of fewer than five instances gets ones and a warning.
+    Args:
+        scores: `(n,)` influences dM/dw_j (for kind "loss": the losses); standardised here, so any unit will do.
+        weighting: the kind of weights and their options.
+        generator: what the kinds "shuffled" and "random" draw from; no other reads it.
+
+    Returns:
+        omega `(n,)`: of mean 1 with softmax, top and prune; with sigmoid and exp a standardised score of zero weighs 1. A bag
+        of fewer than five instances gets ones and a warning.
+
+    Raises:
+        InputError: "shuffled" or "random" without a generator.
+
+    Example:
+        >>> import torch
+        >>> from refluence import Weighting, weights
+        >>> omega = weights(torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]), Weighting("influence", tau=0.5))
+        >>> round(float(omega.mean()), 4), int(omega.argmax())
+        (1.0, 4)
     """
     if not weighting.scored:
         return torch.ones_like(scores)

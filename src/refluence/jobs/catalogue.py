@@ -29,8 +29,12 @@ FAMILIES = {Method: condense, Selection: select}
 def methods() -> dict[str, Declaration]:
     """Every method of the package by name: each module of `condense` and `select` that declares a `METHOD`.
 
+    Returns:
+        Name -> `Method` or `Selection`.
+
     Example:
-        >>> methods()["dc"].summary
+        >>> import refluence as rf
+        >>> rf.methods()["dc"].summary
         'gradient matching, row-wise cosine, networks trained on the synthetic set'
     """
     declared: dict[str, Declaration] = {}

@@ -22,10 +22,23 @@ OPTIONS: dict[str, str] = {
 class Selection:
     """A method that keeps real images.
 
-    `select(dataset, counts, spec, rng, device, steps)` returns positions in `dataset.train`, class by class in ascending
-    order of the class and `counts[class]` for each; a class that has fewer gives all it has. `rng(purpose, index)` gives CPU
-    generators. `steps` bounds the pre-training of methods that need a network (None: their own default); the others take
-    no notice of it, nor of `spec`. `easiest`, where `options` has it, is passed by name.
+    Args:
+        name: what arms call it.
+        summary: one line for `refluence ls`.
+        select: `select(dataset, counts, spec, rng, device, steps)` returns positions in `dataset.train`, class by class in
+            ascending order of the class and `counts[class]` for each; a class that has fewer gives all it has. `rng(purpose,
+            index)` gives CPU generators. `steps` bounds the pre-training of methods that need a network (None: their own
+            default); the others take no notice of it, nor of `spec`. `easiest`, where `options` has it, is passed by name.
+        steps: the steps of its own network, where it needs one.
+        options: keys of `OPTIONS` that mean something here.
+
+    Example:
+        >>> import torch
+        >>> import refluence as rf
+        >>> def first(dataset, counts, spec, rng, device, steps):
+        ...     return torch.cat([dataset.train.members(label)[:count] for label, count in enumerate(counts)])
+        >>> len(rf.select("digits", rf.Selection("first", "the first of each class", first), ipc=2).set)
+        20
     """
 
     name: str
