@@ -195,7 +195,20 @@ def test_arrows_point_one_way(packages, never):
         assert not imported(package) & never, f"{package} imports {sorted(imported(package) & never)}"
 
 
-GROUND = ("arm", "compute", "errors", "files", "functional", "locks", "processes", "options", "randomness", "seeds", "work")
+GROUND = (
+    "arm",
+    "compute",
+    "digests",
+    "errors",
+    "files",
+    "functional",
+    "locks",
+    "processes",
+    "options",
+    "randomness",
+    "seeds",
+    "work",
+)
 
 
 @pytest.mark.parametrize("module", GROUND)

@@ -22,11 +22,12 @@ from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
 from refluence.data.scores import RunScores, ScoreTable
 from refluence.data.whitening import whitening
+from refluence.digests import digest
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
-from refluence.jobs.catalogue import Declaration, digest, parse_arm, with_controls
+from refluence.jobs.catalogue import Declaration, parse_arm, with_controls
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.job import Job
 from refluence.jobs.judge import judgements, unread
@@ -35,7 +36,7 @@ from refluence.jobs.open_run import check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.run_job import FINISHED, make, row_of, run_job
 from refluence.jobs.session import Session, about
-from refluence.models import ModelSpec, width_beside
+from refluence.models import another, network
 from refluence.options import JobOptions, check_choice, check_number
 from refluence.results import Comparison, Run
 from refluence.run import device as machine
@@ -220,10 +221,9 @@ def evaluate(
     check_fits(dataset.source, dataset, whole)
     check_number("seed", seed, 0)
     if isinstance(small, Run):
-        spec = small.job.model.other(options.get("model"), asked.width, asked.norm)
+        spec = another(small.job.model, options.get("model"), asked.width, asked.norm)
     else:
-        width = asked.width if asked.width is not None else width_beside(asked.model, 32)
-        spec = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
+        spec = network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm)
     (chosen,) = choose_protocols((protocol,), asked.epochs, asked.batch, ())
     whitened = whitening(chosen.zca, dataset.normalised_as(whole.mean, whole.std))
     held_out = dataset.test if asked.split == "test" else dataset.val
@@ -339,7 +339,8 @@ def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]
         resolved["declared"] = digest(job.plan.declared)
     if dataset.validated_elsewhere:
         resolved["validation"] = dataset.validation
-    return {**asdict(given), **read, **how, **where, **folder_flags}, resolved
+    network = {"model": given.model if isinstance(given.model, str) else job.model.name}
+    return {**asdict(given), **network, **read, **how, **where, **folder_flags}, resolved
 
 
 def _asked(options: Mapping[str, Any]) -> JobOptions:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 from refluence.errors import InputError, did_you_mean
 
@@ -15,7 +17,8 @@ class JobOptions:
     """How much work, which network, and how the result is judged. None leaves a number to the method and the size.
 
     `ipc`: images per class. `size`: "cpu" (short and small) or "paper" (the published numbers). `protocol`: names of
-    protocols, the first is the primary one. `split`: "test" for the final number, "val" for choices on the way.
+    protocols, the first is the primary one. `model`: a name, `FILE.py:FUNCTION`, or a function (shape, classes) ->
+    `nn.Module`. `split`: "test" for the final number, "val" for choices on the way.
     """
 
     ipc: int = 10
@@ -25,7 +28,7 @@ class JobOptions:
     inner: int | None = None
     initial: str | None = None
     allocation: str = "equal"
-    model: str = "convnet"
+    model: str | Callable[..., Any] = "convnet"
     width: int | None = None
     norm: str | None = None
     protocol: tuple[str, ...] = ()

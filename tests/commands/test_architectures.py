@@ -11,7 +11,8 @@ from torch import nn
 
 from refluence.cli import main
 from refluence.commands.networks import named
-from refluence.condense.job import check_distillable
+from refluence.condense.dc import METHOD as DC
+from refluence.condense.requirements import check_network
 from refluence.errors import InputError
 from refluence.models import ModelSpec
 from support.command_line import DIGITS, TINY, pictures, read, tree
@@ -163,19 +164,19 @@ def test_a_network_that_only_judges_is_refused_before_a_run_begins(refused, tmp_
     words = ("distill", "--data", pictures(tmp_path / "pets", size=(32, 32)), "--ipc", "2", *TINY[:6], "--quiet")
     message = refused(*words, "--model", "torchvision:mobilenet_v3_small", "--out", tmp_path / "run")
     assert "torchvision:mobilenet_v3_small can judge a set, not make one" in message
-    assert "evaluate --model" in message
+    assert "dm, idm and ncfm, which match embeddings, need none" in message
     assert not (tmp_path / "run").exists()
 
 
 def test_a_second_derivative_is_tried_too(monkeypatch):
-    spec = ModelSpec(SMALL, (3, 2, 2), 2)
-    check_distillable(spec)
+    given = ModelSpec(SMALL, (3, 2, 2), 2), DC, DC.settings(1, "cpu")
+    check_network(*given)
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Hardsigmoid(), nn.Flatten(), nn.Linear(16, 2))
-    monkeypatch.setattr("refluence.condense.job.build", lambda *_: net)
-    with pytest.raises(InputError, match=r"can judge a set, not make one .derivative for aten::hardsigmoid_backward"):
-        check_distillable(spec)
+    monkeypatch.setattr("refluence.condense.requirements.build", lambda *_: net)
+    with pytest.raises(InputError, match=r"judge a set, not make one by dc .*derivative for aten::hardsigmoid_backward"):
+        check_network(*given)
     net[1] = nn.Tanh()
-    check_distillable(spec)
+    check_network(*given)
 
 
 def test_a_network_with_attention_makes_a_set(refluence, tmp_path):

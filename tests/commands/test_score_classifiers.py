@@ -14,7 +14,8 @@ from refluence.data.dataset import Dataset, Split
 from refluence.data.foreign import doubts, mean_and_std
 from refluence.errors import InputError
 from refluence.matching.augment import parse
-from refluence.models.custom import blamed, classifier
+from refluence.models.classifier import classifier
+from refluence.models.custom import blamed
 from support.command_line import pictures
 
 QUICK = ("--folds", "2", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")

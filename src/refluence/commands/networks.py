@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from refluence.errors import InputError
-from refluence.models import ModelSpec, is_library
+from refluence.models import ModelSpec, another, is_library
 from refluence.models.norms import NORMS
 from refluence.run.progress import print_table
 
@@ -19,12 +19,14 @@ def the_networks(flags: Any, own: ModelSpec) -> list[ModelSpec]:
     found = []
     for text in flags.model or (None,):
         name, norm = named(text) if text is not None else (None, None)
-        found.append(own.other(name, flags.width, norm or flags.norm))
+        found.append(another(own, name, flags.width, norm or flags.norm))
     return list(dict.fromkeys(found))
 
 
 def named(text: str) -> tuple[str, str | None]:
-    """`resnet10:group` as name and norm; a library's name holds a colon of its own."""
+    """`resnet10:group` as name and norm; a library's name, and FILE.py:FUNCTION, hold a colon of their own."""
+    if text.rpartition(":")[0].endswith(".py"):
+        return text, None
     name, _, norm = text.rpartition(":")
     if norm in NORMS and name:
         return name, norm

@@ -12,6 +12,7 @@ from refluence.commands.flags import COMMANDS
 from refluence.commands.session import relative
 from refluence.errors import InputError
 from refluence.jobs.open_run import require_finished
+from refluence.models import read_spec
 from refluence.run.folder import CONFIG, configuration
 
 
@@ -34,6 +35,8 @@ def run(flags: Any) -> None:
         again = kind(**{**stored, "out": out, "resume": flags.resume})
     except TypeError as error:
         raise InputError(f"{flags.folder / CONFIG} lacks arguments of {config['command']}: {error}") from None
+    for job in stored_jobs(config):
+        read_spec(job["model"]).verify()
     import_module(f"refluence.commands.{config['command']}").run(again)
     before, after = _digests(flags.folder), _digests(out)
     other = [name for name in before if before[name] != after.get(name)]
@@ -43,6 +46,12 @@ def run(flags: Any) -> None:
     else:
         listed = ", ".join(other[:5]) + (", …" if len(other) > 5 else "")
         print(f"{what}, {len(other)} not the same bit for bit as in {where}: {listed}")
+
+
+def stored_jobs(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The jobs in a configuration, as they are stored."""
+    resolved = config["resolved"]
+    return [resolved["unit"]] if "unit" in resolved else list(resolved.get("arms", {}).values())
 
 
 def _digests(folder: Path) -> dict[str, str]:

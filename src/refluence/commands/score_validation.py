@@ -27,7 +27,8 @@ from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError
 from refluence.influence.bags import bag_weights
 from refluence.jobs.session import Session
-from refluence.models.custom import Classifier, classifier, digest
+from refluence.models.classifier import Classifier, classifier
+from refluence.models.custom import file_digest
 from refluence.models.stored import StoredModel, put, read_model
 from refluence.report.words import counted, duration
 from refluence.run.folder import check_free, check_same, claimed, recorded_threads
@@ -81,7 +82,7 @@ def against_validation(flags: Any) -> None:
         "seed": flags.seed,
         "nets": nets,
         "model": network.about,
-        "load": None if flags.load is None else digest(flags.load),
+        "load": None if flags.load is None else file_digest(flags.load),
         "crossfit": asdict(settings),
         "weights": asdict(weighting),
         "instances": _digest(dataset),

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
@@ -21,16 +20,15 @@ from refluence.condense.networks import OnSynthetic, on_stage
 from refluence.condense.pdd import SHORT_EPOCHS
 from refluence.condense.prune import check_share, restrict
 from refluence.condense.real_side import check as check_weighting
+from refluence.condense.requirements import check_network
 from refluence.condense.scoring import influence
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet
 from refluence.data.scores import RunScores
 from refluence.errors import InputError, RunError, did_you_mean
-from refluence.influence import capture
 from refluence.influence.bags import bag_weights
-from refluence.influence.differentiable import plain_kernels
 from refluence.influence.weighting import BY_INFLUENCE, KINDS, Weighting, parse_weighting
-from refluence.models import ModelSpec, build, is_library
+from refluence.models import ModelSpec
 from refluence.options import JobOptions
 from refluence.seeds import Rng, streams
 from refluence.work import Cost, Prepared, Result, Work
@@ -154,8 +152,8 @@ class Distilling:
             check_share(dataset, counts, self.weighting.keep)
 
     def check_model(self, model: ModelSpec) -> None:
-        """`InputError` for a network that cannot make a set."""
-        check_distillable(model)
+        """`InputError` for a network that lacks what the method asks of it."""
+        check_network(model, self.method, self.settings, self.weighting)
 
     def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
         """What is worth a line before the run: the engine of its influence."""
@@ -292,23 +290,3 @@ def in_proportion(settings: Settings, share: float, arm: Arm, size: str) -> Sett
         return settings
     beforehand = {"pretrain": settings.pretrain, "stage_epochs": settings.stage_epochs if settings.stages > 1 else 0}
     return settings.with_(**{k: max(1, round(share * n)) for k, n in beforehand.items() if n and arm.option(k) is None})
-
-
-def check_distillable(spec: ModelSpec) -> None:
-    """`InputError` for a library's network whose gradients cannot be matched and scored, before a run begins with it.
-
-    Tried on two images: one pass of the influence engine, and the gradient of a gradient with respect to the pixels.
-    """
-    if not is_library(spec.name):
-        return
-    generator = torch.Generator().manual_seed(0)
-    net = build(spec, generator).eval()
-    x, y = torch.randn(2, *spec.shape, generator=generator, requires_grad=True), torch.zeros(2, dtype=torch.int64)
-    try:
-        capture(net, x, y)
-        with plain_kernels(net):
-            gradients = torch.autograd.grad(cross_entropy(net(x), y), list(net.parameters()), create_graph=True)
-            torch.autograd.grad(torch.stack([g.square().sum() for g in gradients]).sum(), x)
-    except (InputError, RuntimeError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise InputError(f"{spec.name} can judge a set, not make one ({why}): leave it to `evaluate --model`") from None

@@ -23,6 +23,7 @@ from refluence.condense.synthetic import Synthetic, optimiser_state, restore_opt
 from refluence.data.dataset import Dataset
 from refluence.matching import augment
 from refluence.models import ModelSpec, build
+from refluence.models.plain import without_dropout
 from refluence.seeds import Rng
 
 ON_D = frozenset({"net_momentum", "net_weight_decay", "cutmix"})
@@ -63,8 +64,8 @@ class Networks(ABC):
         return self.context.compute.device
 
     def fresh(self, number: int) -> nn.Module:
-        """Network `number` as it is initialised."""
-        return build(self.context.spec, self.context.rng("network", number), self.device)
+        """Network `number` as it is initialised, without dropout."""
+        return without_dropout(build(self.context.spec, self.context.rng("network", number), self.device))
 
     @property
     def final(self) -> nn.Module:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from refluence.data.dataset import Dataset
 
@@ -16,7 +17,7 @@ def freeze_norm_statistics(
     net: nn.Module, dataset: Dataset, members: Sequence[Tensor], generator: torch.Generator, device: torch.device | str
 ) -> None:
     """Batch norm: 16 real images per class in training mode, then frozen statistics (DC's code). Other norms: nothing."""
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
     if not norms:
         return
     chosen = torch.cat([m[torch.randperm(len(m), generator=generator)[:NORM_BATCH]] for m in members])

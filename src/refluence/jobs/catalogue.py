@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any
 
 import refluence.condense
 import refluence.select
@@ -44,20 +41,6 @@ def methods() -> dict[str, Declaration]:
             if method is not None:
                 declared[method.name] = method
     return declared
-
-
-def digest(declared: Declaration) -> str:
-    """What a method of one's own is recorded by: its fields, functions by their names and code."""
-
-    def facts(value: Any) -> str:
-        if is_dataclass(value) and not isinstance(value, type):
-            return (
-                f"{type(value).__qualname__}({', '.join(f'{f.name}={facts(getattr(value, f.name))}' for f in fields(value))})"
-            )
-        code = getattr(value, "__code__", None)
-        return repr(value) if code is None else f"{value.__qualname__} {code.co_code.hex()} {code.co_consts} {code.co_names}"
-
-    return hashlib.sha256(facts(declared).encode()).hexdigest()[:12]
 
 
 def parse_arm(text: str) -> Arm:

@@ -13,7 +13,7 @@ from refluence.data import Dataset, allocate
 from refluence.errors import InputError
 from refluence.evaluate.protocols import Protocol
 from refluence.jobs.catalogue import FAMILIES, methods
-from refluence.models import ModelSpec
+from refluence.models import ModelSpec, read_spec
 from refluence.select.job import Selecting
 
 Plan = Distilling | Selecting
@@ -49,16 +49,16 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """Plain values for config.json, the plan's own among them."""
         own = {"arm": self.arm.name, "seed": self.seed, "ipc": self.ipc, "nets": self.nets, "split": self.split}
-        parts = {"model": asdict(self.model), "protocols": tuple(asdict(protocol) for protocol in self.protocols)}
+        parts = {"model": self.model.to_json(), "protocols": tuple(asdict(protocol) for protocol in self.protocols)}
         return _plain({**own, **parts, **self.plan.to_json()})
 
-    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
-        """A worker in another process gets the job as plain values."""
-        return Job.from_json, (self.to_json(),)
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any], ModelSpec]]:
+        """A worker in another process gets the job as plain values, and its network, which may be a function."""
+        return Job.from_json, (self.to_json(), self.model)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Job:
-        """The job that `to_json` wrote, of this version or an earlier one.
+    def from_json(cls, stored: Mapping[str, Any], model: ModelSpec | None = None) -> Job:
+        """The job that `to_json` wrote, of this version or an earlier one. `model`: its network (None: as it is stored).
 
         Raises:
             InputError: a method that this version does not have.
@@ -70,7 +70,7 @@ class Job:
             {k: tuple(v) if isinstance(v, list) else v for k, v in p.items() if k in known} for p in stored["protocols"]
         ]
         protocols = tuple(Protocol(**p) for p in values)
-        model = ModelSpec(**{**stored["model"], "shape": tuple(stored["model"]["shape"])})
+        model = model or read_spec(stored["model"])
         plan = FAMILIES[type(method)].plan_from(arm, method, stored)
         return cls(arm, stored["seed"], stored["ipc"], plan, model, protocols, stored["nets"], stored["split"])
 

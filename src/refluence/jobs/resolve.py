@@ -12,7 +12,7 @@ from refluence.evaluate.protocols import Protocol, protocols
 from refluence.jobs import needs
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.jobs.job import Job
-from refluence.models import ModelSpec, width_beside
+from refluence.models import network
 from refluence.options import JobOptions
 
 ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales pre-training with it
@@ -25,8 +25,8 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
         InputError: what cannot run; `NoRoomError` where a class has too few images for this arm.
     """
     method, paper = declared or methods()[arm.method], asked.size == "paper"
-    width = asked.width if asked.width is not None else width_beside(asked.model, 128 if paper else 32)
-    model = ModelSpec(asked.model, dataset.shape, len(dataset.classes), width=width, norm=asked.norm)
+    of_width = {"convnet": 128 if paper else 32}
+    model = network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm, **of_width)
     plan = FAMILIES[type(method)].plan(arm, method, asked, dataset.shape)
     full = needs.pretraining(plan)
     if plan.steps is None and asked.iterations is not None and full:

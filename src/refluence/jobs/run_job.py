@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def make(job: Job, session: Session, folder: Path | None) -> tuple[Result, dict[
         "seed": job.seed,
         "ipc": job.ipc,
         "source": session.dataset.source,
-        "model": asdict(job.model),
+        "model": job.model.to_json(),
         **result.card,
         **costs,
     }

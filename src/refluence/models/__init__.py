@@ -1,6 +1,8 @@
-"""Networks."""
+"""Networks: by name, of a user's file or function, from stored weights."""
 
 from refluence.models.build import ModelSpec, build, width_beside
+from refluence.models.choose import another, network, read_spec
+from refluence.models.custom import Maker, OwnSpec
 from refluence.models.library import is_library
 
-__all__ = ["ModelSpec", "build", "is_library", "width_beside"]
+__all__ = ["Maker", "ModelSpec", "OwnSpec", "another", "build", "is_library", "network", "read_spec", "width_beside"]

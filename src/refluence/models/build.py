@@ -4,12 +4,13 @@ random state."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from refluence.errors import InputError
+from refluence.errors import InputError, did_you_mean
 from refluence.models.convnet import ConvNet, check_depth, default_depth
 from refluence.models.initialise import he, initialise
 from refluence.models.library import build_library, is_library, own_width_and_norm
@@ -24,7 +25,9 @@ MODELS = {
     "resnetap10": "ResNet-10 with average pools for strides; instance norm, width 64",
     "torchvision:NAME": "any of torchvision that ends in a linear layer, untrained; its own norm and width",
     "timm:NAME": "the same of timm (pip install timm)",
+    "FILE.py:FUNCTION": "your own: a function (shape, classes) -> nn.Module in a file; from Python the function itself",
 }
+Spec = TypeVar("Spec", bound="ModelSpec")
 CONVNET, RESNET = 128, 64  # published widths
 
 
@@ -70,9 +73,30 @@ class ModelSpec:
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
-    def with_(self, **changes) -> ModelSpec:
+    def with_(self: Spec, **changes: Any) -> Spec:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as config.json keeps them; `models.read_spec` reads them."""
+        return {name: value for name, value in asdict(self).items() if name in ("name", "shape", "classes", "width", "norm")}
+
+    def verify(self) -> None:
+        """`InputError` where this network cannot be built here. Those with a name always can."""
+
+    def fresh(self, generator: torch.Generator) -> nn.Module:
+        """A network on the CPU, in training mode, initialised from the generator alone."""
+        if is_library(self.name):
+            return build_library(self.name, self.shape, self.classes, generator)
+        channels, size = self.shape[0], self.shape[1:]
+        with torch.device("meta"):
+            if self.name in RESNETS:
+                net = ResNet(self.name, channels, size, self.classes, width=self.width, norm=self.norm)
+            else:
+                depth = int(self.name[7:])
+                net = ConvNet(channels, size, self.classes, width=self.width, depth=depth, norm=self.norm)
+        draw = he if self.name in RESNETS else initialise
+        return draw(net.to_empty(device="cpu"), generator)
 
     def other(self, name: str | None = None, width: int | None = None, norm: str | None = None) -> ModelSpec:
         """The network `name` (None: this one) for the same images and classes.
@@ -106,21 +130,12 @@ def _published(name: str) -> tuple[int, str]:
         return RESNET, RESNETS[name].norm
     if re.fullmatch(r"convnet\d*", name):
         return CONVNET, "instance"
-    raise InputError(f"unknown model '{name}': choose one of {', '.join(MODELS)}")
+    raise InputError(f"unknown model '{name}': {did_you_mean(name, list(MODELS))}")
 
 
 def build(spec: ModelSpec, generator: torch.Generator, device: str | torch.device = "cpu") -> nn.Module:
     """A freshly initialised network, in training mode. Same generator state, same weights on every device.
 
-    `features(x)` is its embedding `(B, F)`, `classifier` the linear layer on it.
+    `features(x)` is its embedding `(B, F)`, which `classifier`, or a user's own last linear layer, makes logits of.
     """
-    if is_library(spec.name):
-        return build_library(spec.name, spec.shape, spec.classes, generator).to(device)
-    channels, size = spec.shape[0], spec.shape[1:]
-    with torch.device("meta"):
-        if spec.name in RESNETS:
-            net = ResNet(spec.name, channels, size, spec.classes, width=spec.width, norm=spec.norm)
-        else:
-            net = ConvNet(channels, size, spec.classes, width=spec.width, depth=int(spec.name[7:]), norm=spec.norm)
-    draw = he if spec.name in RESNETS else initialise
-    return draw(net.to_empty(device="cpu"), generator).to(device)
+    return spec.fresh(generator).to(device)

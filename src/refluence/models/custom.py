@@ -1,14 +1,24 @@
-"""The classifier that `score` speaks of: one of ours by name, or anything that a function in a file of the user makes."""
+"""A network of the user's own: `FILE.py:FUNCTION`, or a function `(shape, classes) -> nn.Module` given in Python.
+
+    weights     what the function draws from the global generators, seeded from ours and put back
+    features    the input of the network's last linear layer (own.py), for methods that compare embeddings
+    identity    the digest of the file, or of the function's code (digests.py)
+
+A file is read again wherever the network is built. A function given in Python lives in its process: a folder holds its name and
+digest, and another process asks for it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import pickle
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,81 +27,184 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from refluence.digests import digest
 from refluence.errors import InputError
-from refluence.models.build import ModelSpec, build, width_beside
-from refluence.models.library import SEEDS, is_library, reason
+from refluence.models.build import ModelSpec
+from refluence.models.library import SEEDS, is_library, norm_of, reason
+from refluence.models.own import Own, last_linear
 from refluence.models.plain import plain
 from refluence.models.trial import TRIED, check, tried, unusable
 from refluence.randomness import seeded
 
+Shape = tuple[int, int, int]
+Maker = Callable[[Shape, int], nn.Module]
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "refluence_model_"  # of the modules that are users' files
 FORM = "FILE.py:FUNCTION, a function (shape, classes) -> nn.Module"
+_known: dict[tuple[str, str, Shape, int, bool], tuple[int, str, str | None]] = {}
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """How to make a fresh network: `make(generator)` initialises it from the generator alone. `about` decides its identity."""
+class OwnSpec(ModelSpec):
+    """What it takes to build a user's network again. Its width is the length of its embedding, 0 where it has none.
 
-    name: str
-    make: Callable[[torch.Generator], nn.Module]
-    about: dict[str, Any]
-
-
-def classifier(
-    model: str | None, width: int | None, norm: str | None, shape: tuple[int, int, int], classes: int, trains: bool = True
-) -> Classifier:
-    """The network of `--model --width --norm` for images `shape` (C, H, W). `trains`: it is to be trained here.
-
-    Errors: `InputError` for an unknown name, a file or function that is not there or fails, and a network whose logits for
-    a few images are not `(n, classes)`, or that no run could repeat (models/repeatable.py).
+    `name` is `FILE.py:FUNCTION`, or the name of a function given in Python with `()` behind it; `sha256` the digest of the file
+    or of the function. `maker`: that function (None: not handed over in this process).
     """
-    if model is not None and (":" in model or model.endswith(".py")) and not is_library(model):
-        for option, value in (("width", width), ("norm", norm)):
-            if value is not None:
-                raise InputError(f"{value} is for a convnet or a resnet: {model} decides that itself", option=option)
-        return _from_file(model, shape, classes, trains)
-    model = model or "convnet"
-    spec = ModelSpec(model, shape, classes, width=width_beside(model, 32) if width is None else width, norm=norm)
-    name = f"{spec.name}, width {spec.width}, {spec.norm} norm"
-    return Classifier(name, lambda generator: build(spec, generator), asdict(spec))
+
+    sha256: str = ""
+    maker: Maker | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self):
+        """Everything was found by `own_spec`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as config.json keeps them."""
+        return {**super().to_json(), "sha256": self.sha256}
+
+    def other(self, name: str | None = None, width: int | None = None, norm: str | None = None) -> ModelSpec:
+        """This network, where no other is named."""
+        if name is not None:
+            return ModelSpec(name, self.shape, self.classes, width, norm)
+        refuse_beside(self.name, width, norm)
+        self.verify()
+        return self
+
+    def verify(self) -> None:
+        """`InputError` where this network cannot be built here: its file has changed, or its function was given elsewhere."""
+        self.function()
+
+    def function(self) -> Maker:
+        """What makes the network. Errors: as `verify`, and those of `FILE.py:FUNCTION`."""
+        if self.maker is not None:
+            return self.maker
+        if self.name.endswith("()"):
+            raise _elsewhere(self.name)
+        path, name = _place(self.name)
+        if (now := file_digest(path)) != self.sha256:
+            raise unusable(self.name, f"{path} has changed since the run (sha256 {self.sha256[:12]} then, {now[:12]} now)")
+        return _function(path, name, self.name, now)
+
+    def fresh(self, generator: torch.Generator) -> nn.Module:
+        """See `ModelSpec`."""
+        net = self.bare(generator)
+        return Own(net, _facts(self)[2]).train()
+
+    def bare(self, generator: torch.Generator) -> nn.Module:
+        """The user's network as it is, in the mode it came in: `features` is not added."""
+        return _made(self, generator)[0]
+
+    def __reduce__(self) -> tuple[type[OwnSpec], tuple[Any, ...]]:
+        """A worker in another process gets a function by its name, where it has one that can be imported."""
+        if self.maker is not None:
+            _check_portable(self.name, self.maker)
+        return type(self), (self.name, self.shape, self.classes, self.width, self.norm, self.sha256, self.maker)
 
 
-def _from_file(text: str, shape: tuple[int, int, int], classes: int, trains: bool) -> Classifier:
+def is_own(text: str) -> bool:
+    """Whether a model named so is a file of the user's."""
+    return (":" in text or text.endswith(".py")) and not is_library(text)
+
+
+def own_spec(model: str | Maker, shape: Shape, classes: int, *, trains: bool = True) -> OwnSpec:
+    """The network of a file or function for images `shape` (C, H, W), tried on a few (trial.py). `trains`: it is to be trained.
+
+    Errors: `InputError` for a file or function that is not there or fails, and for a network that no run could use or repeat.
+    """
+    if isinstance(model, nn.Module):
+        raise InputError(
+            f"a {type(model).__name__} that is made already: every run starts new ones, so give the function "
+            "(shape, classes) -> nn.Module that makes it", option="model",
+        )  # fmt: skip
+    if isinstance(model, str):
+        if model.endswith("()"):
+            raise _elsewhere(model)
+        path, name = _place(model)
+        sha256, maker = file_digest(path), None
+        _function(path, name, model, sha256)
+        spec = OwnSpec(model, shape, classes, None, None, sha256, maker)
+    else:
+        spec = OwnSpec(f"{_name(model)}()", shape, classes, None, None, digest(model), model)
+    width, norm, _ = _facts(spec, trains)
+    return spec.with_(width=width, norm=norm)
+
+
+def refuse_beside(name: str, width: int | None, norm: str | None) -> None:
+    """`InputError` for a width or norm that is asked of a user's network."""
+    for option, value in (("width", width), ("norm", norm)):
+        if value is not None:
+            raise InputError(f"{value} is for a convnet or a resnet: {name} decides that itself", option=option)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def blamed(error: BaseException) -> str | None:
+    """The place in a file of the user's that an exception came from, None where the last to act was Refluence.
+
+    Libraries in between are passed over: who called them wrongly decides.
+    """
+    own = [Path(file).resolve() for name, m in list(sys.modules.items()) if name.startswith(PREFIX) and (file := m.__file__)]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if path.is_relative_to(PACKAGE):
+            return None
+        if any(path.is_relative_to(file.parent) for file in own) and "site-packages" not in path.parts:
+            return f"{frame.filename}, line {frame.lineno}, in {frame.name}: {reason(error)}"
+    return None
+
+
+def _facts(spec: OwnSpec, trains: bool = False) -> tuple[int, str, str | None]:
+    """Length of the embedding, kinds of norm layers, and place of the last linear layer, of a network that was tried."""
+    key = (spec.name, spec.sha256, spec.shape, spec.classes)
+    if found := _known.get((*key, trains)) or _known.get((*key, True)):
+        return found
+    check(lambda: _made(spec, torch.Generator().manual_seed(0))[0], spec.name, spec.shape, spec.classes, trains)
+    net, words = _made(spec, torch.Generator().manual_seed(0))
+    for each in words:
+        warnings.warn(f"{spec.name}: {each}", stacklevel=2)
+    place, width = last_linear(net, torch.zeros(TRIED, *spec.shape), spec.classes)
+    return _known.setdefault((*key, trains), (width, norm_of(net), place))
+
+
+def _made(spec: OwnSpec, generator: torch.Generator) -> tuple[nn.Module, list[str]]:
+    """A network, and in words what was taken off it; the user's function draws from global generators, which are seeded for the
+    call and put back."""
+    function, shape, classes = spec.function(), spec.shape, spec.classes
+    with seeded(int(torch.randint(SEEDS, (), generator=generator))):
+        try:
+            net = function(shape, classes)
+        except (Exception, SystemExit) as error:
+            raise unusable(spec.name, f"{_name(function)}({shape}, {classes}) failed ({reason(error)})") from error
+        if not isinstance(net, nn.Module):
+            raise unusable(spec.name, f"{_name(function)} returned a {type(net).__name__}; expected an nn.Module")
+        net, words = plain(net)
+        if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
+            with tried(spec.name, shape, TRIED):
+                net.eval()(torch.zeros(TRIED, *shape))
+    return net, words
+
+
+def _place(text: str) -> tuple[Path, str]:
+    """`FILE.py:FUNCTION` as a file that is there, and a name."""
     file, _, function = text.rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
         raise unusable(text, f"expected {FORM}")
     path = Path(file).expanduser()
     if not path.is_file():
         raise unusable(text, f"there is no file {path}")
-    found = getattr(_module(path, text), function, None)
+    return path, function
+
+
+@lru_cache
+def _function(path: Path, name: str, text: str, sha256: str) -> Maker:
+    """The function in a file with that digest."""
+    found = getattr(_module(path, text), name, None)
     if not callable(found):
-        raise unusable(text, f"{path} has no function '{function}'; expected {FORM}")
-
-    told: dict[str, None] = {}
-
-    def make(generator: torch.Generator) -> nn.Module:
-        """The user's function draws from global generators: they are seeded for the call, then put back."""
-        seed = int(torch.randint(SEEDS, (), generator=generator))
-        with seeded(seed):
-            try:
-                net = found(shape, classes)
-            except (Exception, SystemExit) as error:
-                raise unusable(text, f"{function}({shape}, {classes}) failed ({reason(error)})") from error
-            if not isinstance(net, nn.Module):
-                raise unusable(text, f"{function} returned a {type(net).__name__}; expected an nn.Module")
-            net, words = plain(net)
-            told.update(dict.fromkeys(words))
-            if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
-                with tried(text, shape, TRIED):
-                    net.eval()(torch.zeros(TRIED, *shape))
-        return net
-
-    check(lambda: make(torch.Generator().manual_seed(0)), text, shape, classes, trains)
-    for words in told:
-        warnings.warn(f"{text}: {words}", stacklevel=2)
-    about = {"name": text, "shape": list(shape), "classes": classes, "sha256": digest(path)}
-    return Classifier(f"{path.name}:{function}", make, about)
+        raise unusable(text, f"{path} has no function '{name}'; expected {FORM}")
+    return found
 
 
 def _module(path: Path, text: str) -> ModuleType:
@@ -111,21 +224,24 @@ def _module(path: Path, text: str) -> ModuleType:
     return module
 
 
-def blamed(error: BaseException) -> str | None:
-    """The place in a file of the user's that an exception came from, None where the last to act was Refluence.
-
-    Libraries in between are passed over: who called them wrongly decides.
-    """
-    own = [Path(file).resolve() for name, m in list(sys.modules.items()) if name.startswith(PREFIX) and (file := m.__file__)]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename).resolve()
-        if path.is_relative_to(PACKAGE):
-            return None
-        if any(path.is_relative_to(file.parent) for file in own) and "site-packages" not in path.parts:
-            return f"{frame.filename}, line {frame.lineno}, in {frame.name}: {reason(error)}"
-    return None
+def _name(function: Maker) -> str:
+    while (inner := getattr(function, "func", None)) is not None:  # functools.partial
+        function = inner
+    return getattr(function, "__name__", type(function).__name__)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _elsewhere(name: str) -> InputError:
+    return unusable(name, "the run was made with this function given in Python: hand it over again, as rf.distill(…, model=…)")
+
+
+def _check_portable(name: str, maker: Maker) -> None:
+    """`InputError` for a function that another process could not import by its name."""
+    main = sys.modules["__main__"]
+    where = getattr(maker, "__module__", None)
+    try:
+        pickle.dumps(maker)
+        lost = where == "__main__" and not hasattr(main, "__file__")
+    except Exception:
+        lost = True
+    if lost:
+        raise unusable(name, "other processes cannot import it: write it into a file (FILE.py:FUNCTION), or run in this one")

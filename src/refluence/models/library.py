@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
+from refluence.models.plain import without_dropout
 from refluence.randomness import drawn_so_far, seeded
 
 LIBRARIES = ("torchvision", "timm")
@@ -138,11 +139,7 @@ def _wrapped(name: str, net: nn.Module, shape: tuple[int, int, int], classes: in
     if not isinstance(classifier, nn.Linear) or getattr(net, "get_classifier", lambda: classifier)() is not classifier:
         raise InputError(f"{name} does not end in one linear layer, so it has no embedding: choose another network")
     net.set_submodule(places[-1], nn.Identity())
-    for module in net.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":  # torchvision
-            module.p = 0.0
-        elif type(module).__name__ == "DropPath":  # timm
-            module.drop_prob = 0.0
+    without_dropout(net)
     repeat = 3 if name.startswith("torchvision:") and shape[0] == 1 else 1
     return Library(net, classifier, repeat, places[-1]).train()
 

@@ -1,4 +1,5 @@
-"""A user's network without what it has for other machines: wrappers for several devices, compilation, other kinds of floats."""
+"""A network without what it has for other machines (wrappers for several devices, compilation, other kinds of floats), and
+without dropout."""
 
 from __future__ import annotations
 
@@ -35,3 +36,13 @@ def plain(net: nn.Module) -> tuple[nn.Module, list[str]]:
         words.append(f"its {names} parameters are used as float32")
         net = net.float()
     return net, words
+
+
+def without_dropout(net: nn.Module) -> nn.Module:
+    """The network whose dropout and stochastic depth are off, in place: an image has one gradient to match and to score."""
+    for module in net.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":  # torchvision
+            module.p = 0.0
+        elif type(module).__name__ == "DropPath":  # timm
+            module.drop_prob = 0.0
+    return net

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.files import write_tensors
 from refluence.models.build import ModelSpec
+from refluence.models.custom import OwnSpec
 from refluence.models.names import fit
+from refluence.models.own import bare
 
 HEADER = "refluence"
 KINDS = {"model": str, "width": int, "norm": str, "classes": list, "mean": list, "std": list}  # of the header
@@ -37,10 +39,14 @@ class StoredModel:
 
 
 def save_model(path: Path, net: nn.Module, spec: ModelSpec, trained_on: Any) -> None:
-    """Write a network's state with its name, width and norm. `trained_on` has `classes`, `mean` and `std`."""
-    facts = {"model": spec.name, "width": spec.width, "norm": spec.norm, "classes": list(trained_on.classes)}
+    """Write a network's state with its name, width and norm. `trained_on` has `classes`, `mean` and `std`.
+
+    The tensors of a user's network have the names that it gives them.
+    """
+    own = {} if isinstance(spec, OwnSpec) else {"width": spec.width, "norm": spec.norm}
+    facts = {"model": spec.name, **own, "classes": list(trained_on.classes)}
     facts |= {"mean": list(trained_on.mean), "std": list(trained_on.std)}
-    write_tensors(path, net.state_dict(), {HEADER: json.dumps(facts)})
+    write_tensors(path, bare(net).state_dict(), {HEADER: json.dumps(facts)})
 
 
 def read_model(path: Path) -> StoredModel:

@@ -149,6 +149,8 @@ def _differences(stored: Any, asked: Any, name: str = "") -> list[str]:
             keys = {k: None for k in stored if k not in INFORMATIVE}
         if not name and CONSTANTS not in stored:
             keys.pop(CONSTANTS, None)
+        if "sha256" in keys and stored.get("name") == asked.get("name") and stored["sha256"] != asked["sha256"]:
+            return [f"{name}.sha256: {asked['name']} has changed"]
         return [d for k in keys for d in _differences(stored.get(k), asked.get(k), f"{name}.{k}" if name else str(k))]
     if stored == asked or (stored is None and not asked):  # an option that came later, and is off, changes nothing
         return []

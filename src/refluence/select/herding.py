@@ -18,7 +18,7 @@ from torch import LongTensor, Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
-from refluence.select.pretrain import STEPS, embed, pretrain
+from refluence.select.pretrain import STEPS, embed, has_embedding, pretrain
 from refluence.select.selection import Selection
 
 
@@ -54,4 +54,11 @@ def herd(features: Tensor, count: int) -> LongTensor:
     return torch.tensor(taken, dtype=torch.long)
 
 
-METHOD = Selection("herding", "real images whose mean embedding follows the class mean", select, STEPS, ("factor", "steps"))
+METHOD = Selection(
+    "herding",
+    "real images whose mean embedding follows the class mean",
+    select,
+    STEPS,
+    ("factor", "steps"),
+    has_embedding,
+)

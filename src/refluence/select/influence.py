@@ -17,6 +17,7 @@ from torch import LongTensor, Tensor
 
 from refluence.condense import dc
 from refluence.condense.method import Method, Settings
+from refluence.condense.requirements import check_network
 from refluence.condense.scoring import influence
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
@@ -66,6 +67,16 @@ def scores(
     return influence(images, labels, method, settings, dataset, spec, rng, nets=nets, whole=True, device=device)[1].raw
 
 
+def check_model(spec: ModelSpec) -> None:
+    """`InputError` for a network whose gradients DC cannot match."""
+    check_network(spec, dc.METHOD, dc.METHOD.settings(1, "cpu", spec.shape))
+
+
 METHOD = Selection(
-    "influence", "real images of the highest influence on gradient matching", select, STEPS, ("factor", "steps", "easiest")
+    "influence",
+    "real images of the highest influence on gradient matching",
+    select,
+    STEPS,
+    ("factor", "steps", "easiest"),
+    check_model,
 )

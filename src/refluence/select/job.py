@@ -103,7 +103,8 @@ class Selecting:
             check_room(dataset, counts, self.factor)
 
     def check_model(self, model: ModelSpec) -> None:
-        """Any network judges a selection."""
+        """`InputError` for a network that lacks what the method asks of it."""
+        self.selection.check_model(model)
 
     def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
         """Nothing before the run."""

@@ -16,7 +16,7 @@ from torch import LongTensor, Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
-from refluence.select.pretrain import STEPS, embed, pretrain
+from refluence.select.pretrain import STEPS, embed, has_embedding, pretrain
 from refluence.select.selection import Selection
 
 
@@ -49,5 +49,10 @@ def farthest_first(features: Tensor, count: int) -> LongTensor:
 
 
 METHOD = Selection(
-    "kcenter", "real images that leave none of their class far from a chosen one", select, STEPS, ("factor", "steps")
+    "kcenter",
+    "real images that leave none of their class far from a chosen one",
+    select,
+    STEPS,
+    ("factor", "steps"),
+    has_embedding,
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
-from refluence.errors import RunError
+from refluence.errors import InputError, RunError
 from refluence.models import ModelSpec, build
 from refluence.seeds import Rng
 from refluence.training.loop import Batch, fit
@@ -85,6 +85,15 @@ def outputs(function: Callable[[Tensor], Tensor], dataset: Dataset, positions: T
         return dataset.pixels(dataset.train, positions[part], device)
 
     return predict(lambda x: function(x).cpu(), fetch, len(positions), chunk, device=device)
+
+
+def has_embedding(spec: ModelSpec) -> None:
+    """`InputError` for a network without a last linear layer."""
+    if not spec.width:
+        raise InputError(
+            f"{spec.name} has no last linear layer, and so no embedding, by which these images are chosen: random, el2n, loss "
+            "and forgetting need none"
+        )
 
 
 def embed(net: nn.Module, dataset: Dataset, label: int, device: str | torch.device, name: str) -> tuple[Tensor, Tensor]:

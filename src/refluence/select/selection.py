@@ -9,6 +9,7 @@ from typing import Any
 from torch import LongTensor
 
 from refluence.errors import InputError
+from refluence.models import ModelSpec
 
 OPTIONS: dict[str, str] = {
     "factor": "factor x factor reduced images in the room of one (1: images as they are)",
@@ -31,6 +32,7 @@ class Selection:
             default); the others take no notice of it, nor of `spec`. `easiest`, where `options` has it, is passed by name.
         steps: the steps of its own network, where it needs one.
         options: keys of `OPTIONS` that mean something here.
+        check_model: raises `InputError` for a network that lacks what the method asks of it.
 
     Example:
         >>> import torch
@@ -46,6 +48,7 @@ class Selection:
     select: Callable[..., LongTensor]
     steps: int = 0  # of its own network, where it needs one
     options: tuple[str, ...] = ("factor",)  # keys of `OPTIONS` that mean something here
+    check_model: Callable[[ModelSpec], None] = lambda spec: None
 
     def read(self, options: Mapping[str, str]) -> dict[str, Any]:
         """Values of the options given as text, `{"factor": "2"}`; unknown or unreadable ones raise `InputError`."""

@@ -1,0 +1,50 @@
+"""From what is asked for to a network: a name, `FILE.py:FUNCTION`, or a function given in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from refluence.errors import InputError
+from refluence.models.build import ModelSpec, width_beside
+from refluence.models.custom import Maker, OwnSpec, Shape, is_own, own_spec, refuse_beside
+
+
+def network(
+    model: str | Maker,
+    shape: Shape,
+    classes: int,
+    width: int | None = None,
+    norm: str | None = None,
+    *,
+    convnet: int = 32,
+    trains: bool = True,
+) -> ModelSpec:
+    """The network `model` for images `shape` (C, H, W). Without a width: that of a ConvNet of width `convnet`, in proportion.
+    `trains`: it is to be trained, and not loaded.
+
+    Errors: `InputError` for what is no network, and for a width or norm beside a user's own.
+    """
+    if not isinstance(model, str) and not callable(model):
+        raise InputError(
+            f"is {model!r}: it must be a name, FILE.py:FUNCTION, or a function (shape, classes) -> nn.Module", option="model"
+        )
+    if not isinstance(model, str) or is_own(model) or model.endswith("()"):
+        refuse_beside(model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__), width, norm)
+        return own_spec(model, shape, classes, trains=trains)
+    return ModelSpec(model, shape, classes, width=width_beside(model, convnet) if width is None else width, norm=norm)
+
+
+def another(spec: ModelSpec, model: str | Maker | None, width: int | None = None, norm: str | None = None) -> ModelSpec:
+    """The network `model` (None: that of `spec`) for the same images and classes; see `ModelSpec.other` and `network`."""
+    named = model is None or (isinstance(model, str) and not is_own(model) and not model.endswith("()"))
+    if named and (model is None or not isinstance(spec, OwnSpec)):
+        return spec.other(model, width, norm)
+    assert model is not None, "without one it is that of the spec"
+    return network(model, spec.shape, spec.classes, width, norm)
+
+
+def read_spec(stored: Mapping[str, Any]) -> ModelSpec:
+    """The spec that `to_json` wrote. A function given in Python is not in it: `verify` says so."""
+    kind = OwnSpec if "sha256" in stored else ModelSpec
+    return kind(**{**stored, "shape": tuple(stored["shape"])})
