@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 MOST = 24  # graphs: where classes have images in many numbers, compiling each would take longer than it saves
+R = TypeVar("R", covariant=True)
+
+
+class Made(Protocol[R]):
+    """A graph that was made of a function."""
+
+    @property
+    def function(self) -> Callable[..., R]:
+        """What was compiled, as it is without that."""
+
+    def __call__(self, *inputs: Any) -> R:
+        """The function's value."""
 
 
 @dataclass
 class Graphs:
     """The graphs that were made so far, by what they depend on beside values."""
 
-    made: dict[Any, Any] = field(default_factory=dict)
+    made: dict[Hashable, Made[Any]] = field(default_factory=dict)
 
-    def of(self, kind: str, net: nn.Module, names: Sequence[str], x: Tensor, y: Tensor, make: Callable[[], Any]) -> Any:
+    def of(
+        self, kind: str, net: nn.Module, names: Sequence[str], x: Tensor, y: Tensor, make: Callable[[], Made[R]]
+    ) -> Callable[..., R]:
         """The graph of this kind for networks built like `net` and batches like (x, y); beyond `MOST` what it is made of."""
         modes = tuple(module.training for module in net.modules())
         key = (kind, repr(net), modes, tuple(names), x.shape, x.dtype, x.device, y.shape[1:], y.dtype)
@@ -55,4 +69,4 @@ class Compute:
 
     def compiled(self, net: nn.Module) -> nn.Module:
         """The network as the plain passes call it; it shares the parameters of `net`."""
-        return torch.compile(net) if self.compile else net
+        return cast(nn.Module, torch.compile(net)) if self.compile else net

@@ -54,7 +54,9 @@ def global_generators(device: torch.device | str = "cpu") -> list[torch.Generato
 def drawn_so_far(device: torch.device | str = "cpu") -> bytes:
     """Where the global generators stand: the same bytes until one of them is drawn from."""
     states = [g.get_state().numpy().tobytes() for g in global_generators(device)]
-    _, keys, *rest = np.random.get_state()
+    numpys = np.random.get_state(legacy=True)
+    assert isinstance(numpys, tuple), "the state of numpy's generator is a tuple unless a dictionary is asked for"
+    _, keys, *rest = numpys
     return _digest(*states, keys.tobytes(), repr((rest, random.getstate())).encode())
 
 

@@ -6,18 +6,18 @@ size. Means divide by N, the number of samples, not by the sum of w.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from refluence.errors import InputError
-from refluence.influence.losses import Targets, take
+from refluence.influence.losses import take
 from refluence.influence.watching import check_frozen
+from refluence.matching.statistics import Batches, Targets
 
-Batches = Iterable[Any]
 NUMBERS, LEAST, MOST = 2**18, 64, 256  # of input a pass, in samples at least and at most: what stays in a CPU's cache
 ACCELERATOR = 8  # times as many elsewhere
 
@@ -33,7 +33,7 @@ def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tar
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             empty = False
-            yield _to(x[part], device), _to(take(y, part), device), None if w is None else _to(w[part], device)
+            yield on(x[part], device), on(take(y, part), device), None if w is None else on(w[part], device)
     if empty:
         raise InputError("no samples: the batches are empty")
 
@@ -48,7 +48,7 @@ def check_fixed(model: nn.Module) -> None:
             raise InputError(f"layer '{label}' drops units at random: call model.eval() first")
 
 
-def _unpack(batch: Any) -> tuple[Tensor, Targets, Tensor | None]:
+def _unpack(batch: object) -> tuple[Tensor, Targets, Tensor | None]:
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         raise InputError(f"a batch must be (x, y) or (x, y, w), got {_what(batch)}")
     x, y, w = (*batch, None) if len(batch) == 2 else batch
@@ -61,9 +61,14 @@ def _unpack(batch: Any) -> tuple[Tensor, Targets, Tensor | None]:
     return x, y, w
 
 
-def _what(batch: Any) -> str:
+def _what(batch: object) -> str:
     return f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
 
 
-def _to(t: Targets, device: torch.device) -> Targets:
+@overload
+def on(t: Tensor, device: torch.device) -> Tensor: ...
+@overload
+def on(t: Targets, device: torch.device) -> Targets: ...
+def on(t: Targets, device: torch.device) -> Targets:
+    """A tensor, or every tensor of a tuple, on a device."""
     return tuple(part.to(device) for part in t) if isinstance(t, (tuple, list)) else t.to(device)

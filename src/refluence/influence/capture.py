@@ -17,7 +17,7 @@ pass each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from refluence.influence.batches import check_fixed
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.engines import Choice
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
-from refluence.influence.losses import Targets, cross_entropy, take
+from refluence.influence.losses import Loss, Targets, cross_entropy, take
 from refluence.influence.parameters import check_direction, parameters_of
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.replay import Replay
@@ -85,7 +85,7 @@ def capture(
     x: Tensor,
     y: Targets,
     *,
-    loss: Callable[..., Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
     names: Iterable[str] | None = None,
     chunk: int | None = None,
     room: int = ROOM,
@@ -142,7 +142,7 @@ def capture(
         return Replay(model, x, y, loss, chosen, size, str(why))
 
 
-def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor]) -> bool:
+def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss) -> bool:
     """Raise `Unsupported`, with the layer and the reason, unless reading the layers gives the numbers of autograd.
 
     Whether a batch of one is no good. Asked once for each structure; `InputError` as `capture` raises it.
@@ -167,9 +167,7 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
     return remembered(key_of("layers", model, names, loss, x, y), asked, model)
 
 
-def readable(
-    model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor] = cross_entropy
-) -> bool:
+def readable(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss = cross_entropy) -> bool:
     """Whether the layers can be read, and by a compiled pass too, whose parameters are inputs."""
     try:
         check_covered(model, names, x, y, loss)
@@ -178,9 +176,7 @@ def readable(
     return reached(model, loss, names, x, y)
 
 
-def _layers(
-    model: nn.Module, x: Tensor, y: Targets, loss: Callable[..., Tensor], names: Iterable[str], size: int, room: int
-) -> Capture:
+def _layers(model: nn.Module, x: Tensor, y: Targets, loss: Loss, names: Iterable[str], size: int, room: int) -> Capture:
     """The capture by the layers' inputs and output gradients."""
     parameters, wanted = watched(model, names)
     losses, chunks = [], []

@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from refluence.errors import InputError
 from refluence.influence.batches import Batches
 from refluence.influence.kfac import factored
-from refluence.influence.losses import cross_entropy
+from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.operators import Operator, check_damping, check_vector, mean_diagonal, operator
 from refluence.influence.parameters import Parameters, add, dot, parameters_of
 from refluence.influence.solvers import Solved, lbfgs, lissa, pcg
@@ -36,7 +37,6 @@ CURVATURES: dict[str, str] = {
     "lissa": "damped Gauss-Newton matrix, by a Neumann series: slow, for comparison",
 }
 PRECONDITIONERS = ("none", "kfac", "ekfac")
-_SOLVERS = {"ggn": pcg, "hessian": pcg, "lbfgs": lbfgs, "lissa": lissa}
 
 
 def _one_of(option: str, value: str, allowed: Iterable[str]) -> None:
@@ -59,7 +59,7 @@ class Curvature:
     iterations: int = 100
     preconditioner: str = "none"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _one_of("curvature", self.kind, CURVATURES)
         _one_of("preconditioner", self.preconditioner, PRECONDITIONERS)
         check_damping(self.damping)
@@ -97,7 +97,7 @@ def inverse_product(
     v: Parameters,
     curvature: Curvature = Curvature(),
     *,
-    loss: Callable[..., Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
     weight_decay: float = 0.0,
     names: Iterable[str] | None = None,
     x0: Parameters | None = None,
@@ -123,15 +123,22 @@ def inverse_product(
     factors = next((k for k in (curvature.kind, curvature.preconditioner) if k in ("kfac", "ekfac")), None)
     inverse = None if factors is None else factored(made, corrected=factors == "ekfac", exact=curvature.kind == factors)
     note = "" if inverse is None else inverse.note
-    if curvature.kind == factors:
+    if inverse is not None and curvature.kind == factors:
         solved = _direct(made, v, inverse(v), progress)
     else:
-        options = {"precondition": inverse} if inverse else {}
         x0 = None if x0 is None else {name: x0[name].detach().to(p) for name, p in chosen.items()}
-        limits = {"tolerance": curvature.tolerance, "iterations": curvature.iterations}
-        solved = _SOLVERS[curvature.kind](made, v, x0=x0, progress=progress, **limits, **options)
-    found = (solved.x, solved.iterations, solved.residuals)
-    return Solution(*found, made.damping, curvature.kind, solved.converged, made.products, note)
+        solve = {"lbfgs": lbfgs, "lissa": lissa}.get(curvature.kind) or partial(pcg, precondition=inverse)
+        solved = solve(made, v, x0=x0, progress=progress, tolerance=curvature.tolerance, iterations=curvature.iterations)
+    return Solution(
+        solved.x,
+        solved.iterations,
+        solved.residuals,
+        made.damping,
+        curvature.kind,
+        solved.converged,
+        products=made.products,
+        note=note,
+    )
 
 
 def _direct(made: Operator, v: Parameters, x: Parameters, progress: Callable[[int, float], Any] | None) -> Solved:

@@ -9,8 +9,9 @@ nor second derivatives on the CPU. Recurrent layers run without mkldnn and cuDNN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +19,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from refluence.errors import InputError
 from refluence.functional import call_at
-from refluence.influence.losses import Targets
+from refluence.influence.losses import Loss, Targets
 from refluence.influence.parameters import Parameters
 
 
 class Losses(nn.Module):
     """`(x, y) -> (B,)`. The parameters of `model` have its names behind "model."."""
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]):
+    def __init__(self, model: nn.Module, loss: Loss):
         super().__init__()
         self.model, self.loss = model, loss
 
@@ -48,7 +49,9 @@ def logits_at(model: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
 @contextmanager
 def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Inside, attention and recurrent layers run by operations that have derivatives of every kind."""
-    switches = [torch.backends.mkldnn, torch.backends.cudnn] if any(isinstance(m, nn.RNNBase) for m in model.modules()) else []
+    switches: list[Any] = []  # modules of torch, whose types do not show `enabled`
+    if any(isinstance(m, nn.RNNBase) for m in model.modules()):
+        switches = [torch.backends.mkldnn, torch.backends.cudnn]
     fast, before = torch.backends.mha.get_fastpath_enabled(), [switch.enabled for switch in switches]
     try:
         torch.backends.mha.set_fastpath_enabled(False)

@@ -11,9 +11,9 @@ Signs are the caller's: nothing is negated here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from refluence.influence.engines import ENGINES, PRECISIONS, Choice
 from refluence.influence.fused import Fused
 from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Targets, cross_entropy, take
+from refluence.influence.losses import Loss, Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, check_direction, parameters_of
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.structure import signature
@@ -36,7 +36,11 @@ from refluence.influence.watching import check_layers, outside, watched
 
 CHUNK = 64
 
-LossesAt = Callable[[Parameters, Any], Tensor]
+B = TypeVar("B")
+LossesAt = Callable[[Parameters, B], Tensor]
+"""Values of the parameters, and a batch, to the loss of each instance `(n,)`."""
+Pass = Callable[[Parameters, Parameters, Tensor, Targets], Tensor]
+"""(parameters and buffers, v, x, y) to <v, grad l_j> `(n,)`."""
 
 
 class Scorer:
@@ -60,7 +64,7 @@ class Scorer:
         self,
         model: nn.Module,
         *,
-        loss: Callable[..., Tensor] = cross_entropy,
+        loss: Loss = cross_entropy,
         engine: str = "auto",
         chunk: int = CHUNK,
         compile: bool = False,
@@ -76,7 +80,7 @@ class Scorer:
         self.model, self.loss, self.engine, self.chunk = model, loss, engine, chunk
         self.compile, self.half = compile, precision == "bf16"
         self._losses = Losses(model, loss)
-        self._passes: dict[Any, Callable[..., Tensor]] = {}
+        self._passes: dict[Hashable, Pass] = {}
 
     def __call__(self, x: Tensor, y: Targets, v: Parameters) -> Tensor:
         """<v, grad l_j> `(B,)` for inputs x `(B, ...)` (augmented already, if at all) and targets y: a tensor `(B, ...)` or a
@@ -107,7 +111,7 @@ class Scorer:
     def _scores(self, choice: Choice, state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
         one, found = self._pass(choice.engine, tuple(v), x, y), []
         for start in range(0, len(x), self.chunk):
-            part = slice(start, start + self.chunk)
+            part: slice | Tensor = slice(start, start + self.chunk)
             if choice.paired and start + 1 in (len(x), start + self.chunk):  # a sample by itself sees itself beside it
                 part = torch.tensor([start, start], device=x.device)
             found.append(one(state, v, x[part], take(y, part))[: self.chunk])
@@ -160,7 +164,7 @@ class Scorer:
         if wrong := want.wrong_scores(lambda v: believed(lambda: one(state, {**zeros, **v}, x, y))):
             raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
 
-    def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Callable[..., Tensor]:
+    def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Pass:
         """`(state, v, x, y) -> (n,)` of an engine; compiled at its first use for a structure."""
         if not self.compile or engine == "single":
             return self._made(engine, names, self.half)
@@ -169,7 +173,7 @@ class Scorer:
             self._passes[key] = Fused(self._made(engine, names, self.half), self.chunk)
         return self._passes[key]
 
-    def _made(self, engine: str, names: tuple[str, ...], half: bool) -> Callable[..., Tensor]:
+    def _made(self, engine: str, names: tuple[str, ...], half: bool) -> Pass:
         if engine == "ghost":
             return self._ghost(names, half)
         if engine == "single":
@@ -181,7 +185,7 @@ class Scorer:
 
         return lambda state, v, x, y: derivative(losses, state, v, (x, y))
 
-    def _ghost(self, names: tuple[str, ...], half: bool) -> Callable[..., Tensor]:
+    def _ghost(self, names: tuple[str, ...], half: bool) -> Pass:
         ghost = Ghost(self.model, self.loss, names, half)
         if not self.compile:
             return lambda state, v, x, y: ghost(v, x, y)
@@ -200,7 +204,7 @@ def scores(
     v: Parameters,
     *,
     engine: str = "auto",
-    loss: Callable[..., Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
     chunk: int = CHUNK,
     compile: bool = False,
     precision: str = "fp32",
@@ -238,7 +242,7 @@ def scores(
     return Scorer(model, loss=loss, engine=engine, chunk=chunk, compile=compile, precision=precision)(x, y, v)
 
 
-def directional(losses: LossesAt, params: Parameters, v: Parameters, batches: Iterable[Any], engine="auto") -> Tensor:
+def directional(losses: LossesAt[B], params: Parameters, v: Parameters, batches: Iterable[B], engine: str = "auto") -> Tensor:
     """<v, grad l_j> `(N,)` for any user loss: `losses(params, batch) -> (n,)`, over all batches in their order.
 
     `params`: name -> tensor (detached here). `v` may name a subset. engine "auto" is forward mode, with double backward
@@ -256,14 +260,14 @@ def directional(losses: LossesAt, params: Parameters, v: Parameters, batches: It
     return torch.cat(parts)
 
 
-def _forward(losses: LossesAt, params: Parameters, v: Parameters, batch: Any) -> Tensor:
+def _forward(losses: LossesAt[B], params: Parameters, v: Parameters, batch: B) -> Tensor:
     """Forward mode: the tangent of the losses when the parameters named in v move along v."""
     moving = {name: params[name] for name in v}
     with torch.no_grad():
         return jvp(lambda p: losses({**params, **p}, batch), (moving,), (v,))[1]
 
 
-def _double_backward(losses: LossesAt, params: Parameters, v: Parameters, batch: Any) -> Tensor:
+def _double_backward(losses: LossesAt[B], params: Parameters, v: Parameters, batch: B) -> Tensor:
     """d/ds_j <v, grad_theta sum_i s_i l_i>: linear in s, so any s will do."""
     moving = {name: params[name].clone().requires_grad_() for name in v}
     with torch.enable_grad():
@@ -276,7 +280,7 @@ def _double_backward(losses: LossesAt, params: Parameters, v: Parameters, batch:
         return torch.autograd.grad(torch.stack(dots).sum(), s, materialize_grads=True)[0]
 
 
-def _either(losses: LossesAt, params: Parameters, v: Parameters, batch: Any) -> Tensor:
+def _either(losses: LossesAt[B], params: Parameters, v: Parameters, batch: B) -> Tensor:
     try:
         return _forward(losses, params, v, batch)
     except torch.OutOfMemoryError:

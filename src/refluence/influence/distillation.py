@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.influence.batches import Batches
 from refluence.influence.capture import Capture
-from refluence.influence.losses import cross_entropy
+from refluence.influence.losses import Loss, Targets, cross_entropy
 from refluence.influence.parameters import Parameters, add, parameters_of, zeros
 from refluence.influence.running import RunningInfluence
 from refluence.influence.statistic import Gradients
@@ -146,9 +146,9 @@ def distillation_influence(
     *,
     terms: str = "explicit",
     solve: Callable[[Parameters], Parameters] | None = None,
-    loss: Callable[..., Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
     names: Iterable[str] | None = None,
-    scorer: Callable[..., Tensor] | None = None,
+    scorer: Callable[[Tensor, Targets, Parameters], Tensor] | None = None,
 ) -> DistillationInfluence:
     """I_j of every real instance of `pairs` at one theta: one term of the sum over t, at a stationary point (eq. 22, 23).
 

@@ -14,28 +14,32 @@ chunk is padded with its first sample, so that there is one shape, and one compi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
 from refluence.errors import RunError
+from refluence.influence.parameters import Parameters
 
 aten = torch.ops.aten
+R = TypeVar("R")
+Tree: TypeAlias = "Tensor | Sequence[Tree] | Mapping[str, Tree]"
 
 
-class Graph:
+class Graph(Generic[R]):
     """`function(*inputs)`, trees of tensors to trees of tensors, compiled at the shapes of its first call."""
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Callable[..., R]):
         self.function = function
-        self.compiled: Callable[..., Any] | None = None
+        self.compiled: Callable[..., R] | None = None
 
     @torch.no_grad()
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Tree) -> R:
         """The value at other inputs of the same shapes and types."""
         inputs = tree_map(channels_last, inputs)
         if self.compiled is None:
@@ -50,23 +54,23 @@ class Graph:
         return self.compiled(*inputs)
 
 
-class Fused:
+class Fused(Generic[R]):
     """`function(state, v, x, y)`, a tree of tensors `(chunk, ...)`, as one graph; later calls only change values.
 
     `state` and `v` are name -> tensor. x and y may hold fewer samples than `chunk`.
     """
 
-    def __init__(self, function: Callable[..., Any], chunk: int):
+    def __init__(self, function: Callable[..., R], chunk: int):
         self.graph, self.chunk = Graph(function), chunk
-        self.room: Any = None
+        self.room: tuple[Tree, Tree] | None = None
 
     @property
-    def function(self) -> Callable[..., Any]:
+    def function(self) -> Callable[..., R]:
         """What was compiled, as it is without that."""
         return self.graph.function
 
     @torch.no_grad()
-    def __call__(self, state: dict[str, Tensor], v: dict[str, Tensor], x: Tensor, y: Any) -> Any:
+    def __call__(self, state: Parameters, v: Parameters, x: Tensor, y: Tree) -> R:
         """The values `(n, ...)` of the n <= chunk samples of x and y."""
         if self.room is None:
             self.room = tree_map(self._room, (x, y))
@@ -86,7 +90,16 @@ def channels_last(t: Tensor) -> Tensor:
     return t.detach().contiguous(memory_format=torch.channels_last if t.dim() == 4 else torch.contiguous_format)
 
 
-def _avg_pool2d_backward(dy, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+def _avg_pool2d_backward(
+    dy: Tensor,
+    x: Tensor,
+    kernel: list[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
+) -> Tensor:
     height, width = kernel if len(kernel) == 2 else kernel * 2
     h, w = dy.shape[-2:]
     apart = not stride or tuple(stride) in ((height, width), (height,) if height == width else None)
@@ -96,7 +109,9 @@ def _avg_pool2d_backward(dy, x, kernel, stride, padding, ceil_mode, count_includ
     return dy.expand(-1, -1, -1, height, -1, width).reshape(x.shape)
 
 
-def _group_norm(x, weight, bias, n, channels, positions, groups, eps):
+def _group_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, n: int, channels: int, positions: int, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     grouped = x.reshape(n, groups, channels // groups, positions)
     mean = grouped.mean((2, 3), keepdim=True)
     centred = grouped - mean
@@ -109,7 +124,18 @@ def _group_norm(x, weight, bias, n, channels, positions, groups, eps):
     return out.reshape(x.shape), mean.view(n, groups), rstd.view(n, groups)
 
 
-def _group_norm_backward(dy, x, mean, rstd, weight, n, channels, positions, groups, mask):
+def _group_norm_backward(
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    weight: Tensor | None,
+    n: int,
+    channels: int,
+    positions: int,
+    groups: int,
+    mask: Sequence[bool],
+) -> tuple[Tensor, None, None]:
     if mask[1] or mask[2]:
         return NotImplemented
     g, grouped = (t.reshape(n, groups, channels // groups, positions) for t in (dy, x))
@@ -120,11 +146,11 @@ def _group_norm_backward(dy, x, mean, rstd, weight, n, channels, positions, grou
     first = (g.sum(3) * own).sum(2) / count  # channel by channel first: the sums that the layer's own score wants
     second = ((g * xhat).sum(3) * own).sum(2) / count
     if weight is not None:
-        g = g * own[..., None]
+        g = g * weight.view(1, groups, -1, 1)
     return ((g - first[:, :, None, None] - xhat * second[:, :, None, None]) * rstd).reshape(x.shape), None, None
 
 
-REWRITES = {
+REWRITES: dict[OpOverload, Callable[..., Any]] = {
     aten.avg_pool2d_backward.default: _avg_pool2d_backward,
     aten.native_group_norm.default: _group_norm,
     aten.native_group_norm_backward.default: _group_norm_backward,

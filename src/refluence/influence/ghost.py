@@ -12,17 +12,19 @@ and matrix products of the other two thirds run in bfloat16, and are summed in f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
-from refluence.influence.losses import Targets
+from refluence.influence.losses import Loss, Targets
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 
 
@@ -32,9 +34,9 @@ class Ghost(nn.Module):
     `names`: the parameters that v will name. Raises `Unsupported` for a layer that capture.py does not cover.
     """
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor], names: Iterable[str], half: bool = False):
+    def __init__(self, model: nn.Module, loss: Loss, names: Iterable[str], half: bool = False):
         super().__init__()
-        self.model, self.loss, self.half, self.names = model, loss, half, tuple(names)
+        self.model, self.loss, self.low, self.names = model, loss, half, tuple(names)
         self.layers = watched(model, self.names)[1]
 
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
@@ -44,10 +46,10 @@ class Ghost(nn.Module):
             each = per_sample(self.loss(self.model(x.requires_grad_() if x.is_floating_point() else x), y), len(x))
             check_called(calls, self.layers)
             check_rows(calls, self.layers, len(x))
-            with _HalfProducts() if self.half else nullcontext():
+            with _HalfProducts() if self.low else nullcontext():
                 deltas = output_gradients(each, calls, self.layers)
         with torch.no_grad():
-            parts = [_dot(call, delta, v, self.half) for call, delta in deltas]
+            parts = [_dot(call, delta, v, self.low) for call, delta in deltas]
             return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))
 
     def _leaves(self) -> AbstractContextManager:
@@ -65,7 +67,8 @@ def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool) -> Tensor:
     weight, bias = own.get("weight"), own.get("bias")
     if isinstance(module, (nn.Conv2d, nn.Linear)) and weight is not None:
         if half:
-            a, weight, bias = (None if t is None else t.to(torch.bfloat16) for t in (a, weight, bias))
+            a, weight = a.to(torch.bfloat16), weight.to(torch.bfloat16)
+            bias = None if bias is None else bias.to(torch.bfloat16)
         if isinstance(module, nn.Linear):
             return (delta * F.linear(a, weight, bias)).flatten(1).sum(1, dtype=_wide(delta))
         a, padding = padded(module, a)
@@ -93,7 +96,9 @@ class _HalfProducts(TorchDispatchMode):
         torch.ops.aten.addmm.default,
     )
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if function not in self.PRODUCTS:
             return function(*args, **(kwargs or {}))
         dtype = args[0].dtype

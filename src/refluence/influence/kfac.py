@@ -24,7 +24,7 @@ from refluence.errors import InputError
 from refluence.influence.batches import passes
 from refluence.influence.capture import readable
 from refluence.influence.differentiable import logits_at
-from refluence.influence.losses import CrossEntropy, SquaredError, Targets
+from refluence.influence.losses import CrossEntropy, Curved, SquaredError, Targets
 from refluence.influence.operators import Operator
 from refluence.influence.parameters import Parameters, parameters_of
 
@@ -78,7 +78,7 @@ def _covered(made: Operator, chosen: Parameters) -> list[str]:
     found = [name for name in _of_layers(made.model) if name in chosen]
     x, y, _ = next(passes(made.batches, _device(made)))
     if found and not readable(made.model, found, x, y, made.loss):  # then layer by layer
-        layers = {name.rpartition(".")[0]: [] for name in found}
+        layers: dict[str, list[str]] = {name.rpartition(".")[0]: [] for name in found}
         for name in found:
             layers[name.rpartition(".")[0]].append(name)
         found = [name for own in layers.values() if readable(made.model, own, x, y, made.loss) for name in own]
@@ -137,7 +137,7 @@ class _Data:
     def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
         hard = isinstance(self.made.loss, CrossEntropy)
         for x, y, _ in passes(self.made.batches, _device(self.made)):
-            yield x, y.argmax(1) if hard and y.dim() == 2 else y
+            yield x, y.argmax(1) if hard and isinstance(y, Tensor) and y.dim() == 2 else y
 
 
 def _block(made: Operator, rest: Parameters) -> tuple[Callable[[Parameters], Parameters], str]:
@@ -160,6 +160,8 @@ def _block(made: Operator, rest: Parameters) -> tuple[Callable[[Parameters], Par
 
 def _dense(made: Operator, rest: Parameters) -> Tensor:
     """(1/N) sum_j w_j J_j^T S_j J_j over `rest`, from per-sample Jacobians of the logits."""
+    loss = made.loss
+    assert isinstance(loss, Curved), "asked by `factored`"
     fixed = parameters_of(made.model)
     device = _device(made)
     wide = torch.float32 if device.type == "mps" else torch.float64
@@ -174,7 +176,7 @@ def _dense(made: Operator, rest: Parameters) -> Tensor:
         with torch.no_grad():
             z = made.model(x)
         jacobian = torch.cat([t.flatten(2) for t in rows(rest, x).values()], 2)  # (n, K, size)
-        curved = vmap(lambda u, z=z, y=y: made.loss.hessian(z, y, u), 2, 2)(jacobian)
+        curved = vmap(lambda u, z=z, y=y: loss.hessian(z, y, u), 2, 2)(jacobian)
         if w is not None:
             curved = curved * w.to(curved.dtype)[:, None, None]
         total += jacobian.flatten(0, 1).to(wide).T @ curved.flatten(0, 1).to(wide)

@@ -6,14 +6,18 @@ rows        g_j itself, `(n, P)`:  <v, g_j> = rows v,                    sum_j o
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
+Geometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
+"""Stride, zeros added on each side, dilation and groups of a convolution."""
 MANY = 32  # positions that share a weight: from here on its per-sample gradients repay their memory traffic
 
 
@@ -31,17 +35,18 @@ class Call:
     names: dict[str, str]
     a: Tensor
     version: int
-    edge: Any
-    below: Any = None
+    edge: GradientEdge | None
+    below: Node | None = None
 
 
 class Room:
     """Bytes left for per-sample weight gradients, decided layer by layer on the first chunk and then kept to."""
 
     def __init__(self, room: int, batch: int):
-        self.left, self.batch, self.decided = room, batch, {}
+        self.left, self.batch = room, batch
+        self.decided: dict[Hashable, bool] = {}
 
-    def rows(self, key: Any, gradient: int, activations: int, positions: int, itemsize: int) -> bool:
+    def rows(self, key: Hashable, gradient: int, activations: int, positions: int, itemsize: int) -> bool:
         """Whether to keep per-sample gradients of `gradient` numbers rather than `activations` numbers a sample."""
         if gradient <= activations:
             return True
@@ -91,7 +96,7 @@ class _Linear:
 class _Conv:
     """out = conv(a; W): <v, g_j> = <delta_j, conv(a_j; v)>. a `(n, I, H, W)`, delta `(n, O, H', W')`."""
 
-    def __init__(self, name: str, a: Tensor, delta: Tensor, geometry: tuple, weight: Tensor):
+    def __init__(self, name: str, a: Tensor, delta: Tensor, geometry: Geometry, weight: Tensor):
         self.name, self.a, self.delta, self.geometry, self.weight = name, a, delta, geometry, weight
 
     def gradient(self, w: Tensor | None) -> Tensor:
@@ -147,6 +152,7 @@ def normalised(module: nn.Module, a: Tensor) -> Tensor:
         return F.layer_norm(a, module.normalized_shape, eps=module.eps)
     if isinstance(module, _BatchNorm):
         return F.batch_norm(a, module.running_mean, module.running_var, eps=module.eps)
+    assert isinstance(module, _InstanceNorm), f"{type(module).__name__} is no layer that watching.py covers"
     own = not module.track_running_stats
     return F.instance_norm(a, module.running_mean, module.running_var, use_input_stats=own, eps=module.eps)
 
@@ -171,7 +177,7 @@ def _conv_pieces(module: nn.Conv2d, names: dict[str, str], a: Tensor, delta: Ten
     return [*found, _Conv(names["weight"], a, delta, geometry, module.weight.detach().to(delta.dtype))]
 
 
-def padded(module: nn.Conv2d, a: Tensor) -> tuple[Tensor, tuple[int, int]]:
+def padded(module: nn.Conv2d, a: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     """The input, and the zeros that the convolution is still to add on each side; other paddings are added here."""
     if module.padding_mode == "zeros" and not isinstance(module.padding, str):
         return a, module.padding
@@ -179,7 +185,7 @@ def padded(module: nn.Conv2d, a: Tensor) -> tuple[Tensor, tuple[int, int]]:
     return F.pad(a, module._reversed_padding_repeated_twice, mode=mode), (0, 0)
 
 
-def _conv_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Tensor:
+def _conv_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Per-sample weight gradients `(n, O*I*k*k)` of a convolution.
 
     On the CPU by one grouped convolution whose groups are the samples: faster there than unfolding.
@@ -192,7 +198,7 @@ def _conv_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Ten
     return _conv_gradient(a, delta, shape, (stride, padding, dilation, groups * n)).reshape(n, -1)
 
 
-def _unfolded_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Tensor:
+def _unfolded_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The same as one batched product: delta_j times the unfolded input, group by group."""
     stride, padding, dilation, groups = geometry
     n, positions = len(a), delta.shape[2] * delta.shape[3]
@@ -201,7 +207,7 @@ def _unfolded_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) ->
     return rows.reshape(n, -1)
 
 
-def _conv_gradient(a: Tensor, delta: Tensor, weight: Tensor, geometry: tuple) -> Tensor:
+def _conv_gradient(a: Tensor, delta: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Sum of the weight gradients of all samples; `weight` gives the shape alone."""
     stride, padding, dilation, groups = geometry
     mask = (False, True, False)

@@ -16,8 +16,8 @@ Standardising in the bag and tau by effective sample size are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -167,24 +167,24 @@ def tau_where(measure: Callable[[Tensor], float], target: float, scores: Tensor,
     return math.exp(low if low == start else high)
 
 
-def number(value: Any) -> bool:
+def number(value: object) -> TypeGuard[float]:
     """Whether `value` is a number and not a truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def one_of(option: str, value: str, allowed: Any) -> None:
+def one_of(option: str, value: str, allowed: Collection[str]) -> None:
     """Raise `InputError` unless `value` is among `allowed`."""
     if value not in allowed:
         raise InputError(f"unknown {option} '{value}': choose one of {', '.join(allowed)}")
 
 
-def check_share(option: str, value: Any) -> None:
+def check_share(option: str, value: object) -> None:
     """Raise `InputError` unless `value` is a share in (0, 1]."""
     if not number(value) or not 0 < value <= 1:
         raise InputError(f"{option} must be a share in (0, 1], got {value!r}: 0.5 keeps half of the bag")
 
 
-def check_tau(tau: Any) -> None:
+def check_tau(tau: object) -> None:
     """Raise `InputError` unless `tau` is a number above 0."""
     if not number(tau) or not tau > 0:
         raise InputError(f"tau must be > 0 (a number, inf for uniform weights, or auto), got {tau!r}")

@@ -12,15 +12,30 @@ Any callable `loss(logits, y) -> (B,)` serves for gradients and scores; the Gaus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from refluence.errors import InputError
+from refluence.matching.statistics import Targets
 
-Targets = Tensor | tuple[Tensor, ...]
+Loss = Callable[[Tensor, Any], Tensor]
+"""`loss(outputs, y) -> (B,)`, of targets y as this loss alone takes them."""
+
+
+@runtime_checkable
+class Curved(Protocol):
+    """A loss whose Hessian by the outputs is known in closed form."""
+
+    def __call__(self, logits: Tensor, y: Any, /) -> Tensor:
+        """`(B,)`."""
+
+    def hessian(self, logits: Tensor, y: Any, u: Tensor, /) -> Tensor:
+        """S_j u_j of the shape of u, which is that of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,7 @@ class DistillationLoss:
     temperature: float
     alpha: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise InputError(f"temperature must be > 0, got {self.temperature!r}")
         if not 0 <= self.alpha <= 1:
@@ -109,8 +124,12 @@ cross_entropy = CrossEntropy()
 expected_error = ExpectedError()
 
 
-def take(y: Targets, index: slice | Tensor) -> Targets:
-    """The samples `index` of a tensor, or of every tensor of a tuple."""
+@overload
+def take(y: Tensor, index: slice | Tensor | None) -> Tensor: ...
+@overload
+def take(y: Targets, index: slice | Tensor | None) -> Targets: ...
+def take(y: Targets, index: slice | Tensor | None) -> Targets:
+    """The samples `index` of a tensor, or of every tensor of a tuple; with None one sample becomes a batch."""
     return tuple(part[index] for part in y) if isinstance(y, (tuple, list)) else y[index]
 
 

@@ -13,7 +13,7 @@ gradients through instance norm are wrong in torch 2.14. The default lambda is o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ from torch.func import jvp
 from refluence.errors import InputError
 from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.differentiable import Losses, leaves, logits_at, plain_kernels
-from refluence.influence.losses import Targets, cross_entropy
+from refluence.influence.links import number
+from refluence.influence.losses import Curved, Loss, Targets, cross_entropy
 from refluence.influence.parameters import Parameters, add, dot, parameters_of, scaled, zeros
 from refluence.influence.proof import key_of, reached, remembered
 from refluence.influence.truth import PROBES as PROVING
@@ -41,7 +42,7 @@ class Operator:
     the parameters that the model has when it is applied.
     """
 
-    def __init__(self, model: nn.Module, batches: Batches, kind: str, loss: Callable[..., Tensor], names: tuple[str, ...]):
+    def __init__(self, model: nn.Module, batches: Batches, kind: str, loss: Loss, names: tuple[str, ...]):
         self.model, self.batches, self.kind, self.loss, self.names = model, batches, kind, loss, names
         self.damping = 1.0 if kind == "identity" else 0.0
         self.products = 0
@@ -68,6 +69,7 @@ class Operator:
                 gradients = _grad((each if w is None else each * w.to(each.dtype)).sum(), moving, create_graph=True)
                 return {k: t.detach() for k, t in _grad(_dot(gradients, tangents), moving).items()}
             z, jv = self._tangent(x, y, moving, tangents)
+            assert isinstance(self.loss, Curved), "asked by `operator`"
             u = self.loss.hessian(z.detach(), y, jv.detach())
             if w is not None:
                 u = u * w.to(u.dtype).view(-1, *[1] * (u.dim() - 1))
@@ -76,7 +78,8 @@ class Operator:
     def _tangent(self, x: Tensor, y: Targets, moving: Parameters, v: Parameters) -> tuple[Tensor, Tensor]:
         """Logits z (with their graph) and J v: forward mode, or d<J^T u, v>/du where that is wrong or not there."""
         if self._forward_mode(x, y):
-            return jvp(lambda p: logits_at(self.model, p, x), (moving,), (v,))
+            found = jvp(lambda p: logits_at(self.model, p, x), (moving,), (v,))
+            return found[0], found[1]
         check_twice(self.model, self.names, x, y, self.loss, _double_backward)
         return _double_backward(self.model, x, moving, v)
 
@@ -90,7 +93,7 @@ class Operator:
             with leaves(self.model, self.names) as moving:
                 v = {k: torch.randn(p.shape, generator=generator).to(p) for k, p in moving.items()}
                 try:
-                    _, got = jvp(lambda p: logits_at(self.model, p, few), (moving,), (v,))
+                    got = jvp(lambda p: logits_at(self.model, p, few), (moving,), (v,))[1]
                 except torch.OutOfMemoryError:
                     raise
                 except RuntimeError:  # an operation without forward AD
@@ -112,7 +115,7 @@ def operator(
     batches: Batches,
     kind: str = "ggn",
     *,
-    loss: Callable[..., Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
     damping: float | str = "auto",
     weight_decay: float = 0.0,
     names: Iterable[str] | None = None,
@@ -132,7 +135,7 @@ def operator(
         raise InputError(f"unknown operator '{kind}': choose one of {', '.join(OPERATORS)}")
     check_fixed(model)
     chosen = parameters_of(model, names)
-    if kind == "ggn" and not hasattr(loss, "hessian"):
+    if kind == "ggn" and not isinstance(loss, Curved):
         raise InputError(f"the Gauss-Newton matrix needs a loss with `hessian`, got {loss!r}: use kind 'hessian' for it")
     made = Operator(model, batches, kind, loss, tuple(chosen))
     if kind != "identity":
@@ -156,8 +159,7 @@ def mean_diagonal(made: Operator) -> float:
 
 def check_damping(damping: float | str) -> None:
     """Raise `InputError` unless damping is "auto" or a finite number >= 0."""
-    number = isinstance(damping, (int, float)) and not isinstance(damping, bool)
-    if damping != "auto" and not (number and 0 <= damping < math.inf):
+    if damping != "auto" and not (number(damping) and 0 <= damping < math.inf):
         raise InputError(f"damping must be a number >= 0 or auto, got {damping!r}")
 
 
@@ -179,7 +181,7 @@ def _damping(made: Operator, damping: float | str, weight_decay: float) -> float
         raise InputError(f"weight_decay must be >= 0, got {weight_decay!r}")
     if weight_decay > 0:
         return float(weight_decay)
-    kind = "ggn" if hasattr(made.loss, "hessian") else made.kind
+    kind = "ggn" if isinstance(made.loss, Curved) else made.kind
     probe = Operator(made.model, made.batches, kind, made.loss, made.names)
     found = DAMPING_SHARE * abs(mean_diagonal(probe))
     made.products += probe.products

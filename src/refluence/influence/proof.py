@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,23 +17,25 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Targets, take
+from refluence.influence.losses import Loss, Targets, take
 from refluence.influence.structure import forget_counters, numbers, signature
 from refluence.influence.truth import PROBES, close, gradient, gradients_apart, narrowest
 
 REMEMBERED = 256  # structures
+A = TypeVar("A")
 _answers: OrderedDict[Hashable, tuple[type[Exception] | None, Any]] = OrderedDict()
 
 
-def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool | None]], model: nn.Module) -> Any:
+def remembered(key: Hashable, ask: Callable[[], tuple[A, bool | None]], model: nn.Module) -> A:
     """`ask()[0]`, asked once for a key; an `Unsupported` or `InputError` is kept too.
 
     `ask()[1]`: whether a parameter was silent, so that the question is put once more, at moved values; None where nothing was
     finite, so that nothing is known and it is put again at the next call. While it is asked, products have the digits of their
     type, and neither random numbers nor buffers move for good.
     """
+    refused: type[Exception] | None = None
     if key not in _answers:
-        refused, before = None, numbers(model)
+        before = numbers(model)
         try:
             with _untouched(model):
                 value, silent = ask()
@@ -41,19 +43,20 @@ def remembered(key: Hashable, ask: Callable[[], tuple[Any, bool | None]], model:
                     with _moved(model):
                         later, still = ask()
                     value = value if still is None else later
+            kept: Any = value
         except (Unsupported, InputError) as error:
-            refused, value, silent = type(error), error.args, False  # not itself: its traceback holds networks and batches
+            refused, kept, silent = type(error), error.args, False  # not itself: its traceback holds networks and batches
         forget_counters(model, before)
         if silent is None:
             return value
-        _answers[key] = refused, value
+        _answers[key] = refused, kept
         while len(_answers) > REMEMBERED:
             _answers.popitem(last=False)
     _answers.move_to_end(key)
-    refused, value = _answers[key]
+    refused, kept = _answers[key]
     if refused is not None:
-        raise refused(*value)
-    return value
+        raise refused(*kept)
+    return kept
 
 
 def forget() -> None:
@@ -61,12 +64,12 @@ def forget() -> None:
     _answers.clear()
 
 
-def key_of(what: Hashable, model: nn.Module, names: Sequence[str], loss: Callable[..., Any], x: Tensor, y: Targets) -> Hashable:
+def key_of(what: Hashable, model: nn.Module, names: Sequence[str], loss: Loss, x: Tensor, y: Targets) -> Hashable:
     """The key of a question about a network: its structure, and how many instances can be asked."""
     return what, min(len(x), PROBES), signature(model, names, loss, x, y)
 
 
-def believed(engine: Callable[[], Any]) -> Any:
+def believed(engine: Callable[[], A]) -> A:
     """What an engine gives; whatever else than memory stops it is a reason not to take it: `Unsupported`."""
     try:
         return engine()
@@ -111,7 +114,7 @@ def _untouched(model: nn.Module) -> Iterator[None]:
                 buffer.detach().copy_(before)
 
 
-def reached(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> bool:
+def reached(model: nn.Module, loss: Loss, names: Sequence[str], x: Tensor, y: Targets) -> bool:
     """Whether values put in the place of the parameters in `names` (`functional_call`) are those that the losses are made of.
 
     They are not where a forward has taken hold of a parameter itself, gives it other values (a largest norm), or works on

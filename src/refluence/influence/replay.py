@@ -7,7 +7,7 @@ Parameters, buffers and modes are those of the moment of the capture: copies of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,7 @@ from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.directional import Scorer
 from refluence.influence.engines import Choice
-from refluence.influence.losses import Targets, take
+from refluence.influence.losses import Loss, Targets, take
 from refluence.influence.parameters import Parameters, check_direction
 from refluence.influence.truth import twice
 
@@ -31,7 +31,7 @@ class Replay:
         model: nn.Module,
         x: Tensor,
         y: Targets,
-        loss: Callable[..., Tensor],
+        loss: Loss,
         names: tuple[str, ...],
         chunk: int,
         reason: str,

@@ -5,21 +5,21 @@ M(theta) = (1/N) sum_j w_j l_j(theta)        q = dM/dtheta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.differentiable import Losses, leaves
-from refluence.influence.losses import cross_entropy
+from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
 
 
 def risk_gradient(
     model: nn.Module,
     batches: Batches,
-    loss: Callable[..., Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
     names: Iterable[str] | None = None,
 ) -> tuple[Parameters, float]:
     """The gradient of the mean loss over all batches by the parameters in `names` (default: all), and the mean loss.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from refluence.influence.differentiable import Losses
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Targets, cross_entropy, take
+from refluence.influence.losses import Loss, Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.truth import PROBES, close, each_gradient, finer, truth
@@ -20,9 +20,7 @@ Rows = Callable[[Tensor, Targets], Parameters]
 """x `(n, ...)`, y to gradients `(n, *shape)` by name."""
 
 
-def trusted(
-    model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor], rows: Rows, what: str
-) -> bool:
+def trusted(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss, rows: Rows, what: str) -> bool:
     """Whether `rows` gives the gradients of four instances as autograd does. `what` names the question.
 
     Raises `InputError` for a network that draws at random or whose instances see each other.
@@ -52,14 +50,14 @@ def square(rows: Tensor) -> Tensor:
     return rows.to(torch.promote_types(rows.dtype, torch.float32)).square().flatten(1).sum(1)
 
 
-def one_by_one(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor]) -> Parameters:
+def one_by_one(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss) -> Parameters:
     """Gradients `(n, *shape)` by name, by autograd of one instance after the other."""
     each = list(each_gradient(Losses(model, loss), names, x, y))
     return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
 def instance_gradients(
-    model: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], loss: Callable[..., Tensor] = cross_entropy
+    model: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], loss: Loss = cross_entropy
 ) -> Iterator[tuple[slice, Parameters]]:
     """Chunks of (positions, gradients `(k, *shape)` by name); of the cross-entropy several at a time, where that is exact."""
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from refluence.influence.batches import Batches
 from refluence.influence.capture import Capture, capture
 from refluence.influence.directional import scores
-from refluence.influence.losses import Targets, cross_entropy
+from refluence.influence.losses import Loss, Targets, cross_entropy
 from refluence.influence.operators import operator
 from refluence.influence.parameters import Parameters, parameters_of
 from refluence.influence.pulls import Rows, checked, pulled
@@ -44,7 +44,7 @@ class Gradients:
     """
 
     names: tuple[str, ...] | None = None
-    loss: Callable[..., Tensor] = cross_entropy
+    loss: Loss = cross_entropy
     scorer: Callable[[Tensor, Targets, Parameters], Tensor] | None = None
 
     def synthetic(self, model: nn.Module, x: Tensor, y: Tensor) -> Parameters:

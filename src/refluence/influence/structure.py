@@ -8,30 +8,30 @@ parameters of the same kind. Values of tensors do not count: a network that is t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from enum import Enum
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as global_hooks
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from refluence.influence.losses import Targets
+from refluence.influence.losses import Loss, Targets
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 LONGEST = 64  # entries of a container that are looked at
 _INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, type)
 _numbers = itertools.count()
-_tokens: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_tokens: WeakKeyDictionary[object, int] = WeakKeyDictionary()
 _counters: set[tuple[type, str]] = set()  # attributes that a forward changes, by the class of their module
 Numbers = dict[tuple[str, type, str], float]
 
 
-def signature(model: nn.Module, names: Iterable[str], loss: Callable[..., Any], x: Tensor, y: Targets) -> Hashable:
+def signature(model: nn.Module, names: Iterable[str], loss: Loss, x: Tensor, y: Targets) -> Hashable:
     """The key of `loss(model(x), y)`, differentiated by the parameters in `names`. Values of x and y do not count."""
     seen: dict[int, int] = {}
     parameters = tuple(
@@ -46,11 +46,11 @@ def signature(model: nn.Module, names: Iterable[str], loss: Callable[..., Any], 
     return modules, parameters, buffers, everywhere, tuple(names), asked, batch
 
 
-def _modules(model: nn.Module) -> tuple[Any, ...]:
+def _modules(model: nn.Module) -> tuple[Hashable, ...]:
     return tuple((label, type(m), token(type(m).forward), *_own(m)) for label, m in model.named_modules(remove_duplicate=False))
 
 
-def token(value: Any) -> Hashable:
+def token(value: object) -> Hashable:
     """What a function or another object is known by, the same for equal ones and never given again; it keeps none alive."""
     if hasattr(value, "__self__") and hasattr(value, "__func__"):  # a bound method is made anew at every look
         return token(value.__self__), token(value.__func__)
@@ -79,7 +79,7 @@ def numbers(model: nn.Module) -> Numbers:
     }
 
 
-def _own(module: nn.Module) -> tuple[Any, ...]:
+def _own(module: nn.Module) -> tuple[Hashable, ...]:
     plain = [
         (key, _value(value))
         for key, value in vars(module).items()
@@ -88,7 +88,7 @@ def _own(module: nn.Module) -> tuple[Any, ...]:
     return *plain, *(_hooks(getattr(module, kind)) for kind in HOOKS)
 
 
-def _value(value: Any, deep: int = 4) -> Hashable:
+def _value(value: object, deep: int = 4) -> Hashable:
     """A setting of a module; an object is its attributes, up to a depth. Values of tensors and arrays do not count."""
     if isinstance(value, _PLAIN):
         return value
@@ -97,7 +97,9 @@ def _value(value: Any, deep: int = 4) -> Hashable:
     if isinstance(value, (Tensor, np.ndarray)):
         return type(value), tuple(value.shape)
     if isinstance(value, nn.Module) or (callable(value) and not hasattr(value, "__dataclass_fields__")) or not deep:
-        return token(value) if callable(value) else type(value)
+        if callable(value):
+            return token(value)
+        return (type(value),)
     if isinstance(value, Enum):
         return type(value), value.name
     if hasattr(value, "__len__") and len(value) > LONGEST:  # data that lies with the network
@@ -111,9 +113,9 @@ def _value(value: Any, deep: int = 4) -> Hashable:
     return type(value), _value(getattr(value, "__dict__", None), deep - 1)
 
 
-def _tensor(t: Tensor) -> tuple[Any, ...]:
-    return (t.shape, t.dtype, t.device) if not isinstance(t, nn.parameter.UninitializedTensorMixin) else ("lazy",)
+def _tensor(t: Tensor) -> tuple[Hashable, ...]:
+    return ("lazy",) if is_lazy(t) else (t.shape, t.dtype, t.device)
 
 
-def _hooks(hooks: Any) -> tuple[Hashable, ...]:
+def _hooks(hooks: Mapping[int, object] | None) -> tuple[Hashable, ...]:
     return tuple(token(hook) for hook in hooks.values()) if hooks else ()

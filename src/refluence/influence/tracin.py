@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.influence.batches import Batches, passes
 from refluence.influence.directional import Scorer
-from refluence.influence.losses import cross_entropy
+from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.parameters import scaled
 from refluence.influence.risk import risk_gradient
 
@@ -32,8 +31,8 @@ def tracin(
     train: Batches,
     validation: Batches,
     *,
-    loss: Callable[[Tensor, Any], Tensor] = cross_entropy,
-    risk: Callable[[Tensor, Any], Tensor] | None = None,
+    loss: Loss = cross_entropy,
+    risk: Loss | None = None,
     names: Iterable[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:

@@ -101,7 +101,8 @@ class Trajectory:
         if not (lr > 0 and 0 <= momentum < 1 and weight_decay >= 0 and math.isfinite(lr)):
             raise InputError(f"no such step: lr {lr}, momentum {momentum}, weight_decay {weight_decay}")
         if not callable(batch):
-            batch = tuple(_detached(part) for part in batch)
+            x, y = batch
+            batch = x.detach(), _detached(y)
         moving = [name for name, p in model.named_parameters() if p.requires_grad]
         theta = {k: p.to(self.device or p.device, copy=True) for k, p in parameters_of(model, moving).items()}
         self.steps.append(Step(theta, batch, indices, A, W, c, lr, momentum, weight_decay, nesterov, fresh))

@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_map
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
-from refluence.influence.losses import Targets, take
+from refluence.influence.losses import Loss, Targets, take
 from refluence.influence.parameters import Parameters
 from refluence.models.repeatable import random_layer
 
@@ -77,7 +77,7 @@ class Truth:
         return float(torch.stack(list(self.dots.values())).abs().sum(0).max())
 
 
-def truth(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> Truth | None:
+def truth(model: nn.Module, loss: Loss, names: Sequence[str], x: Tensor, y: Targets) -> Truth | None:
     """What autograd says of the first instances of x, one at a time; None where its numbers are not finite.
 
     Raises `InputError` for a network that draws at random, or that lets the instances of a batch see each other.
@@ -217,9 +217,7 @@ def gradients_apart(got: Parameters, want: Parameters, tolerance: float) -> list
     ]
 
 
-def _refuse(
-    model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets, apart: list[str]
-) -> None:
+def _refuse(model: nn.Module, loss: Loss, names: Sequence[str], x: Tensor, y: Targets, apart: list[str]) -> None:
     """Raise what a difference between an instance alone and one in a batch means, unless it is one of rounding."""
     if _only_rounding(model, loss, names, x, y):
         return
@@ -231,7 +229,7 @@ def _refuse(
     )
 
 
-def _only_rounding(model: nn.Module, loss: Callable[..., Tensor], names: Sequence[str], x: Tensor, y: Targets) -> bool:
+def _only_rounding(model: nn.Module, loss: Loss, names: Sequence[str], x: Tensor, y: Targets) -> bool:
     """Whether a copy of the network in float64 sees its instances apart."""
     if not x.is_floating_point() or x.dtype == torch.float64 or x.device.type == "mps":
         return False

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves, plain_kernels
-from refluence.influence.losses import Targets, take
+from refluence.influence.losses import Loss, Targets, take
 from refluence.influence.parameters import Parameters
 from refluence.influence.proof import key_of, remembered
 from refluence.influence.truth import PROBES, gradient
@@ -32,7 +32,7 @@ def check_twice(
     names: Sequence[str],
     x: Tensor,
     y: Targets,
-    loss: Callable[..., Tensor],
+    loss: Loss,
     tangent: Tangent | None = None,
 ) -> None:
     """Raise `InputError` where H v of the mean loss by double backward is wrong.
@@ -57,17 +57,15 @@ def check_twice(
         )
 
 
-def _agree(
-    net: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Callable[..., Tensor], tangent: Tangent | None
-) -> bool:
+def _agree(net: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss, tangent: Tangent | None) -> bool:
     few, targets = tree_map(lambda t: t.double() if t.is_floating_point() else t, (x[:PROBES], take(y, slice(PROBES))))
     generator, whole = torch.Generator().manual_seed(0), Losses(net, loss)
 
     def drawn(p: Tensor) -> Tensor:
         return torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
 
-    for p in net.parameters():
-        p.data = p.data + AWAY * drawn(p)
+    for parameter in net.parameters():
+        parameter.data = parameter.data + AWAY * drawn(parameter)
 
     def first(moving: Parameters) -> Parameters:
         if tangent is None:

@@ -33,8 +33,9 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from refluence.errors import InputError
+from refluence.influence.batches import on
 from refluence.influence.differentiable import Losses
-from refluence.influence.losses import Targets, cross_entropy
+from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
 from refluence.influence.proof import reached
 from refluence.influence.trajectory import Step, Trajectory
@@ -47,7 +48,7 @@ def unrolled_influence(
     trajectory: Trajectory,
     cotangents: Mapping[int, Parameters],
     *,
-    loss: Callable[..., Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """sum_t <q_t, dtheta_t/dw_j> for every dataset index j, `(n,)` float64: the implicit part of I_j through the steps.
@@ -87,11 +88,11 @@ def unrolled_influence(
     return scores
 
 
-def _products(model, step: Step, gamma: Parameters, loss, fixed: Parameters) -> tuple[Parameters, Tensor]:
+def _products(model: nn.Module, step: Step, gamma: Parameters, loss: Loss, fixed: Parameters) -> tuple[Parameters, Tensor]:
     """sum_r c_r W_r H_r gamma, and c_r <gamma, grad l_r> `(B,)`: the derivatives of <gamma, g_t> by theta and by W."""
     one = next(iter(fixed.values()))
     x, y = step.batch() if callable(step.batch) else step.batch
-    x, y = _on(x, one.device), _on(y, one.device)
+    x, y = on(x, one.device), on(y, one.device)
     if len(x) != len(step.indices):
         raise InputError(f"a step was recorded with {len(step.indices)} rows, its batch now has {len(x)}")
     if not reached(model, loss, tuple(step.parameters), x, y):
@@ -128,8 +129,8 @@ def _check(model: nn.Module, cotangents: Mapping[int, Parameters], T: int) -> No
 
 def _check_again(model: nn.Module, step: Step) -> None:
     """Refuse a network that is random as it trains, on a few rows of a step and a copy of the model."""
-    x = step.batch()[0] if callable(step.batch) else step.batch[0]
-    if layer := random_layer(copy.deepcopy(model), _on(x[:4], next(model.parameters()).device)):
+    x, _ = step.batch() if callable(step.batch) else step.batch
+    if layer := random_layer(copy.deepcopy(model), on(x[:4], next(model.parameters()).device)):
         raise InputError(
             f"{layer} gives the same input other outputs each time, so a step cannot be run again: train without it"
         )
@@ -138,7 +139,3 @@ def _check_again(model: nn.Module, step: Step) -> None:
 def _add(total: Parameters, q: Parameters) -> None:
     for name in total.keys() & q.keys():  # a parameter that training does not move has no u
         total[name] = total[name] + q[name].to(total[name])
-
-
-def _on(part: Targets, device: torch.device) -> Targets:
-    return tuple(t.to(device) for t in part) if isinstance(part, (tuple, list)) else part.to(device)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,12 @@ from refluence.influence.batches import Batches, check_fixed, passes
 from refluence.influence.curvature import Curvature, Solution, inverse_product
 from refluence.influence.differentiable import Losses
 from refluence.influence.directional import Scorer
-from refluence.influence.losses import Targets, cross_entropy, take
+from refluence.influence.losses import Loss, Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, parameters_of, scaled
 from refluence.influence.risk import risk_gradient
 from refluence.influence.rows import one_by_one, square, trusted
 
 ROOM = 2**26  # bytes of per-sample gradients that self_influence holds at once
-Loss = Callable[[Tensor, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -172,4 +171,4 @@ def _gradients(model: nn.Module, names: tuple[str, ...], loss: Loss) -> Callable
 
 
 def _squares(gradients: Parameters) -> Tensor:
-    return sum(square(g) for g in gradients.values())
+    return reduce(torch.add, map(square, gradients.values()))

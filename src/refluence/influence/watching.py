@@ -129,13 +129,14 @@ def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Wa
     A call under `no_grad` has none. One that the backward pass makes (checkpointing) is refused where the first one was
     under `no_grad`: what it computed is gone.
     """
-    seen = [call for call in calls if call.edge is not None]
+    edges = [(call, call.edge) for call in calls if call.edge is not None]
+    seen = [call for call, _ in edges]
     blind = {call.module for call in calls} - {call.module for call in seen}
     before = len(calls)
     if not seen or not each.requires_grad:
         return []
     check_inside(each, seen, wanted)
-    found = torch.autograd.grad(each.sum(), [call.edge for call in seen], allow_unused=True)
+    found = torch.autograd.grad(each.sum(), [edge for _, edge in edges], allow_unused=True)
     again = {call.module for call in calls[before:]} & blind
     if again:
         label = min(wanted[module].label for module in again)
@@ -151,18 +152,19 @@ def check_inside(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watche
             p = module._parameters[kind]
             if isinstance(p, nn.Parameter) and p.requires_grad and p.is_leaf:
                 ends[get_gradient_edge(p).node] = name
-    inside = {edge for call in calls for edge, end in _edges(call.edge.node, call.below) if end in ends}
+    read = [(call.edge.node, call.below) for call in calls if call.edge is not None]
+    inside = {edge for node, below in read for edge, end in _edges(node, below) if end in ends}
     for edge, end in _edges(each.grad_fn, None):
         if end in ends and edge not in inside:
             raise Unsupported(outside(ends[end]))
 
 
-def _edges(start: Node, stop: Node | None) -> Iterator[tuple[tuple[Node, int], Node]]:
+def _edges(start: Node | None, stop: Node | None) -> Iterator[tuple[tuple[Node, int], Node]]:
     """((node, slot), following) of the graph from a node on, not beyond another."""
     seen, ahead = {stop}, [start]
     while ahead:
         node = ahead.pop()
-        if node in seen:
+        if node is None or node in seen:
             continue
         seen.add(node)
         for slot, (following, _) in enumerate(node.next_functions):

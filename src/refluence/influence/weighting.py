@@ -121,7 +121,7 @@ class Weighting:
     keep: float = 0.5
     by: str = "influence"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("weights", self.kind, KINDS)
         one_of("link", self.link, LINKS)
         one_of("bag", self.bag, ("class", "batch", "all"))

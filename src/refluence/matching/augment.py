@@ -20,6 +20,7 @@ It re-seeds the global generator to make two draws equal; here a `Draw` is a val
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ class Augmentation:
     operations: tuple[str, ...]
     mode: str = "S"
 
-    def draw(self, generator: torch.Generator, size: tuple[int, int], batch: int | None = None) -> Draw:
+    def draw(self, generator: torch.Generator, size: Sequence[int], batch: int | None = None) -> Draw:
         """Choose operations and parameters for images of `size` (H, W) from a CPU generator.
 
         `batch` None: one set of parameters for every image (Siamese use). `batch` B: the same operation for the whole
@@ -70,7 +71,8 @@ class Augmentation:
             first, last = ([name for name in part if name in chosen] for part in (ALWAYS[:2], ALWAYS[2:]))
             chosen = (*first, *drawn, *last)
         n = 1 if batch is None else batch
-        return Draw(tuple(size), tuple((name, _parameters(name, generator, size, n)) for name in chosen))
+        height, width = size
+        return Draw((height, width), tuple((name, _parameters(name, generator, size, n)) for name in chosen))
 
     def apply(self, draw: Draw, x: Tensor) -> Tensor:
         """Images `(B, C, H, W)` to augmented images of that shape: deterministic, differentiable in x, out of place."""
@@ -99,7 +101,7 @@ def parse(strategy: str, mode: str = "S") -> Augmentation:
     return Augmentation(names, mode)
 
 
-def _parameters(name: str, generator: torch.Generator, size: tuple[int, int], n: int) -> Tensor:
+def _parameters(name: str, generator: torch.Generator, size: Sequence[int], n: int) -> Tensor:
     """Parameters `(n, k)` of one operation, in the units that its `_apply` function documents."""
 
     def u(k: int) -> Tensor:
@@ -144,8 +146,8 @@ def _crop(x: Tensor, values: Tensor) -> Tensor:
     """Values: rows and columns by which the window moves; what comes in from outside is zero."""
     height, width = x.shape[-2:]
     if len(values) == 1:
-        down, right = (int(v) for v in values[0])
-        return F.pad(x, (-right, right, -down, down))  # negative padding cuts away
+        lower, aside = (int(v) for v in values[0])
+        return F.pad(x, (-aside, aside, -lower, lower))  # negative padding cuts away
     down, right = values.long().to(x.device).unbind(1)
     reach = int(values.abs().max())
     rows = torch.arange(height, device=x.device) + reach + down[:, None]

@@ -59,7 +59,7 @@ def per_sample_gradients(
     fixed = {**parameters, **dict(net.named_buffers())}
     wanted = {n: parameters[n] for n in names}
 
-    def loss(wanted, xi, yi):
+    def loss(wanted: dict[str, Tensor], xi: Tensor, yi: Tensor) -> Tensor:
         return cross_entropy(call_at(net, {**fixed, **wanted}, xi[None]), yi[None])
 
     each = vmap(grad(loss), in_dims=(None, 0, 0))

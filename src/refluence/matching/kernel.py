@@ -33,7 +33,7 @@ class RBF:
 
     bandwidth: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.bandwidth > 0:
             raise InputError(f"the bandwidth of a kernel must be above 0, got {self.bandwidth!r}")
 

@@ -24,8 +24,12 @@ from torch import Tensor, nn
 
 from refluence.matching.features import mean_statistic, row_scores
 
-Batches = Iterable[tuple[Tensor | tuple[Tensor, ...] | None, ...]]
-"""Re-iterable (x, y) or (x, y, omega), as influence/batches.py reads them."""
+Targets = Tensor | tuple[Tensor, ...]
+"""y of n instances, as the loss takes them."""
+Batch = tuple[Tensor, Targets] | tuple[Tensor, Targets, Tensor | None]
+"""(x, y) or (x, y, omega)."""
+Batches = Iterable[Batch]
+"""Batches that can be read again, as influence/batches.py reads them."""
 
 
 class Measured(Protocol):
