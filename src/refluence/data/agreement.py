@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError
@@ -63,7 +65,7 @@ def _list(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
 
 
-def _names(stored: RawSplit, other: RawSplit) -> list:
+def _names(stored: RawSplit, other: RawSplit) -> list[Any]:
     """The classes of a split, by name where its labels have names, sorted; nothing where labels are of no kind known here."""
     names = stored.names or other.names
     try:
@@ -74,7 +76,7 @@ def _names(stored: RawSplit, other: RawSplit) -> list:
         return []
 
 
-def _close(name, known: list) -> list[str]:
+def _close(name: object, known: Sequence[object]) -> list[str]:
     """Those of the known names which are the name itself, or differ by case, blanks or Unicode composition alone."""
     return [each for each in known if isinstance(each, str) and plain(each) == plain(str(name))]
 

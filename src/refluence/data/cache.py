@@ -113,7 +113,7 @@ class Sink:
     def __enter__(self) -> Sink:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if not isinstance(self.stream, io.BytesIO):  # a buffer in memory may live on in the entry
             self.stream.close()
         if self.place:

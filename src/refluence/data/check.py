@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -13,7 +13,14 @@ from torch import Tensor
 from refluence.errors import InputError
 
 
-def check(where: Path, tensors: Mapping[str, Tensor], classes: int, mean, std, facts: Mapping[str, Any]) -> None:
+def check(
+    where: Path,
+    tensors: Mapping[str, Tensor],
+    classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    facts: Mapping[str, Any],
+) -> None:
     """Names, shapes, types and ranges of the tensors agree with the card (`facts`: its factor and learning rate)."""
     images, labels = tensors.get("images"), tensors.get("labels")
     if images is None or labels is None:
@@ -46,7 +53,7 @@ def check_card(path: Path, card: Mapping[str, Any]) -> None:
         raise InputError(f"{path}: test_uses is {uses!r}: expected a whole number, 0 or more")
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refluence.data.options import NoColumnError
 from refluence.errors import InputError
@@ -13,7 +13,7 @@ from refluence.errors import InputError
 if TYPE_CHECKING:  # `datasets` takes a second to import: only sources that need it pay
     import pyarrow as pa
 
-    Features = Mapping[str, Any]  # a column's name to its feature; None where `datasets` knows none for its type
+    Features = Mapping[str, object]  # a column's name to its feature; None where `datasets` knows none for its type
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "pixels", "jpg", "png", "webp")
 LABEL_NAMES = ("label", "labels", "class", "cls", "target", "y")
@@ -30,7 +30,7 @@ def features(schema: pa.Schema) -> Features:
     return {field.name: _feature(field, declared.get(field.name)) for field in schema}
 
 
-def _feature(field: pa.Field, declared: Any) -> Any:
+def _feature(field: pa.Field, declared: object) -> object:
     import datasets
     import pyarrow as pa
 
@@ -53,7 +53,7 @@ def is_text(kind: pa.DataType) -> bool:
     return str(kind) in ("string", "large_string", "string_view")
 
 
-def _is_image(feature) -> bool:
+def _is_image(feature: object) -> bool:
     """An Image feature, raw bytes, or a struct with `bytes` (and `path`)."""
     from datasets import Image, Value
 
@@ -64,7 +64,7 @@ def _is_image(feature) -> bool:
     return isinstance(feature, dict) and "bytes" in feature
 
 
-def _is_label(feature) -> bool:
+def _is_label(feature: object) -> bool:
     from datasets import ClassLabel, Value
 
     return isinstance(feature, ClassLabel) or (

@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import datasets
 import huggingface_hub
@@ -41,7 +42,7 @@ def readers(loaded: Mapping[str, datasets.Dataset], name: str, where: str, optio
     )
 
 
-def _load(name: str, config: str | None):
+def _load(name: str, config: str | None) -> datasets.Dataset | datasets.DatasetDict:
     with _offline_if_unreachable(name):
         try:
             return datasets.load_dataset(name, config)
@@ -54,7 +55,7 @@ def _load(name: str, config: str | None):
 @contextlib.contextmanager
 def _offline_if_unreachable(name: str) -> Iterator[None]:
     """One short request decides: without it, `load_dataset` retries for some 20 s before it looks at its local copy."""
-    switches = (datasets.config, huggingface_hub.constants)
+    switches: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)  # modules, with a switch each
     before = [switch.HF_HUB_OFFLINE for switch in switches]
     try:
         if not any(before):

@@ -24,7 +24,7 @@ class MapStyle(Protocol):
     """What a map-style torch `Dataset` and a `datasets.Dataset` have."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Any: ...
+    def __getitem__(self, index: int, /) -> object: ...
 
 
 def read(dataset: MapStyle, where: str) -> tuple[RawSplit, str]:
@@ -75,7 +75,7 @@ def _item(dataset: MapStyle, index: int, where: str) -> tuple[Any, Any]:
     return item[0].detach().cpu() if isinstance(item[0], Tensor) else item[0], item[1]
 
 
-def _names(dataset: Any) -> tuple[str, ...] | None:
+def _names(dataset: object) -> tuple[str, ...] | None:
     """`classes` of the dataset, or of that which it is a part of (`Subset`)."""
     while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
         dataset = dataset.dataset

@@ -29,7 +29,7 @@ class SourceOptions:
     validation: str | None = None
     val_fraction: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.small_classes not in SMALL_CLASSES:
             raise InputError(f"--small-classes {self.small_classes}: choose one of {', '.join(SMALL_CLASSES)}")
         if not 0 < self.val_fraction < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from refluence import __version__
@@ -67,5 +67,5 @@ labels = torch.cat([labels] * {factor**2})
     return "".join(f"{line}\n" for line in lines)
 
 
-def _numbers(values) -> str:
+def _numbers(values: Iterable[float]) -> str:
     return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"

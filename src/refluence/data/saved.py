@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def splits(folder: Path, options: SourceOptions) -> Splits:
     return replace(found, readers={name: functools.partial(_read, reader, folder) for name, reader in found.readers.items()})
 
 
-def _read(reader, folder: Path) -> RawSplit:
+def _read(reader: Callable[[], RawSplit], folder: Path) -> RawSplit:
     """The split, known again by its Arrow files too: a folder that is saved anew may keep its fingerprint."""
     stored = reader()
     return replace(stored, files=[*stored.files, *sorted(folder.rglob("*.arrow"))])

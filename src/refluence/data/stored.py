@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ VALIDATION_NAMES = ("validation", "val", "valid", "dev", "eval")
 TEST_NAMES = ("test", "testing", *VALIDATION_NAMES)
 """What the splits may be called, in any case, best first. A validation split stands in for a test split that is missing."""
 
+V = TypeVar("V")
 UNSPLIT = ""
 """The name of all rows of a source that has no splits."""
 
@@ -28,14 +29,14 @@ Encoded = bytes | Path | np.ndarray | Image.Image | None
 """An image before decoding: a file's bytes, its path, uint8 pixels `(H, W)` or `(H, W, 3)`, PIL's, or nothing (missing)."""
 
 
-def _group(value: Any) -> Any:
+def _group(value: object) -> Hashable:
     """A group as a value that can be compared; NaN is no group, of lists and structs the text is taken."""
     if isinstance(value, float) and value != value:
         return None
     return value if isinstance(value, Hashable) else repr(value)
 
 
-def readable(value: Any) -> Any:
+def readable(value: V) -> V | str:
     r"""Text as UTF-8 can hold it: a byte of a file's name that is none of UTF-8 is spelled `\xNN`. Other values as they are."""
     if not isinstance(value, str) or value.isascii():
         return value
@@ -58,19 +59,19 @@ class RawSplit:
     """
 
     where: str
-    labels: Sequence[Any]
+    labels: Sequence[object]
     encoded: Callable[[], Iterator[Encoded]]
     identity: Any = None
     files: Sequence[Path] = ()
     names: tuple[str, ...] | None = None
     paths: tuple[str, ...] | None = None
-    groups: Sequence[Any] | None = None
+    groups: Sequence[object] | None = None
     notes: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     pixels: Tensor | None = None
     soft: Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Names of files are bytes, and need be no UTF-8: here they become text that every file and terminal can hold."""
         object.__setattr__(self, "where", readable(self.where))
         for name, kind in (("labels", list), ("names", tuple), ("paths", tuple), ("notes", tuple)):

@@ -96,9 +96,9 @@ def crop_noise(x: Tensor, generator: torch.Generator, deviation: float = 0.001) 
 
 def rrc(x: Tensor, generator: torch.Generator, least: float = 0.08) -> Tensor:
     """Random resized crop to the image's own size."""
-    boxes = torch.tensor([_box(*x.shape[-2:], least, generator) for _ in range(len(x))], dtype=torch.float64)
-    top, left, tall, wide = boxes.unbind(1)
     height, width = x.shape[-2:]
+    boxes = torch.tensor([_box(height, width, least, generator) for _ in range(len(x))], dtype=torch.float64)
+    top, left, tall, wide = boxes.unbind(1)
     zero = torch.zeros_like(top)
     across = torch.stack([wide / width, zero, (2 * left + wide) / width - 1], 1)
     down = torch.stack([zero, tall / height, (2 * top + tall) / height - 1], 1)

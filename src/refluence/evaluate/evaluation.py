@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 
@@ -14,10 +14,11 @@ from refluence.data.dataset import Split
 from refluence.data.distilled import DistilledSet, decoded
 from refluence.data.whitening import Whitening, whitens
 from refluence.errors import InputError
-from refluence.evaluate.measure import Scores, score
+from refluence.evaluate.measure import Called, Scores, score
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.train import Compiled, Teacher, train
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 
 CURVE_POINTS = 100
 
@@ -58,9 +59,9 @@ def evaluate(
     spec: ModelSpec,
     protocol: Protocol,
     split: Split,
-    mean,
-    std,
-    rng,
+    mean: Sequence[float],
+    std: Sequence[float],
+    rng: Rng,
     nets: int,
     device: str | torch.device = "cpu",
     progress: Callable[[int, Scores, nn.Module], None] | None = None,
@@ -80,15 +81,19 @@ def evaluate(
     if (whitened is not None) != whitens(protocol.zca, spec.shape):
         does = "whitens" if whitened is None else "does not whiten"
         raise InputError(f"protocol {protocol.name} {does}: give whitened=whitening('{protocol.zca}', dataset)")
-    judged = compiled
+    judged: Called = compiled
     if whitened is not None:
         seen = whitened.to(device)
         images, judged = seen(images.to(device)), lambda net: _after(seen, compiled(net))
-    facts = {"stage": stage, "teacher": teacher, "pixels": (tuple(mean), tuple(std)), "compiled": compiled}
+    pixels = tuple(mean), tuple(std)
     start = time.perf_counter()
-    scores, curve, epochs = [], (), 0
+    scores: list[Scores] = []
+    curve: tuple[tuple[int, float], ...] = ()
+    epochs = 0
     for index in range(nets):
-        net, losses = train(images, labels, spec, protocol, rng, index, device, **facts)
+        net, losses = train(
+            images, labels, spec, protocol, rng, index, device, stage=stage, teacher=teacher, pixels=pixels, compiled=compiled
+        )
         scores.append(score(net, split, mean, std, device, judged))
         if index == 0:
             curve, epochs = _thin(losses), len(losses)
@@ -114,7 +119,7 @@ def evaluate_set(
     spec: ModelSpec,
     protocol: Protocol,
     split: Split,
-    rng,
+    rng: Rng,
     nets: int,
     device: str | torch.device = "cpu",
     progress: Callable[[int, Scores, nn.Module], None] | None = None,
@@ -128,9 +133,23 @@ def evaluate_set(
     labels = whole.soft if protocol.soft and whole.soft is not None else whole.labels
     if protocol.learned_lr and small.lr is not None:
         protocol = replace(protocol, lr=small.lr)
-    of_set, how = (small.mean, small.std), {"stage": whole.stage, "teacher": teacher}
-    how |= {"compiled": compiled, "whitened": whitened}
-    return evaluate(whole.images, labels, spec, protocol, split, *of_set, rng, nets, device, progress, **how)
+    return evaluate(
+        whole.images,
+        labels,
+        spec,
+        protocol,
+        split,
+        small.mean,
+        small.std,
+        rng,
+        nets,
+        device,
+        progress,
+        stage=whole.stage,
+        teacher=teacher,
+        compiled=compiled,
+        whitened=whitened,
+    )
 
 
 def _after(first: Callable[[Tensor], Tensor], then: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

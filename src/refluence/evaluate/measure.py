@@ -7,6 +7,7 @@ those that it has or that the network names.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Split, unit
 from refluence.errors import InputError
-from refluence.evaluate.train import Compiled
 from refluence.training import predict as chunks
 
+Called = Callable[[nn.Module], Callable[[Tensor], Tensor]]
+"""A network to what is called in its place: compiled, perhaps, or behind a whitening."""
 CHUNK_PIXELS = 2**18  # images at once x height x width: 256 images of 32 x 32
 
 
@@ -30,18 +32,23 @@ class Scores:
 
 
 def predict(
-    net: nn.Module, split: Split, mean, std, device: str | torch.device = "cpu", compiled: Compiled = lambda net: net
+    net: nn.Module,
+    split: Split,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: str | torch.device = "cpu",
+    compiled: Called = lambda net: net,
 ) -> Tensor:
     """Class `(N,)` with the largest logit, in evaluation mode, for every image of the split; the mode is put back.
 
     `mean` and `std` are per channel on [0, 1] pixels, as in `Dataset.pixels`. `compiled` makes what is called of the network;
     so that it meets one shape, the last chunk reaches back to be as long as the others.
     """
-    mean, std = (torch.as_tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std))
+    centre, spread = (torch.as_tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std))
     chunk = max(1, CHUNK_PIXELS // (split.images.shape[-2] * split.images.shape[-1]))
 
     def fetch(part: slice) -> Tensor:
-        return unit(split.images[part].to(device)).sub_(mean).div_(std)
+        return unit(split.images[part].to(device)).sub_(centre).div_(spread)
 
     with chunks.evaluating(net):
         called = compiled(net)
@@ -49,7 +56,12 @@ def predict(
 
 
 def score(
-    net: nn.Module, split: Split, mean, std, device: str | torch.device = "cpu", compiled: Compiled = lambda net: net
+    net: nn.Module,
+    split: Split,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: str | torch.device = "cpu",
+    compiled: Called = lambda net: net,
 ) -> Scores:
     """Scores of a network on a split, called as `compiled(net)`. Raises `InputError` for an empty split."""
     if not len(split):

@@ -48,8 +48,9 @@ def summarise(rows: list[dict], primary: str | None = None, declared: Sequence[t
             values = list(by_seed.values())
             sd = stdev(values) if len(values) > 1 else None
             own = {"arm": arm, "protocol": protocol, "mean": fmean(values), "sd": sd, "n": len(values)}
-            for against in references(arm, arms, declared) or [None]:
-                pairs = [by_seed[s] - arms[against][s] for s in by_seed if s in arms[against]] if against else []
+            others: list[str | None] = [*references(arm, arms, declared)]
+            for against in others or [None]:
+                pairs = [] if against is None else [by_seed[s] - arms[against][s] for s in by_seed if s in arms[against]]
                 summary.append({**own, "against": against, **compare(pairs), "primary": False})
     for row in summary:
         if row["arm"] == primary and row["against"] is not None and kind(row["arm"], row["against"]) in (UNIFORM, RANDOM):

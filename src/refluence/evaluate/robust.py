@@ -33,10 +33,12 @@ from refluence.data.distilled import DistilledSet, decoded, stored_bytes
 from refluence.data.whitening import Whitening, whitening
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate
+from refluence.evaluate.measure import Scores
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.train import Compiled
 from refluence.matching.augment import DSA
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.training.predict import evaluating, predict
 
 RATES = (0.1, 0.5, 1.0, 5.0, 10.0)
@@ -78,7 +80,7 @@ class Row:
     lr: float
     epochs: int
     accuracies: tuple[float, ...]
-    net: nn.Module | None = field(default=None, repr=False, compare=False)
+    net: nn.Module = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
@@ -123,7 +125,7 @@ class Bench:
     dataset: Dataset
     spec: ModelSpec
     protocol: Protocol
-    rng: Callable[[str, int], torch.Generator]
+    rng: Rng
     nets: int
     split: str = "test"
     device: str | torch.device = "cpu"
@@ -167,15 +169,28 @@ class Bench:
     def _evaluate(
         self, images: Tensor, labels: Tensor, protocol: Protocol, split: str, nets: int, stage: Tensor | None
     ) -> tuple[tuple[float, ...], nn.Module]:
-        kept = []
+        kept: list[nn.Module] = []
 
-        def progress(index, scores, net):
+        def progress(index: int, scores: Scores, net: nn.Module) -> None:
             kept.append(net)
             self.progress()
 
-        of_set, held_out = (self.dataset.mean, self.dataset.std), getattr(self.dataset, split)
-        how = {"stage": stage, "compiled": self.compiled, "whitened": self.whitened}
-        found = evaluate(images, labels, self.spec, protocol, held_out, *of_set, self.rng, nets, self.device, progress, **how)
+        found = evaluate(
+            images,
+            labels,
+            self.spec,
+            protocol,
+            getattr(self.dataset, split),
+            self.dataset.mean,
+            self.dataset.std,
+            self.rng,
+            nets,
+            self.device,
+            progress,
+            stage=stage,
+            compiled=self.compiled,
+            whitened=self.whitened,
+        )
         return tuple(a / 100 for a in found.accuracies), kept[0]
 
 

@@ -18,7 +18,7 @@ def boxed(groups: dict[str, np.ndarray], centre: float, axis: str, title: str) -
 
     Of more than `MOST` classes those with the greatest value away from `centre` at either end of the line, in their order.
     """
-    rows = [
+    rows: list[charts.Row] = [
         {"name": name, **{key: float(np.percentile(values, percent)) for key, percent in PERCENTS.items()}}
         for name, values in groups.items()
         if len(values)

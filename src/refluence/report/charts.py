@@ -28,6 +28,7 @@ MARK = re.compile("<!--chart ([A-Za-z0-9+/=]+)-->")  # where a chart will stand;
 ABSENT = '<p class="absent">This chart could not be drawn on the machine that wrote this page.</p>'
 
 Row = dict[str, Any]
+Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
 def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: str, zero: bool, title: str) -> Markup:
@@ -40,7 +41,7 @@ def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: 
     room = 0.06 * (high - low) or 1.0
     scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
 
-    def draw(narrow: bool) -> alt.LayerChart:
+    def draw(narrow: bool) -> Drawing:
         # the names stand above their rows: beside them, a font wider than the one measured would be cut off
         y = alt.Y("name:N", sort=list(names), axis=None)
         x = alt.X("value:Q", title=axis, scale=scale)
@@ -68,12 +69,12 @@ def lines(
     series: dict[str, list[tuple[float, float]]], colours: dict[str, str], x: str, y: str, title: str, log: bool = False
 ) -> Markup:
     """One line per series, of (x, y) points; with `log` on a logarithmic axis, where every y is above zero."""
-    values = [{"x": a, "y": b, "name": name} for name, points in series.items() for a, b in points]
+    values: list[Row] = [{"x": a, "y": b, "name": name} for name, points in series.items() for a, b in points]
     names = list(series)
     dashes = [[1, 0] if i < len(PALETTE) else [5, 3] for i in range(len(names))]
     single = max(len(points) for points in series.values()) == 1
 
-    def draw(narrow: bool) -> alt.Chart:
+    def draw(narrow: bool) -> Drawing:
         chart = alt.Chart(alt.Data(values=values))
         chart = chart.mark_circle(size=40) if single else chart.mark_line(strokeWidth=1.8, strokeJoin="round")
         scale = alt.Scale(domain=names, range=[colours[n] for n in names])
@@ -96,7 +97,7 @@ def boxes(rows: Sequence[Row], centre: float, axis: str, title: str) -> Markup:
     room = 0.03 * (max(every) - min(every)) or 1.0
     scale = alt.Scale(domain=[min(every) - room, max(every) + room], nice=False, zero=False)
 
-    def draw(narrow: bool) -> alt.LayerChart:
+    def draw(narrow: bool) -> Drawing:
         y = alt.Y("name:N", sort=[row["name"] for row in rows], axis=None)
         chart = alt.Chart(alt.Data(values=list(rows)))
         text = chart.mark_text(align="left", dy=-9, limit=(NARROW if narrow else WIDE) - 8, color=INK, fontSize=12)
@@ -120,7 +121,7 @@ def histogram(bins: Sequence[tuple[float, float, int]], axis: str, title: str) -
     """Counted bins (from, to, count); what raises the discrepancy and what lowers it have a colour each."""
     values = [{"a": a, "b": b, "n": n, "colour": RAISES if a + b > 0 else LOWERS} for a, b, n in bins]
 
-    def draw(narrow: bool) -> alt.LayerChart:
+    def draw(narrow: bool) -> Drawing:
         bars = alt.Chart(alt.Data(values=values)).mark_bar(binSpacing=1)
         bars = bars.encode(
             x=alt.X("a:Q", title=axis, scale=alt.Scale(nice=False, zero=False)),
@@ -146,7 +147,7 @@ def swatch(colour: str) -> Markup:
     return Markup(dot).format(colour)
 
 
-def both(draw: Callable[[bool], Any], title: str) -> Markup:
+def both(draw: Callable[[bool], Drawing], title: str) -> Markup:
     """The place in a page of one chart, wide and narrow: `drawn` puts the drawings there."""
     charts = [_styled(draw(narrow), width, 5 if narrow else 7) for width, narrow in ((WIDE, False), (NARROW, True))]
     return Markup(f"<!--chart {base64.b64encode(json.dumps([title, *charts]).encode()).decode()}-->")
@@ -185,7 +186,7 @@ def _zero(value: float = 0.0) -> alt.Chart:
     return alt.Chart(alt.Data(values=[{"v": value}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
 
 
-def _styled(chart: Any, width: int, ticks: int) -> dict[str, Any]:
+def _styled(chart: Drawing, width: int, ticks: int) -> dict[str, Any]:
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
     chart = chart.properties(width=width, autosize=fit, padding=3).configure(aria=False, background="transparent")
     chart = chart.configure_view(stroke=None).configure_axis(

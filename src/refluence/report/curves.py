@@ -67,7 +67,7 @@ def evaluation_nets(unit: Unit) -> Markup | None:
     return charts.lines(series, paint, "epoch", "training loss", title) if series else None
 
 
-def _level(value: Any) -> float | None:
+def _level(value: object) -> float | None:
     return mean([finite(v) for v in value]) if isinstance(value, list) else finite(value)
 
 

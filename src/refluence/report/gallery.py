@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from refluence.report.pictures import EXACT, data_uri, visible
 from refluence.report.reading import Scores, Unit
@@ -135,13 +136,13 @@ def highest(score: np.ndarray) -> list[int]:
     return [int(i) for i in np.argsort(-score, kind="stable")[: min(FIRST, (len(score) + 1) // 2)]]
 
 
-def picture_rows(index: Any, label: Any, score: Any, first: bool = False) -> list[int]:
+def picture_rows(index: ArrayLike, label: ArrayLike, score: ArrayLike, first: bool = False) -> list[int]:
     """The rows of the dataset whose pictures the page can show, of the scored instances given as (N,) arrays.
 
     The `EXTREMES` highest and lowest of each of the first `CLASSES` classes; with `first` also the highest of all. Scores
     that are not finite are skipped.
     """
-    index, label, score = (np.asarray(values) for values in (index, label, score))
+    index, label, score = np.asarray(index), np.asarray(label), np.asarray(score)
     rows: list[int] = []
     known = np.isfinite(score)
     for name in np.unique(label[known])[:CLASSES]:
@@ -198,7 +199,7 @@ def _left_out(classes: int, most: int) -> list[str]:
     return notes
 
 
-def _listed(value: Any) -> list[float] | None:
+def _listed(value: float | Sequence[float] | None) -> list[float] | None:
     if value is None:
         return None
-    return [float(v) for v in value] if isinstance(value, (list, tuple)) else [float(value)]
+    return [float(value)] if isinstance(value, (int, float)) else [float(v) for v in value]

@@ -20,7 +20,8 @@ PAIRS = (
 
 def accuracies(arms: list[str], named: dict[str, list[Entry]], paint: dict[str, str], protocol: str) -> Plot | None:
     """(heading, explanation, chart) of the accuracy of every arm; None if nothing was evaluated."""
-    dots, spans = [], []
+    dots: list[Entry] = []
+    spans: list[Entry] = []
     for arm in arms:
         values = [v for v in (finite(r.get("accuracy")) for r in named[arm]) if v is not None]
         dots += [{"name": arm, "value": v, "colour": paint[arm]} for v in values]
@@ -34,7 +35,8 @@ def accuracies(arms: list[str], named: dict[str, list[Entry]], paint: dict[str, 
 
 def differences(summary: list[Entry], named: dict[str, list[Entry]], paint: dict[str, str], protocol: str) -> Plot | None:
     """The same of every paired difference in the summary; None if there is none."""
-    dots, spans = [], []
+    dots: list[Entry] = []
+    spans: list[Entry] = []
     for row in summary:
         arm, against = str(row.get("arm")), str(row.get("against") or "")
         if not against or not has(row, "difference"):
@@ -57,8 +59,8 @@ def differences(summary: list[Entry], named: dict[str, list[Entry]], paint: dict
     for part in filter(None, parts):
         names = [entry["name"] for entry in part]
         title = f"Paired differences in percent points, protocol {protocol or 'unnamed'}: {', '.join(names)}"
-        mine = [dot for dot in dots if dot["name"] in names]
-        drawn.append(charts.dots(mine, part, names, "difference, percent points", True, title))
+        own = [dot for dot in dots if dot["name"] in names]
+        drawn.append(charts.dots(own, part, names, "difference, percent points", True, title))
     return "Difference", PAIRS, Markup("").join(drawn)
 
 

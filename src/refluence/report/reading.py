@@ -135,11 +135,8 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
     score = columns["score"].astype(np.float64)
     known = np.flatnonzero(np.isfinite(score))
     if pictures is None:
-        stored = _tensors(parquet.with_name("scores_images.safetensors"), ("images", "rows")) or {
-            "rows": [],
-            "images": [],
-        }
-        pictures = {int(row): image for row, image in zip(stored["rows"], stored["images"], strict=True)}
+        stored = _tensors(parquet.with_name("scores_images.safetensors"), ("images", "rows"))
+        pictures = {} if stored is None else dict(zip(map(int, stored["rows"]), stored["images"], strict=True))
     return Scores(
         columns["index"][known].astype(np.int64),
         columns["label"][known].astype(np.int64),

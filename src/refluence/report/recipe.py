@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,11 @@ def cells(results: dict[str, Any]) -> list[list[str]]:
     found, names = [], recipe_figure.part_names(results["lines"])
     for line in results["lines"]:
         own = [names[line["part"]], line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
-        costs = ((line["ess"], partial(fixed, digits=2)), (line["seconds"], duration))
-        costs = (*costs, *((line[name], amount) for name in ("peak_bytes", "stored_bytes")))
+        costs: list[tuple[object, Callable[[object], str]]] = [
+            (line["ess"], partial(fixed, digits=2)),
+            (line["seconds"], duration),
+            *((line[name], amount) for name in ("peak_bytes", "stored_bytes")),
+        ]
         ends = [*("" if value is None else form(value) for value, form in costs), published(line)]
         for number, compared in enumerate(line["compared"] or [None]):
             difference = ["", ""] if compared is None else [_difference(compared), compared["against"]]

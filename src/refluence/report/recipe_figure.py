@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from refluence.arm import UNIFORM, read_arm
 from refluence.report import drawing
-from refluence.report.charts import GRID, INK, PALETTE, QUIET
+from refluence.report.charts import GRID, INK, PALETTE, QUIET, Drawing
 from refluence.report.gallery import class_name
 from refluence.report.pictures import visible
 from refluence.report.reading import read_unit
@@ -71,7 +71,7 @@ def _crossed(picture: str, lines: list[Line]) -> bool:
     return picture == "arms" and any(line["is_set"] and isinstance(line["published"], dict) for line in lines)
 
 
-def arms(lines: list[Line]) -> alt.Chart:
+def arms(lines: list[Line]) -> Drawing:
     """Mean ± sd of each arm, a panel for each part; the published number as a cross, if the data are those of the paper."""
     names = list(dict.fromkeys(line["arm"] for line in lines))
     values = [
@@ -88,7 +88,7 @@ def arms(lines: list[Line]) -> alt.Chart:
     return _panels(values, names, "test accuracy, %", zero=False)
 
 
-def gains(lines: list[Line]) -> alt.Chart | None:
+def gains(lines: list[Line]) -> Drawing | None:
     """Paired difference to the base method with its interval, a panel for each part."""
     values = []
     for line in lines:
@@ -106,7 +106,7 @@ def _base(arm: str, against: str) -> bool:
     return against != "random" and other.kind == UNIFORM and other.method == read_arm(arm).method
 
 
-def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> alt.FacetChart:
+def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> Drawing:
     ends = [v[k] for v in values for k in ("low", "high", "published") if v.get(k) is not None] + [0.0] * zero
     room = 0.05 * (max(ends) - min(ends)) or 1.0
     scale = alt.Scale(domain=[min(ends) - room, max(ends) + room], nice=False, zero=False)

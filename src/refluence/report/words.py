@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import SupportsFloat
 
 DASH = "–"
 
 
-def finite(value: Any) -> float | None:
+def finite(value: object) -> float | None:
     """The value as a float, or None where it is missing, not a number or infinite."""
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, SupportsFloat)):
         return None
     try:
         number = float(value)
@@ -34,7 +34,7 @@ def deviation(values: list[float]) -> float | None:
     return math.sqrt(sum((v - centre) ** 2 for v in values) / (len(values) - 1))
 
 
-def fixed(value: Any, digits: int = 1) -> str:
+def fixed(value: object, digits: int = 1) -> str:
     """`12.3`; with a real minus sign."""
     number = finite(value)
     if number is None:
@@ -43,7 +43,7 @@ def fixed(value: Any, digits: int = 1) -> str:
     return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
 
 
-def signed(value: Any, digits: int = 1) -> str:
+def signed(value: object, digits: int = 1) -> str:
     """`+0.4`, `−1.0`, `0.0`."""
     number = finite(value)
     if number is None:
@@ -52,7 +52,7 @@ def signed(value: Any, digits: int = 1) -> str:
     return "+" + text if number > 0 and float(text) else text
 
 
-def compact(value: Any, sign: bool = False) -> str:
+def compact(value: object, sign: bool = False) -> str:
     """Three significant digits, of any size: `0.0213`, `−1.2e−5`."""
     number = finite(value)
     if number is None:
@@ -74,7 +74,7 @@ def common_unit(largest: float) -> tuple[float, str, int]:
     return 10.0**exponent, "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), 2
 
 
-def amount(value: Any) -> str:
+def amount(value: object) -> str:
     """Bytes with a unit that keeps the number short: `1.2 MB` (powers of 1000)."""
     number = finite(value)
     if number is None:
@@ -86,7 +86,7 @@ def amount(value: Any) -> str:
     return f"{number:.1f} TB"
 
 
-def duration(value: Any) -> str:
+def duration(value: object) -> str:
     """Seconds as `4.2 s`, `3 min 12 s`, `2 h 5 min`."""
     seconds = finite(value)
     if seconds is None:
@@ -106,12 +106,12 @@ def counted(count: int, thing: str, plural: str | None = None) -> str:
     return f"{count:,} {thing if count == 1 else plural or thing + 's'}".replace(",", "\u202f")
 
 
-def pretty(value: Any) -> str:
+def pretty(value: object) -> str:
     """JSON of any configuration, with what is not finite written as null."""
     return json.dumps(_plain(value), indent=2, ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -26,7 +26,14 @@ LINE_EVERY = 30.0  # seconds between two plain lines
 def one_line_warnings() -> None:
     """Show a warning as one line without its place in the code; nothing about deprecations, which are ours to mend."""
 
-    def show(message, category, filename, lineno, file=None, line=None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if not issubclass(category, (DeprecationWarning, FutureWarning)):
             with suppress(OSError):  # a log that cannot be written to does not end the work
                 print(f"refluence: note: {printable(str(message))}", file=sys.stderr)

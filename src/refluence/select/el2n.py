@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.select.ranking import highest
 from refluence.select.selection import Selection
 from refluence.select.young_networks import STEPS, mean_over_networks
@@ -25,11 +26,11 @@ def select(
     dataset: Dataset,
     counts: Sequence[int],
     spec: ModelSpec,
-    rng,
+    rng: Rng,
     device: str | torch.device = "cpu",
     steps: int | None = None,
     easiest: bool = False,
-) -> LongTensor:
+) -> Tensor:
     """Positions in `dataset.train`; see `Selection`."""
     scores = mean_over_networks(error_norm, dataset, spec, rng, device, steps)
     return highest(-scores if easiest else scores, dataset, counts, rng, "el2n")

@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec, build
+from refluence.seeds import Rng
 from refluence.select.pretrain import BATCH, train
 from refluence.select.ranking import highest
 from refluence.select.selection import Selection
@@ -49,11 +50,11 @@ def select(
     dataset: Dataset,
     counts: Sequence[int],
     spec: ModelSpec,
-    rng,
+    rng: Rng,
     device: str | torch.device = "cpu",
     steps: int | None = None,
     easiest: bool = False,
-) -> LongTensor:
+) -> Tensor:
     """Positions in `dataset.train`; see `Selection`.
 
     Randomness: `rng("forgetting-network", 0)` for the weights, `rng("forgetting-epoch", epoch)` for the order,
@@ -68,7 +69,7 @@ def select(
     return highest(-scores if easiest else scores, dataset, counts, rng, "forgetting")
 
 
-def epochs(size: int, steps: int, rng) -> Iterator[Tensor]:
+def epochs(size: int, steps: int, rng: Rng) -> Iterator[Tensor]:
     """`steps` batches of positions: shuffled epochs, each position once an epoch."""
     done, epoch = 0, 0
     while True:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import LongTensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.select.selection import Selection
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
-) -> LongTensor:
+    dataset: Dataset,
+    counts: Sequence[int],
+    spec: ModelSpec,
+    rng: Rng,
+    device: str | torch.device = "cpu",
+    steps: int | None = None,
+) -> Tensor:
     """Every position `(N,)` of the training split, in order, whatever `counts` says."""
     return torch.arange(len(dataset.train))
 

@@ -14,17 +14,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.select.pretrain import STEPS, embed, has_embedding, pretrain
 from refluence.select.selection import Selection
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
-) -> LongTensor:
+    dataset: Dataset,
+    counts: Sequence[int],
+    spec: ModelSpec,
+    rng: Rng,
+    device: str | torch.device = "cpu",
+    steps: int | None = None,
+) -> Tensor:
     """Positions in `dataset.train`; see `Selection`. `steps` are those of the network's training, 500 by default.
 
     Raises `RunError` if the network's embedding is not finite.
@@ -37,13 +43,13 @@ def select(
     return torch.cat(chosen)
 
 
-def herd(features: Tensor, count: int) -> LongTensor:
+def herd(features: Tensor, count: int) -> Tensor:
     """Positions of `count` rows of `features` `(N, F)`, or of all N if there are fewer, in the order of choice.
 
     ||t - psi||^2 is compared without its constant ||t||^2, in float64: one matrix-vector product a choice.
     """
     features = features.cpu().double()  # MPS has no float64
-    mean, chosen_sum = features.mean(0), torch.zeros_like(features[0]) if len(features) else None
+    mean, chosen_sum = features.mean(0), features.new_zeros(features.shape[1])
     score = features.square().sum(1)
     taken: list[int] = []
     for k in range(min(count, len(features))):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.condense import dc
 from refluence.condense.method import Method, Settings
@@ -21,6 +21,7 @@ from refluence.condense.requirements import check_network
 from refluence.condense.scoring import influence
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.select.random import METHOD as RANDOM
 from refluence.select.ranking import highest
 from refluence.select.selection import Selection
@@ -33,11 +34,11 @@ def select(
     dataset: Dataset,
     counts: Sequence[int],
     spec: ModelSpec,
-    rng,
+    rng: Rng,
     device: str | torch.device = "cpu",
     steps: int | None = None,
     easiest: bool = False,
-) -> LongTensor:
+) -> Tensor:
     """Positions in `dataset.train`; see `Selection`. `steps` is the number of points, 12 by default."""
     start = RANDOM.select(dataset, counts, spec, rng)
     images, labels = dataset.pixels(dataset.train, start), dataset.train.labels[start]
@@ -53,7 +54,7 @@ def scores(
     settings: Settings,
     dataset: Dataset,
     spec: ModelSpec,
-    rng,
+    rng: Rng,
     device: str | torch.device = "cpu",
     steps: int | None = None,
 ) -> Tensor:

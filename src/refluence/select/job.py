@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
@@ -146,7 +146,7 @@ class SelectionWork:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Nothing to restore."""
 
-    def chosen(self) -> LongTensor:
+    def chosen(self) -> Tensor:
         """Positions of the training images that are kept, factor^2 for each one that is stored."""
         plan, dataset = self.plan, self.dataset
         members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
@@ -164,7 +164,7 @@ class SelectionWork:
         rows = self.dataset.train.rows[positions].tolist() if self.plan.arm.method != "full" else None
         return Result(self._set(positions), {"iterations": 0, "ess": None, "rows": rows})
 
-    def _set(self, positions: LongTensor) -> DistilledSet:
+    def _set(self, positions: Tensor) -> DistilledSet:
         dataset, factor = self.dataset, self.plan.factor
         images, labels = tiled(dataset, positions, factor)
         return DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std, factor=factor)

@@ -12,17 +12,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.select.pretrain import STEPS, embed, has_embedding, pretrain
 from refluence.select.selection import Selection
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
-) -> LongTensor:
+    dataset: Dataset,
+    counts: Sequence[int],
+    spec: ModelSpec,
+    rng: Rng,
+    device: str | torch.device = "cpu",
+    steps: int | None = None,
+) -> Tensor:
     """Positions in `dataset.train`; see `Selection`. The network is, at the same seed, the one that herding trains."""
     net = pretrain(dataset, spec, rng, device, STEPS if steps is None else steps)
     chosen = []
@@ -32,7 +38,7 @@ def select(
     return torch.cat(chosen)
 
 
-def farthest_first(features: Tensor, count: int) -> LongTensor:
+def farthest_first(features: Tensor, count: int) -> Tensor:
     """Positions of `count` rows of `features` `(N, F)`, or of all N if there are fewer, in the order of choice.
 
     Ties go to the first row. The distance to the nearest center is kept and lowered at each choice, in float64.

@@ -12,18 +12,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import LongTensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.select.ranking import highest
 from refluence.select.selection import Selection
 from refluence.select.young_networks import STEPS, losses, mean_over_networks
 
 
 def select(
-    dataset: Dataset, counts: Sequence[int], spec: ModelSpec, rng, device: str | torch.device = "cpu", steps: int | None = None
-) -> LongTensor:
+    dataset: Dataset,
+    counts: Sequence[int],
+    spec: ModelSpec,
+    rng: Rng,
+    device: str | torch.device = "cpu",
+    steps: int | None = None,
+) -> Tensor:
     """Positions in `dataset.train`; see `Selection`."""
     return highest(-mean_over_networks(losses, dataset, spec, rng, device, steps), dataset, counts, rng, "loss")
 

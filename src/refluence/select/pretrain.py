@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError, RunError
+from refluence.matching import embedding
 from refluence.models import ModelSpec, build
 from refluence.seeds import Rng
 from refluence.training.loop import Batch, fit
@@ -75,7 +76,7 @@ def train(
     fit(net, optimiser, read(), Objective(), generator=generator, device=device, seen=report)
 
 
-def outputs(function: Callable[[Tensor], Tensor], dataset: Dataset, positions: Tensor, device: str) -> Tensor:
+def outputs(function: Callable[[Tensor], Tensor], dataset: Dataset, positions: Tensor, device: str | torch.device) -> Tensor:
     """`function` of the training images at `positions` `(n,)`, chunk by chunk: `(n, F)` on the CPU."""
     if not len(positions):
         return torch.zeros(0, 1)
@@ -102,7 +103,7 @@ def embed(net: nn.Module, dataset: Dataset, label: int, device: str | torch.devi
     Raises `RunError`, in the name of the selection `name`, if the embedding is not finite.
     """
     members = dataset.train.members(label)
-    features = outputs(net.features, dataset, members, device)
+    features = outputs(lambda x: embedding(net, x)["features"], dataset, members, device)
     if not features.isfinite().all():
         raise RunError(f"{name}: the embedding of class '{dataset.classes[label]}' is not finite: pre-training diverged")
     return members, features

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
+from refluence.seeds import Rng
 
 
-def highest(scores: Tensor, dataset: Dataset, counts: Sequence[int], rng, name: str) -> LongTensor:
+def highest(scores: Tensor, dataset: Dataset, counts: Sequence[int], rng: Rng, name: str) -> Tensor:
     """Positions of the `counts[class]` highest of `scores` `(N,)` in each class, class by class, the highest first.
 
     Ties are broken at random by `rng(f"{name}-ties", class)` (ours): many instances may share a count. Raises `RunError`, in

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from torch import LongTensor
+from torch import Tensor
 
 from refluence.errors import InputError
 from refluence.models import ModelSpec
@@ -45,12 +44,12 @@ class Selection:
 
     name: str
     summary: str
-    select: Callable[..., LongTensor]
+    select: Callable[..., Tensor]
     steps: int = 0  # of its own network, where it needs one
     options: tuple[str, ...] = ("factor",)  # keys of `OPTIONS` that mean something here
     check_model: Callable[[ModelSpec], None] = lambda spec: None
 
-    def read(self, options: Mapping[str, str]) -> dict[str, Any]:
+    def read(self, options: Mapping[str, str]) -> dict[str, int]:
         """Values of the options given as text, `{"factor": "2"}`; unknown or unreadable ones raise `InputError`."""
         return {key: self._value(key, text) for key, text in options.items()}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
+from refluence.seeds import Rng
 from refluence.select.pretrain import STEPS, outputs, pretrain
 
 NETS = 3
@@ -19,7 +20,7 @@ def mean_over_networks(
     measure: Callable[[Tensor, Tensor], Tensor],
     dataset: Dataset,
     spec: ModelSpec,
-    rng,
+    rng: Rng,
     device: str | torch.device,
     steps: int | None = None,
 ) -> Tensor:
