@@ -9,11 +9,12 @@ from refluence.condense.method import Method, Settings
 from refluence.data.dataset import Dataset
 from refluence.influence import capture
 from refluence.models import ModelSpec, build
+from refluence.seeds import Rng
 
 FEW = 4
 
 
-def engine(method: Method, settings: Settings, dataset: Dataset, spec: ModelSpec, rng, compute: Compute) -> str:
+def engine(method: Method, settings: Settings, dataset: Dataset, spec: ModelSpec, rng: Rng, compute: Compute) -> str:
     """One line. A statistic of rows (embeddings) needs forward passes alone.
 
     Errors: `InputError` for a network whose instances have no gradient of their own.

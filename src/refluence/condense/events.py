@@ -43,14 +43,14 @@ def event_of(step: int, matches: Sequence[Match], compete: bool) -> StepEvent:
     losses = [float(match.distance) for match in matches]
     shares = [1.0 if match.omega is None else float(effective_sample_size(match.omega)) for match in matches]
     measured = [m.terms for m in matches if m.terms is not None and m.terms.explicit is not None]
-    both = [(terms.explicit, terms.implicit) for terms in measured if terms.implicit is not None]
+    both = [(t.explicit, t.implicit) for t in measured if t.explicit is not None and t.implicit is not None]
     weighed = [m.omega for m in matches if m.omega is not None and compete]
     return StepEvent(
         step, math.fsum(losses), tuple(losses), sum(shares) / len(shares),
         spread_by_class=tuple(spread(terms.scores) for terms in measured),
         explicit_by_class=tuple(spread(explicit) for explicit, _ in both),
         implicit_by_class=tuple(spread(implicit) for _, implicit in both),
-        agreement_by_class=tuple(agreement(*terms) for terms in both),
+        agreement_by_class=tuple(agreement(explicit, implicit) for explicit, implicit in both),
         weight_by_class=tuple(float(omega.mean()) for omega in weighed),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ passes up to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class _Synthetic(torch.autograd.Function):
     """a forwards, d<a, u>/d(x, y) backwards."""
 
     @staticmethod
-    def forward(ctx, graphs: Graphs, net: nn.Module, names: tuple[str, ...], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, graphs: Graphs, net: nn.Module, names: tuple[str, ...], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         state = state_of(net)
         ctx.names, ctx.keys = names, tuple(state)
         ctx.back = graphs.of("pulled", net, names, x, y, lambda: Graph(_pulled(net, names)))
@@ -65,7 +66,7 @@ class _Synthetic(torch.autograd.Function):
         return tuple(graphs.of("gradient", net, names, x, y, lambda: Graph(_gradient(net, names)))(state, x, y))
 
     @staticmethod
-    def backward(ctx, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         x, y, *state = ctx.saved_tensors
         found = ctx.back(dict(zip(ctx.keys, state, strict=True)), x, y, list(cotangents))
         return None, None, None, found[0], found[1] if len(found) > 1 else None
@@ -101,7 +102,7 @@ def _rows(net: nn.Module, names: Sequence[str]) -> Callable[..., tuple[Tensor, d
             losses = cross_entropy(call_at(net, state, x), y, reduction="none")
             check_called(calls, layers)
             check_rows(calls, layers, len(x))
-            deltas = torch.autograd.grad(losses.sum(), [call.edge for call in calls])
+            deltas = torch.autograd.grad(losses.sum(), [call.edge for call in calls if call.edge is not None])
         rows: dict[str, Tensor] = {}
         for call, delta in zip(calls, deltas, strict=True):
             for piece in pieces(call, delta, Room(0, len(x))):

@@ -25,10 +25,13 @@ from refluence.influence.directional import scores
 from refluence.influence.distillation import term
 from refluence.influence.parameters import Parameters, parameters_of, zeros
 from refluence.matching.discrepancies import Discrepancy
-from refluence.matching.statistics import Statistic
+from refluence.matching.statistics import Batch, Statistic
+from refluence.seeds import Rng
 
 BATCH = 256  # images of D that the curvature is taken from
 ITERATIONS = 20  # of conjugate gradients at most
+Pair = tuple[Statistic, Batch, Batch]
+"""The statistic of a class, its synthetic (x, y) and its real (x, y) or (x, y, omega)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Solution:
 class Implicit:
     """The curvature's data and settings of a run."""
 
-    def __init__(self, dataset: Dataset, settings: Settings, rng, device: torch.device, curvature: Curvature | None = None):
+    def __init__(
+        self, dataset: Dataset, settings: Settings, rng: Rng, device: torch.device, curvature: Curvature | None = None
+    ):
         self.dataset, self.settings, self.rng, self.device = dataset, settings, rng, device
         self.curvature = curvature or Curvature("ggn", iterations=ITERATIONS, tolerance=1e-2)
         counts = dataset.train.labels.bincount(minlength=len(dataset.classes))
@@ -56,11 +61,11 @@ class Implicit:
     def solve(
         self,
         net: nn.Module,
-        pairs: Sequence[tuple[Statistic, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]],
+        pairs: Sequence[Pair],
         distance: Discrepancy,
         step: int,
     ) -> Solution:
-        """x for the sum over the classes' pairs (statistic, synthetic (x, y), real (x, y))."""
+        """x for the sum over the classes' pairs."""
         return Solution(self.inverse(net, total(net, pairs, distance), step), self.shares, self.dataset.train.labels)
 
     def inverse(self, net: nn.Module, q: Parameters, step: int) -> Parameters:
@@ -71,11 +76,11 @@ class Implicit:
         return inverse_product(net, [(x, y)], q, self.curvature, weight_decay=self.settings.net_weight_decay).x
 
 
-def total(
-    net: nn.Module, pairs: Sequence[tuple[Statistic, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]], distance: Discrepancy
-) -> Parameters:
+def total(net: nn.Module, pairs: Sequence[Pair], distance: Discrepancy) -> Parameters:
     """q = sum_c J_syn^T grad_1 D + J_real^T grad_2 D (eq. 22), each class with a statistic of its own."""
     q = zeros(parameters_of(net))
     for statistic, synthetic, real in pairs:
-        *_, q = term(net, statistic, distance, [synthetic], [real], q)
+        _, _, found = term(net, statistic, distance, [synthetic], [real], q)
+        assert found is not None, "asked for by q"
+        q = found
     return q

@@ -11,9 +11,10 @@ Everything random comes from (purpose, step), so a run that is stopped and resum
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,16 @@ from refluence.matching import augment
 from refluence.models import ModelSpec
 from refluence.randomness import seeded
 from refluence.seeds import Rng
+
+
+class Stateful(Protocol):
+    """A part of a run that remembers something from step to step."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it remembers."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue where `state` was taken."""
 
 
 class Distillation:
@@ -102,17 +113,17 @@ class Distillation:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as tensors."""
-        parts = {"synthetic": self.synthetic, "networks": self.networks, "batches": self.batches, "table": self.table}
-        tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state().items()}
+        tensors = {f"{name}.{k}": v for name, part in self._parts().items() for k, v in part.state().items()}
         return {"step": torch.tensor(self.step), **tensors}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Continue where `state` was taken."""
         self.step = int(state["step"])
-        for name, part in (
-            ("synthetic", self.synthetic), ("networks", self.networks), ("batches", self.batches), ("table", self.table),
-        ):  # fmt: skip
+        for name, part in self._parts().items():
             part.restore(within(state, f"{name}."))
+
+    def _parts(self) -> dict[str, Stateful]:
+        return {"synthetic": self.synthetic, "networks": self.networks, "batches": self.batches, "table": self.table}
 
     def image_step(self) -> StepEvent:
         """Lines 3 to 10."""
@@ -159,15 +170,16 @@ class Distillation:
         for c in range(len(self.members)):
             positions = self.batches.draw(c, generator)
             real = self.dataset.pixels(self.dataset.train, positions, self.device)
-            draw = None if self.augmentation is None else self.augmentation.draw(draws, tuple(real.shape[2:]))
-            if draw is not None:
+            draw = None
+            if self.augmentation is not None:
+                draw = self.augmentation.draw(draws, real.shape[2:])
                 real = self.augmentation.apply(draw, real)
             bound = self.method.statistic.at(self.net, self.networks.plain, self.distance, s, more[1], self.compute)
             labels = torch.full((len(positions),), c, device=self.device)
             make = partial(self._class_batch, c, bound, draw, more[0].get_state(), (real, labels, positions))
             batch, subset = make()
             more[0].set_state(subset)
-            yield replace(batch, again=lambda make=make: make()[0]) if self.method.class_steps else batch
+            yield replace(batch, again=partial(_first, make)) if self.method.class_steps else batch
 
     def _class_batch(
         self, c: int, bound: Bound, draw: augment.Draw | None, subset: Tensor, real: tuple[Tensor, Tensor, Tensor]
@@ -177,7 +189,7 @@ class Distillation:
         generator.set_state(subset)
         rows, leaves = self.synthetic.leaves(c)
         x, y = self.synthetic.view(c, leaves, generator)
-        if draw is not None:
+        if self.augmentation is not None and draw is not None:
             x = self.augmentation.apply(draw, x)
         a = bound.synthetic(x, y)
         return ClassBatch(rows, leaves, bound, a, self._extra(a, x, y), (x.detach(), y.detach()), *real), generator.get_state()
@@ -190,6 +202,10 @@ class Distillation:
         if s.sdc:
             parts.append(s.sdc * torch.stack([t.square().sum() for t in a.values()]).sum().sqrt())
         return torch.stack(parts).sum() if parts else None
+
+
+def _first(make: Callable[[], tuple[ClassBatch, Tensor]]) -> ClassBatch:
+    return make()[0]
 
 
 def start(work: Distillation, counts: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -46,10 +46,12 @@ class Networks(ABC):
     """`net` is theta of the current image step once `ready(step)` was called; `advance(step)` moves on.
 
     `plain` is `net` as plain passes call it (compiled, perhaps). `accuracy` of `net` on what it was trained on, a share.
+    `moved`: theta_t - theta_{t-1} of the last training, by name, where the learning rate is learned.
     """
 
     trains_on: ClassVar[str] = "synthetic"
     reads: ClassVar[frozenset[str]] = frozenset({"net_lr", "net_batch", "net_augmentation"})  # settings of their own
+    moved: dict[str, Tensor] | None = None
 
     def __init__(self, context: Context):
         self.context, self.settings = context, context.settings
@@ -133,13 +135,9 @@ def on_stage(settings: Settings, channels: int) -> Settings:
 
 
 class OnSynthetic(Networks):
-    """A new network every `outer` steps, trained on the synthetic set between them.
-
-    `moved`: theta_t - theta_{t-1} of the last training, by name, where the learning rate is learned.
-    """
+    """A new network every `outer` steps, trained on the synthetic set between them."""
 
     reads: ClassVar[frozenset[str]] = Networks.reads | {"outer", "inner", "lr_lr"}
-    moved: dict[str, Tensor] | None = None
 
     def ready(self, step: int, synthetic: Synthetic) -> bool:
         """See `Networks`."""

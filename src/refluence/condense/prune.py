@@ -17,7 +17,7 @@ import math
 from dataclasses import replace
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.errors import NoRoomError, RunError
@@ -28,7 +28,7 @@ def kept_count(members: int, keep: float) -> int:
     return max(1, math.floor(keep * members + 0.5))
 
 
-def kept(scores: Tensor, dataset: Dataset, keep: float, sign: int = 1) -> LongTensor:
+def kept(scores: Tensor, dataset: Dataset, keep: float, sign: int = 1) -> Tensor:
     """Positions in `dataset.train`, ascending, of the largest sign * `scores` `(N,)` of each class; ties go by position."""
     if scores.isnan().any():
         raise RunError(f"{int(scores.isnan().sum())} of {len(scores)} scores to prune by are not numbers")

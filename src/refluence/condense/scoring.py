@@ -47,7 +47,7 @@ def influence(
     nets: int = 3,
     whole: bool = False,
     device: torch.device | str = "cpu",
-    track: Callable[[list], Iterator] = iter,
+    track: Callable[[list[tuple[int, int]]], Iterator[tuple[int, int]]] = iter,
     soft: Tensor | None = None,
     lr: float | None = None,
 ) -> tuple[Tensor, RunningInfluence, Tensor]:
@@ -61,7 +61,7 @@ def influence(
     """
     device, compute = torch.device(device), Compute(torch.device(device))
 
-    def stream(purpose: str, index: int) -> torch.Generator:
+    def stream(purpose: str, index: int = 0, /) -> torch.Generator:
         return rng(f"scoring-{purpose}", index)
 
     settings = settings.with_(stages=1)

@@ -58,11 +58,19 @@ class Bound(Protocol):
 
 
 class StatisticSpec(Protocol):
-    """What a method declares. `reads`: settings of its own."""
+    """What a method declares."""
 
-    name: str
-    sees_labels: bool
-    reads: frozenset[str]
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    @property
+    def sees_labels(self) -> bool:
+        """Whether labels of synthetic images are part of it."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Settings of its own."""
 
     def at(
         self,
