@@ -13,6 +13,7 @@ demo: $(STAMP)
 
 test: $(STAMP) browser
 	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PARALLEL)
 
 fast: $(STAMP)
@@ -47,4 +48,4 @@ browser:
 	echo "No Chromium or Chrome found: the browser test will be skipped."
 
 clean:
-	rm -rf runs build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf runs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -63,7 +63,7 @@ class Compute:
         """Whether twice differentiated and per-instance gradients are compiled too."""
         return self.compile and self.precision == "fp32"
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager[None]:
         """The context of a pass at the run's precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor
 class Event(Protocol):
     """What one step says of itself: a frozen dataclass of plain values, a line of metrics.jsonl."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def step(self) -> int:

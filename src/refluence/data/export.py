@@ -76,7 +76,10 @@ def _folders(distilled: DistilledSet, out: Path) -> str:
 def _parquet(distilled: DistilledSet, out: Path) -> str:
     import datasets
 
-    kinds: dict = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(distilled.classes))}
+    kinds: dict[str, object] = {
+        "image": datasets.Image(),
+        "label": datasets.ClassLabel(names=list(distilled.classes)),
+    }
     columns = {
         "image": [{"bytes": png, "path": None} for png in _pngs(distilled)],
         "label": distilled.labels.tolist(),

@@ -99,7 +99,7 @@ def _part(labels: np.ndarray, skipped: np.ndarray | None) -> RowSet:
     return RowSet(rows, labels[rows])
 
 
-def _groups(stored: RawSplit, part: RowSet) -> list | None:
+def _groups(stored: RawSplit, part: RowSet) -> list[object] | None:
     return None if stored.groups is None else [stored.groups[row] for row in part.rows]
 
 

@@ -11,7 +11,7 @@ _OF = re.compile(r"(?P<before>.*?)(?P<number>\d{5})-of-(?P<total>\d{5}).*")
 _PLAIN = re.compile(r"(?P<before>|.*[-_.])(?P<number>0\d{3,}|\d{5,}).*(?P<total>)")
 
 
-def _numbered(paths: list[Path]) -> list[re.Match]:
+def _numbered(paths: list[Path]) -> list[re.Match[str]]:
     """The names that hold a number of five digits, or one of four and more that begins with 0."""
     matches = [_OF.fullmatch(path.name) or _PLAIN.fullmatch(path.name) for path in paths]
     return [match for match in matches if match]

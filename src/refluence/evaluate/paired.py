@@ -15,8 +15,9 @@ no interval and no p: accuracies on n images are multiples of 100/n, so a few eq
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
+from typing import Any, TypedDict
 
 from scipy import stats
 
@@ -27,7 +28,35 @@ from refluence.evaluate.references import RANDOM, kind, references
 EQUAL = 1e-9  # percent points: differences closer than this differ by rounding alone
 
 
-def summarise(rows: list[dict], primary: str | None = None, declared: Sequence[tuple[str, str]] = ()) -> list[dict]:
+Row = Mapping[str, Any]
+"""What is known of one judged set: `arm`, `seed`, `accuracy` and more."""
+
+
+class Paired(TypedDict):
+    """Paired differences, in percent points; None for what too few or only equal ones cannot give."""
+
+    difference: float | None
+    low: float | None
+    high: float | None
+    smallest_shown: float | None
+    p: float | None
+    p_holm: float | None
+    pairs: int
+
+
+class Summary(Paired):
+    """An arm under a protocol, and its differences from one reference."""
+
+    arm: str
+    protocol: str | None
+    mean: float
+    sd: float | None
+    n: int
+    against: str | None
+    primary: bool
+
+
+def summarise(rows: Sequence[Row], primary: str | None = None, declared: Sequence[tuple[str, str]] = ()) -> list[Summary]:
     """One row per protocol, arm and reference (one without reference if it has none), in the order of `rows`.
 
     `rows` need `arm`, `seed`, `accuracy` (percent) and may name a `protocol`; those without a finite accuracy are left
@@ -42,40 +71,55 @@ def summarise(rows: list[dict], primary: str | None = None, declared: Sequence[t
     if primary is not None and primary not in names:
         raise InputError(f"the primary comparison '{primary}' is no arm of this comparison: {', '.join(names)}")
     primary = primary or next((arm for arm in names if read_arm(arm).kind == "influence"), None)
-    summary = []
+    summary: list[Summary] = []
     for protocol, arms in table.items():
         for arm, by_seed in arms.items():
             values = list(by_seed.values())
             sd = stdev(values) if len(values) > 1 else None
-            own = {"arm": arm, "protocol": protocol, "mean": fmean(values), "sd": sd, "n": len(values)}
             others: list[str | None] = [*references(arm, arms, declared)]
             for against in others or [None]:
                 pairs = [] if against is None else [by_seed[s] - arms[against][s] for s in by_seed if s in arms[against]]
-                summary.append({**own, "against": against, **compare(pairs), "primary": False})
+                summary.append(
+                    {
+                        "arm": arm,
+                        "protocol": protocol,
+                        "mean": fmean(values),
+                        "sd": sd,
+                        "n": len(values),
+                        "against": against,
+                        **compare(pairs),
+                        "primary": False,
+                    }
+                )
     for row in summary:
         if row["arm"] == primary and row["against"] is not None and kind(row["arm"], row["against"]) in (UNIFORM, RANDOM):
             row["primary"] = True
             break
-    secondary = [row for row in summary if not row["primary"] and row["p"] is not None]
-    for row, corrected in zip(secondary, holm([row["p"] for row in secondary]), strict=True):
+    secondary = [(row, row["p"]) for row in summary if not row["primary"] and row["p"] is not None]
+    for (row, _), corrected in zip(secondary, holm([p for _, p in secondary]), strict=True):
         row["p_holm"] = corrected
     return summary
 
 
-def compare(differences: list[float]) -> dict:
+def compare(differences: Sequence[float]) -> Paired:
     """Mean, t-interval, half-width and p of paired differences; None for what too few or only equal ones cannot give."""
     n = len(differences)
-    result: dict = dict.fromkeys(("difference", "low", "high", "smallest_shown", "p", "p_holm")) | {"pairs": n}
-    if not n:
-        return result
-    mean = fmean(differences)
-    result["difference"] = mean
-    if max(differences) - min(differences) <= EQUAL:
+    mean = fmean(differences) if n else None
+    result: Paired = {
+        "difference": mean,
+        "low": None,
+        "high": None,
+        "smallest_shown": None,
+        "p": None,
+        "p_holm": None,
+        "pairs": n,
+    }
+    if mean is None or max(differences) - min(differences) <= EQUAL:
         return result
     error = stdev(differences) / math.sqrt(n)
     half = float(stats.t.ppf(0.975, n - 1)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
-    return result | {"low": mean - half, "high": mean + half, "smallest_shown": half, "p": p, "p_holm": p}
+    return {**result, "low": mean - half, "high": mean + half, "smallest_shown": half, "p": p, "p_holm": p}
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -87,9 +131,9 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected
 
 
-def _table(rows: list[dict]) -> dict[str | None, dict[str, dict[int, float]]]:
+def _table(rows: Sequence[Row]) -> dict[str | None, dict[str, dict[int, float]]]:
     """Accuracy by protocol, arm and seed."""
-    table: dict = {}
+    table: dict[str | None, dict[str, dict[int, float]]] = {}
     for row in rows:
         accuracy = row.get("accuracy")
         if accuracy is None or not math.isfinite(accuracy):

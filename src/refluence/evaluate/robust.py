@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,7 @@ class Robust:
     random_bytes: int
     rows: tuple[Row, ...]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         rows = [
             {**{k: v for k, v in vars(row).items() if k != "net"}, "accuracies": list(row.accuracies), "accuracy": row.accuracy}

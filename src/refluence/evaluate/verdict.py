@@ -7,7 +7,10 @@ mean; as that is a choice after the fact, *better* needs a Holm-corrected p of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from refluence.arm import UNIFORM, read_arm
+from refluence.evaluate.paired import Row, Summary
 from refluence.evaluate.references import (
     CONTROL,
     EQUAL_SECONDS,
@@ -22,7 +25,7 @@ from refluence.evaluate.references import (
 LEVEL = 0.05
 
 
-def verdict(summary: list[dict], rows: list[dict]) -> str:
+def verdict(summary: Sequence[Summary], rows: Sequence[Row]) -> str:
     """One line on the primary arm (else the first arm with influence or other weights), else on the highest mean.
 
     `summary` comes from `summarise(rows)`.
@@ -36,11 +39,11 @@ def verdict(summary: list[dict], rows: list[dict]) -> str:
     return _on_weights(chosen, summary) if chosen else _on_methods(summary)
 
 
-def _on_weights(chosen: dict, summary: list[dict]) -> str:
+def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
     """What weighting did to the arm of `chosen`."""
     arm = chosen["arm"]
-    own = [r for r in summary if (r["arm"], r["protocol"]) == (arm, chosen["protocol"]) and r["against"]]
-    by_kind = {name: row for row in own if (name := kind(arm, row["against"]))}
+    own = [row for row in summary if (row["arm"], row["protocol"]) == (arm, chosen["protocol"])]
+    by_kind = {name: row for row in own if row["against"] and (name := kind(arm, row["against"]))}
     uniform, control = by_kind.get(UNIFORM), by_kind.get(CONTROL)
     wrong = "random" if read_arm(arm).kind in PRUNING else "shuffled"
     equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
@@ -51,7 +54,7 @@ def _on_weights(chosen: dict, summary: list[dict]) -> str:
         line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
     if uniform is None:
         return f"{line}not compared with uniform weights: {base(arm)} is not among the arms"
-    if uniform["low"] is None:
+    if uniform["low"] is None or uniform["high"] is None:
         return line + _no_interval(uniform)
     if uniform["high"] < 0:
         return f"{line}hurt"
@@ -66,14 +69,14 @@ def _on_weights(chosen: dict, summary: list[dict]) -> str:
     return f"{line}helped"
 
 
-def _no_interval(row: dict) -> str:
+def _no_interval(row: Summary) -> str:
     """Why a comparison has no interval."""
     if row["pairs"] < 2:
         return "no interval" if row["pairs"] else "no interval (no seed in common)"
     return "no interval (all differences are equal)"
 
 
-def _on_methods(summary: list[dict]) -> str:
+def _on_methods(summary: Sequence[Summary]) -> str:
     """The method with the highest mean in the first protocol."""
     rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and read_arm(row["arm"]).method != "full"]
     if not rows:
@@ -87,7 +90,7 @@ def _on_methods(summary: list[dict]) -> str:
     if not against:
         return f"{line}, n = {best['n']}: not compared with random"
     line += "".join(f", {part}" for part in (_over("random", best, "points "), f"n = {best['pairs']}") if part)
-    if best["low"] is None:
+    if best["low"] is None or best["high"] is None or best["difference"] is None or best["p_holm"] is None:
         return f"{line}: {_no_interval(best)}"
     if best["low"] <= 0 <= best["high"]:
         return f"{line}: no difference shown; n = {best['pairs']} could show {best['smallest_shown']:.1f}"
@@ -102,12 +105,12 @@ def tenths(value: float | None) -> float | None:
     return None if value is None else round(value, 1) + 0.0
 
 
-def _over(name: str, row: dict | None, unit: str = "") -> str:
+def _over(name: str, row: Summary | None, unit: str = "") -> str:
     """`+0.4 points over uniform [-1.0, 1.8]`, without the interval if there is none."""
     if row is None or row["difference"] is None:
         return ""
-    difference, low, high = (tenths(row[name]) for name in ("difference", "low", "high"))
-    points, interval = f"{difference:+.1f}", "" if low is None else f" [{low:.1f}, {high:.1f}]"
-    if another_distance(row["arm"], row["against"]):
+    low, high = tenths(row["low"]), tenths(row["high"])
+    points, interval = f"{tenths(row['difference']):+.1f}", "" if low is None else f" [{low:.1f}, {high:.1f}]"
+    if row["against"] is not None and another_distance(row["arm"], row["against"]):
         name += " (another distance)"
     return f"{points} {unit}over {name}{interval}" if unit else f"over {name} {points}{interval}"

@@ -6,7 +6,7 @@ size. Means divide by N, the number of samples, not by the sum of w.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import overload
 
 import torch
@@ -22,6 +22,12 @@ NUMBERS, LEAST, MOST = 2**18, 64, 256  # of input a pass, in samples at least an
 ACCELERATOR = 8  # times as many elsewhere
 
 
+@overload
+def passes(
+    batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]: ...
+@overload
+def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Targets, Tensor | None]]: ...
 def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Targets, Tensor | None]]:
     """Every batch as (x, y, w or None) on `device`, in pieces of 64 to 256 samples by their size (CPU)."""
     if iter(batches) is batches:

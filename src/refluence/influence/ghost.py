@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
 from refluence.influence.losses import Loss, Targets
+from refluence.influence.parameters import Parameters
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 
 
@@ -52,7 +53,7 @@ class Ghost(nn.Module):
             parts = [_dot(call, delta, v, self.low) for call, delta in deltas]
             return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))
 
-    def _leaves(self) -> AbstractContextManager:
+    def _leaves(self) -> AbstractContextManager[Parameters | None]:
         """The watched parameters as leaves of the graph, unless `functional_call` has put other tensors in their place."""
         own = all(isinstance(p, nn.Parameter) for p in self.model.parameters())
         return leaves(self.model, self.names) if own else nullcontext()

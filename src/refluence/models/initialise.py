@@ -23,11 +23,10 @@ def initialise(net: nn.Module, generator: torch.Generator) -> nn.Module:
             module.weight.uniform_(-bound, bound, generator=generator)
             if module.bias is not None:
                 module.bias.uniform_(-bound, bound, generator=generator)
-        elif hasattr(module, "reset_running_stats"):
-            module.reset_running_stats()
-            module.reset_parameters()
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        else:
+            for name in ("reset_running_stats", "reset_parameters"):
+                if callable(reset := getattr(module, name, None)):
+                    reset()
     return net
 
 

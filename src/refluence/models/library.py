@@ -115,7 +115,7 @@ def _torchvision(own: str, name: str, shape: tuple[int, int, int], classes: int)
         raise InputError(_unknown(name, own, known, "torchvision.models.list_models"))
     if shape[0] not in (1, 3):
         raise InputError(f"{name} takes images of 3 channels, or grey ones: these have {shape[0]}")
-    more: dict = {"aux_logits": False, "init_weights": True} if own in AUXILIARY else {}
+    more: dict[str, object] = {"aux_logits": False, "init_weights": True} if own in AUXILIARY else {}
     if own.startswith("vit"):
         more = {"image_size": shape[1]}
     if own.startswith("maxvit"):

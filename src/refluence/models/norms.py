@@ -10,7 +10,7 @@ from torch import nn
 NORMS = ("instance", "group", "batch", "layer", "none")
 
 
-def norm_layer(name: str, channels: int, size: tuple[int, int] | None = None) -> nn.Module:
+def norm_layer(name: str, channels: int, size: tuple[int, ...] = ()) -> nn.Module:
     """The layer for maps `(B, channels, H, W)`; "group" has four groups, or as many of them as divide the channels.
 
     "layer" normalises a whole map and has affine parameters `(channels, H, W)`: it alone needs `size`.

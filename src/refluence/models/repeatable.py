@@ -95,7 +95,7 @@ def _calls(model: nn.Module, x: Tensor, seed: int) -> list[tuple[str, nn.Module,
     """Every call of a layer in the order of their ends: label, layer, inputs, outputs."""
     calls, inputs = [], []
 
-    def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         inputs.append([t.clone() for t in _tensors((args, kwargs))])
 
     def after(label: str) -> Callable[..., None]:

@@ -117,7 +117,8 @@ def last_map(size: tuple[int, int], pooled: bool) -> tuple[int, int]:
     """Height and width of the last map: strides round up, average pools down."""
     side = min(size)
     factor = 8 * (1 if side <= 64 else 2 if side <= 128 else 4)  # halvings one by one or at once round to the same
-    return tuple(s // factor if pooled else -(-s // factor) for s in size)
+    height, width = (s // factor if pooled else -(-s // factor) for s in size)
+    return height, width
 
 
 def _stem(channels: int, width: int, side: int, pooled: bool, norm: str) -> list[nn.Module]:

@@ -22,7 +22,8 @@ from refluence.recipes.base import REAL, Part, Recipe
 PUBLISHED = ("random", "herding", "dc", "dc+influence", "idc", "idc+influence")
 WEIGHTS = ("", "+influence", "+shuffled", "+loss", "+flipped")
 AS_LONG = {"paper": "iterations=13500", "cpu": "iterations=1350"}  # DC without weights, in about its seconds with them
-GRID = (  # method, set, images per class; at size cpu: seeds and numbers that are not the short size's own
+# method, set, images per class; at size cpu: seeds and numbers that are not the short size's own
+GRID: tuple[tuple[str, str, int, int, dict[str, int]], ...] = (
     ("dc", "cifar10", 10, 5, {"iterations": 1000, "inner": 5}),
     ("dm", "cifar10", 10, 5, {"iterations": 1000}),
     ("dc", "cifar10", 1, 3, {"iterations": 1000}),

@@ -42,17 +42,24 @@ def parts(size: str) -> tuple[Part, ...]:
     for method, (paper, cpu, short) in METHODS.items():
         longer = f"{method}:{LONGER[method]}"
         weighted = tuple(f"{method}+influence{variant}" for variant in (*VARIANTS, *PLACE[method]))
-        pairs = ((longer, method), (weighted[0], longer), *((arm, weighted[0]) for arm in weighted[1:]))
+        pairs = [(longer, method), (weighted[0], longer), *((arm, weighted[0]) for arm in weighted[1:])]
         if PLACE[method]:
-            pairs = (*pairs, weighted[-2:])
+            pairs.append((weighted[-2], weighted[-1]))
         arms = (method, *weighted, f"{method}+shuffled", longer)
-        found.append(_part(method, size, arms, paper if size == "paper" else cpu, pairs, short))
+        found.append(_part(method, size, arms, paper if size == "paper" else cpu, tuple(pairs), short))
     slow, plain, gentle = f"idc:{TENTH[size]}", "idc+influence", "idc+influence:tau=3"
     arms = ("idc", plain, slow, f"{plain}:{TENTH[size]}", gentle)
     return (*found, _part("idc", size, arms, "iwd-idc" if size == "paper" else "idc-cpu", ((slow, "idc"), (gentle, plain)), {}))
 
 
-def _part(method: str, size: str, arms: tuple[str, ...], protocol: str, pairs, short: dict[str, int]) -> Part:
+def _part(
+    method: str,
+    size: str,
+    arms: tuple[str, ...],
+    protocol: str,
+    pairs: tuple[tuple[str, str], ...],
+    short: dict[str, int],
+) -> Part:
     seeds, flags = (5, {}) if size == "paper" else (3, short)
     return Part(f"{method}-ipc10", "cifar10", 10, arms, (protocol,), seeds, flags={"split": "val", **flags}, pairs=pairs)
 

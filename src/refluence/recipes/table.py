@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from refluence.errors import InputError
-from refluence.evaluate.paired import summarise
+from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.recipes.base import SETS, Part, Published, Recipe
 
@@ -58,7 +58,7 @@ def _primary(part: Part, rows: list[Row]) -> str | None:
     return part.primary if any(row["arm"] == part.primary for row in rows) else None
 
 
-def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], summary: list[Row], seeds: int) -> Row:
+def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], summary: list[Summary], seeds: int) -> Row:
     own = [row for row in rows if (row["arm"], row["protocol"]) == (arm, protocol)]
     found = [line for line in summary if (line["arm"], line["protocol"]) == (arm, protocol)]
     published = recipe.publication(part, arm, protocol)
@@ -78,7 +78,16 @@ def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], 
         "ess": _mean(own, "ess"),
         **{name: _mean(own, name) for name in ("seconds", "peak_bytes", "stored_bytes")},
         "compared": [
-            {k: line[k] for k in ("against", "pairs", "difference", "low", "high", "p", "p_holm", "primary")}
+            {
+                "against": line["against"],
+                "pairs": line["pairs"],
+                "difference": line["difference"],
+                "low": line["low"],
+                "high": line["high"],
+                "p": line["p"],
+                "p_holm": line["p_holm"],
+                "primary": line["primary"],
+            }
             for line in found
             if line["against"] is not None
         ],
@@ -99,7 +108,7 @@ def _protocols(part: Part, rows: list[Row]) -> list[str]:
 
 
 def _check_alike(rows: list[Row]) -> None:
-    seen: dict[tuple, Row] = {}
+    seen: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         first = seen.setdefault((row["part"], row["arm"], row["protocol"]), row)
         for name in ALIKE:

@@ -77,8 +77,9 @@ def dc_parts(
 
     def parts(size: str) -> tuple[Part, ...]:
         protocols, seeds = (("iwd", "dc"), 5) if size == "paper" else (("iwd-cpu", "dc-cpu"), 3)
-        declared = {"pairs": pairs, "primary": primary}
-        return tuple(Part(f"ipc{ipc}", "cifar10", ipc, arms, protocols, seeds, **declared) for ipc in (1, 10, 50))
+        return tuple(
+            Part(f"ipc{ipc}", "cifar10", ipc, arms, protocols, seeds, pairs=pairs, primary=primary) for ipc in (1, 10, 50)
+        )
 
     return parts
 

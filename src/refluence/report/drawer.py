@@ -25,7 +25,7 @@ def main() -> None:
         answers.flush()
 
 
-def drawn(chart: dict, form: str) -> bytes:
+def drawn(chart: dict[str, object], form: str) -> bytes:
     """The Vega-Lite chart as SVG (UTF-8), or as PNG of two pixels to a point."""
     import vl_convert  # here, so that an installation without it is an answer too
 

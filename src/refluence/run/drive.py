@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -58,7 +58,7 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
             spent.step(event)
             if metrics is None or folder is None:
                 continue
-            metrics.write({**asdict(cast(Any, event)), "seconds": round(spent.seconds, 3)})
+            metrics.write({**asdict(event), "seconds": round(spent.seconds, 3)})
             if time.monotonic() - last >= driver.checkpoint_seconds and _finite(work):
                 checkpoint.save(folder, work.state(), spent.state())
                 last = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,14 @@ from refluence.score.settings import RISKS, CrossFit
 CHUNK_PIXELS = 2**19  # pixels that are turned into floats at once: 512 rows of 32 x 32
 DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
 FEW = 4  # images that a network is tried on
-Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+I = TypeVar("I")
+
+
+class Track(Protocol):
+    """Items as they are, under a bar that says what is done with each of a `total` of them."""
+
+    def __call__(self, items: Iterable[I], what: str, total: int, /) -> Iterable[I]:
+        """The items, one at a time."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,7 @@ def score_rows(
     phi, own, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
     score = phi if settings.terms == "implicit" else phi + own - own.mean()
     residual, accuracy = (solved.residuals or (0.0,))[-1], 100 * right / len(dataset.val)
-    found = (solved.damping, solved.iterations, residual, solved.converged)
-    return FoldScores(rows, score, loss, suggested, *found, accuracy)
+    return FoldScores(rows, score, loss, suggested, solved.damping, solved.iterations, residual, solved.converged, accuracy)
 
 
 def engine_of(net: nn.Module, dataset: Dataset, device: torch.device | str = "cpu", **scorer: Any) -> Choice:
@@ -117,11 +123,15 @@ def _damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -
 
 
 @contextmanager
-def _steps(track: Track | None, total: int) -> Iterator[Callable[..., None]]:
+def _steps(track: Track | None, total: int) -> Iterator[Callable[[int, float], None]]:
     """A function that counts one iteration of the solver under `track`."""
     bar = iter(range(0)) if track is None else iter(track(range(total + 1), "solving for the curvature", total))
+
+    def count(iteration: int, residual: float) -> None:
+        next(bar, None)
+
     try:
-        yield lambda *_: next(bar, None) and None
+        yield count
     finally:
         if isinstance(bar, Generator):
             bar.close()

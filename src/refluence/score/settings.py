@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from refluence.errors import InputError
 from refluence.influence.curvature import Curvature
-from refluence.influence.losses import cross_entropy, expected_error
+from refluence.influence.losses import Loss, cross_entropy, expected_error
 
 TERMS = ("explicit", "implicit", "both")
 NETWORKS = ("held-out", "all")
-RISKS = {"error": expected_error, "cross-entropy": cross_entropy}
+RISKS: dict[str, Loss] = {"error": expected_error, "cross-entropy": cross_entropy}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CrossFit:
     risk: str = "error"
     networks: str = "held-out"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("epochs", 1), ("checkpoints", 1), ("batch", 1), ("fit", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
