@@ -16,6 +16,8 @@ from torch import Tensor
 
 from refluence.errors import InputError, RunError
 
+Json = dict[str, Any]
+"""An object of a JSON file. What its values are is known where it is written; readers look."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 

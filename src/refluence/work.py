@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from refluence.files import Json
+
 
 class Event(Protocol):
     """What one step says of itself: a frozen dataclass of plain values, a line of metrics.jsonl."""
@@ -26,7 +28,7 @@ class Artifact(Protocol):
     kind: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
 
-    def save(self, folder: Path, card: dict[str, Any]) -> None:
+    def save(self, folder: Path, card: Json) -> None:
         """Write it into `folder/kind`, the card last: a folder with a card is whole."""
 
     def __len__(self) -> int:
@@ -49,7 +51,7 @@ class Result:
     """An artifact, the facts that its card has of it, and what lies beside it."""
 
     artifact: Artifact
-    card: dict[str, Any]
+    card: Json
     beside: tuple[Beside, ...] = ()
 
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ CHANNELS = (1, 3)  # of pictures
 
 
 def read(
-    images: Array, labels: Array | Sequence[Any], where: str, names: tuple[str, ...] | None = None
+    images: Array, labels: Array | Sequence[object], where: str, names: tuple[str, ...] | None = None
 ) -> tuple[RawSplit, str]:
     """The split of N images and N labels, and its digest. `where` is what an error calls them. `names` are those of numbers."""
     pixels, given = channels_first(images, where), label_list(labels, where)
@@ -61,7 +60,7 @@ def channels_first(images: Array, where: str) -> Tensor:
     return images if first else images.permute(0, 3, 1, 2).contiguous()
 
 
-def label_list(labels: Array | Sequence[Any], where: str) -> list[Any]:
+def label_list(labels: Array | Sequence[object], where: str) -> list[object]:
     """Labels `(N,)` or `(N, 1)` as plain values."""
     if isinstance(labels, (np.ndarray, Tensor)):
         if labels.ndim == 2 and labels.shape[1] == 1:

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refluence.errors import InputError
-from refluence.files import read_json, write_json, write_tensors
+from refluence.files import Json, read_json, write_json, write_tensors
 
 MAP_ABOVE = 256 * 2**20
 """Bytes from which pixels are memory-mapped rather than loaded."""
@@ -37,7 +37,7 @@ class Entry:
 
     pixels: Tensor
     tables: dict[str, Tensor] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
     key: str | None = None
 
 
@@ -46,18 +46,18 @@ def folder() -> Path:
     return Path(os.environ.get("REFLUENCE_CACHE") or Path.home() / ".cache" / "refluence").expanduser()
 
 
-def key(*parts: Any) -> str:
+def key(*parts: object) -> str:
     """A name for what the parts describe (JSON values)."""
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def stamps(files: Iterable[Path]) -> list[Any]:
+def stamps(files: Iterable[Path]) -> list[object]:
     """What changes when a file does, one JSON value a file: place, size, and the times of its last change (ns).
 
     Links are followed. The time of the last change of the inode is there because archives bring their own times along. A
     file that cannot be reached has its place alone.
     """
-    found: list[Any] = []
+    found: list[object] = []
     for file in files:
         place = os.path.abspath(file)
         try:
@@ -101,7 +101,7 @@ class Sink:
         self.key, self.count = key, 0
         self.shape: tuple[int, ...] | None = None
         self.place: Path | None = None
-        self.stream: Any = io.BytesIO()
+        self.stream: BinaryIO = io.BytesIO()
         if key is not None:
             try:
                 self.place = folder() / f".{key}.{uuid.uuid4().hex}.part"
@@ -130,7 +130,7 @@ class Sink:
         self._write(np.ascontiguousarray(chunk).data.cast("B"))
         self.count += len(chunk)
 
-    def finish(self, tables: dict[str, Tensor], facts: dict[str, Any]) -> Entry:
+    def finish(self, tables: dict[str, Tensor], facts: Json) -> Entry:
         """The entry, put in its place in one step where the disk allows it."""
         assert self.shape is not None
         shape = (self.count, *self.shape)
@@ -149,6 +149,7 @@ class Sink:
                 if (entry := read(self.key)) is not None:  # another process was faster
                     return entry
                 self._to_memory()
+        assert isinstance(self.stream, io.BytesIO), "what has no place on disk is in memory"
         pixels = np.frombuffer(self.stream.getbuffer(), np.uint8)
         return Entry(torch.from_numpy(pixels.reshape(shape)), tables, facts)
 

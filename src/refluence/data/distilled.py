@@ -17,7 +17,7 @@ from refluence.data.check import check, check_card
 from refluence.data.formation import decode, repeat
 from refluence.data.readme import CARD, IMAGES, README, readme
 from refluence.errors import InputError
-from refluence.files import read_json, write_json, write_tensors, write_text
+from refluence.files import Json, read_json, write_json, write_tensors, write_text
 from refluence.locks import held
 
 FORMAT = 1
@@ -194,7 +194,7 @@ def locate(folder: Path) -> Path:
     raise InputError(f"{folder} does not exist: expected the folder of a distilled set")
 
 
-def read_card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> Json:
     """The card of a distilled set. `InputError` where it is missing, broken, or of a newer layout."""
     path = locate(folder) / CARD
     card = read_json(path)

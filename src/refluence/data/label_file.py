@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 from refluence.data.options import split_pair
 from refluence.data.stored import RawSplit
@@ -34,7 +33,7 @@ NAMES = ("path", "file", "filename", "file_name", "image", "image_id", "id", "na
 class LabelColumn:
     """The values of a column, the class names behind its numbers where the file has them, and what a reader has to know."""
 
-    values: list[Any]
+    values: Sequence[object]
     names: tuple[str, ...] | None
     where: str
     note: str = ""
@@ -58,7 +57,7 @@ def read_column(pair: str, train: RawSplit) -> LabelColumn:
     return found
 
 
-def _parquet_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, dict[str, list[Any]]]:
+def _parquet_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, Mapping[str, Sequence[object]]]:
     from refluence.data import columns, parquet
 
     schema = parquet.schema(path)
@@ -70,7 +69,7 @@ def _parquet_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, di
     return LabelColumn(values, columns.class_names(features, column), f"--labels {pair}"), beside
 
 
-def _text_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, dict[str, list[Any]]]:
+def _text_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, Mapping[str, Sequence[object]]]:
     text, note = _text(path, pair)
     try:
         header, rows = _table(text, column)
@@ -138,7 +137,7 @@ def _tells_rows(name: str) -> bool:
     return name.lower() in (*NUMBERS, *NAMES)
 
 
-def _check_order(where: str, beside: Mapping[str, Sequence[Any]], train: RawSplit) -> None:
+def _check_order(where: str, beside: Mapping[str, Sequence[object]], train: RawSplit) -> None:
     """Refuse a file that says itself that its rows come in another order than those of the source."""
     count = len(train)
     orders: list[tuple[tuple[str, ...], list[str]]] = [(NUMBERS, [str(i + first) for i in range(count)]) for first in (0, 1)]

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
@@ -112,10 +111,10 @@ def _look_missing(used: set[Key], labels: Sequence[Key | None]) -> list[str]:
     return [f"{listed}: kept as a class, though programs write this for a missing label; remove those rows if it is none"]
 
 
-def class_keys(values: Sequence[Any], where: str, names: tuple[str, ...] | None) -> list[Key | None]:
+def class_keys(values: Sequence[object], where: str, names: tuple[str, ...] | None) -> list[Key | None]:
     """Each raw label as a class name (where integers have names) or as the integer or string it is, None where missing."""
     keys: list[Key | None] = []
-    memory: dict[Any, Key | None] = {}
+    memory: dict[object, Key | None] = {}
     for row, value in enumerate(values):
         try:
             key = memory[value]
@@ -136,7 +135,7 @@ def _refuse_missing(keys: Sequence[Key | None], where: str, hint: str = "") -> N
         )
 
 
-def _key(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> Key | None:
+def _key(value: object, row: int, where: str, names: tuple[str, ...] | None) -> Key | None:
     if value is None or value == "" or (isinstance(value, (float, Decimal)) and math.isnan(value)):
         return None
     if isinstance(value, (bool, np.bool_)):
@@ -189,6 +188,6 @@ def _meant(value: str, spelled: Mapping[str, Key]) -> Key:
     return int(float(text)) if WHOLE.fullmatch(text) else text
 
 
-def few(values: Sequence[Any], most: int = 10) -> str:
+def few(values: Sequence[object], most: int = 10) -> str:
     """At most ten values, and an ellipsis where there are more."""
     return ", ".join(map(str, list(values)[:most])) + (", …" if len(values) > most else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -144,9 +143,9 @@ def _split(part: RowSet, decoded: Pixels, stored: RawSplit, classes: tuple[str, 
     )
 
 
-def _numbered(groups: Sequence[Any]) -> Tensor:
+def _numbered(groups: Sequence[object]) -> Tensor:
     """Groups as numbers `(N,)` in the order of their first rows; a None is a group of its own."""
-    numbers: dict[Any, int] = {}
+    numbers: dict[object, int] = {}
     keys = [("row", position) if group is None else ("group", group) for position, group in enumerate(groups)]
     return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys], dtype=torch.int64)
 

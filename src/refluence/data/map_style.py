@@ -34,7 +34,7 @@ def read(dataset: MapStyle, where: str) -> tuple[RawSplit, str]:
     _check_repeats(dataset, where)
     if not isinstance(_item(dataset, 0, where)[0], Image.Image):
         return arrays.read(*_stacked(dataset, where), where, _names(dataset))
-    labels, images = list[Any](), hashlib.sha256()
+    labels, images = list[object](), hashlib.sha256()
     for index in range(len(dataset)):
         image, label = _item(dataset, index, where)
         labels.append(label)
@@ -45,9 +45,9 @@ def read(dataset: MapStyle, where: str) -> tuple[RawSplit, str]:
     return split, arrays.digest(split, facts=images.hexdigest())
 
 
-def _stacked(dataset: MapStyle, where: str) -> tuple[Tensor, list[Any]]:
+def _stacked(dataset: MapStyle, where: str) -> tuple[Tensor, list[object]]:
     """The images of all items as one tensor, and their labels. `InputError` where they are of several kinds or shapes."""
-    images, labels = list[Tensor](), list[Any]()
+    images, labels = list[Tensor](), list[object]()
     for index in range(len(dataset)):
         image, label = _item(dataset, index, where)
         if not isinstance(image, (Tensor, np.ndarray)):
@@ -68,7 +68,7 @@ def _pictures(dataset: MapStyle, where: str) -> Iterator[Encoded]:
         yield _item(dataset, index, where)[0]
 
 
-def _item(dataset: MapStyle, index: int, where: str) -> tuple[Any, Any]:
+def _item(dataset: MapStyle, index: int, where: str) -> tuple[Any, object]:
     item = dataset[index]
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise InputError(f"{where}: item {index} is of type {type(item).__name__}: expected (image, label)")

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from refluence.data import arrays, map_style
 from refluence.data.arrays import Array
@@ -25,7 +24,7 @@ EXPECTED = (
     "expected (images, labels), a torch Dataset of (image, label), a datasets.Dataset or DatasetDict, or a dict of such splits"
 )
 
-Single = tuple[Array, Array | Sequence[Any]] | MapStyle
+Single = tuple[Array, Array | Sequence[object]] | MapStyle
 Source = str | Path | Single | Mapping[str, Single]
 """What `load` takes: the text of a source, or one of the objects above."""
 

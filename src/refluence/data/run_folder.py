@@ -50,7 +50,7 @@ def _same(split: RawSplit) -> RawSplit:
     return split
 
 
-def _no_set(folder: Path, config: Any) -> InputError:
+def _no_set(folder: Path, config: object) -> InputError:
     command = config.get("command") if isinstance(config, dict) else None
     if command == "compare":
         return InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")

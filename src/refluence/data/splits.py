@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,9 @@ def _mix(values: np.ndarray, purpose: str) -> np.ndarray:
         return x ^ (x >> np.uint64(31))
 
 
-def cut(labels: np.ndarray, rows: np.ndarray, fraction: float, purpose: str, groups: Sequence[Any] | None = None) -> np.ndarray:
+def cut(
+    labels: np.ndarray, rows: np.ndarray, fraction: float, purpose: str, groups: Sequence[object] | None = None
+) -> np.ndarray:
     """A mask `(N,)`: True where the row goes to the new split ('val' or 'test').
 
     `labels (N,)` and `rows (N,)` (stored row numbers) belong together, `groups` (N values) too. Of a class with n >= 2
@@ -43,7 +44,7 @@ def cut(labels: np.ndarray, rows: np.ndarray, fraction: float, purpose: str, gro
     return taken
 
 
-def _cut_groups(labels: np.ndarray, goal: dict[int, int], purpose: str, groups: Sequence[Any]) -> np.ndarray:
+def _cut_groups(labels: np.ndarray, goal: dict[int, int], purpose: str, groups: Sequence[object]) -> np.ndarray:
     """Whole groups, in the order of a hash of their names. A None is a group of its own row alone."""
     named = [f"row {i}" if g is None else f"group {g!r}" for i, g in enumerate(groups)]
     unique, member = np.unique(np.array(named), return_inverse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -61,7 +61,7 @@ class RawSplit:
     where: str
     labels: Sequence[object]
     encoded: Callable[[], Iterator[Encoded]]
-    identity: Any = None
+    identity: object = None
     files: Sequence[Path] = ()
     names: tuple[str, ...] | None = None
     paths: tuple[str, ...] | None = None

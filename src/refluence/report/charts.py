@@ -13,11 +13,11 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import altair as alt
 from markupsafe import Markup, escape
 
+from refluence.files import Json
 from refluence.report.drawing import draw
 
 INK, QUIET, GRID = "#23262d", "#6b6f78", "#e3e0d9"
@@ -27,7 +27,7 @@ WIDE, NARROW = 520, 326
 MARK = re.compile("<!--chart ([A-Za-z0-9+/=]+)-->")  # where a chart will stand; what users write is escaped and cannot look so
 ABSENT = '<p class="absent">This chart could not be drawn on the machine that wrote this page.</p>'
 
-Row = dict[str, Any]
+Row = Json
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
@@ -186,7 +186,7 @@ def _zero(value: float = 0.0) -> alt.Chart:
     return alt.Chart(alt.Data(values=[{"v": value}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
 
 
-def _styled(chart: Drawing, width: int, ticks: int) -> dict[str, Any]:
+def _styled(chart: Drawing, width: int, ticks: int) -> Json:
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
     chart = chart.properties(width=width, autosize=fit, padding=3).configure(aria=False, background="transparent")
     chart = chart.configure_view(stroke=None).configure_axis(

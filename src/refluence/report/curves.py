@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 from markupsafe import Markup
 
+from refluence.files import Json
 from refluence.report import charts
 from refluence.report.gallery import class_name
 from refluence.report.reading import Unit
@@ -39,7 +40,7 @@ def per_class(unit: Unit, key: str, axis: str, title: str, log: bool = False) ->
     count = max((len(entry.get(key) or []) for entry in unit.metrics), default=0)
     series: Series = {}
     for label in range(count):
-        points = _points(unit.metrics, lambda entry, label=label: dict(enumerate(entry.get(key) or [])).get(label))
+        points = _points(unit.metrics, partial(_of_class, key, label))
         points = [(x, y) for x, y in points if y > 0 or not log]
         if points:
             series[class_name(unit.classes, label)] = smooth(points, 30)
@@ -71,6 +72,10 @@ def _level(value: object) -> float | None:
     return mean([finite(v) for v in value]) if isinstance(value, list) else finite(value)
 
 
+def _of_class(key: str, label: int, entry: Json) -> object:
+    return dict(enumerate(entry.get(key) or [])).get(label)
+
+
 def smooth(points: list[tuple[float, float]], most: int = POINTS) -> list[tuple[float, float]]:
     """At most `most` points: the means over equal stretches of x. The mean of the seeds comes with it."""
     x, y = np.array(sorted(points)).T
@@ -81,6 +86,6 @@ def smooth(points: list[tuple[float, float]], most: int = POINTS) -> list[tuple[
     return list(zip((np.bincount(inverse, x) / counts).tolist(), (np.bincount(inverse, y) / counts).tolist(), strict=True))
 
 
-def _points(entries: list[dict[str, Any]], value: Callable[..., Any], place: str = "step") -> list[tuple[float, float]]:
+def _points(entries: list[Json], value: Callable[[Json], object], place: str = "step") -> list[tuple[float, float]]:
     pairs = [(finite(entry.get(place)), finite(value(entry))) for entry in entries]
     return [(x, y) for x, y in pairs if x is not None and y is not None]

@@ -18,7 +18,8 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from refluence.files import Json
 
 DRAWER = Path(__file__).with_name("drawer.py")
 SECONDS = 120.0  # for one chart, which takes a hundredth of one; the first waits for the engine to start
@@ -32,7 +33,7 @@ class Drawer:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, chart: dict[str, Any], form: str) -> bytes:
+    def ask(self, chart: object, form: str) -> bytes:
         """The drawing. `ValueError` where the engine refuses the chart, `OSError` where the process is dead."""
         if self.process is None:
             pipe, words = subprocess.PIPE, [sys.executable or "python", str(DRAWER)]
@@ -79,7 +80,7 @@ _drawer = Drawer()
 atexit.register(_drawer.close)
 
 
-def draw(charts: Sequence[tuple[dict[str, Any], str]], target: Path) -> list[bytes | None]:
+def draw(charts: Sequence[tuple[Json, str]], target: Path) -> list[bytes | None]:
     """Each Vega-Lite chart as `svg` or `png`, None where that failed; one warning then says so of `target`."""
     found: list[bytes | None] = []
     reason, deaths = "", 0
@@ -103,7 +104,7 @@ def draw(charts: Sequence[tuple[dict[str, Any], str]], target: Path) -> list[byt
     return found
 
 
-def _fit(value: Any) -> Any:
+def _fit(value: object) -> object:
     """The same chart with a replacement sign for each character that no SVG can hold: names of classes may have such."""
     if isinstance(value, str):
         return UNFIT.sub("\N{REPLACEMENT CHARACTER}", value)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from markupsafe import Markup
 
 from refluence.arm import UNIFORM, read_arm
 from refluence.errors import InputError
+from refluence.files import Json
 from refluence.report import charts, curves, over_time, scores, verdict
 from refluence.report.gallery import Gallery, distilled_gallery
 from refluence.report.reading import Unit, read_results, read_unit, read_units
@@ -65,7 +67,7 @@ def write(folder: Path) -> Path:
     return target
 
 
-def _comparison(results: dict[str, Any], units: list[Unit]) -> dict[str, Any]:
+def _comparison(results: Json, units: list[Unit]) -> Json:
     return {
         "kind": "Comparison",
         "title": "Comparison of " + ", ".join(verdict.arms_of(results) or sorted({u.arm for u in units})),
@@ -76,7 +78,7 @@ def _comparison(results: dict[str, Any], units: list[Unit]) -> dict[str, Any]:
     }
 
 
-def _single(unit: Unit) -> dict[str, Any]:
+def _single(unit: Unit) -> Json:
     sentence, table = verdict.single(unit)
     return {
         "kind": "Run",
@@ -88,7 +90,7 @@ def _single(unit: Unit) -> dict[str, Any]:
     }
 
 
-def _facts(top: Unit, units: list[Unit], results: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _facts(top: Unit, units: list[Unit], results: Json | None) -> list[tuple[str, str]]:
     """What was done, in a few words each: only what the folder really says."""
     card = next((unit.card for unit in units if unit.card.get("classes")), top.card)
     rows = (results or {}).get("rows") or []
@@ -111,13 +113,14 @@ def _facts(top: Unit, units: list[Unit], results: dict[str, Any] | None) -> list
     return [(name, str(value)) for name, value in facts if value not in (None, "", DASH)]
 
 
-def _look(values: dict[str, Any] | None, *names: str) -> Any:
+def _look(values: Json | None, *names: str) -> str | float | None:
     """The first plain value of that name, at the top or one level down."""
     levels = [values or {}, *(v for v in (values or {}).values() if isinstance(v, dict))]
     for name in names:
         for level in levels:
-            if isinstance(level.get(name), (str, int, float)) and not isinstance(level.get(name), bool):
-                return level[name]
+            value = level.get(name)
+            if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+                return value
     return None
 
 
@@ -128,7 +131,7 @@ def _without(units: list[Unit], galleries: list[Gallery]) -> str | None:
     return f"No distilled images to show for {', '.join(missing)}." if missing else None
 
 
-def _scores(folder: Path, top: Unit, units: list[Unit], results: dict[str, Any] | None) -> scores.ScoreSection | None:
+def _scores(folder: Path, top: Unit, units: list[Unit], results: Json | None) -> scores.ScoreSection | None:
     """The scores of the folder itself, else of the primary arm, else of the first arm that has any."""
     primary = {str(r.get("arm")) for r in (results or {}).get("summary") or [] if r.get("primary")}
     for unit in [top, *sorted(units, key=lambda u: u.arm not in primary)]:
@@ -140,7 +143,7 @@ def _scores(folder: Path, top: Unit, units: list[Unit], results: dict[str, Any] 
     return None
 
 
-def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tuple[str, str, Any]]:
+def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tuple[str, str, Markup | None]]:
     """(heading, what it says or why it is absent, chart or None) of each curve."""
     mean = " Mean of the seeds." if compare else ""
     loss = curves.per_arm(units, "loss", "matching loss", paint, "Matching loss per image step")
@@ -175,10 +178,10 @@ def _heights(units: list[Unit]) -> str:
     return f"{words}: curves of different arms cannot be compared by their height."
 
 
-def _meanings(cards: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+def _meanings(cards: dict[str, Json]) -> list[tuple[str, str]]:
     """The words of which the arms on this page are made, explained as their cards do; `cards` by arm."""
-    methods: dict[str, Any] = {}
-    weights: dict[str, Any] = {}
+    methods: Json = {}
+    weights: Json = {}
     for arm, card in cards.items():
         method, kind = read_arm(arm).method, read_arm(arm).kind
         methods[method] = methods.get(method) or card.get("summary")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from markupsafe import Markup
 
+from refluence.files import Json
 from refluence.report import charts
 from refluence.report.words import deviation, finite, mean
 
-Entry = dict[str, Any]
+Entry = Json
 Plot = tuple[str, str, Markup]
 DOTS = "Dots are {}, the stroke is their mean, the line one standard deviation to each side."
 PAIRS = (

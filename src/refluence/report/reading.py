@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 
 from refluence.errors import InputError
-from refluence.files import read_json
+from refluence.files import Json, read_json
 from refluence.report.words import finite
 
 
@@ -47,7 +47,7 @@ class Scores:
     pictures: dict[int, np.ndarray]
     loss: np.ndarray | None = None
     suggested: np.ndarray | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
     @property
     def spread(self) -> float:
@@ -62,10 +62,10 @@ class Unit:
     folder: Path
     arm: str
     seed: str
-    config: dict[str, Any] | None
-    card: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    evaluations: list[dict[str, Any]]
+    config: Json | None
+    card: Json
+    metrics: list[Json]
+    evaluations: list[Json]
 
     @property
     def classes(self) -> list[str]:
@@ -111,7 +111,7 @@ def read_units(folder: Path) -> list[Unit]:
     return [read_unit(seed, seed.parent.name, seed.name) for seed in seeds]
 
 
-def read_results(folder: Path) -> dict[str, Any] | None:
+def read_results(folder: Path) -> Json | None:
     """The table of a comparison, or None for a unit folder."""
     return _json(folder / "results.json")
 
@@ -149,7 +149,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
     )
 
 
-def _numbers(evaluation: dict[str, Any]) -> dict[str, Any]:
+def _numbers(evaluation: Json) -> Json:
     """An evaluation (percent) with None for a score that is missing or no number, and without such networks."""
     scores = {name: finite(evaluation.get(name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
     nets = [finite(v) for v in evaluation.get("accuracies") or []]
@@ -168,7 +168,7 @@ def _json(path: Path) -> Any:
     return read_json(path) if path.is_file() else None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[Json]:
     """One JSON object a line; an unfinished last line (a run that was killed) is left out."""
     if not path.is_file():
         return []

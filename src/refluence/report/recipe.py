@@ -6,9 +6,8 @@ import base64
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from refluence.files import read_json, replacing, write_text
+from refluence.files import Json, read_json, replacing, write_text
 from refluence.report import recipe_figure
 from refluence.report.template import write_page
 from refluence.report.words import DASH, amount, duration, fixed, signed
@@ -16,7 +15,7 @@ from refluence.report.words import DASH, amount, duration, fixed, signed
 COSTS = ("ESS", "to make", "memory", "stored")  # effective sample size, seconds, peak and stored bytes, means over seeds
 HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", *COSTS, "published")
 FORMS = {"png", "svg"}
-Line = dict[str, Any]
+Line = Json
 
 
 def write_recipe(folder: Path) -> list[Path]:
@@ -39,7 +38,7 @@ def write_recipe(folder: Path) -> list[Path]:
     return [*written, folder / "report.html"]
 
 
-def markdown(results: dict[str, Any]) -> str:
+def markdown(results: Json) -> str:
     """`table.md`: the paper's form of the table, then every line with its differences."""
     heads, rows = grid(results)
     out = [f"# {results['recipe']}: {results['summary']}", "", f"{results['source']}. Size {results['size']}."]
@@ -51,7 +50,7 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(out)
 
 
-def grid(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def grid(results: Json) -> tuple[list[str], list[list[str]]]:
     """The paper's form: a row for each arm, model and protocol, a column for each set and number of images per class."""
     lines = results["lines"]
     columns = list(dict.fromkeys((line["set"], line["ipc"]) for line in lines))
@@ -69,7 +68,7 @@ def grid(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def cells(results: dict[str, Any]) -> list[list[str]]:
+def cells(results: Json) -> list[list[str]]:
     """Every line, one row for each of its comparisons; a further comparison repeats nothing."""
     found, names = [], recipe_figure.part_names(results["lines"])
     for line in results["lines"]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import Any
 
 import altair as alt
 import numpy as np
 from PIL import Image, ImageDraw
 
 from refluence.arm import UNIFORM, read_arm
+from refluence.files import Json
 from refluence.report import drawing
 from refluence.report.charts import GRID, INK, PALETTE, QUIET, Drawing
 from refluence.report.gallery import class_name
@@ -31,10 +31,10 @@ CROSS = ", crosses: published"
 COLUMNS = 4  # panels side by side
 HEADER = alt.Header(labelColor=INK, labelFontSize=12)  # of a panel
 TILE, GAP, NAMES = 64, 4, 80  # of the gallery, in pixels: an image, between two, the room for names
-Line = dict[str, Any]
+Line = Json
 
 
-def draw(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
+def draw(results: Json, folder: Path) -> dict[str, bytes]:
     """`{"png": …, "svg": …}` (a gallery has no svg), or nothing where the recipe has no picture, there is nothing to draw or
     it cannot be drawn here (then with a warning)."""
     if results["picture"] == "gallery":
@@ -176,7 +176,7 @@ def _colours(names: list[str]) -> list[str]:
     return [PALETTE[i % len(PALETTE)] for i in range(len(names))]
 
 
-def gallery(results: dict[str, Any], folder: Path) -> dict[str, bytes]:
+def gallery(results: Json, folder: Path) -> dict[str, bytes]:
     """A row of images for each class, those of all seeds (`commands/pooled.py`), the lowest influence on the left."""
     found: dict[int, list[tuple[float, int, np.ndarray]]] = {}
     names: list[str] = []

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import ArrayLike
 
 from refluence.errors import InputError
+from refluence.files import Json
 from refluence.report import charts
 from refluence.report.boxed import READING, boxed
 from refluence.report.gallery import Gallery, Tile, class_name, first_tiles, real_gallery
@@ -156,7 +157,7 @@ def histogram_bins(score: np.ndarray) -> tuple[list[tuple[float, float, int]], i
     return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True) if n], beyond
 
 
-def measured(facts: Mapping[str, Any]) -> str:
+def measured(facts: Json) -> str:
     """In a sentence or two, what `refluence score` measured against validation data."""
     validation = facts["validation"]
     what = f"{counted(facts['train'], 'training instance')} of {facts['source']}"
@@ -173,7 +174,7 @@ def measured(facts: Mapping[str, Any]) -> str:
     return f"{how}. The {counted(validation['images'], 'validation image')} were held out of all training.{labels}"
 
 
-def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def about(facts: Json) -> list[tuple[str, str]]:
     """The model, its accuracy, the curvature and the damping of scores against validation data, in a few words each."""
     validation = facts["validation"]
     each = [a for a in map(finite, validation["accuracies"]) if a is not None]
@@ -199,12 +200,12 @@ def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*found, ("Seed", str(facts["seed"]))]
 
 
-def near_chance(facts: Mapping[str, Any]) -> bool:
+def near_chance(facts: Json) -> bool:
     """Whether the model is hardly better than guessing, so that its scores say little."""
     return facts["validation"]["accuracy"] < 150 / max(len(facts["classes"]), 1)
 
 
-def write_scores(parquet: Path, images: Mapping[int, Any], classes: Sequence[str], title: str) -> Path:
+def write_scores(parquet: Path, images: Mapping[int, ArrayLike], classes: Sequence[str], title: str) -> Path:
     """Write the page beside the Parquet file, under its name (`scores.html` for `scores.parquet`), and return its path.
 
     `images` maps rows of the dataset to uint8 pictures (C, H, W), arrays or tensors; `picture_rows` says which rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -32,6 +31,6 @@ def wrappable(arm: str) -> Markup:
     return Markup(re.sub("([:,])", r"\1<wbr>", str(escape(arm))))
 
 
-def write_page(target: Path, name: str, **values: Any) -> None:
+def write_page(target: Path, name: str, **values: object) -> None:
     """Write one template as a page to `target`; charts that cannot be drawn are left out, with a warning."""
     write_text(target, drawn(_environment().get_template(name).render(**values), target))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from markupsafe import Markup
 
+from refluence.files import Json
 from refluence.report import charts, plots
 from refluence.report.reading import Unit
 from refluence.report.words import DASH, amount, compact, counted, deviation, duration, finite, fixed, mean, signed
 
-Entry = dict[str, Any]
+Entry = Json
 UNEQUAL = 1.1  # imbalance ratio, largest class over smallest
 BALANCED = {"Balanced accuracy, %": "balanced_accuracy", "Macro-F1, %": "macro_f1"}
 
@@ -103,7 +103,7 @@ def unequal(results: Entry) -> bool:
     return any((finite(row.get("imbalance")) or 1) > UNEQUAL for row in results.get("rows") or [])
 
 
-def _network(evaluation: dict[str, Any]) -> str:
+def _network(evaluation: Json) -> str:
     """What networks an evaluation trained, as a label."""
     width, norm = evaluation.get("width"), evaluation.get("norm")
     return str(evaluation.get("model")) + (f" width {width} {norm} norm" if width is not None else "")
@@ -165,7 +165,7 @@ def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], unequ
     return Line(arm, colour, cells, [_difference(r) for r in summary if r.get("against")])
 
 
-def _nets(nets: Any) -> str:
+def _nets(nets: object) -> str:
     """The number of networks, and the accuracy of each if they are listed."""
     if isinstance(nets, (list, tuple)):
         return f"{len(nets)}: " + ", ".join(fixed(v) for v in nets) if nets else DASH

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from refluence.errors import InputError
-from refluence.files import write_tensors
+from refluence.files import Json, write_tensors
 
 NAME = "checkpoint/state.safetensors"
 
 
-def save(folder: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+def save(folder: Path, tensors: dict[str, Tensor], header: Json) -> None:
     """Write the checkpoint of the run in `folder`; a kill at any moment leaves the old or the new one, whole."""
     write_tensors(folder / NAME, tensors, {"header": json.dumps(header)})
 
 
-def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def load(folder: Path) -> tuple[dict[str, Tensor], Json] | None:
     """The last checkpoint, or None where there is none yet."""
     path = folder / NAME
     if not path.exists():

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from refluence.errors import RunError
+from refluence.files import Json
 from refluence.run import checkpoint
 from refluence.run.device import PeakMemory
 from refluence.run.folder import Metrics
@@ -27,7 +27,7 @@ class Driver:
     checkpoint_seconds: float = 10.0
 
 
-def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: float = 0.0) -> tuple[Result, dict[str, Any]]:
+def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: float = 0.0) -> tuple[Result, Json]:
     """Do what is left of a work.
 
     Args:
@@ -99,14 +99,14 @@ class _Spent:
         for name in self.sums if event is not None else ():
             self.sums[name] += getattr(event, name)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Json:
         return {"seconds": self.seconds, **self.sums, "peak": max(self.peak, self.memory.bytes())}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Json) -> None:
         self.before = self.seconds = state["seconds"]
         self.peak, self.sums = state["peak"], {name: state[name] for name in self.sums}
 
-    def summary(self, steps: int) -> dict[str, Any]:
+    def summary(self, steps: int) -> Json:
         state = self.state()
         means = {name: total / steps for name, total in self.sums.items() if steps}
         return {"seconds": round(state["seconds"], 3), "peak_bytes": state["peak"], **means}

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from refluence import __version__
 from refluence.errors import InputError, RunError
-from refluence.files import check_writable, read_json, write_json, write_text
+from refluence.files import Json, check_writable, read_json, write_json, write_text
 from refluence.locks import held, refuse_held
 
 VERSION = 1
@@ -46,8 +45,8 @@ def check_free(folder: Path, command: str, resume: bool, locked: bool = False) -
 def claimed(
     folder: Path,
     command: str,
-    arguments: dict[str, Any],
-    resolved: dict[str, Any],
+    arguments: Json,
+    resolved: Json,
     resume: bool,
     *,
     outcome: Sequence[str] = (),
@@ -94,7 +93,7 @@ def recorded_threads(folder: Path) -> int:
     return found if isinstance(found, int) else 0
 
 
-def grows(place: Path, stored: dict[str, Any], resolved: dict[str, Any], growing: Sequence[str] = ()) -> bool:
+def grows(place: Path, stored: Json, resolved: Json, growing: Sequence[str] = ()) -> bool:
     """Whether more is asked for than `place` holds. `InputError` for less, and for another run."""
     asked, more = json.loads(json.dumps(resolved)), False
     for name in growing:
@@ -111,7 +110,7 @@ def grows(place: Path, stored: dict[str, Any], resolved: dict[str, Any], growing
     return more
 
 
-def check_same(place: Path, stored: dict[str, Any], resolved: dict[str, Any]) -> None:
+def check_same(place: Path, stored: Json, resolved: Json) -> None:
     """`InputError` that names the first differences where what `place` holds was made from something else."""
     differing = sorted(_differences(stored, json.loads(json.dumps(resolved))))
     if differing:
@@ -121,13 +120,13 @@ def check_same(place: Path, stored: dict[str, Any], resolved: dict[str, Any]) ->
         )
 
 
-def write_config(folder: Path, command: str, arguments: dict[str, Any], resolved: dict[str, Any]) -> None:
+def write_config(folder: Path, command: str, arguments: Json, resolved: Json) -> None:
     """Write config.json."""
     facts = {"version": VERSION, "refluence": __version__, "command": command}
     write_json(folder / CONFIG, {**facts, "arguments": arguments, "resolved": resolved})
 
 
-def configuration(folder: Path) -> dict[str, Any]:
+def configuration(folder: Path) -> Json:
     """The configuration of the run in `folder`, of this version."""
     if not folder.is_dir():
         raise InputError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: give the folder of a run")
@@ -142,7 +141,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _differences(stored: Any, asked: Any, name: str = "") -> list[str]:
+def _differences(stored: object, asked: object, name: str = "") -> list[str]:
     if isinstance(stored, dict) and isinstance(asked, dict):
         keys = dict.fromkeys([*stored, *asked])
         if name == MACHINE or name.startswith(CONSTANTS):  # what an earlier Refluence did not write is not held against it
@@ -176,7 +175,7 @@ class Metrics:
         write_text(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: Json) -> None:
         """Append one record."""
         line = json.dumps(record, allow_nan=False)
         try:

@@ -9,13 +9,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from refluence.errors import InputError, RunError
+from refluence.files import Json
 from refluence.locks import held
 from refluence.run.execute import in_worker
 
-Row = dict[str, Any]
+Row = Json
 PATIENCE = 30.0  # seconds to wait for another coordinator that appends
 
 
