@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 
-def call_at(module: nn.Module, values: dict[str, Tensor], *args: Any) -> Any:
+def call_at(module: nn.Module, values: dict[str, Tensor], *args: object) -> Any:
     """`module(*args)` with `values` (name -> tensor) in the place of its parameters and buffers, tied ones everywhere.
 
     `functional_call` would do it by itself, but for a module that has two names it leaves the values behind.

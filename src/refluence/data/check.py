@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from refluence.errors import InputError
+from refluence.files import Json
 
 
 def check(
@@ -19,7 +20,7 @@ def check(
     classes: int,
     mean: Sequence[float],
     std: Sequence[float],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
 ) -> None:
     """Names, shapes, types and ranges of the tensors agree with the card (`facts`: its factor and learning rate)."""
     images, labels = tensors.get("images"), tensors.get("labels")
@@ -39,7 +40,7 @@ def check(
     check_learned(where, tensors, classes, facts)
 
 
-def check_card(path: Path, card: Mapping[str, Any]) -> None:
+def check_card(path: Path, card: Json) -> None:
     """Types of what every reader takes from a card, which people write and change by hand."""
     uses = card.get("test_uses", 0)
     for key, fits, what in (
@@ -57,7 +58,7 @@ def _is_finite(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def check_learned(where: Path, tensors: Mapping[str, Tensor], classes: int, facts: Mapping[str, Any]) -> None:
+def check_learned(where: Path, tensors: Mapping[str, Tensor], classes: int, facts: Mapping[str, object]) -> None:
     """The optional parts: soft labels, stages, factor, learning rate."""
     count, soft, stage = len(tensors["labels"]), tensors.get("soft"), tensors.get("stage")
     factor, lr, side = facts.get("factor", 1), facts.get("lr"), min(tensors["images"].shape[-2:])

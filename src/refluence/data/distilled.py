@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -90,12 +90,12 @@ class DistilledSet:
         whole = decoded(self)
         return whole.images, whole.labels if whole.soft is None else whole.soft
 
-    def save(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
+    def save(self, folder: str | Path, card: Mapping[str, object] | None = None) -> None:
         """Write the set into `folder/distilled`, with what is known of it beside its own facts."""
         save_distilled(Path(folder) / self.kind, self, {**(card or {}), "images": len(self.labels)})
 
 
-def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, Any]) -> None:
+def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, object]) -> None:
     """Write the set into `folder`. `card` (JSON values: method, data, seed, …) is completed by the set's own facts.
 
     The card is written last, so a folder with a card is whole.

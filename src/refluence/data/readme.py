@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
 
 from refluence import __version__
+from refluence.files import Json
 
 IMAGES, CARD, README = "images.safetensors", "card.json", "README.md"
 LOSES = """- **Exporting to PNG loses accuracy**: pixels lie between the 256 levels that a PNG can hold, or beyond them.
@@ -13,7 +13,7 @@ LOSES = """- **Exporting to PNG loses accuracy**: pixels lie between the 256 lev
 KEEPS = "- Exporting to PNG loses nothing: these are real images of 8 bits."
 
 
-def readme(card: Mapping[str, Any], tensors: Collection[str]) -> str:
+def readme(card: Json, tensors: Collection[str]) -> str:
     """The page for a complete card and the names of the stored tensors."""
     count, channels, height, width = card["shape"]
     made = " ".join(f"{name} `{card[name]}`," for name in ("arm", "source", "ipc", "seed") if name in card).rstrip(",")
@@ -42,7 +42,7 @@ dataset = torch.utils.data.TensorDataset(images, labels)
 {_learned(card, tensors)}"""
 
 
-def _learned(card: Mapping[str, Any], tensors: Collection[str]) -> str:
+def _learned(card: Json, tensors: Collection[str]) -> str:
     """The lines on optional parts: those that this set has."""
     lines = []
     if "soft" in tensors:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from refluence.errors import InputError
 from refluence.evaluate.measure import Called, Scores, score
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.train import Compiled, Teacher, train
+from refluence.files import Json
 from refluence.models import ModelSpec
 from refluence.seeds import Rng
 
@@ -45,7 +45,7 @@ class Evaluation:
     labels: str
     lr: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain values for JSON."""
         return asdict(self) | {
             "accuracies": list(self.accuracies),

@@ -24,7 +24,6 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +36,7 @@ from refluence.evaluate.evaluation import evaluate
 from refluence.evaluate.measure import Scores
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.train import Compiled
+from refluence.files import Json
 from refluence.matching.augment import DSA
 from refluence.models import ModelSpec
 from refluence.seeds import Rng
@@ -105,7 +105,7 @@ class Robust:
     random_bytes: int
     rows: tuple[Row, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain values for JSON."""
         rows = [
             {**{k: v for k, v in vars(row).items() if k != "net"}, "accuracies": list(row.accuracies), "accuracy": row.accuracy}

@@ -9,10 +9,9 @@ at all (identity: x = v), or a Kronecker-factored approximation (kfac.py). No si
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +22,7 @@ from refluence.influence.kfac import factored
 from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.operators import Operator, check_damping, check_vector, mean_diagonal, operator
 from refluence.influence.parameters import Parameters, add, dot, parameters_of
-from refluence.influence.solvers import Solved, lbfgs, lissa, pcg
+from refluence.influence.solvers import Progress, Solved, lbfgs, lissa, pcg
 
 __all__ = ["CURVATURES", "PRECONDITIONERS", "Curvature", "Operator", "Solution", "inverse_product", "mean_diagonal", "operator"]
 
@@ -101,7 +100,7 @@ def inverse_product(
     weight_decay: float = 0.0,
     names: Iterable[str] | None = None,
     x0: Parameters | None = None,
-    progress: Callable[[int, float], Any] | None = None,
+    progress: Progress | None = None,
 ) -> Solution:
     """(C + damping I)^-1 v for v by name with the shapes of the parameters in `names` (default: all).
 
@@ -141,7 +140,7 @@ def inverse_product(
     )
 
 
-def _direct(made: Operator, v: Parameters, x: Parameters, progress: Callable[[int, float], Any] | None) -> Solved:
+def _direct(made: Operator, v: Parameters, x: Parameters, progress: Progress | None) -> Solved:
     left = add(v, made(x), -1)
     residual = math.sqrt(dot(left, left) / (dot(v, v) or 1.0))
     if progress is not None:

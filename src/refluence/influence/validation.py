@@ -28,6 +28,7 @@ from refluence.influence.losses import Loss, Targets, cross_entropy, take
 from refluence.influence.parameters import Parameters, parameters_of, scaled
 from refluence.influence.risk import risk_gradient
 from refluence.influence.rows import one_by_one, square, trusted
+from refluence.influence.solvers import Progress
 
 ROOM = 2**26  # bytes of per-sample gradients that self_influence holds at once
 
@@ -55,7 +56,7 @@ def validation_influence(
     names: Iterable[str] | None = None,
     x0: Parameters | None = None,
     scorer: Callable[[Tensor, Targets, Parameters], Tensor] | None = None,
-    progress: Callable[..., None] | None = None,
+    progress: Progress | None = None,
 ) -> ValidationInfluence:
     """phi_j = -<H^-1 grad M, grad l_j>, the influence of each training instance on a validation risk M (1703.04730, eq. 2).
 

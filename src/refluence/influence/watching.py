@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -187,7 +186,7 @@ def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
     """While open, the list of the calls of these layers, in their order: as the layer itself gave them, before other hooks."""
     calls: list[Call] = []
 
-    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
+    def keep(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], out: Tensor) -> None:
         a = (args[0] if args else kwargs["input"]).detach()
         graph = torch.is_grad_enabled()
         if graph and not out.requires_grad:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +73,7 @@ def refuse_unseeded(make: Callable[[], nn.Module], x: Tensor, name: str) -> None
         raise InputError(f"{why}: in training mode it gives other logits under the same seed; {instead}")
 
 
-def _run(model: nn.Module, x: Tensor, seed: int) -> tuple[Any, bool]:
+def _run(model: nn.Module, x: Tensor, seed: int) -> tuple[object, bool]:
     """The outputs under a seed, and whether the global generators were drawn from."""
     with seeded(seed, x.device):
         before = drawn_so_far(x.device)
@@ -95,7 +94,7 @@ def _calls(model: nn.Module, x: Tensor, seed: int) -> list[tuple[str, nn.Module,
     """Every call of a layer in the order of their ends: label, layer, inputs, outputs."""
     calls, inputs = [], []
 
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         inputs.append([t.clone() for t in _tensors((args, kwargs))])
 
     def after(label: str) -> Callable[..., None]:
@@ -109,7 +108,7 @@ def _calls(model: nn.Module, x: Tensor, seed: int) -> list[tuple[str, nn.Module,
     return calls
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
@@ -119,7 +118,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from _tensors(list(value.values()))
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     mine, its = list(_tensors(one)), list(_tensors(other))
     return len(mine) == len(its) and all(a.shape == b.shape and _equal(a, b) for a, b in zip(mine, its, strict=True))
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from refluence.errors import InputError
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
+from refluence.files import Json
 from refluence.recipes.base import SETS, Part, Published, Recipe
 
-Row = dict[str, Any]
+Row = Json
 ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split", "settings")
 """What the rows of a line share, beside how many networks there are."""
 

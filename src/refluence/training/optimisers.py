@@ -54,9 +54,9 @@ def make(
 ) -> torch.optim.Optimizer:
     """A new optimiser, one of `OPTIMISERS`, over the network's parameters. `momentum` is of SGD alone."""
     parameters = list(net.parameters())
-    groups: list[dict[str, Any]] = [{"params": parameters}]
+    groups: list[dict[str, list[nn.Parameter] | float]] = [{"params": parameters}]
     if not decay_all:
-        flat = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
+        flat: dict[str, list[nn.Parameter] | float] = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
         groups = [{"params": [p for p in parameters if p.ndim >= 2]}, flat]
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
