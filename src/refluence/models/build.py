@@ -45,20 +45,27 @@ class ModelSpec:
     width: int | None = None
     norm: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if is_library(self.name):
             return self._library()
         width, norm = _published(self.name)
-        self._set(width=width if self.width is None else self.width, norm=self.norm or norm)
-        if self.norm not in NORMS:
-            raise InputError(f"unknown norm '{self.norm}': choose one of {', '.join(NORMS)}")
-        if self.width < 1:
-            raise InputError(f"the network's width is {self.width}: it must be at least 1")
+        width, norm = width if self.width is None else self.width, self.norm or norm
+        self._set(width=width, norm=norm)
+        if norm not in NORMS:
+            raise InputError(f"unknown norm '{norm}': choose one of {', '.join(NORMS)}")
+        if width < 1:
+            raise InputError(f"the network's width is {width}: it must be at least 1")
         if self.name in RESNETS:
-            return check_size(self.name, self.shape[1:], self.norm)
+            return check_size(self.name, self.shape[1:], norm)
         if self.name == "convnet":
             self._set(name=f"convnet{default_depth(min(self.shape[1:]))}")
         return check_depth(int(self.name[7:]), self.shape[0], self.shape[1:])
+
+    def _made(self) -> tuple[int, str]:
+        """Width and norm."""
+        assert self.width is not None, "a spec that was made has a width"
+        assert self.norm is not None, "and a norm"
+        return self.width, self.norm
 
     def _library(self) -> None:
         """The network's own width and norm; `InputError` where others were asked for."""
@@ -69,7 +76,7 @@ class ModelSpec:
             raise InputError(f"{self.name} has its own width: leave out width {self.width}")
         self._set(width=width, norm=norm)
 
-    def _set(self, **values) -> None:
+    def _set(self, **values: str | int) -> None:
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
@@ -88,13 +95,13 @@ class ModelSpec:
         """A network on the CPU, in training mode, initialised from the generator alone."""
         if is_library(self.name):
             return build_library(self.name, self.shape, self.classes, generator)
-        channels, size = self.shape[0], self.shape[1:]
+        channels, size, (width, norm) = self.shape[0], self.shape[1:], self._made()
+        net: nn.Module
         with torch.device("meta"):
             if self.name in RESNETS:
-                net = ResNet(self.name, channels, size, self.classes, width=self.width, norm=self.norm)
+                net = ResNet(self.name, channels, size, self.classes, width=width, norm=norm)
             else:
-                depth = int(self.name[7:])
-                net = ConvNet(channels, size, self.classes, width=self.width, depth=depth, norm=self.norm)
+                net = ConvNet(channels, size, self.classes, width=width, depth=int(self.name[7:]), norm=norm)
         draw = he if self.name in RESNETS else initialise
         return draw(net.to_empty(device="cpu"), generator)
 
@@ -110,7 +117,7 @@ class ModelSpec:
             return ModelSpec(name, self.shape, self.classes, width or (self.width if same else None), norm)
         if not is_library(self.name):
             (mine, own), (published, default) = _published(self.name), _published(name)
-            width = width if width is not None else max(1, self.width * published // mine)
+            width = width if width is not None else max(1, self._made()[0] * published // mine)
             alike = (mine, own) == (published, default)
             norm = norm or (self.norm if alike else default)
         return ModelSpec(name, self.shape, self.classes, width, norm)

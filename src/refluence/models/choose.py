@@ -37,10 +37,10 @@ def network(
 
 def another(spec: ModelSpec, model: str | Maker | None, width: int | None = None, norm: str | None = None) -> ModelSpec:
     """The network `model` (None: that of `spec`) for the same images and classes; see `ModelSpec.other` and `network`."""
-    named = model is None or (isinstance(model, str) and not is_own(model) and not model.endswith("()"))
-    if named and (model is None or not isinstance(spec, OwnSpec)):
+    if model is None:
+        return spec.other(None, width, norm)
+    if isinstance(model, str) and not is_own(model) and not model.endswith("()") and not isinstance(spec, OwnSpec):
         return spec.other(model, width, norm)
-    assert model is not None, "without one it is that of the spec"
     return network(model, spec.shape, spec.classes, width, norm)
 
 

@@ -55,7 +55,7 @@ class OwnSpec(ModelSpec):
     sha256: str = ""
     maker: Maker | None = field(default=None, repr=False, compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Everything was found by `own_spec`."""
 
     def to_json(self) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from torch import nn
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 """By name, since the import of the last one takes seconds: it is what `torch.compile` gives."""
 
+RANDOM = {"StochasticDepth": "p", "DropPath": "drop_prob"}
+"""Layers of torchvision and of timm that leave out whole branches, and the name of their rate."""
+
 
 def plain(net: nn.Module) -> tuple[nn.Module, list[str]]:
     """The network with its wrappers taken off, at any depth, and its parameters as float32; and what was done, in words.
@@ -41,8 +44,7 @@ def plain(net: nn.Module) -> tuple[nn.Module, list[str]]:
 def without_dropout(net: nn.Module) -> nn.Module:
     """The network whose dropout and stochastic depth are off, in place: an image has one gradient to match and to score."""
     for module in net.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":  # torchvision
-            module.p = 0.0
-        elif type(module).__name__ == "DropPath":  # timm
-            module.drop_prob = 0.0
+        kind = type(module).__name__
+        if isinstance(module, nn.modules.dropout._DropoutNd) or kind in RANDOM:
+            setattr(module, RANDOM.get(kind, "p"), 0.0)
     return net
