@@ -47,6 +47,7 @@ from refluence.select.selection import Selection
 from refluence.work import Work
 
 PAGE = "report.html"
+Data = Dataset | Run | Source
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ class Machine:
         check_number("threads", self.threads, 0)
 
 
-def load(source: Source, *, test: Single | None = None, validation: Source | None = None, **options: Any) -> Dataset:
-    """Read data: a source of the command line, a torch `Dataset`, a `datasets.Dataset`, or arrays.
+def load(
+    source: Source | Run, *, test: Single | Dataset | None = None, validation: Source | None = None, **options: Any
+) -> Dataset:
+    """Read data: a source of the command line, a torch `Dataset`, a `datasets.Dataset`, arrays, or a set that was made.
 
     Args:
-        source: see `refluence.data.load`.
-        test: the test split of an object; without one it is cut.
+        source: see `refluence.data.load`. A run, its folder or its set is what trains: validation and test are those of the
+            data that it was made from.
+        test: the test split of an object; without one it is cut. Of a set alone: the dataset that it was made from.
         validation: another source for the validation split.
         options: fields of `SourceOptions`, as `image_size=32`.
 
@@ -86,16 +90,24 @@ def load(source: Source, *, test: Single | None = None, validation: Source | Non
     """
     known = {f.name for f in fields(SourceOptions)} - {"validation"}
     _check(options, known, "load")
+    if isinstance(source, Run):
+        source, test = (source.folder, test) if source.data is None and test is None else (source.set, test or source.data)
+    assert source is not None, "a run without its data is one of a folder"
     return load_source(source, SourceOptions(**options), test=test, validation=validation)
 
 
 def distill(
-    data: Dataset | Source, method: str | Declaration = "dc", *, seed: int = 0, out: str | Path | None = None, **options: Any
+    data: Data,
+    method: str | Declaration = "dc",
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    **options: Any,
 ) -> Run:
     """Make one small set.
 
     Args:
-        data: a dataset from `load`, or what `load` takes.
+        data: a dataset from `load`, or what `load` takes: another run's set is distilled once more.
         method: an arm, such as `"dm+influence:tau=.5"`, or a `Method` or `Selection` of your own.
         seed: everything random follows from it.
         out: a folder for the run as `refluence distill` writes it: also judged (`protocol`, `nets`, `split`), with its page.
@@ -121,17 +133,22 @@ def distill(
     with machine.threads(_threads(options, 0 if folder is None else recorded_threads(folder))):
         if folder is None:
             small, card, measured = _made(job, session)
-            return Run(job, small, card, measured=measured)
+            return Run(job, small, card, measured=measured, data=session.dataset)
         asked, resolved = _record(job, session, folder, options)
         with claimed(folder, "distill", asked, resolved, resume=True, outcome=(*FINISHED, PAGE)) as done:
             if not done:
                 run_job(job, session, folder)
                 report.write(folder)
-    return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder)
+    return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder, data=session.dataset)
 
 
 def select(
-    data: Dataset | Source, method: str | Selection = "random", *, seed: int = 0, out: str | Path | None = None, **options: Any
+    data: Data,
+    method: str | Selection = "random",
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    **options: Any,
 ) -> Run:
     """Choose real images: `distill` by a method that keeps some of them.
 
@@ -159,14 +176,14 @@ def select(
     return distill(data, method, seed=seed, out=out, **options)
 
 
-def start(data: Dataset | Source, method: str | Declaration = "dc", *, seed: int = 0, **options: Any) -> Work:
+def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **options: Any) -> Work:
     """The work of `distill` at its first step, for a loop of your own.
 
     Args:
         data: as in `distill`.
         method: as in `distill`.
         seed: as in `distill`.
-        options: as in `distill`.
+        options: as in `distill`, but for `threads` and `progress`, which are the loop's own.
 
     Returns:
         A work: `steps()` yields an event a step; between two of them `state()` gives the tensors of a checkpoint and
@@ -181,13 +198,20 @@ def start(data: Dataset | Source, method: str | Declaration = "dc", *, seed: int
         >>> [event.step for event in work.steps()], len(work.result().artifact)
         ([0, 1], 10)
     """
+    if options.get("threads"):
+        raise InputError(f"threads is {options['threads']}: a loop of your own sets them, torch.set_num_threads(…)")
     session, job = _opened(data, method, seed, options, "start")
     prepared = prepare(job, session.dataset, session.compute, None)
     return job.plan.open(session.dataset, job.model, streams(seed), session.compute, prepared)
 
 
 def evaluate(
-    small: DistilledSet | Run | str | Path, data: Dataset | Source, protocol: str = "dc-cpu", *, seed: int = 0, **options: Any
+    small: DistilledSet | Run | str | Path,
+    data: Data,
+    protocol: str = "dc-cpu",
+    *,
+    seed: int = 0,
+    **options: Any,
 ) -> Evaluation:
     """Judge a set: fresh networks trained on it, scored on held-out images.
 
@@ -213,6 +237,8 @@ def evaluate(
     """
     known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *_names(Machine)}
     _check(options, known, "evaluate")
+    if not isinstance(protocol, str):
+        raise InputError(f"protocol is {protocol!r}: it must be one name")
     asked = _asked(options)
     session = _session(data, options)
     folder = small.folder if isinstance(small, Run) else None if isinstance(small, DistilledSet) else Path(small)
@@ -240,7 +266,13 @@ def evaluate(
 
 
 def compare(
-    data: Dataset | Source, methods: Sequence[str], *, seeds: int = 3, seed: int = 0, controls: bool = True, **options: Any
+    data: Data,
+    methods: Sequence[str],
+    *,
+    seeds: int = 3,
+    seed: int = 0,
+    controls: bool = True,
+    **options: Any,
 ) -> Comparison:
     """Several arms with the same seeds, each made and judged.
 
@@ -303,9 +335,7 @@ def open(folder: str | Path) -> Run:
     return Run(run.job, run.small, run.card, run.folder)
 
 
-def _opened(
-    data: Dataset | Source, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str
-) -> tuple[Session, Job]:
+def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str) -> tuple[Session, Job]:
     _check(options, _names(JobOptions) | _names(Machine), where)
     check_number("seed", seed, 0)
     if not isinstance(method, str) and catalogue().get(method.name, method) is not method:
@@ -350,9 +380,10 @@ def _asked(options: Mapping[str, Any]) -> JobOptions:
     return JobOptions(**given)
 
 
-def _session(data: Dataset | Source, options: Mapping[str, Any]) -> Session:
+def _session(data: Data, options: Mapping[str, Any]) -> Session:
     how = Machine(**{k: v for k, v in options.items() if k in _names(Machine)})
     ipc = options.get("ipc", 1)
+    data = load(data) if isinstance(data, Run) else data
     dataset = data if isinstance(data, Dataset) else load_source(data, per_class=ipc)
     counts = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
     if isinstance(data, Dataset) and min(counts) < ipc and data.options.small_classes == "refuse":

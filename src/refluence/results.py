@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet
 from refluence.data.scores import FILE, ScoreTable
 from refluence.jobs.job import Job
@@ -26,6 +27,7 @@ class Run:
         card: facts as JSON values: arm, seed, seconds, images and more.
         folder: where it was written; None: nothing was.
         measured: scores that are in memory alone, where nothing was written.
+        data: what it was made from; None: it was opened from a folder.
 
     Example:
         >>> import refluence as rf
@@ -39,6 +41,7 @@ class Run:
     card: dict[str, Any]
     folder: Path | None = None
     measured: ScoreTable | None = None
+    data: Dataset | None = None
 
     @property
     def scores(self) -> ScoreTable | None:

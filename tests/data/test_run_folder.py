@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import refluence as rf
 from refluence.data import DistilledSet, SourceOptions, decoded, load, load_distilled, save_distilled
 from refluence.errors import InputError
 from refluence.files import write_json
@@ -113,3 +114,36 @@ def test_what_is_no_finished_run_on_data_that_is_there_is_one_line(tmp_path):
     assert "was made from data that was given in Python (arrays:" in refused(tmp_path / "a")
     (tmp_path / "a" / "distilled" / "card.json").unlink()
     assert "is not finished" in refused(tmp_path / "a")
+
+
+def test_a_set_is_a_source_beside_the_dataset_that_holds_images_out(tmp_path):
+    data = rf.load("digits")
+    made = rf.select(data, "random", ipc=2, threads=1)
+    whole = rf.load(made)
+    torch.testing.assert_close(whole.pixels(whole.train), made.set.images)
+    torch.testing.assert_close(whole.pixels(whole.test), data.pixels(data.test))
+    assert (len(whole.train), whole.classes, whole.mean) == (20, data.classes, data.mean)
+    made.set.save(tmp_path)
+    for same in (
+        rf.load(made.set, test=data),
+        rf.load(tmp_path, test=data),
+        rf.load(rf.DistilledSet.load(tmp_path), test=data),
+    ):
+        assert (same.source, same.notes) == (whole.source, whole.notes)
+    with pytest.raises(InputError, match="a distilled set alone has no validation and test images"):
+        rf.load(tmp_path)
+    with pytest.raises(InputError, match="other images or classes than arrays:"):
+        rf.load(made.set, test=rf.load((torch.rand(30, 3, 8, 8), [0, 1] * 15)))
+    with pytest.raises(InputError, match="holds a set without its run"):
+        rf.open(tmp_path)
+    assert len(rf.distill(made, "dm", ipc=1, iterations=1, width=4, threads=1).set) == 10
+
+
+def test_a_selection_keeps_the_soft_labels_of_what_it_selects_from():
+    data = rf.load("digits")
+    soft = torch.rand(20, 10).softmax(1)
+    small = rf.load(dataclasses.replace(rf.select(data, "random", ipc=2, threads=1).set, soft=soft), test=data)
+    assert any("a selection keeps them too" in note for note in small.notes)
+    chosen = rf.select(small, "random", ipc=1, threads=1).set
+    assert chosen.soft.shape == (10, 10)
+    assert all(any(torch.equal(row, each) for each in soft) for row in chosen.soft)

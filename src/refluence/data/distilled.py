@@ -94,6 +94,19 @@ class DistilledSet:
         """Write the set into `folder/distilled`, with what is known of it beside its own facts."""
         save_distilled(Path(folder) / self.kind, self, {**(card or {}), "images": len(self.labels)})
 
+    @classmethod
+    def load(cls, folder: str | Path) -> DistilledSet:
+        """The set that `save` wrote, or that of a run's folder.
+
+        Example:
+            >>> import tempfile
+            >>> folder = tempfile.mkdtemp()
+            >>> DistilledSet(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("a", "b"), (0.5,), (0.25,)).save(folder)
+            >>> len(DistilledSet.load(folder))
+            2
+        """
+        return load_distilled(Path(folder))
+
 
 def save_distilled(folder: Path, distilled: DistilledSet, card: Mapping[str, object]) -> None:
     """Write the set into `folder`. `card` (JSON values: method, data, seed, …) is completed by the set's own facts.

@@ -25,7 +25,7 @@ def load(
     source: Source,
     options: SourceOptions | None = None,
     *,
-    test: Single | None = None,
+    test: Single | Dataset | None = None,
     validation: Source | None = None,
     per_class: int = 1,
     say: Callable[[str], None] | None = None,
@@ -37,9 +37,10 @@ def load(
             of a finished run, whose train split is its distilled set. Or an object: `(images, labels)`, arrays or tensors of
             `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`, uint8 or floats, which are kept as they come; a map-style torch
             `Dataset` of (image, label), images as PIL, tensors or arrays; a `datasets.Dataset`; a `DatasetDict` or dict of such
-            splits. An object is recorded by kind and digest, as `arrays:1a2b3c4d5e6f`.
+            splits; a `DistilledSet`. An object is recorded by kind and digest, as `arrays:1a2b3c4d5e6f`.
         options: the data flags (default: `SourceOptions()`).
-        test: the test split of an object; without one, 20 % are cut from train, stratified.
+        test: the test split of an object; without one, 20 % are cut from train, stratified. Of a distilled set: the dataset
+            whose validation and test images are its own.
         validation: another source or object that is the validation split, as `options.validation`: all its labelled rows, its
             classes matched by name.
         per_class: images per class that will be distilled; a class with fewer training images after the validation cut

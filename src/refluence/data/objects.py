@@ -14,18 +14,19 @@ from pathlib import Path
 
 from refluence.data import arrays, map_style
 from refluence.data.arrays import Array
+from refluence.data.distilled import DistilledSet
 from refluence.data.map_style import MapStyle
 from refluence.data.options import SourceOptions, refuse_columns
 from refluence.data.stored import UNSPLIT, RawSplit, Splits, split_names
 from refluence.errors import InputError
 
-DIGEST = re.compile("(arrays|torch|datasets|splits):[0-9a-f]{12}")
+DIGEST = re.compile("(arrays|torch|datasets|splits|set):[0-9a-f]{12}")
 EXPECTED = (
     "expected (images, labels), a torch Dataset of (image, label), a datasets.Dataset or DatasetDict, or a dict of such splits"
 )
 
 Single = tuple[Array, Array | Sequence[object]] | MapStyle
-Source = str | Path | Single | Mapping[str, Single]
+Source = str | Path | Single | Mapping[str, Single] | DistilledSet
 """What `load` takes: the text of a source, or one of the objects above."""
 
 

@@ -1,8 +1,9 @@
-"""The folder of a finished run as a source: it trains on the distilled set, validation and test are those that the run had."""
+"""A distilled set as a source, from a folder or from memory: it is the training split; validation and test are real images."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -31,9 +32,34 @@ def splits(folder: Path, options: SourceOptions) -> Splits:
     config = read_json(folder / CONFIG)
     if not (folder / "distilled" / CARD).is_file():
         raise _no_set(folder, config)
-    small = decoded(load_distilled(folder / "distilled"))
-    real = _real(folder, config, options)
-    train = _stored(f"{folder}/distilled", small)
+    small = load_distilled(folder / "distilled")
+    return replace(_together(f"{folder}/distilled", small, _real(folder, config, options)), inside="distilled")
+
+
+def of_set(small: DistilledSet, real: Dataset | None) -> tuple[str, Splits]:
+    """A name with the digest of the set, and what each split is read by: validation and test are those of `real`.
+
+    Errors: `InputError` without `real`, and for other images than its own.
+    """
+    if real is None:
+        raise InputError(
+            "a distilled set alone has no validation and test images: the folder of its run says where they are; in Python, "
+            "rf.load(…, test=data) takes those of a dataset"
+        )
+    if real.shape != tuple(small.images.shape[1:]) or not set(small.classes) <= set(real.classes):
+        raise InputError(
+            f"the set has other images or classes than {real.source}, whose validation and test images it is given"
+        )
+    whole = hashlib.sha256(real.source.encode())
+    for part in (small.images, small.labels, *(() if small.soft is None else (small.soft,))):
+        whole.update(part.contiguous().numpy().tobytes())
+    return f"set:{whole.hexdigest()[:12]}", _together("the set", small, real)
+
+
+def _together(where: str, small: DistilledSet, real: Dataset) -> Splits:
+    """The set, decoded, to train on, and the held-out images of `real`."""
+    small = decoded(small)
+    train = _stored(where, small)
     held = {
         name: _held(f"{name} of {real.source}", split, real, small) for name, split in (("val", real.val), ("test", real.test))
     }
@@ -42,8 +68,8 @@ def splits(folder: Path, options: SourceOptions) -> Splits:
     }
     notes = [f"train is the set of the run; validation ({real.validation}) and test are those of {real.source}"]
     if small.soft is not None:
-        notes.append("the soft labels of the set are kept beside the hard ones")
-    return Splits(readers, inside="distilled", notes=tuple(notes), moments=(small.mean, small.std))
+        notes.append("networks that train on it use its hard labels; the soft ones are kept, and a selection keeps them too")
+    return Splits(readers, notes=tuple(notes), moments=(small.mean, small.std))
 
 
 def _same(split: RawSplit) -> RawSplit:
@@ -71,7 +97,7 @@ def _real(folder: Path, config: Any, options: SourceOptions) -> Dataset:
     if DIGEST.fullmatch(source):
         raise InputError(
             f"the run in {folder} was made from data that was given in Python ({source}), so its validation and test splits "
-            "cannot be read again: load its set and give them with test= and validation="
+            f"cannot be read again: rf.load('{folder}', test=data) takes those of a dataset `data`"
         )
     known = {field.name for field in fields(SourceOptions)}
     own = SourceOptions(**{name: value for name, value in asked.items() if name in known})

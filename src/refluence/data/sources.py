@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refluence.data import agreement, digits, layout, objects, parquet, walk
+from refluence.data.dataset import Dataset
+from refluence.data.distilled import DistilledSet, load_distilled
 from refluence.data.objects import Single, Source
 from refluence.data.options import NoColumnError, SourceOptions
 from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, Moments, RawSplit, Splits, split_names
@@ -69,7 +71,9 @@ class Found:
         return "; ".join(parts)
 
 
-def find(source: Source, options: SourceOptions, test: Single | None = None, validation: Source | None = None) -> Found:
+def find(
+    source: Source, options: SourceOptions, test: Single | Dataset | None = None, validation: Source | None = None
+) -> Found:
     """Find a source and read the labels of its splits. Images are not read yet.
 
     The test split is `test`, else `validation` or `val`, in any of their spellings; one without labels (all are -1 or None, as
@@ -118,8 +122,20 @@ def find(source: Source, options: SourceOptions, test: Single | None = None, val
     )
 
 
-def _named(source: Source, options: SourceOptions, test: Single | None = None) -> tuple[str, Splits]:
+def _named(source: Source, options: SourceOptions, test: Single | Dataset | None = None) -> tuple[str, Splits]:
     """The name of a source, and what its splits are read by."""
+    if (
+        isinstance(source, (str, Path))
+        and walk.holds_set(Path(source).expanduser())
+        and (test is not None or not walk.is_run(Path(source).expanduser()))
+    ):
+        source = load_distilled(Path(source).expanduser())
+    if isinstance(source, DistilledSet):
+        from refluence.data import run_folder
+
+        return run_folder.of_set(source, test if isinstance(test, Dataset) else None)
+    if isinstance(test, Dataset):
+        raise InputError("test= is a dataset, whose test split goes with a distilled set alone: give images and labels")
     if not isinstance(source, (str, Path)):
         return objects.splits(source, test, options)
     if test is not None:
@@ -159,7 +175,7 @@ def _splits(source: str, options: SourceOptions) -> Splits:
     if source == "digits":
         return digits.splits(options)
     path = Path(source).expanduser()
-    if path.is_dir() and walk.is_run(path):
+    if walk.is_run(path):
         from refluence.data import run_folder
 
         return run_folder.splits(path, options)

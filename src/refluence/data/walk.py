@@ -36,8 +36,14 @@ def is_run(folder: Path) -> bool:
     return os.path.exists(folder / "config.json") and any(os.path.exists(folder / name) for name in parts)
 
 
+def holds_set(folder: Path) -> bool:
+    """Whether a distilled set lies in the folder, or in its `distilled/`."""
+    names = ("card.json", "images.safetensors")
+    return any(all(os.path.exists(place / name) for name in names) for place in (folder, folder / "distilled"))
+
+
 def _is_ours(folder: Path) -> bool:
-    """The same, or a distilled or exported set."""
+    """Whether Refluence wrote the folder: a run, or a distilled or exported set."""
     return is_run(folder) or all(os.path.exists(folder / name) for name in ("card.json", "images.safetensors"))
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from refluence.data import Dataset, DistilledSet, load_distilled, read_card
+from refluence.data.distilled import CARD
 from refluence.errors import InputError
 from refluence.jobs.job import Job
 from refluence.jobs.run_job import finished
-from refluence.run.folder import configuration
+from refluence.run.folder import CONFIG, configuration
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Finished:
 
 def open_finished(folder: Path) -> Finished:
     """The run in `folder`; `InputError` where there is none, or one that is a comparison or not finished."""
+    if (folder / "distilled" / CARD).exists() and not (folder / CONFIG).exists():
+        raise InputError(f"{folder} holds a set without its run: DistilledSet.load('{folder}') reads it")
     config = configuration(folder)
     if config["command"] == "run":
         raise InputError(f"{folder} holds a recipe: name one of its units, {folder}/PART/units/ARM/SEED")

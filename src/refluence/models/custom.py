@@ -40,7 +40,8 @@ Shape = tuple[int, int, int]
 Maker = Callable[[Shape, int], nn.Module]
 PACKAGE = Path(__file__).resolve().parents[1]
 PREFIX = "refluence_model_"  # of the modules that are users' files
-FORM = "FILE.py:FUNCTION, a function (shape, classes) -> nn.Module"
+FUNCTION = "a function (shape, classes) -> nn.Module"
+FORM = f"FILE.py:FUNCTION, {FUNCTION}"
 _known: dict[tuple[str, str, Shape, int, bool], tuple[int, str, str | None]] = {}
 
 
@@ -177,7 +178,9 @@ def _made(spec: OwnSpec, generator: torch.Generator) -> tuple[nn.Module, list[st
         try:
             net = function(shape, classes)
         except (Exception, SystemExit) as error:
-            raise unusable(spec.name, f"{_name(function)}({shape}, {classes}) failed ({reason(error)})") from error
+            raise unusable(
+                spec.name, f"{_name(function)}({shape}, {classes}) failed ({reason(error)}); expected {FUNCTION}"
+            ) from error
         if not isinstance(net, nn.Module):
             raise unusable(spec.name, f"{_name(function)} returned a {type(net).__name__}; expected an nn.Module")
         net, words = plain(net)

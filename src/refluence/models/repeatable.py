@@ -58,7 +58,7 @@ def refuse_unseeded(make: Callable[[], nn.Module], x: Tensor, name: str) -> None
     nets = [make() for _ in range(2)]
     learned = {id(p) for p in nets[0].parameters() if p.requires_grad}
     if shared := [key for key, p in nets[1].named_parameters() if id(p) in learned]:
-        raise InputError(f"{name} is not a new one each time: {shared[0]} is made once; every fold needs weights of its own")
+        raise InputError(f"{name} is not a new one each time: {shared[0]} is made once; every network needs weights of its own")
     why = f"{name} draws random numbers that no seed holds"
     instead = "draw from torch, numpy.random or random directly, and count nothing outside the network"
     for (key, one), other in zip(nets[0].state_dict().items(), nets[1].state_dict().values(), strict=True):

@@ -167,7 +167,8 @@ class SelectionWork:
     def _set(self, positions: Tensor) -> DistilledSet:
         dataset, factor = self.dataset, self.plan.factor
         images, labels = tiled(dataset, positions, factor)
-        return DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std, factor=factor)
+        soft = None if dataset.train.soft is None or factor > 1 else dataset.train.soft[positions]
+        return DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std, soft=soft, factor=factor)
 
 
 def plan(arm: Arm, selection: Selection, asked: JobOptions, shape: tuple[int, int, int]) -> Selecting:
