@@ -61,7 +61,7 @@ def test_help_ends_in_the_narrowest_terminal(capsys, monkeypatch):
 @pytest.mark.parametrize("command", ["compare", "distill"])
 def test_help_comes_in_groups_and_every_flag_is_explained(capsys, command):
     _, out, _ = said(capsys, command, "--help")
-    assert re.findall(r"^\W*(\w+) options", out, re.M) == ["main", "size", "evaluation", "data", "machine"]
+    assert re.findall(r"^\W*(\w+) options", out, re.M) == ["main", "size", "network", "evaluation", "data", "machine"]
     for flag in ("--seed", "--device", "--threads", "--precision", "--compile", "--no-compile", "--resume", "--quiet"):
         assert flag in out
     for line in re.findall(r"^\W{1,2}--[a-z].*\n.*", out, re.M):  # an explanation stands beside the flag or below it

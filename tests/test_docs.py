@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from refluence.condense.method import Settings
-from refluence.data.options import SMALL_CLASSES
 from refluence.evaluate.protocols import protocols
 from refluence.evaluate.sizes import RULES
+from refluence.fields import settings_of
 from refluence.influence.directional import ENGINES
 from refluence.influence.weighting import KINDS, Weighting
 from refluence.jobs.catalogue import methods
-from refluence.models.convnet import NORMS
+from refluence.options import NORMS, SourceOptions
 from refluence.recipes.find import recipes
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ def test_every_flag_is_explained(command, names):
         ("docs/interface.md", {f.name for f in fields(Settings)}),
         ("docs/interface.md", set(NORMS)),
         ("docs/interface.md", set(ENGINES)),
-        ("docs/interface.md", set(SMALL_CLASSES)),
+        ("docs/interface.md", set(settings_of(SourceOptions)["small_classes"].choices)),
         ("docs/protocols.md", set(protocols())),
         ("docs/interface.md", set(recipes())),
         ("README.md", set(methods())),
@@ -200,6 +200,7 @@ GROUND = (
     "compute",
     "digests",
     "errors",
+    "fields",
     "files",
     "functional",
     "locks",

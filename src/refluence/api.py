@@ -27,6 +27,7 @@ from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
+from refluence.fields import setting
 from refluence.jobs.catalogue import Declaration, parse_arm, with_controls
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.job import Job
@@ -37,7 +38,7 @@ from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.run_job import FINISHED, make, row_of, run_job
 from refluence.jobs.session import Session, about
 from refluence.models import another, network
-from refluence.options import JobOptions, check_choice, check_number
+from refluence.options import JobOptions, MachineOptions, SeedOptions
 from refluence.results import Comparison, Run
 from refluence.run import device as machine
 from refluence.run.folder import claimed, recorded_threads
@@ -50,19 +51,11 @@ PAGE = "report.html"
 Data = Dataset | Run | Source
 
 
-@dataclass(frozen=True)
-class Machine:
-    """How a function computes: `device` "auto", "cpu", "cuda:1" …; `precision` "fp32" or "bf16"; `threads` 0: as they are."""
+@dataclass(frozen=True, kw_only=True)
+class Machine(MachineOptions):
+    """How a function computes."""
 
-    device: str = "auto"
-    precision: str = "fp32"
-    compile: bool = False
-    threads: int = 0
-    progress: bool = False
-
-    def __post_init__(self):
-        check_choice("precision", self.precision, ("fp32", "bf16"))
-        check_number("threads", self.threads, 0)
+    progress: bool = setting(False, "Show progress bars and notes on standard error.")
 
 
 def load(
@@ -245,7 +238,7 @@ def evaluate(
     whole = small.set if isinstance(small, Run) else small if isinstance(small, DistilledSet) else load_distilled(Path(small))
     dataset = session.dataset
     check_fits(dataset.source, dataset, whole)
-    check_number("seed", seed, 0)
+    SeedOptions(seed=seed)
     if isinstance(small, Run):
         spec = another(small.job.model, options.get("model"), asked.width, asked.norm)
     else:
@@ -299,8 +292,7 @@ def compare(
     _check(options, _names(JobOptions) | _names(Machine), "compare")
     if isinstance(methods, str) or not methods:
         raise InputError(f"methods is {methods!r}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
-    check_number("seeds", seeds, 1)
-    check_number("seed", seed, 0)
+    SeedOptions(seed=seed, seeds=seeds)
     asked, arms, session = _asked(options), with_controls(methods, controls), _session(data, options)
     rows = []
     with machine.threads(_threads(options)):
@@ -337,7 +329,7 @@ def open(folder: str | Path) -> Run:
 
 def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str) -> tuple[Session, Job]:
     _check(options, _names(JobOptions) | _names(Machine), where)
-    check_number("seed", seed, 0)
+    SeedOptions(seed=seed)
     if not isinstance(method, str) and catalogue().get(method.name, method) is not method:
         raise InputError(f"the package has a method '{method.name}': give yours a name of its own")
     arm = parse_arm(method) if isinstance(method, str) else Arm(method.name, UNIFORM)
@@ -359,8 +351,7 @@ def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any], Sco
 def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What config.json holds: the flags of the `refluence distill` that makes the same set, and what they resolved to."""
     dataset, given = session.dataset, _asked(options)
-    usual = SourceOptions.val_fraction  # of the command line, which has no flag for it
-    read = {k: v for k, v in asdict(dataset.options).items() if k != "val_fraction" or v != usual}
+    read = asdict(dataset.options)
     how = {k: v for k, v in options.items() if k in ("device", "precision", "compile")}
     where = {"data": dataset.source, "method": job.arm.method, "weights": job.arm.weights, "seed": job.seed}
     folder_flags = {"out": str(folder), "resume": False, "threads": torch.get_num_threads()}

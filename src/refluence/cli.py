@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from refluence import __version__
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, in_flags
 from refluence.run.streams import prepare, printable
 
 USAGE = f"""Refluence {__version__}: find which training instances matter, make training small
@@ -44,7 +44,8 @@ SMALLER = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one line on standard error."""
     prepare()
-    code = _run(list(sys.argv[1:] if argv is None else argv))
+    with in_flags():
+        code = _run(list(sys.argv[1:] if argv is None else argv))
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -1,7 +1,12 @@
 """The ways in which a run can end early, each with one clear line: what, where, what would be right."""
 
+from __future__ import annotations
+
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+_flags = False  # whether options are called by the names of flags
 
 
 class InputError(ValueError):
@@ -49,3 +54,35 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     """The end of an error about an unknown name: the nearest known one first, then all of them."""
     close = difflib.get_close_matches(name, known, n=1)
     return (f"did you mean {close[0]}? " if close else "") + f"choose one of {', '.join(known)}"
+
+
+@contextmanager
+def in_flags() -> Iterator[None]:
+    """Options are called as on the command line inside the block: it is who called."""
+    global _flags
+    before, _flags = _flags, True
+    try:
+        yield
+    finally:
+        _flags = before
+
+
+def option(name: str, value: object = None) -> str:
+    """An option in the words of who called, with a value that would be right: `image_size=32`, `--image-size 32`.
+
+    Example:
+        >>> option("small_classes", "cap")
+        "small_classes='cap'"
+        >>> with in_flags():
+        ...     option("small_classes", "cap")
+        '--small-classes cap'
+    """
+    flag = f"--{name.replace('_', '-')}"
+    if value is None:
+        return flag if _flags else name
+    return f"{flag} {value}" if _flags else f"{name}={value!r}"
+
+
+def stated(name: str, value: object) -> str:
+    """An option and the value that it has: `ipc is 0`, on the command line `--ipc 0`."""
+    return option(name, value) if _flags else f"{name} is {value!r}"

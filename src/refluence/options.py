@@ -1,62 +1,218 @@
-"""What a job may be asked for beside its arm and its data: one declaration for keyword arguments and the command line."""
+"""What may be asked for beside an arm: the one declaration for keyword arguments, the command line and `config.json`.
+
+The groups are those in which `--help` shows them, under the name in `group`. Every value can be written as JSON.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-from refluence.errors import InputError, did_you_mean
+from refluence.fields import check, setting
 
-LEAST = {"ipc": 1, "iterations": 1, "real_batch": 1, "inner": 0, "width": 1, "nets": 1, "epochs": 1, "batch": 1}
-CHOICES = {"size": ("cpu", "paper"), "allocation": ("equal", "proportional"), "split": ("test", "val")}
+NORMS = ("instance", "group", "batch", "layer", "none")
+
+
+class Options:
+    """A dataclass that checks its own values."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobOptions:
-    """How much work, which network, and how the result is judged. None leaves a number to the method and the size.
+class SizeOptions(Options):
+    """How much work: the size sets all of these at once, each of the others overrides it."""
 
-    `ipc`: images per class. `size`: "cpu" (short and small) or "paper" (the published numbers). `protocol`: names of
-    protocols, the first is the primary one. `model`: a name, `FILE.py:FUNCTION`, or a function (shape, classes) ->
-    `nn.Module`. `split`: "test" for the final number, "val" for choices on the way.
-    """
+    group: ClassVar[str] = "size"
 
-    ipc: int = 10
-    size: str = "cpu"
-    iterations: int | None = None
-    real_batch: int | None = None
-    inner: int | None = None
-    initial: str | None = None
-    allocation: str = "equal"
-    model: str | Callable[..., Any] = "convnet"
-    width: int | None = None
-    norm: str | None = None
-    protocol: tuple[str, ...] = ()
-    nets: int | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    split: str = "test"
-
-    def __post_init__(self):
-        for name, least in LEAST.items():
-            if (value := getattr(self, name)) is not None:
-                check_number(name, value, least)
-        for name, allowed in CHOICES.items():
-            check_choice(name, getattr(self, name), allowed)
+    size: str = setting("cpu", "cpu: short and small, named as such. paper: the published numbers.", choices=("cpu", "paper"))
+    iterations: int | None = setting(None, "Steps of the image optimiser (default: 200 at size cpu).", least=1)
+    real_batch: int | None = setting(
+        None, "Real images per class and step (default: 64 at size cpu; at size paper the method's own, 256 for dc).", least=1
+    )
+    inner: int | None = setting(
+        None,
+        "Training between two image steps: epochs on the synthetic set (dc, dsa) or steps on the real one (idc, idm).",
+        least=0,
+    )
+    initial: str | None = setting(
+        None,
+        "Where the synthetic images start (default: real at size cpu, the published start at size paper).",
+        choices=("noise", "real", "cluster"),
+    )
+    allocation: str = setting(
+        "equal", "Images per class: the same for each, or by class size.", choices=("equal", "proportional")
+    )
 
 
-def check_number(name: str, value: object, least: int) -> None:
-    """`InputError` for what is not a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} is {value!r}: it must be a whole number, at least {least}")
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """The network that makes the images and judges them."""
+
+    group: ClassVar[str] = "network"
+
+    model: str | Callable[..., Any] = setting(
+        "convnet",
+        "convnet (depth by image size), convnet1 … convnet6, resnet10, resnet18, resnetap10, torchvision:NAME, timm:NAME, or "
+        "FILE.py:FUNCTION with your function (shape, classes) -> nn.Module.",
+    )
+    width: int | None = setting(
+        None,
+        "Channels per layer, of a resnet in its first stage (default: {sizes}; for a resnet half of it).",
+        least=1,
+        by_size={"cpu": 32, "paper": 128},
+    )
+    norm: str | None = setting(
+        None,
+        "Normalisation layer (default: the published one of the model). It moves accuracy by points, so it is always named.",
+        choices=NORMS,
+    )
 
 
-def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """`InputError` for what is not one of `allowed`."""
-    if value not in allowed:
-        raise InputError(f"{name} is {value!r}: {did_you_mean(str(value), allowed)}")
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(Options):
+    """How a small set is judged: networks trained on it from scratch."""
+
+    group: ClassVar[str] = "evaluation"
+
+    protocol: tuple[str, ...] = setting(
+        (), "Named protocols (see `refluence ls`), the first is the primary one (default: dc-cpu, or dc at size paper)."
+    )
+    nets: int | None = setting(None, "Networks per set (default: {sizes}).", least=1, by_size={"cpu": 3, "paper": 5})
+    epochs: int | None = setting(None, "Epochs of each network, instead of the protocol's.", least=1)
+    batch: int | None = setting(None, "Batch size, instead of the protocol's.", least=1)
+    split: str = setting(
+        "test",
+        "test for the final number; val (held out of train) for every choice you make on the way.",
+        choices=("test", "val"),
+    )
 
 
-def options_of(flags: object) -> JobOptions:
-    """The options among the flags of a command."""
-    return JobOptions(**{f.name: getattr(flags, f.name) for f in fields(JobOptions) if hasattr(flags, f.name)})
+@dataclass(frozen=True, kw_only=True)
+class JobOptions(SizeOptions, NetworkOptions, EvaluationOptions):
+    """How much work, which network, and how the result is judged. None leaves a number to the method and the size."""
+
+    ipc: int = setting(10, "Images per class to keep.", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedOptions(Options):
+    """What is drawn at random, and how often."""
+
+    seed: int = setting(0, "Everything random follows from it.", least=0, most=math.inf)
+    seeds: int = setting(3, "How many paired seeds; 5 or more give useful intervals.", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(Options):
+    """How the source is read. Most sources need none of these."""
+
+    group: ClassVar[str] = "data"
+
+    image_size: int | None = setting(None, "Resize and crop every image to N x N pixels; needed when sizes differ.", least=1)
+    image_column: str | None = setting(None, "Column of the images (default: found by its type).")
+    label_column: str | None = setting(None, "Column of the labels (default: label, labels, class, …).")
+    labels: str | None = setting(
+        None, "Other training labels, row by row, for example human annotations.", metavar="FILE:COLUMN"
+    )
+    group_column: str | None = setting(None, "Rows of one group (a patient, a scene) never straddle a split.")
+    small_classes: str = setting(
+        "refuse",
+        "What to do with a class that has fewer training images than are to be kept of it.",
+        choices=("refuse", "cap", "drop"),
+    )
+    skip_corrupt: bool = setting(False, "Leave out images that cannot be decoded, counted and listed, instead of stopping.")
+    validation: str | None = setting(
+        None,
+        "Validation images from another source, all of them, for example from where the model will be used (default: the split "
+        "`val` beside `test`, else cut from train).",
+        metavar="SRC",
+    )
+    val_fraction: float = setting(
+        0.1, "Share of train that becomes the validation split where one is cut.", above=0, below=1, metavar="SHARE"
+    )
+    drop: str | None = setting(
+        None,
+        "Leave out the training instances with the highest score (dM/dw): scores.parquet:0.1 drops a tenth.",
+        metavar="SCORES:SHARE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(Options):
+    """How the machine is used."""
+
+    group: ClassVar[str] = "machine"
+
+    device: str = setting("auto", "auto | cpu | cuda | cuda:1 | mps.")
+    threads: int = setting(
+        0, "Processor threads (0: automatic). Bit-identical results need the same number.", least=0, most=1024
+    )
+    precision: str = setting(
+        "fp32",
+        "bf16: distil with real gradients and networks in bfloat16; evaluation and scores stay in float32.",
+        choices=("fp32", "bf16"),
+    )
+    compile: bool = setting(
+        False,
+        "Compile distillation and judging: about a minute first, then faster; pays on long runs.",
+        pair=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(Options):
+    """The classifier that the scores speak of. None of these goes with --distilled."""
+
+    group: ClassVar[str] = "classifier"
+
+    folds: int | None = setting(
+        None, "Every instance is scored by a network that was not trained on it (default: 5 folds).", least=2
+    )
+    model: str | None = setting(
+        None,
+        "One of `refluence ls`, or FILE.py:FUNCTION with your function (shape, classes) -> nn.Module (default: convnet).",
+    )
+    width: int | None = setting(
+        None, "Channels per layer of a convnet (default: 32), or of a resnet's first stage (default: 16).", least=1
+    )
+    norm: str | None = setting(None, "Normalisation layer of a convnet or resnet (default: the published one).", choices=NORMS)
+    load: Path | None = setting(
+        None,
+        "Score with this trained model.safetensors (see `evaluate --save-model`) instead of training any.",
+        metavar="FILE",
+    )
+    pixels: str | None = setting(
+        None,
+        "How pixels of 0 to 1 were normalised for --load: unit, signed, imagenet, data, or numbers, one or one a channel, as "
+        "in 0.5:0.25 (default: as its file says, else data, by the training split).",
+        metavar="NAME|MEAN:STD",
+    )
+    epochs: int | None = setting(None, "Epochs of training in each fold (default: 15).", least=1)
+    batch: int | None = setting(None, "Batch size of training (default: 64).", least=1)
+    lr: float | None = setting(None, "Highest learning rate of training (default: 0.05).", above=0)
+    weight_decay: float | None = setting(None, "Weight decay of training (default: 0.0005).", least=0)
+    terms: str | None = setting(
+        None,
+        "Its own held-out risk, what training on it does to the validation risk, or their sum (default: both; with "
+        "--validation SRC implicit).",
+        choices=("explicit", "implicit", "both"),
+    )
+    networks: str | None = setting(
+        None,
+        "Each instance is scored by the networks that held it out, or by those of all folds (default: held-out).",
+        choices=("held-out", "all"),
+    )
+    risk: str | None = setting(
+        None,
+        "What is to be low: the expected error 1 - p, or cross-entropy (default: error).",
+        choices=("error", "cross-entropy"),
+    )
+    curvature: str | None = setting(
+        None, "identity, ggn, hessian, kfac, ekfac, lbfgs or lissa, for the implicit term (default: ggn)."
+    )
+    damping: str | None = setting(None, "Added to the curvature's diagonal (default: auto).", metavar="NUMBER|auto")

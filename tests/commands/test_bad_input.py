@@ -15,17 +15,17 @@ QUICK = ("--iterations", "2")
     [
         (["--data", "digitz"], ["digitz", "digits"]),
         (["--data", "/nowhere/at/all"], ["/nowhere/at/all", "expected"]),
-        (["--ipc", "0"], ["--ipc is 0", "at least 1"]),
+        (["--ipc", "0"], ["--ipc 0:", "at least 1"]),
         (["--ipc", "500"], ["500", "--small-classes"]),
-        (["--nets", "0"], ["--nets is 0", "at least 1"]),
-        (["--epochs", "0"], ["--epochs is 0", "at least 1"]),
-        (["--batch", "-1"], ["--batch is -1"]),
-        (["--width", "0"], ["--width is 0"]),
-        (["--iterations", "0"], ["--iterations is 0"]),
-        (["--real-batch", "0"], ["--real-batch is 0"]),
-        (["--inner", "-1"], ["--inner is -1", "at least 0"]),
-        (["--threads", "-1"], ["--threads is -1", "at least 0"]),
-        (["--checkpoint-seconds", "-1"], ["--checkpoint-seconds is -1"]),
+        (["--nets", "0"], ["--nets 0:", "at least 1"]),
+        (["--epochs", "0"], ["--epochs 0:", "at least 1"]),
+        (["--batch", "-1"], ["--batch -1:"]),
+        (["--width", "0"], ["--width 0:"]),
+        (["--iterations", "0"], ["--iterations 0:"]),
+        (["--real-batch", "0"], ["--real-batch 0:"]),
+        (["--inner", "-1"], ["--inner -1:", "at least 0"]),
+        (["--threads", "-1"], ["--threads -1:", "at least 0"]),
+        (["--checkpoint-seconds", "-1"], ["--checkpoint-seconds -1.0:"]),
         (["--method", "dcc"], ["'dcc'", "dc", "herding"]),
         (["--weights", "influenza"], ["'influenza'", "influence"]),
         (["--weights", "influence:tau=0"], ["tau", "> 0"]),
@@ -34,9 +34,9 @@ QUICK = ("--iterations", "2")
         (["--weights", "influence:tau=warm"], ["tau", "warm"]),
         (["--weights", "influence:ess=nan"], ["ess", "share"]),
         (["--weights", "influence:memory=nan"], ["memory"]),
-        (["--checkpoint-seconds", "nan"], ["--checkpoint-seconds is nan"]),
-        (["--checkpoint-seconds", "inf"], ["--checkpoint-seconds is inf", "finite"]),
-        (["--seed", "-1"], ["--seed is -1", "at least 0"]),
+        (["--checkpoint-seconds", "nan"], ["--checkpoint-seconds nan:"]),
+        (["--checkpoint-seconds", "inf"], ["--checkpoint-seconds inf:", "finite"]),
+        (["--seed", "-1"], ["--seed -1:", "at least 0"]),
         (["--weights", "influence:heat=1"], ["heat", "tau"]),
         (["--weights", "influence:tau"], ["key=value"]),
         (["--weights", "influence:image_lr=fast"], ["image_lr=fast"]),
@@ -44,9 +44,9 @@ QUICK = ("--iterations", "2")
         (["--protocol", "dcc"], ["'dcc'", "dc-cpu"]),
         (["--model", "resnet"], ["'resnet'", "convnet"]),
         (["--model", "convnet6"], ["depth 6", "8x8", "1 to 3"]),
-        (["--batch", "99999999999999999999"], ["--batch is 99999999999999999999", "at most"]),
-        (["--image-size", "99999999999999999999"], ["--image-size is 99999999999999999999", "at most"]),
-        (["--threads", "100000"], ["--threads is 100000", "at most 1024"]),
+        (["--batch", "99999999999999999999"], ["--batch 99999999999999999999:", "at most"]),
+        (["--image-size", "99999999999999999999"], ["--image-size 99999999999999999999:", "at most"]),
+        (["--threads", "100000"], ["--threads 100000:", "at most 1024"]),
         (["--method", "dm:real_batch=99999999999999999999"], ["real_batch is 99999999999999999999", "at most"]),
         (["--out", "x" * 300], ["x" * 300, "File name too long", "shorter"]),
         (["--data", "x" * 300], ["x" * 300, "File name too long", "shorter"]),
@@ -67,8 +67,8 @@ def test_flags_that_cannot_be_used(refused, tmp_path, flags, expected):
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--seeds", "0"], ["--seeds is 0", "at least 1"]),
-        (["--workers", "-1"], ["--workers is -1"]),
+        (["--seeds", "0"], ["--seeds 0:", "at least 1"]),
+        (["--workers", "-1"], ["--workers -1:"]),
         (["--methods", "dc+influence:tau=0"], ["tau", "> 0"]),
         (["--methods", "dc", "dc+lose"], ["'dc+lose'", "loss"]),
         (["--methods", "nosuch"], ["'nosuch'", "dc"]),
@@ -210,9 +210,9 @@ def test_a_set_is_judged_and_scored_on_data_that_fits_it(refused, distilled, tmp
         message = refused(*words, "--data", data, "--quiet")
         assert "cat, dog" in message
         assert "must be the same" in message
-    assert "--nets is 0" in refused("evaluate", distilled, "--nets", "0")
-    assert "--nets is 0" in refused("score", "--distilled", distilled, "--nets", "0")
-    assert "width is 0" in refused("evaluate", distilled, "--width", "0")
+    assert "--nets 0:" in refused("evaluate", distilled, "--nets", "0")
+    assert "--nets 0:" in refused("score", "--distilled", distilled, "--nets", "0")
+    assert "--width 0:" in refused("evaluate", distilled, "--width", "0")
     assert "'vgg'" in refused("evaluate", distilled, "--model", "vgg")
     assert "depth 5" in refused("evaluate", distilled, "--model", "convnet5")
     assert "'dcc'" in refused("evaluate", distilled, "--protocol", "dcc")

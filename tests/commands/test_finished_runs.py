@@ -20,7 +20,6 @@ from refluence.influence.weighting import Weighting
 from refluence.jobs.catalogue import methods, parse_arm
 from refluence.jobs.resolve import resolve
 from refluence.models import ModelSpec
-from refluence.options import options_of
 from refluence.seeds import streams
 from refluence.select import herding
 from support.command_line import DIGITS, TINY, pictures, read, tree
@@ -323,11 +322,11 @@ def test_estimate_scales_training_before_the_first_image_step_and_does_not_run_i
 def test_the_steps_of_herding_follow_the_iterations_of_the_size(flags, steps):
     _, given = parse(["distill", "--data", "digits", "--size", "paper", "--out", "x", *flags])
     dataset = SimpleNamespace(shape=(1, 8, 8), classes=("a", "b"), train=SimpleNamespace(members=lambda label: range(99)))
-    assert resolve(options_of(given), parse_arm("herding"), dataset, 0).plan.steps == steps
+    assert resolve(given, parse_arm("herding"), dataset, 0).plan.steps == steps
 
 
 def test_estimate_refuses_what_the_command_would_refuse(refused):
-    assert "--ipc is 0" in refused("estimate", "distill", *DIGITS, "--ipc", "0")
+    assert "--ipc 0:" in refused("estimate", "distill", *DIGITS, "--ipc", "0")
     assert "'dcc'" in refused("estimate", "compare", *DIGITS, "--methods", "dcc")
 
 

@@ -297,7 +297,7 @@ def test_a_gallery_of_one_seed_has_nothing_to_order(refluence, tmp_path):
             ("fig4a", "--data", "digits", "--only", "ipc7", "--out", "x"),
             "--only ipc7: fig4a has the parts ipc1, ipc10, ipc50, ipc1-raw",
         ),
-        (("fig4a", "--data", "digits", "--steps", "0"), "--steps is 0: it must be at least 1"),
+        (("fig4a", "--data", "digits", "--steps", "0"), "--steps 0: it must be a whole number, at least 1"),
         (("fig4a", "--tables", "--out", "x"), "rows.jsonl holds no rows of fig4a at size cpu"),
         ((), "run: RECIPE (see refluence ls) is missing"),
     ],

@@ -229,9 +229,9 @@ def test_too_small_to_cut(tmp_path):
 
 def test_options_are_checked():
     for wrong, flag in (
-        ({"small_classes": "keep"}, "--small-classes keep"),
-        ({"val_fraction": 0.0}, "validation share"),
-        ({"image_size": 0}, "--image-size 0"),
+        ({"small_classes": "keep"}, "small_classes is 'keep'"),
+        ({"val_fraction": 0.0}, "val_fraction is"),
+        ({"image_size": 0}, "image_size is 0"),
     ):
         with pytest.raises(InputError, match=flag):
             SourceOptions(**wrong)

@@ -5,7 +5,8 @@ import torch
 
 from refluence.errors import InputError
 from refluence.models import ModelSpec, build, width_beside
-from refluence.models.convnet import NORMS, ConvNet, default_depth
+from refluence.models.convnet import ConvNet, default_depth
+from refluence.options import NORMS
 from support.draws import generator
 
 CIFAR = ModelSpec("convnet3", (3, 32, 32), 10, width=128)

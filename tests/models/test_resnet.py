@@ -9,8 +9,8 @@ from torch.func import functional_call, grad, vmap
 from refluence.errors import InputError
 from refluence.influence import capture
 from refluence.models import ModelSpec, build
-from refluence.models.norms import NORMS
 from refluence.models.resnet import RESNETS, last_map
+from refluence.options import NORMS
 from support.draws import generator
 
 

@@ -12,7 +12,7 @@ import torch
 
 from refluence import report
 from refluence.commands.flags import Distill
-from refluence.commands.session import about, arguments, check_numbers, open_session, relative
+from refluence.commands.session import about, arguments, open_session, relative
 from refluence.commands.table import show
 from refluence.errors import InputError
 from refluence.evaluate.paired import summarise
@@ -24,7 +24,6 @@ from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import finished, run_job
 from refluence.jobs.session import Session
-from refluence.options import options_of
 from refluence.run import device as machine
 from refluence.run.execute import Executor, automatic, parse
 from refluence.run.folder import CONFIG, ENDING, check_free, claimed, locked, recorded_threads, write_config
@@ -36,7 +35,6 @@ GROWING = ("arms", "seeds")  # more of these may be asked for with --resume
 
 def run(flags: Any) -> None:
     """Run every unit that is not finished, seeds in order, and write results.json and report.html."""
-    check_numbers(flags)
     if not flags.methods:
         raise InputError("--methods names no arm: for example --methods random dc dc+influence")
     arms = with_controls(flags.methods, flags.controls)
@@ -47,7 +45,7 @@ def run(flags: Any) -> None:
     flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(flags.out))
     session = open_session(flags)
     seeds = [flags.seed + i for i in range(flags.seeds)]
-    units = [resolve(options_of(flags), arm, session.dataset, seed) for seed in seeds for arm in arms]
+    units = [resolve(flags, arm, session.dataset, seed) for seed in seeds for arm in arms]
     for unit in units[: len(arms)]:
         unit.plan.check_model(unit.model)
     executor = executor_of(units, session, flags)

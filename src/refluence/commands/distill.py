@@ -6,23 +6,21 @@ import dataclasses
 from typing import Any
 
 from refluence import report
-from refluence.commands.session import about, arguments, check_numbers, open_session, relative
+from refluence.commands.session import about, arguments, open_session, relative
 from refluence.jobs.catalogue import arm_of
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import FINISHED, finished, run_job
-from refluence.options import options_of
 from refluence.report.words import counted
 from refluence.run.folder import check_free, claimed, recorded_threads
 
 
 def run(flags: Any) -> None:
     """Make (or resume) the distilled set, evaluate it, write the report, and say where it is."""
-    check_numbers(flags)
     arm = arm_of(flags.method, flags.weights)
     check_free(flags.out, "distill", flags.resume)
     flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(flags.out))
     session = open_session(flags)
-    job = resolve(options_of(flags), arm, session.dataset, flags.seed)
+    job = resolve(flags, arm, session.dataset, flags.seed)
     job.plan.check_model(job.model)
     resolved = {"unit": job.to_json(), **about(session, flags)}
     page, asked = flags.out / "report.html", (arguments(flags), resolved, flags.resume)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from refluence.commands.compare import executor_of
-from refluence.commands.session import check_numbers, open_session
+from refluence.commands.session import open_session
 from refluence.jobs.catalogue import arm_of, with_controls
 from refluence.jobs.estimate import STEPS, judging_seconds, making_seconds, warm_up
 from refluence.jobs.resolve import resolve
-from refluence.options import options_of
 from refluence.report.words import counted
 from refluence.run import device as machine
 
 
 def run(flags: Any) -> None:
     """Measure each arm briefly and print a line each, then the total."""
-    check_numbers(flags)
     if hasattr(flags, "methods"):
         arms, seeds = with_controls(flags.methods, flags.controls), flags.seeds
     else:
@@ -24,7 +22,7 @@ def run(flags: Any) -> None:
     session = open_session(flags)
     memory = machine.PeakMemory(session.compute.device)
     total, stored = 0.0, 0
-    units = [resolve(options_of(flags), arm, session.dataset, flags.seed) for arm in arms]
+    units = [resolve(flags, arm, session.dataset, flags.seed) for arm in arms]
     for unit in units:
         unit.plan.check_model(unit.model)
     warm_up(units[0], session)

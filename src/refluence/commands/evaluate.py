@@ -9,7 +9,7 @@ import torch
 from refluence.commands.finished import open_data
 from refluence.commands.networks import show_networks, the_networks
 from refluence.commands.robust import judge_robust
-from refluence.commands.session import check_numbers, relative
+from refluence.commands.session import relative
 from refluence.data import count_test_use
 from refluence.data.whitening import whitens
 from refluence.errors import InputError
@@ -23,7 +23,6 @@ from refluence.seeds import streams
 
 def run(flags: Any) -> None:
     """Train fresh networks of each kind under each protocol and append what they reach to evaluation.json."""
-    check_numbers(flags)
     if flags.save_model and len(flags.model) > 1:
         raise InputError("--save-model keeps one network: name one --model")
     own = open_finished(flags.folder)

@@ -12,7 +12,7 @@ from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS, OPTIONS, Weighting
 from refluence.jobs.catalogue import methods
 from refluence.models.build import MODELS
-from refluence.models.norms import NORMS
+from refluence.options import NORMS
 from refluence.recipes.find import recipes
 from refluence.select import selection as selections
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from refluence.errors import InputError
 from refluence.models import ModelSpec, another, is_library
-from refluence.models.norms import NORMS
+from refluence.options import NORMS
 from refluence.run.progress import print_table
 
 

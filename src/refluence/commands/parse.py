@@ -10,14 +10,15 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import make_dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import is_dataclass
+from typing import Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes
 
 from refluence.commands.flags import COMMANDS
+from refluence.commands.tyro_fields import for_tyro
 from refluence.errors import InputError
+from refluence.fields import Setting, settings_of
 
 NARROWEST = 40  # columns of a terminal that help is wrapped for: tyro does not end in a few
 ESTIMATE = "estimate"
@@ -29,16 +30,6 @@ bytes to be stored. Nothing is written. The flags are those of the command;
 
 For example:
   refluence estimate distill --data digits --weights influence --ipc 10"""
-TITLES = {
-    "Task": "main",
-    "Size": "size",
-    "Change": "changes",
-    "Evaluation": "evaluation",
-    "Classifier": "classifier",
-    "Source": "data",
-    "Machine": "machine",
-    "Long": "machine",
-}
 
 
 def parse(words: list[str]) -> tuple[str, Any]:
@@ -69,25 +60,18 @@ def parse_flags(command: str, words: list[str], shown: str) -> Any:
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box), _columns(width):
-            read = tyro.cli(_grouped(kind), args=words, prog=f"refluence {shown}")
+            read = tyro.cli(for_tyro(kind), args=words, prog=f"refluence {shown}")
     except SystemExit as stop:
         if not stop.code:
             raise
         raise InputError(f"{shown}: {_one_line(box.getvalue(), kind)}; refluence {shown} --help explains every flag") from None
-    if isinstance(read, kind):
-        return read
-    return kind(**{name: value for group in vars(read).values() for name, value in vars(group).items()})
+    return kind(**dict(_values(read)))
 
 
-def _grouped(kind: type) -> type:
-    """The same flags, one nested dataclass a group: that is how tyro makes groups of its help."""
-    groups = [base for base in kind.__bases__ if base is not object]
-    if not groups:
-        return kind
-    names = [next(title for end, title in TITLES.items() if end in group.__name__) for group in groups]
-    grouped = make_dataclass(kind.__name__, [(n, OmitArgPrefixes[g]) for n, g in zip(names, groups, strict=True)], kw_only=True)
-    grouped.__doc__ = kind.__doc__
-    return grouped
+def _values(read: Any) -> Iterator[tuple[str, Any]]:
+    """Flags by name, whatever group they stand in."""
+    for name, value in vars(read).items():
+        yield from _values(value) if is_dataclass(value) else [(name, value)]
 
 
 @contextlib.contextmanager
@@ -111,17 +95,17 @@ def _one_line(box: str, kind: type) -> str:
     if text.startswith("Required"):
         text, _, unknown = text.partition("Unrecognized options:")
         flags, others = (list(dict.fromkeys(re.findall(r"--(?!help)[a-z][a-z-]*", part))) for part in (text, unknown))
-        place = "the folder DIR" if "folder" in get_type_hints(kind) else "RECIPE (see refluence ls)"
+        place = "the folder DIR" if "folder" in settings_of(kind) else "RECIPE (see refluence ls)"
         missing = flags or [place]
         beside = f", and there is no {' and no '.join(others)}" if others else ""
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing{beside}"
     if found := re.search(r"Unrecognized options: (.*?)(?: Perhaps you meant:.*?(--[a-z-]+)|$)", text):
         return f"there is no {found[1]}" + (f" (did you mean {found[2]}?)" if found[2] else "")
     if found := re.search(r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.+?)\)", text):
-        return f"{found[2]} {found[1]}: choose one of {_choices(found[2], kind) or found[3].rstrip(',')}".replace("'", "")
+        return f"{found[2]} {found[1]}: choose one of {', '.join(_setting(found[2], kind).choices)}".replace("'", "")
     if found := re.search(r"Error parsing (--[a-z-]+): .*?: ?'?([^']*)'", text):
-        wanted = str(get_type_hints(kind).get(found[1][2:].replace("-", "_"), ""))
-        what = "a whole number" if "int" in wanted else "a number" if "float" in wanted else "another value"
+        number = _setting(found[1], kind).number
+        what = "a whole number" if number is int else "a number" if number is float else "another value"
         given = re.search(r"from \['(.*?)'\]", text)
         return f"{found[1]} {given[1] if given else found[2]}: expected {what}"
     if found := re.search(r"Missing value for argument '(.+?)'", text):
@@ -129,7 +113,5 @@ def _one_line(box: str, kind: type) -> str:
     return text
 
 
-def _choices(flag: str, kind: type) -> str:
-    """The values of a flag in the order of its type, without the absence that it may have too."""
-    hint = get_type_hints(kind).get(flag[2:].replace("-", "_"))
-    return ", ".join(str(v) for part in (hint, *get_args(hint)) if get_origin(part) is Literal for v in get_args(part))
+def _setting(flag: str, kind: type) -> Setting:
+    return settings_of(kind)[flag[2:].replace("-", "_")]

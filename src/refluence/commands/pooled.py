@@ -19,7 +19,6 @@ from refluence.data.distilled import DistilledSet, load_distilled, save_distille
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Session
-from refluence.options import options_of
 from refluence.recipes.base import Part
 from refluence.seeds import streams
 
@@ -33,7 +32,7 @@ def pool(part: Part, session: Session, asked: Compare) -> Path | None:
     `asked` are the part's flags as a comparison (`run_part.compare_flags`), `session` is one on its data.
     """
     arm = parse_arm(part.arms[0])
-    unit, units = resolve(options_of(asked), arm, session.dataset, asked.seed), asked.out / "units" / arm.folder
+    unit, units = resolve(asked, arm, session.dataset, asked.seed), asked.out / "units" / arm.folder
     found = [load_distilled(units / str(seed)) for seed in seeds_of(units)]
     plan = unit.plan
     if len(found) < 2 or not isinstance(plan, Distilling):

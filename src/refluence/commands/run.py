@@ -12,7 +12,7 @@ from refluence import report
 from refluence.commands.run_part import make_part, write_part
 from refluence.commands.run_rows import data_name, own_rows
 from refluence.commands.run_steps import try_part
-from refluence.commands.session import arguments, check_numbers
+from refluence.commands.session import arguments
 from refluence.commands.table import show_recipe
 from refluence.errors import InputError, RunError
 from refluence.files import check_writable, read_json, write_json
@@ -25,7 +25,6 @@ from refluence.run.rows import read_rows
 
 def run(flags: Any) -> None:
     """Make what is missing, part by part and seed by seed, and write the recipe's table, figure and page."""
-    check_numbers(flags)
     recipe = recipe_named(flags.recipe)
     parts = choose_parts(recipe, flags.size, flags.only)
     if flags.steps is not None:

@@ -23,7 +23,6 @@ from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Session
-from refluence.options import options_of
 from refluence.recipes.base import Part, Recipe
 from refluence.run.folder import CONFIG, ENDING, check_same, locked, recorded_threads, write_config
 from refluence.run.rows import append_rows
@@ -51,7 +50,7 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
     asked = dataclasses.replace(asked, threads=asked.threads or recorded_threads(asked.out))
     session = open_session(asked)
     arms = fitting(part, session, asked)
-    units = [resolve(options_of(asked), arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
+    units = [resolve(asked, arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
     made, failed = False, []
     for number, unit in enumerate(units, 1):
         facts = describe(recipe, part, unit, session.compute, source, flags.size)
@@ -92,7 +91,7 @@ def fitting(part: Part, session: Session, asked: Compare) -> list[Arm]:
     arms = []
     for arm in map(parse_arm, part.arms):
         try:
-            resolve(options_of(asked), arm, session.dataset, asked.seed)
+            resolve(asked, arm, session.dataset, asked.seed)
         except NoRoomError as error:
             print(f"{part.name}: {arm.name} is left out: {error}", file=sys.stderr)
         else:

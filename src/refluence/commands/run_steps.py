@@ -14,7 +14,6 @@ from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Session
-from refluence.options import options_of
 from refluence.recipes.base import Part
 
 REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation ones
@@ -27,7 +26,7 @@ def try_part(part: Part, source: str, flags: Any) -> list[str]:
         asked = dataclasses.replace(compare_flags(part, source, flags, Path(place)), split="val")
         session = few(open_session(asked), part.ipc)
         for number, arm in enumerate(fitting(part, session, asked)):
-            unit = shortened(resolve(options_of(asked), arm, session.dataset, asked.seed), flags.steps)
+            unit = shortened(resolve(asked, arm, session.dataset, asked.seed), flags.steps)
             begin = time.perf_counter()
             rows = run_job(unit, session, Path(place) / str(number))
             judged = ", ".join(row["protocol"] for row in rows)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from refluence.compute import Compute
-from refluence.condense.settings import MOST
 from refluence.data import SourceOptions, load
-from refluence.errors import InputError
+from refluence.fields import subset
 from refluence.jobs.session import Session
 from refluence.jobs.session import about as describe
 from refluence.run import device as machine
@@ -19,22 +18,6 @@ from refluence.run.progress import Reporter
 from refluence.run.streams import printable
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
-AT_LEAST_ONE = ("ipc", "seeds", "nets", "width", "epochs", "batch", "iterations", "real_batch", "steps")
-AT_LEAST_ZERO = ("threads", "workers", "inner", "seed", "checkpoint_seconds")
-AT_MOST = {"threads": 1024, "workers": 1024}  # of the other whole numbers `MOST`, but for the seed
-
-
-def check_numbers(flags: Any) -> None:
-    """Refuse numbers that nothing can be done with, before any data is read."""
-    for names, least in ((AT_LEAST_ONE, 1), (AT_LEAST_ZERO, 0)):
-        for name in names:
-            value = getattr(flags, name, None)
-            if value is not None and not least <= value < math.inf:
-                more = ", and a finite number" if value == math.inf else ""
-                raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}{more}")
-    for name, value in vars(flags).items():
-        if isinstance(value, int) and name != "seed" and value > (most := AT_MOST.get(name, MOST)):
-            raise InputError(f"--{name.replace('_', '-')} is {value}: it must be at most {most}")
 
 
 def open_session(flags: Any, per_class: int | None = None) -> Session:
@@ -49,18 +32,13 @@ def open_session(flags: Any, per_class: int | None = None) -> Session:
     def say(note: str) -> None:
         reporter.say(f"{flags.data}: {note}")
 
-    dataset = load(flags.data, source_options(flags), per_class=per_class or getattr(flags, "ipc", 1), say=say)
+    dataset = load(flags.data, subset(SourceOptions, flags), per_class=per_class or getattr(flags, "ipc", 1), say=say)
     if not flags.threads and device.type == "cpu" and math.prod(dataset.shape[1:]) <= SMALL:
         machine.set_threads(1)
     for note in dataset.notes[1:]:  # the first is said
         say(note)
     compute = Compute(device, flags.precision, flags.compile)
     return Session(dataset, compute, reporter, getattr(flags, "checkpoint_seconds", 10.0))
-
-
-def source_options(flags: Any) -> SourceOptions:
-    """The data flags among `flags`."""
-    return SourceOptions(**{f.name: getattr(flags, f.name) for f in fields(SourceOptions) if hasattr(flags, f.name)})
 
 
 def arguments(flags: Any) -> dict[str, Any]:
@@ -70,7 +48,7 @@ def arguments(flags: Any) -> dict[str, Any]:
 
 def about(session: Session, flags: Any) -> dict[str, Any]:
     """What decides a result beside the jobs, with the data flags as they were given."""
-    return describe(session, {f.name: getattr(flags, f.name, None) for f in fields(SourceOptions) if hasattr(flags, f.name)})
+    return describe(session, asdict(subset(SourceOptions, flags)))
 
 
 def relative(path: Path) -> str:

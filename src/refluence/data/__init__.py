@@ -14,8 +14,8 @@ from refluence.data.distilled import (
 from refluence.data.export import export
 from refluence.data.loading import load
 from refluence.data.objects import Single, Source
-from refluence.data.options import SourceOptions
 from refluence.data.scores import ScoreTable
+from refluence.options import SourceOptions
 
 __all__ = [
     "Dataset",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from refluence.data.options import SourceOptions
+from refluence.options import SourceOptions
 
 
 def unit(images: Tensor) -> Tensor:

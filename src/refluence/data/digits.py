@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 
-from refluence.data.options import SourceOptions, refuse_columns
+from refluence.data.options import refuse_columns
 from refluence.data.stored import UNSPLIT, RawSplit, Splits
+from refluence.options import SourceOptions
 
 
 def splits(options: SourceOptions) -> Splits:

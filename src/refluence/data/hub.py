@@ -13,10 +13,10 @@ import huggingface_hub
 import pyarrow as pa
 
 from refluence.data import columns
-from refluence.data.options import SourceOptions
 from refluence.data.parquet import BATCH, image_value
 from refluence.data.stored import Encoded, RawSplit, Splits, split_names
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 PROBE_SECONDS = 5
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from refluence.data.options import SourceOptions, refuse_columns
+from refluence.data.options import refuse_columns
 from refluence.data.stored import UNSPLIT, RawSplit, Splits
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 _IMAGES = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte")
 

@@ -21,9 +21,9 @@ from itertools import islice
 from pathlib import Path
 
 from refluence.data import convert, flat, folder, idx, parquet, saved, shards, walk, webdataset
-from refluence.data.options import SourceOptions
 from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, UNSPLIT, RawSplit, Splits, split_names
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 FORMS = (
     "digits, a folder with train.parquet, FOLDER:TASK (TASK-train.parquet), an image folder (train/<class>/… or "

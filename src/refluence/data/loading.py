@@ -12,11 +12,11 @@ from torch import Tensor
 from refluence.data import elsewhere, exact, labels, pixels, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
-from refluence.data.options import SourceOptions
 from refluence.data.partition import RowSet, partition
 from refluence.data.pixels import Pixels
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 LISTED = 10  # corrupt images that a note lists by name
 

@@ -16,9 +16,10 @@ from refluence.data import arrays, map_style
 from refluence.data.arrays import Array
 from refluence.data.distilled import DistilledSet
 from refluence.data.map_style import MapStyle
-from refluence.data.options import SourceOptions, refuse_columns
+from refluence.data.options import refuse_columns
 from refluence.data.stored import UNSPLIT, RawSplit, Splits, split_names
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 DIGEST = re.compile("(arrays|torch|datasets|splits|set):[0-9a-f]{12}")
 EXPECTED = (

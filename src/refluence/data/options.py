@@ -1,41 +1,11 @@
-"""How a data source is to be read: plain values, so that a run's `config.json` can hold them."""
+"""Columns and files that the options of a source name, and errors about them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from refluence.errors import InputError
-
-SMALL_CLASSES = ("refuse", "cap", "drop")
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """The data flags of the command line. Every field is a JSON value.
-
-    `labels` is `FILE:COLUMN` (other labels for the stored train split, row by row), `drop` is `scores.parquet:share`
-    with 0 < share < 1, `image_size` is in pixels, `validation` is another source, `val_fraction` is the share of train that
-    becomes validation where no split of its own does.
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
-    labels: str | None = None
-    group_column: str | None = None
-    image_size: int | None = None
-    small_classes: str = "refuse"
-    skip_corrupt: bool = False
-    drop: str | None = None
-    validation: str | None = None
-    val_fraction: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.small_classes not in SMALL_CLASSES:
-            raise InputError(f"--small-classes {self.small_classes}: choose one of {', '.join(SMALL_CLASSES)}")
-        if not 0 < self.val_fraction < 1:
-            raise InputError(f"the validation share {self.val_fraction} must lie between 0 and 1 (0.1 is the default)")
-        if self.image_size is not None and self.image_size < 1:
-            raise InputError(f"--image-size {self.image_size}: must be a positive number of pixels")
+from refluence.options import SourceOptions
 
 
 class NoColumnError(InputError):

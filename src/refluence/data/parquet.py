@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from refluence.data import columns, shards
-from refluence.data.options import SourceOptions
 from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, Encoded, RawSplit, Splits, split_names
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 BATCH = 512
 _NAMES = "|".join((*TRAIN_NAMES, *TEST_NAMES))

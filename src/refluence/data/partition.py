@@ -10,9 +10,9 @@ import numpy as np
 from refluence.data import splits
 from refluence.data.drop import harmful
 from refluence.data.labels import Labels
-from refluence.data.options import SourceOptions
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 TEST_FRACTION = 0.2
 

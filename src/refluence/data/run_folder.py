@@ -14,11 +14,12 @@ import torch
 from refluence.data.dataset import Dataset, Split
 from refluence.data.distilled import DistilledSet, decoded, load_distilled
 from refluence.data.objects import DIGEST
-from refluence.data.options import SourceOptions, refuse_columns
+from refluence.data.options import refuse_columns
 from refluence.data.readme import CARD
 from refluence.data.stored import RawSplit, Splits
 from refluence.errors import InputError
 from refluence.files import read_json
+from refluence.options import SourceOptions
 
 CONFIG = "config.json"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from refluence.data.options import SourceOptions
 from refluence.data.stored import UNSPLIT, RawSplit, Splits
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 
 def is_saved(folder: Path) -> bool:

@@ -11,9 +11,10 @@ from refluence.data import agreement, digits, layout, objects, parquet, walk
 from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet, load_distilled
 from refluence.data.objects import Single, Source
-from refluence.data.options import NoColumnError, SourceOptions
+from refluence.data.options import NoColumnError
 from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, Moments, RawSplit, Splits, split_names
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 LISTED = 10  # classes in the line
 CUT = "cut from train"

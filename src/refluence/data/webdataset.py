@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from refluence.data import shards, walk
-from refluence.data.options import SourceOptions
 from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, UNSPLIT, Splits
 from refluence.errors import InputError
+from refluence.options import SourceOptions
 
 LOOKED_AT = 1000  # names of a tar file
 PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".pyd")

@@ -9,6 +9,7 @@ from refluence.arm import Arm
 from refluence.data import Dataset
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.protocols import Protocol, protocols
+from refluence.fields import of_size
 from refluence.jobs import needs
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.jobs.job import Job
@@ -16,6 +17,7 @@ from refluence.models import network
 from refluence.options import JobOptions
 
 ITERATIONS = {"cpu": 200, "paper": 10_000}  # another number of image steps scales pre-training with it
+PROTOCOLS = {"cpu": ("dc-cpu",), "paper": ("dc",)}
 
 
 def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: Declaration | None = None) -> Job:
@@ -24,16 +26,14 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
     Raises:
         InputError: what cannot run; `NoRoomError` where a class has too few images for this arm.
     """
-    method, paper = declared or methods()[arm.method], asked.size == "paper"
-    of_width = {"convnet": 128 if paper else 32}
+    method, of_width = declared or methods()[arm.method], {"convnet": of_size(asked, "width")}
     model = network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm, **of_width)
     plan = FAMILIES[type(method)].plan(arm, method, asked, dataset.shape)
     full = needs.pretraining(plan)
     if plan.steps is None and asked.iterations is not None and full:
         plan = replace(plan, steps=max(1, round(full * asked.iterations / ITERATIONS[asked.size])))
-    nets = asked.nets if asked.nets is not None else (5 if paper else 3)
-    chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, ("dc",) if paper else ("dc-cpu",))
-    job = Job(arm, seed, asked.ipc, plan, model, chosen, nets, asked.split)
+    chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, PROTOCOLS[asked.size])
+    job = Job(arm, seed, asked.ipc, plan, model, chosen, of_size(asked, "nets"), asked.split)
     plan.check_data(dataset, job.counts(dataset))
     return job
 

@@ -49,7 +49,7 @@ def about(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
             "test": len(dataset.test),
             "mean": list(dataset.mean),
             "std": list(dataset.std),
-            "options": dict(options),
+            "options": {k: v for k, v in options.items() if k != "val_fraction" or v != SourceOptions.val_fraction},
         },
         "machine": {
             **machine.describe(),

@@ -14,8 +14,8 @@ from refluence.errors import InputError, did_you_mean
 from refluence.models.convnet import ConvNet, check_depth, default_depth
 from refluence.models.initialise import he, initialise
 from refluence.models.library import build_library, is_library, own_width_and_norm
-from refluence.models.norms import NORMS
 from refluence.models.resnet import RESNETS, ResNet, check_size
+from refluence.options import NORMS
 
 MODELS = {
     "convnet": "ConvNet, depth by image size; instance norm, width 128 as published",

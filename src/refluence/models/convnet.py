@@ -10,7 +10,8 @@ import math
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-from refluence.models.norms import NORMS, norm_layer
+from refluence.models.norms import norm_layer
+from refluence.options import NORMS
 
 
 def default_depth(size: int) -> int:

@@ -7,8 +7,6 @@ import math
 
 from torch import nn
 
-NORMS = ("instance", "group", "batch", "layer", "none")
-
 
 def norm_layer(name: str, channels: int, size: tuple[int, ...] = ()) -> nn.Module:
     """The layer for maps `(B, channels, H, W)`; "group" has four groups, or as many of them as divide the channels.

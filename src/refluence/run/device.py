@@ -36,8 +36,6 @@ def prepare(threads: int) -> None:
 
     Activations of some hundred MB are otherwise returned to the system and faulted in again at every pass.
     """
-    if threads < 0:
-        raise InputError(f"--threads is {threads}: it must be 0 (automatic) or more")
     if threads:
         set_threads(threads)
     if sys.platform == "linux":

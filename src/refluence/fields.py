@@ -1,0 +1,190 @@
+"""A setting is declared once: type, default, range or choices and help stand in the field of a dataclass.
+
+Keyword arguments, `key=value` in an arm, flags and `config.json` all read that declaration. The help is text in the field, not
+a docstring below it: `refluence ls` and messages need it too, and such a docstring is lost where there is no source file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import lru_cache
+from operator import ge, gt, le, lt
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from refluence.errors import InputError, did_you_mean, stated
+
+LARGEST = 2**31 - 1  # of every whole number: larger ones fit into no size that PyTorch and the image libraries take
+KEY = "setting"  # in the metadata of a field
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the field of a setting says of its values.
+
+    `least` and `most` are allowed themselves, `above` and `below` are not. `also`: words beside numbers, as `auto`. `infinite`:
+    infinity is a value. `by_size`: what None stands for at each size. `metavar`, `positional` and `pair` (a switch with its
+    opposite) are for the command line alone.
+    """
+
+    help: str
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+    also: tuple[str, ...] = ()
+    infinite: bool = False
+    by_size: Mapping[str, Any] | None = None
+    metavar: str | None = None
+    positional: bool = False
+    pair: bool = False
+    kinds: tuple[Any, ...] = ()  # of the field's annotation: (int, NoneType), (str, ...)
+    default: Any = None  # of the field, where it is not `required`
+    required: bool = False
+
+    @property
+    def text(self) -> str:
+        """The help, with what None stands for in the place of `{sizes}`."""
+        sizes = ", ".join(f"{value} at size {size}" for size, value in (self.by_size or {}).items())
+        return self.help.replace("{sizes}", sizes)
+
+    @property
+    def optional(self) -> bool:
+        """Whether None is a value."""
+        return NoneType in self.kinds
+
+    @property
+    def number(self) -> type[int] | type[float] | None:
+        """int or float, where the setting is a number."""
+        return float if float in self.kinds else int if int in self.kinds else None
+
+    def wrong(self, value: object) -> str:
+        """What would be right where this value is not, else nothing."""
+        if (value is None and self.optional) or (isinstance(value, str) and value in self.also):
+            return ""
+        if self.choices:
+            named = [str(choice) for choice in self.choices if choice != ""]
+            return "" if value in self.choices else did_you_mean(str(value), named)
+        if bool in self.kinds:
+            return "" if isinstance(value, bool) else "it must be True or False"
+        if self.number is not None:
+            return self._out_of_range(value)
+        if Ellipsis in self.kinds:
+            several = isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)
+            return "" if several else "it must be a tuple of strings"
+        return "it must be a string" if {str} == {*self.kinds} - {NoneType} and not isinstance(value, str) else ""
+
+    def read(self, text: str) -> Any:
+        """The value that a text says; `ValueError`, with what would be right, where it is none of this type."""
+        if bool in self.kinds:
+            if text not in ("0", "1"):
+                raise ValueError("it must be 1 (yes) or 0 (no)")
+            return text == "1"
+        if self.number is None or text in self.also:
+            return text
+        try:
+            return self.number(text)
+        except ValueError:
+            raise ValueError(self._out_of_range(text)) from None
+
+    def _out_of_range(self, value: object) -> str:
+        limits = (
+            ("at least", self.least, ge),
+            ("above", self.above, gt),
+            ("at most", self._most, le),
+            ("below", self.below, lt),
+        )
+        bounds = [(words, bound, holds) for words, bound, holds in limits if bound not in (None, math.inf)]
+        allowed = (int,) if self.number is int else (int, float)
+        if isinstance(value, allowed) and not isinstance(value, bool) and (self.infinite or abs(value) < math.inf):
+            if all(holds(value, bound) for _, bound, holds in bounds) and value == value:
+                return ""
+            bounds = [b for b in bounds if b[1] != LARGEST or value > LARGEST]
+        else:
+            bounds = [b for b in bounds if b[1] != LARGEST]
+        what = "a whole number" if self.number is int else "a number" if self.infinite else "a finite number"
+        said = " and ".join(f"{words} {bound}" for words, bound, _ in bounds)
+        return f"it must be {', '.join(part for part in (what, said) if part)}" + "".join(f", or {word}" for word in self.also)
+
+    @property
+    def _most(self) -> float | None:
+        return LARGEST if self.most is None and self.number is int else self.most
+
+
+def setting(default: T, help: str, **says: Any) -> T:
+    """A field with its help; `says` are the other fields of `Setting`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Options:
+        ...     ipc: int = setting(10, "Images per class to keep.", least=1)
+        ...     __post_init__ = check
+        >>> Options().ipc
+        10
+        >>> Options(ipc=0)
+        Traceback (most recent call last):
+        refluence.errors.InputError: ipc is 0: it must be a whole number, at least 1
+    """
+    declared: Any = field(default=default, metadata={KEY: Setting(help=help, **says)})
+    return declared
+
+
+def required(help: str, **says: Any) -> Any:
+    """A field without a default."""
+    return field(metadata={KEY: Setting(help=help, **says)})
+
+
+def same(kind: type, name: str, **changes: Any) -> Any:
+    """The setting of another dataclass as a field of this one, but for `changes`."""
+    there = next(f for f in fields(kind) if f.name == name)
+    default = changes.pop("default", there.default)
+    return field(default=default, metadata={KEY: replace(there.metadata[KEY], **changes)})
+
+
+@lru_cache
+def settings_of(kind: type) -> dict[str, Setting]:
+    """The settings of a dataclass by name, with the types of their annotations and their defaults."""
+    hints = get_type_hints(kind)
+    found = {}
+    for f in fields(kind):
+        if KEY in f.metadata:
+            facts = {"required": True} if f.default is MISSING else {"default": f.default}
+            found[f.name] = replace(f.metadata[KEY], kinds=get_args(hints[f.name]) or (hints[f.name],), **facts)
+    return found
+
+
+def check(values: Any) -> None:
+    """`InputError` for the first field of a dataclass whose value is not one that it declares. It serves as `__post_init__`."""
+    for name, declared in settings_of(type(values)).items():
+        if right := declared.wrong(value := getattr(values, name)):
+            raise InputError(f"{stated(name, value)}: {right}")
+
+
+def read(kind: type, key: str, text: str) -> Any:
+    """The value of `key=text`; `InputError` for one that the field does not declare."""
+    declared = settings_of(kind)[key]
+    try:
+        value = declared.read(text)
+        right = declared.wrong(value)
+    except ValueError as error:
+        right = str(error)
+    if right:
+        raise InputError(f"{key}={text}: {right}")
+    return value
+
+
+def subset(kind: Callable[..., T], values: object) -> T:
+    """The fields of one dataclass among those of another: the options of a job among a command's flags."""
+    names = [f.name for f in fields(kind) if hasattr(values, f.name)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(values, name) for name in names})
+
+
+def of_size(options: Any, name: str) -> Any:
+    """The value that was asked for, else what None stands for at `options.size`."""
+    value, by_size = getattr(options, name), settings_of(type(options))[name].by_size
+    return by_size[options.size] if value is None and by_size else value
