@@ -352,7 +352,7 @@ def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]
     """What config.json holds: the flags of the `refluence distill` that makes the same set, and what they resolved to."""
     dataset, given = session.dataset, _asked(options)
     read = asdict(dataset.options)
-    how = {k: v for k, v in options.items() if k in ("device", "precision", "compile")}
+    how = asdict(MachineOptions(**{k: v for k, v in options.items() if k in _names(MachineOptions)}))
     where = {"data": dataset.source, "method": job.arm.method, "weights": job.arm.weights, "seed": job.seed}
     folder_flags = {"out": str(folder), "resume": False, "threads": torch.get_num_threads()}
     resolved = {"unit": job.to_json(), **about(session, read)}

@@ -85,4 +85,4 @@ def option(name: str, value: object = None) -> str:
 
 def stated(name: str, value: object) -> str:
     """An option and the value that it has: `ipc is 0`, on the command line `--ipc 0`."""
-    return option(name, value) if _flags else f"{name} is {value!r}"
+    return f"{option(name)} {value}" if _flags else f"{name} is {value!r}"

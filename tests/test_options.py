@@ -1,0 +1,89 @@
+"""Keyword arguments, fields, flags and config.json are one declaration."""
+
+from dataclasses import fields
+
+import pytest
+
+import refluence as rf
+from refluence import api
+from refluence.cli import main
+from refluence.commands.flags import COMMANDS
+from refluence.commands.session import arguments
+from refluence.errors import InputError
+from refluence.fields import settings_of
+from refluence.files import read_json
+from refluence.options import JobOptions, MachineOptions, ScoreOptions, SourceOptions
+
+OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters of the functions
+    "compare": {"data", "methods", "seeds", "out", "resume", "seed", "controls", "equal_seconds", "workers", "executor"},
+    "distill": {"data", "method", "weights", "out", "resume", "seed"},
+    "score": {"data", "distilled", "out", "resume", "nets", "weights", "seed"},
+    "run": {"recipe", "data", "out", "size", "seeds", "seed", "only", "resume", "rows", "tables", "steps"},
+    "evaluate": {"folder", "data", "resume", "seed", "save_model", "robust"},
+}
+CHANGES = {"iterations", "real_batch", "width", "nets", "epochs", "batch", "split"}
+SHARED = {
+    "compare": (JobOptions, SourceOptions, MachineOptions),
+    "distill": (JobOptions, SourceOptions, MachineOptions),
+    "score": (ScoreOptions, SourceOptions, MachineOptions),
+    "run": (SourceOptions, MachineOptions),
+    "evaluate": (MachineOptions,),
+}
+NEEDED = {"data": "digits", "out": "x", "methods": ("dc",), "folder": "x", "recipe": "fig3"}
+SEVERAL = {"run": {"data": ("digits",)}}
+
+
+def names(*kinds):
+    return {f.name for kind in kinds for f in fields(kind)}
+
+
+def flags_of(command):
+    kind = COMMANDS[command]
+    return kind(**{name: value for name, value in NEEDED.items() if name in names(kind)} | SEVERAL.get(command, {}))
+
+
+@pytest.mark.parametrize("command", SHARED)
+def test_flags_are_the_options_of_the_library_and_the_commands_own(command):
+    beside = {"run": CHANGES, "evaluate": {"protocol", "nets", "split", "model", "width", "norm", "epochs", "batch"}}
+    terminal = {"quiet"} | ({"checkpoint_seconds"} if command in ("compare", "distill", "run") else set())
+    expected = OWN[command] | names(*SHARED[command]) | beside.get(command, set()) | terminal
+    assert names(COMMANDS[command]) == expected
+    assert set(settings_of(COMMANDS[command])) == expected, "each has help and range in its field"
+    assert set(arguments(flags_of(command))) == expected, "and is recorded under its name"
+    assert beside.get(command, set()) <= names(JobOptions)
+
+
+def test_keyword_arguments_are_the_same_names():
+    for function, known in (("distill", (JobOptions, api.Machine)), ("load", (SourceOptions,))):
+        with pytest.raises(InputError, match="has no option 'ip_c'") as caught:
+            getattr(rf, function)("digits", ip_c=1)
+        listed = str(caught.value).partition("choose one of ")[2].split(", ")
+        assert set(listed) == names(*known) - {"validation"}  # a parameter of `load` itself
+    assert names(api.Machine) == names(MachineOptions) | {"progress"}
+
+
+def test_a_run_from_python_records_the_flags_of_the_command(tmp_path):
+    run = rf.select("digits", "random", ipc=1, nets=1, epochs=1, width=4, out=tmp_path / "run")
+    recorded = set(read_json(run.folder / "config.json")["arguments"])
+    assert names(COMMANDS["distill"]) - recorded == {"quiet", "checkpoint_seconds"}, "these are for a terminal"
+    assert recorded <= names(COMMANDS["distill"])
+
+
+WRONG = [
+    (kind, name, choice)
+    for kind in (JobOptions, SourceOptions, MachineOptions)
+    for name, said in settings_of(kind).items()
+    for choice in ([said.choices[0] + "x"] if said.choices else [(said.least or 0) - 1] if said.number else [])
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), WRONG, ids=[f"{name}" for _, name, _ in WRONG])
+def test_every_range_holds_at_both_doors(capsys, kind, name, value):
+    with pytest.raises(InputError, match=f"^{name} is {value!r}: ") as python:
+        kind(**{name: value})
+    flag = f"--{name.replace('_', '-')}"
+    assert main(["distill", "--data", "digits", "--out", "x", f"{flag}={value}"]) == 2
+    said = capsys.readouterr().err
+    assert f"{flag} {value}: " in said or f"{flag} {float(value)}: " in said
+    assert str(python.value).partition("one of ")[2] in said
+    assert said.count("\n") == 1
