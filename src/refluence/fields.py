@@ -158,9 +158,10 @@ def settings_of(kind: type) -> dict[str, Setting]:
     return found
 
 
-def check(values: Any) -> None:
+def check(values: object) -> None:
     """`InputError` for the first field of a dataclass whose value is not one that it declares. It serves as `__post_init__`."""
-    for name, declared in settings_of(type(values)).items():
+    kind: type = type(values)
+    for name, declared in settings_of(kind).items():
         if right := declared.wrong(value := getattr(values, name)):
             raise InputError(f"{stated(name, value)}: {right}")
 
@@ -186,5 +187,6 @@ def subset(kind: Callable[..., T], values: object) -> T:
 
 def of_size(options: Any, name: str) -> Any:
     """The value that was asked for, else what None stands for at `options.size`."""
-    value, by_size = getattr(options, name), settings_of(type(options))[name].by_size
+    kind: type = type(options)
+    value, by_size = getattr(options, name), settings_of(kind)[name].by_size
     return by_size[options.size] if value is None and by_size else value
