@@ -1,4 +1,4 @@
-# make demo: the main job on a small real dataset.   make test: every test.   Both set up .venv by themselves.
+# make demo: the main job on a small real dataset.   make test: every test but those of a release (make release).   Each sets up .venv by itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test fast lint install clean
+.PHONY: demo test fast release lint install clean
 
 demo: $(STAMP)
 	$(BIN)/refluence compare --data digits --ipc 10 --methods random herding dc dc+influence --seeds 5 --out runs/demo --resume
@@ -17,7 +17,11 @@ test: $(STAMP) browser
 	$(BIN)/python -m pytest $(PARALLEL)
 
 fast: $(STAMP)
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not release"
+
+# Kills at random moments, thousands of drawn inputs and networks, the wheel in an environment of its own: up to 45 minutes.
+release: $(STAMP)
+	$(BIN)/python -m pytest $(PARALLEL) -m release --durations=20
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples && $(BIN)/ruff format --check src tests benchmarks examples

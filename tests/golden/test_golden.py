@@ -40,7 +40,7 @@ def test_the_bits_are_those_recorded(recorded, tmp_path, name):
     assert changed(digests(run(name, tmp_path)), recorded[name]) == [], f"job {name}"
 
 
-@pytest.mark.parametrize("name", ["dc", "idm", "pdd", "dm-carried"])
+@pytest.mark.parametrize("name", ["dc", "dc-soft", "idm", "pdd", "dm-carried"])
 def test_a_stopped_job_resumes_to_the_same_bits(recorded, tmp_path, name):
     assert changed(digests(run_stopped(name, tmp_path, saves=2)), recorded[name]) == [], f"job {name}, stopped and resumed"
 

@@ -168,7 +168,8 @@ class OnSynthetic(Networks):
     def restore(self, state: dict[str, Tensor]) -> None:
         """See `Networks`."""
         super().restore(state)
-        self.moved = {k: t.to(self.device) for k, t in within(state, "moved.").items()} or None
+        kept = within(state, "moved.")  # in the order of the network, in which sums over it are rounded
+        self.moved = {k: kept[k].to(self.device) for k, _ in self.net.named_parameters() if k in kept} or None
 
 
 class OnReal(Networks):
