@@ -192,7 +192,19 @@ class Distillation:
         if self.augmentation is not None and draw is not None:
             x = self.augmentation.apply(draw, x)
         a = bound.synthetic(x, y)
-        return ClassBatch(rows, leaves, bound, a, self._extra(a, x, y), (x.detach(), y.detach()), *real), generator.get_state()
+        seen, labels, positions = real
+        batch = ClassBatch(
+            rows=rows,
+            leaves=leaves,
+            bound=bound,
+            a=a,
+            extra=self._extra(a, x, y),
+            shown=(x.detach(), y.detach()),
+            x=seen,
+            y=labels,
+            positions=positions,
+        )
+        return batch, generator.get_state()
 
     def _extra(self, a: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor | None:
         """Calibration: `calibration` times the network's accuracy times the cross-entropy of S; SDC: `sdc` times |a|."""

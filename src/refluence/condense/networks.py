@@ -155,7 +155,8 @@ class OnSynthetic(Networks):
             augmentation = augment.parse(s.strategy, s.augmentation_mode) if s.strategy else None
             generator, before = self.context.rng("inner", step), self._parameters() if s.lr_lr else {}
             with self.context.compute.autocast():
-                train_on_synthetic(self.plain, *synthetic.training_set(), s, generator, augmentation, synthetic.rate)
+                images, labels = synthetic.training_set()
+                train_on_synthetic(self.plain, images, labels, s, generator, augmentation, synthetic.rate)
             self.moved = {k: p - before[k] for k, p in self._parameters().items()} if s.lr_lr else None
 
     def _parameters(self) -> dict[str, Tensor]:

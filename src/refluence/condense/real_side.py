@@ -158,9 +158,11 @@ class RealSide:
         if omega is not None:
             omega = omega.to(batch.x)
             if self.weighting.where == "outside":
-                return Match(batch, *self._outside(batch, omega), omega, terms)
+                distance, cotangent = self._outside(batch, omega)
+                return Match(batch, distance, cotangent, omega, terms)
         b = kept.gradient(omega) if kept is not None else batch.bound.mean(batch.x, batch.y, omega)
-        return Match(batch, *first_derivative(self.distance, batch.a, b), omega, terms)
+        distance, cotangent = first_derivative(self.distance, batch.a, b)
+        return Match(batch, distance, cotangent, omega, terms)
 
     def _outside(self, batch: ClassBatch, omega: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(1/n) sum_j omega_j D(a, phi_j) and its derivative with respect to a, chunk by chunk (Algorithm 1, line 9)."""

@@ -90,13 +90,16 @@ def influence(
                     order = torch.randperm(len(positions), generator=stream("batch", number * len(members) + c))
                     positions = positions[order[: settings.real_batch]]
                 rows, leaves = small.leaves(c)
-                own = bound.measure(*(part.detach() for part in small.view(c, leaves)))
+                x, y = small.view(c, leaves)
+                own = bound.measure(x.detach(), y.detach())
                 a, b = own.gradient(), _mean(bound, dataset, positions, c, device)
                 direction = second_derivative(distance, a, b)[1]
                 for chunk in positions.split(settings.real_batch):
-                    kept = bound.measure(*_real(dataset, chunk, c, device))
-                    table.add(chunk, *[kept.scores(direction).cpu()] * 2)
-                    losses.add(chunk, *[kept.losses.cpu()] * 2)
+                    x, y = _real(dataset, chunk, c, device)
+                    kept = bound.measure(x, y)
+                    score, loss = kept.scores(direction).cpu(), kept.losses.cpu()
+                    table.add(chunk, score, score)
+                    losses.add(chunk, loss, loss)
                 mine = own.scores(first_derivative(distance, a, b)[1]).cpu().double()
                 pictures[rows.cpu()] += mine.view(-1, len(rows)).sum(0) / len(where)
             networks.advance(step, small)
@@ -108,7 +111,8 @@ def _mean(bound: Bound, dataset: Dataset, positions: Tensor, label: int, device:
     """b of one class over `positions`, in chunks."""
     total: dict[str, Tensor] = {}
     for chunk in positions.split(256):
-        for name, value in bound.mean(*_real(dataset, chunk, label, device), None).items():
+        x, y = _real(dataset, chunk, label, device)
+        for name, value in bound.mean(x, y, None).items():
             total[name] = total.get(name, 0) + value * (len(chunk) / len(positions))
     return total
 

@@ -12,7 +12,7 @@ from refluence.data.distilled import DistilledSet, count_test_use, load_distille
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate_set
-from refluence.evaluate.measure import imbalance
+from refluence.evaluate.measure import Scores, imbalance
 from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import write_json
 from refluence.jobs.job import Job
@@ -68,7 +68,7 @@ def judge_once(
     held_out = session.dataset.test if split == "test" else session.dataset.val
     with session.reporter.bar(what, nets) as advance:
 
-        def progress(index, scores, net):
+        def progress(index: int, scores: Scores, net: torch.nn.Module) -> None:
             keep(index, net)
             advance()
 

@@ -113,8 +113,8 @@ def real_gallery(scores: Scores, classes: list[str], title: str) -> Gallery | No
     for label in labels[:CLASSES]:
         high, low = _ends(scores.score, np.flatnonzero(scores.label == label), EXTREMES)
         name = class_name(classes, int(label))
-        tiles = ([_real(scores, i, name, classes, scale) for i in end] for end in (high, low))
-        rows.append(ClassRow(name, *tiles))
+        highest, lowest = ([_real(scores, i, name, classes, scale) for i in end] for end in (high, low))
+        rows.append(ClassRow(name, tiles=highest, lowest=lowest))
     notes = _left_out(len(labels), 0)
     gallery = Gallery(title, rows, notes, few=False)
     if not gallery.pictured:
