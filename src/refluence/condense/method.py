@@ -43,7 +43,7 @@ class Method:
     summary: str
     source: str
     discrepancy: Discrepancy
-    settings: Callable[..., Settings]
+    settings: Callable[[int, str, tuple[int, int, int]], Settings]
     statistic: StatisticSpec = field(default_factory=Gradient)
     networks: type[Networks] = OnSynthetic
     unit_pixels: bool = False
