@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
@@ -15,7 +17,7 @@ from refluence.condense.engine import engine
 from refluence.condense.events import StepEvent
 from refluence.condense.loop import Distillation
 from refluence.condense.method import Method, Settings
-from refluence.condense.network_training import sgd, train_on
+from refluence.condense.network_training import Fetch, sgd, train_on
 from refluence.condense.networks import OnSynthetic, on_stage
 from refluence.condense.pdd import SHORT_EPOCHS
 from refluence.condense.prune import check_share, restrict
@@ -240,17 +242,17 @@ def ahead(plan: Distilling, work: DistillationWork) -> list[Cost]:
     on_real, on_earlier = work.method.networks.seen_beforehand(settings, len(work.labels) * settings.factor**2)
     net, size, stage = work.networks, len(labels), on_stage(settings, images.shape[1])
     costs = []
+
+    def train(data: tuple[int, Fetch], how: Settings, model: nn.Module, steps: int) -> None:
+        with work.compute.autocast():
+            train_on(model, sgd(work.net, how), data, how, steps, streams(0)("estimate", 0))
+
     for what, seen, data, how, model, per_step in (  # D is counted in whole batches, an earlier stage's images each
         ("pre-training", on_real, net.real, settings, net.plain, settings.net_batch),
         ("earlier stages", on_earlier, (size, lambda p: (images[p], labels[p])), stage, net.net, min(stage.net_batch, size)),
     ):
-
-        def train(steps: int, data=data, how=how, model=model) -> None:
-            with work.compute.autocast():
-                train_on(model, sgd(work.net, how), data, how, steps, streams(0)("estimate", 0))
-
         if seen:
-            costs.append(Cost(what, seen / per_step, train))
+            costs.append(Cost(what, seen / per_step, partial(train, data, how, model)))
     return costs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from refluence.errors import InputError
 from refluence.matching import augment
@@ -122,7 +123,7 @@ class Settings:
     lr_lr: float = 0.0
     sdc: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in AT_LEAST.items():
             if getattr(self, name) < least:
                 label = f"--{name.replace('_', '-')}" if name in FLAGS else name
@@ -161,6 +162,6 @@ class Settings:
         networks = -(-self.iterations // self.outer)
         return min(self.stages - 1, (step // self.outer) * self.stages // networks)
 
-    def with_(self, **changes) -> Settings:
+    def with_(self, **changes: Any) -> Settings:
         """A copy with some numbers changed."""
         return replace(self, **changes)
