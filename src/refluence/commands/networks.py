@@ -1,13 +1,15 @@
-"""The networks of `refluence evaluate --model NAME[:NORM] …`, and the table of what they reach."""
+"""The networks of `refluence evaluate --model NAME[:NORM] …`, and the tables of what they reach."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 from rich.table import Table
 
+from refluence.commands.session import relative
 from refluence.errors import InputError
 from refluence.models import ModelSpec, another, is_library
 from refluence.options import NORMS
@@ -45,3 +47,20 @@ def show_networks(entries: Iterable[dict[str, Any]]) -> None:
         accuracy = f"{e['accuracy']:.1f}{spread}"
         table.add_row(e["model"], str(e["width"]), e["norm"], e["protocol"], e["split"], accuracy, str(e["nets"]))
     print_table(table, 110)
+
+
+def show_robust(entry: dict[str, Any], path: Path) -> None:
+    """The table, and the scores under it."""
+    table = Table(header_style="bold")
+    for name in ("trained on", "labels", "augmented"):
+        table.add_column(name)
+    for name in ("learning rate", "epochs", f"{entry['split']} accuracy"):
+        table.add_column(name, justify="right")
+    for row in entry["rows"]:
+        augmented = "yes" if row["augmented"] else "no"
+        table.add_row(row["data"], row["labels"], augmented, f"{row['lr']:g}", f"{row['epochs']}", f"{row['accuracy']:.3f}")
+    print_table(table)
+    print(f"{entry['protocol']}, {entry['model']} width {entry['width']} {entry['norm']} norm, {entry['nets']} networks a row")
+    print(f"hard label recovery {entry['hlr']:+.3f}   improvement over random {entry['ior']:+.3f}   (fractions)")
+    print(f"label-robust score {entry['lrs']:.3f}   augmentation-robust score {entry['ars']:.3f}   (0 to 1)")
+    print(f"stored: {entry['stored_bytes']:,} bytes, random images {entry['random_bytes']:,}   numbers: {relative(path)}")

@@ -17,7 +17,7 @@ from refluence.evaluate.protocols import Protocol, protocols
 from refluence.files import write_json
 from refluence.jobs.job import Job
 from refluence.jobs.session import Session
-from refluence.models import ModelSpec
+from refluence.models import ModelSpec, OwnSpec
 from refluence.seeds import Rng, streams
 
 
@@ -97,4 +97,5 @@ def judge_once(
                 f"{protocol.batch} for {len(small.labels)} images, or a network with another norm"
             ) from None
     own = {"split": split, "imbalance": imbalance(held_out.labels), "width": model.width, "norm": model.norm}
+    own |= {"sha256": model.sha256} if isinstance(model, OwnSpec) else {}
     return {**result.to_dict(), **own}
