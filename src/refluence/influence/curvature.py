@@ -72,7 +72,7 @@ class Curvature:
 
 @dataclass(frozen=True)
 class Solution:
-    """x of (C + damping I) x = v, and how it was come by.
+    """x of (C + damping I) x = v, and how it was found.
 
     `residuals`: |v - (C + damping I) x| / |v| from the start to the last iteration; for kfac and ekfac the one of their x
     on the Gauss-Newton matrix that they approximate; none for identity. `converged`: whether the iteration met its

@@ -144,7 +144,7 @@ def _scores(folder: Path, top: Unit, units: list[Unit], results: Json | None) ->
 
 
 def _curves(units: list[Unit], paint: dict[str, str], compare: bool) -> list[tuple[str, str, Markup | None]]:
-    """(heading, what it says or why it is absent, chart or None) of each curve."""
+    """(heading, text below it or why the curve is absent, chart or None) of each curve."""
     mean = " Mean of the seeds." if compare else ""
     loss = curves.per_arm(units, "loss", "matching loss", paint, "Matching loss per image step")
     weighted = any((finite(entry.get("ess")) or 1.0) < 1.0 for unit in units for entry in unit.metrics)
