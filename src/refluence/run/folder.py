@@ -54,10 +54,10 @@ def claimed(
 ) -> Iterator[bool]:
     """Hold `folder` for this run inside the block; anything that is another run is an `InputError`, and nothing is written.
 
-    `arguments` is what was asked (for `repeat`), `resolved` the same with every default: a folder is resumed only where `resolved` is
-    equal, but for the lists and dicts named in `growing`, which may have more than before. What a killed process left
-    half-written is removed. Yields whether the run is finished: every file of `outcome` is there, and it needs no lock. The
-    outcome of a run that grows is removed.
+    `arguments` is what was asked (for `repeat`), `resolved` the same with every default: a folder is resumed only where
+    `resolved` is equal, but for the lists and dicts named in `growing`, which may have more than before. What a killed process
+    left half-written is removed. Yields whether the run is finished: every file of `outcome` is there, and it needs no lock.
+    The outcome of a run that grows is removed.
     """
     check_free(folder, command, resume)
     whole = bool(outcome) and all((folder / name).exists() for name in (CONFIG, *outcome))
