@@ -8,7 +8,7 @@ rf.evaluate(run, data, protocol="dsa-cpu").accuracy
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +16,35 @@ import torch
 
 from refluence import report
 from refluence.arm import UNIFORM, Arm
-from refluence.compute import Compute
 from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
 from refluence.data.scores import RunScores, ScoreTable
 from refluence.data.whitening import whitening
-from refluence.digests import digest
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
-from refluence.evaluate.paired import summarise
-from refluence.evaluate.verdict import verdict
-from refluence.fields import setting
-from refluence.jobs.catalogue import Declaration, parse_arm, with_controls
+from refluence.jobs.catalogue import Declaration, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
+from refluence.jobs.comparison import Comparing
+from refluence.jobs.comparison import compare as compare_jobs
 from refluence.jobs.job import Job
-from refluence.jobs.judge import judgements, unread
+from refluence.jobs.judge import unread
 from refluence.jobs.needs import prepare
 from refluence.jobs.open_run import check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
-from refluence.jobs.run_job import FINISHED, make, row_of, run_job
-from refluence.jobs.session import Session, about
+from refluence.jobs.run_job import make
+from refluence.jobs.session import Machine, Session, open_session
+from refluence.jobs.single import distill as distill_into
 from refluence.models import another, network
-from refluence.options import JobOptions, MachineOptions, SeedOptions
+from refluence.options import JobOptions, SeedOptions
 from refluence.results import Comparison, Run
-from refluence.run import device as machine
-from refluence.run.folder import claimed, recorded_threads
-from refluence.run.progress import Reporter
+from refluence.run import device
+from refluence.run.folder import recorded_threads
 from refluence.seeds import streams
 from refluence.select.selection import Selection
 from refluence.work import Work
 
-PAGE = "report.html"
 Data = Dataset | Run | Source
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine(MachineOptions):
-    """How a function computes."""
-
-    progress: bool = setting(False, "Show progress bars and notes on standard error.")
 
 
 def load(
@@ -106,7 +95,7 @@ def distill(
         out: a folder for the run as `refluence distill` writes it: also judged (`protocol`, `nets`, `split`), with its page.
             The same call continues a run that was stopped. None: nothing is written, and no network judges.
         options: fields of `JobOptions` (`ipc`, `iterations`, `model`, `width` …) and of `Machine` (`device`, `precision`,
-            `compile`, `threads`, `progress`).
+            `compile`, `threads`, `progress`, `checkpoint_seconds`).
 
     Returns:
         A run: `set`, `card`, `costs`, and `scores` where influence was measured.
@@ -123,15 +112,11 @@ def distill(
     """
     session, job = _opened(data, method, seed, options, "distill")
     folder = None if out is None else Path(out)
-    with machine.threads(_threads(options, 0 if folder is None else recorded_threads(folder))):
+    with device.threads(_threads(session, folder)):
         if folder is None:
             small, card, measured = _made(job, session)
             return Run(job, small, card, measured=measured, data=session.dataset)
-        asked, resolved = _record(job, session, folder, options)
-        with claimed(folder, "distill", asked, resolved, resume=True, outcome=(*FINISHED, PAGE)) as done:
-            if not done:
-                run_job(job, session, folder)
-                report.write(folder)
+        distill_into(job, _asked(options), session, folder, page=report.write)
     return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder, data=session.dataset)
 
 
@@ -251,7 +236,7 @@ def evaluate(
     for note in unread(whole, [chosen]):
         session.reporter.say(note)
     nets = 3 if asked.nets is None else asked.nets
-    with machine.threads(_threads(options)), session.reporter.bar(protocol, nets) as advance:
+    with device.threads(_threads(session)), session.reporter.bar(protocol, nets) as advance:
         return evaluate_set(
             whole, spec, chosen, held_out, streams(seed), nets, session.compute.device, lambda *_: advance(),
             compiled=session.compute.compiled, whitened=whitened,
@@ -265,6 +250,9 @@ def compare(
     seeds: int = 3,
     seed: int = 0,
     controls: bool = True,
+    equal_seconds: bool = False,
+    out: str | Path | None = None,
+    executor: str = "serial",
     **options: Any,
 ) -> Comparison:
     """Several arms with the same seeds, each made and judged.
@@ -275,14 +263,18 @@ def compare(
         seeds: how many paired seeds, from `seed` on; 5 or more give useful intervals.
         seed: the first one.
         controls: `X+influence` brings `X` and `X+shuffled` along.
-        options: as in `distill`, and `protocol=("dc-cpu",)`, `nets`, `epochs`, `batch`, `split`.
+        equal_seconds: `X` without weights for as many seconds as `X+influence` took is an arm too.
+        out: a folder, as `refluence compare` writes it. The same call continues what was stopped, one with more methods or
+            seeds adds these. None: nothing is written.
+        executor: "serial", or "processes:4" for four processes, which a script starts below `if __name__ == "__main__":`.
+        options: as in `distill`.
 
     Returns:
-        `rows`, `summary`, and the `verdict` as a sentence.
+        `rows`, `summary`, the `verdict` as a sentence, and the `folder`.
 
     Raises:
         InputError: an arm that cannot run or is given twice, an unknown option or value, before any work.
-        RunError: numbers that are no longer finite.
+        RunError: a job that had to stop; with `out` the same call makes what is missing.
 
     Example:
         >>> import refluence as rf
@@ -290,17 +282,23 @@ def compare(
         'random'
     """
     _check(options, _names(JobOptions) | _names(Machine), "compare")
-    if isinstance(methods, str) or not methods:
+    given = () if isinstance(methods, str) else tuple(methods)
+    if not given:
         raise InputError(f"methods is {methods!r}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
-    SeedOptions(seed=seed, seeds=seeds)
-    asked, arms, session = _asked(options), with_controls(methods, controls), _session(data, options)
-    rows = []
-    with machine.threads(_threads(options)):
-        for job in [resolve(asked, arm, session.dataset, seed + i) for i in range(seeds) for arm in arms]:
-            small, card, _ = _made(job, session)
-            rows += [row_of(job, entry, card) for entry in judgements(job, small, session)]
-    summary = summarise(rows)
-    return Comparison(rows, summary, verdict(summary, rows))
+    asked = Comparing(
+        methods=given,
+        options=_asked(options),
+        seeds=seeds,
+        seed=seed,
+        controls=controls,
+        equal_seconds=equal_seconds,
+        executor=executor,
+    )
+    asked.arms()
+    session, folder = _session(data, options), None if out is None else Path(out)
+    with device.threads(_threads(session, folder)):
+        found = compare_jobs(asked, asked.jobs(session.dataset), session, folder, page=report.write)
+    return Comparison(found.rows, found.summary, found.verdict, folder)
 
 
 def open(folder: str | Path) -> Run:
@@ -343,25 +341,8 @@ def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[s
 def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any], ScoreTable | None]:
     result, card = make(job, session, None)
     assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
-    small = result.artifact
     measured = next((beside.table for beside in result.beside if isinstance(beside, RunScores)), None)
-    return small, {**card, "stored_bytes": small.stored_bytes, "images": len(small)}, measured
-
-
-def _record(job: Job, session: Session, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What config.json holds: the flags of the `refluence distill` that makes the same set, and what they resolved to."""
-    dataset, given = session.dataset, _asked(options)
-    read = asdict(dataset.options)
-    how = asdict(MachineOptions(**{k: v for k, v in options.items() if k in _names(MachineOptions)}))
-    where = {"data": dataset.source, "method": job.arm.method, "weights": job.arm.weights, "seed": job.seed}
-    folder_flags = {"out": str(folder), "resume": False, "threads": torch.get_num_threads()}
-    resolved = {"unit": job.to_json(), **about(session, read)}
-    if job.arm.method not in catalogue():  # JSON cannot hold it: another object is another run
-        resolved["declared"] = digest(job.plan.declared)
-    if dataset.validated_elsewhere:
-        resolved["validation"] = dataset.validation
-    network = {"model": given.model if isinstance(given.model, str) else job.model.name}
-    return {**asdict(given), **network, **read, **how, **where, **folder_flags}, resolved
+    return result.artifact, card, measured
 
 
 def _asked(options: Mapping[str, Any]) -> JobOptions:
@@ -373,22 +354,14 @@ def _asked(options: Mapping[str, Any]) -> JobOptions:
 
 def _session(data: Data, options: Mapping[str, Any]) -> Session:
     how = Machine(**{k: v for k, v in options.items() if k in _names(Machine)})
-    ipc = options.get("ipc", 1)
     data = load(data) if isinstance(data, Run) else data
-    dataset = data if isinstance(data, Dataset) else load_source(data, per_class=ipc)
-    counts = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
-    if isinstance(data, Dataset) and min(counts) < ipc and data.options.small_classes == "refuse":
-        few = dataset.classes[counts.index(min(counts))]
-        raise InputError(
-            f"ipc is {ipc}, class '{few}' has {min(counts)} training images: a smaller ipc, or "
-            "rf.load(…, small_classes='cap') (fewer images of such a class) or 'drop'"
-        )
-    return Session(dataset, Compute(machine.choose(how.device), how.precision, how.compile), Reporter(not how.progress))
+    return open_session(data, how, per_class=options.get("ipc", 1))
 
 
-def _threads(options: Mapping[str, Any], recorded: int = 0) -> int:
+def _threads(session: Session, folder: Path | None = None) -> int:
     """Those that are asked for, else those of the run that continues, else as they are."""
-    return options.get("threads") or recorded or torch.get_num_threads()
+    recorded = 0 if folder is None else recorded_threads(folder)
+    return session.machine.threads or recorded or torch.get_num_threads()
 
 
 def _names(kind: type) -> set[str]:

@@ -74,6 +74,7 @@ class Comparison:
         summary: one for each arm and protocol: the mean over seeds, n, and the paired difference to its base with the ends of
             its 95 % interval, in points.
         verdict: what the primary comparison shows, as a sentence.
+        folder: where it was written; `open(folder / "units" / ARM / SEED)` gives a run of it. None: nowhere.
 
     Example:
         >>> import refluence as rf
@@ -85,6 +86,7 @@ class Comparison:
     rows: list[dict[str, Any]]
     summary: list[dict[str, Any]]
     verdict: str
+    folder: Path | None = None
 
     def __repr__(self) -> str:
         protocols = {s["protocol"] for s in self.summary}

@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from refluence.commands.compare import executor_of
+from refluence.commands.compare import comparing
+from refluence.commands.flags import Compare, Distill
 from refluence.commands.session import open_session
-from refluence.jobs.catalogue import arm_of, with_controls
+from refluence.jobs.catalogue import arm_of
+from refluence.jobs.comparison import executor_of
 from refluence.jobs.estimate import STEPS, judging_seconds, making_seconds, warm_up
 from refluence.jobs.resolve import resolve
 from refluence.report.words import counted
-from refluence.run import device as machine
+from refluence.run.device import PeakMemory
 
 
-def run(flags: Any) -> None:
+def run(flags: Compare | Distill) -> None:
     """Measure each arm briefly and print a line each, then the total."""
-    if hasattr(flags, "methods"):
-        arms, seeds = with_controls(flags.methods, flags.controls), flags.seeds
-    else:
-        arms, seeds = [arm_of(flags.method, flags.weights)], 1
+    asked = comparing(flags) if isinstance(flags, Compare) else None
+    arms = [arm_of(flags.method, flags.weights)] if isinstance(flags, Distill) else comparing(flags).arms()
     session = open_session(flags)
-    memory = machine.PeakMemory(session.compute.device)
+    memory, seeds = PeakMemory(session.compute.device), asked.seeds if asked else 1
     total, stored = 0.0, 0
-    units = [resolve(flags, arm, session.dataset, flags.seed) for arm in arms]
-    for unit in units:
-        unit.plan.check_model(unit.model)
-    warm_up(units[0], session)
-    for unit in units:
-        making, kept = making_seconds(unit, session)
-        judging = judging_seconds(unit, session)
+    jobs = [resolve(flags, arm, session.dataset, flags.seed) for arm in arms]
+    for job in jobs:
+        job.plan.check_model(job.model)
+    warm_up(jobs[0], session)
+    for job in jobs:
+        making, kept = making_seconds(job, session)
+        judging = judging_seconds(job, session)
         total, stored = total + seeds * (making + judging), stored + seeds * kept
-        print(f"{unit.arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(kept)} stored, per seed")
+        print(f"{job.arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(kept)} stored, per seed")
     print(
         f"in all: {clock(total)} for {counted(len(arms), 'arm')} x {counted(seeds, 'seed')}, peak memory "
         f"{size(memory.bytes())}, {size(stored)} stored (measured on {STEPS} steps; a busier machine takes longer)"
     )
-    if getattr(flags, "equal_seconds", False):
+    if asked and asked.equal_seconds:
         print("not in it: the arms of --equal-seconds, each about as long as its influence arm")
-    if hasattr(flags, "workers") and (workers := executor_of(units * seeds, session, flags).size) > 1:
+    if asked and (workers := executor_of(asked, jobs * seeds, session).size) > 1:
         print(f"not in it: {workers} workers side by side, which take less time in all, and more memory")
 
 

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from types import SimpleNamespace
-from typing import Any
-
-from refluence.commands.session import open_session
+from refluence.commands.flags import Evaluate, Score
+from refluence.commands.session import machine_of, open_source
 from refluence.data import SourceOptions
-from refluence.jobs.open_run import Finished, check_fits
+from refluence.fields import subset
+from refluence.jobs.open_run import Finished, check_fits, data_of
 from refluence.jobs.session import Session
 
 
-def open_data(run: Finished, flags: Any) -> tuple[Session, str]:
+def open_data(run: Finished, flags: Evaluate | Score) -> tuple[Session, str]:
     """A session on `flags.data`, or on the run's own data, read as the run read it; its name. Classes and shape must fit."""
-    asked = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags)}
-    if flags.data is None:
-        defaults = {f.name: f.default for f in dataclasses.fields(SourceOptions)}
-        left = {k: v for k, v in run.data["options"].items() if k in defaults and asked.get(k, defaults[k]) == defaults[k]}
-        asked |= left | {"data": run.data["source"]}
-    elif asked.get("image_size") is None:
-        asked["image_size"] = run.data["options"].get("image_size")
-    # at least one image a class is enough to judge or to score; the classes of the run are compared below
-    session = open_session(SimpleNamespace(**asked, **({} if flags.data else {"ipc": run.job.ipc})))
-    check_fits(asked["data"], session.dataset, run.small)
-    return session, asked["data"]
+    source, options, per_class = data_of(run, flags.data, subset(SourceOptions, flags))
+    session = open_source(source, options, machine_of(flags), per_class)
+    check_fits(source, session.dataset, run.small)
+    return session, source

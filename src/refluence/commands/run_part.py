@@ -9,7 +9,6 @@ from typing import Any
 
 from refluence import report
 from refluence.arm import Arm
-from refluence.commands.compare import unit_folder, write_unit_config
 from refluence.commands.flags import Compare
 from refluence.commands.pooled import FOLDER, pool
 from refluence.commands.run_rows import Row, borrow, describe, present
@@ -19,6 +18,7 @@ from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
 from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.comparison import unit_folder, write_unit_config
 from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import run_job
@@ -49,6 +49,7 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
     asked = compare_flags(part, source, flags, flags.out)
     asked = dataclasses.replace(asked, threads=asked.threads or recorded_threads(asked.out))
     session = open_session(asked)
+    facts_of_session = about(session, asked)
     arms = fitting(part, session, asked)
     units = [resolve(asked, arm, session.dataset, seed) for seed in seeds(asked) for arm in arms]
     made, failed = False, []
@@ -62,8 +63,7 @@ def make_part(recipe: Recipe, part: Part, source: str, path: Path, flags: Any) -
         if not made:
             _claim(units[: len(arms)], session, asked)
         made, folder = True, unit_folder(asked.out, unit)
-        if not (folder / CONFIG).exists():
-            write_unit_config(unit, session, asked)
+        write_unit_config(unit, asked, session, folder, facts_of_session)
         try:
             with locked(folder, ENDING):
                 found = run_job(unit, session, folder)

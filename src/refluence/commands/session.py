@@ -1,4 +1,4 @@
-"""What every command that works on data begins with: the machine prepared, the source loaded, its notes said."""
+"""What every command that works on data begins with: numbers checked, the machine prepared, the source loaded."""
 
 from __future__ import annotations
 
@@ -8,47 +8,62 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refluence.compute import Compute
-from refluence.data import SourceOptions, load
+from refluence.commands.flags import Compare, Distill, Score
+from refluence.commands.own_flags import LongFlags, MachineFlags
+from refluence.data import SourceOptions
 from refluence.fields import subset
-from refluence.jobs.session import Session
+from refluence.jobs.session import Machine, Session
 from refluence.jobs.session import about as describe
-from refluence.run import device as machine
-from refluence.run.progress import Reporter
+from refluence.jobs.session import open_session as open_data
+from refluence.options import MachineOptions
+from refluence.run import device
+from refluence.run.execute import parse
 from refluence.run.streams import printable
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 
 
-def open_session(flags: Any, per_class: int | None = None) -> Session:
+def open_session(flags: Compare | Distill | Score, per_class: int | None = None, threads: int = 0) -> Session:
     """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell.
 
-    `per_class`: training images that a class must have not to be small (default: `--ipc`, else 1).
+    `per_class`: training images that a class must have not to be small (default: `--ipc`, else 1). `threads`: those of the run
+    that continues, where none are asked for.
     """
-    reporter = Reporter(flags.quiet)
-    machine.prepare(flags.threads)
-    device = machine.choose(flags.device)
-
-    def say(note: str) -> None:
-        reporter.say(f"{flags.data}: {note}")
-
-    dataset = load(flags.data, subset(SourceOptions, flags), per_class=per_class or getattr(flags, "ipc", 1), say=say)
-    if not flags.threads and device.type == "cpu" and math.prod(dataset.shape[1:]) <= SMALL:
-        machine.set_threads(1)
-    for note in dataset.notes[1:]:  # the first is said
-        say(note)
-    compute = Compute(device, flags.precision, flags.compile)
-    return Session(dataset, compute, reporter, getattr(flags, "checkpoint_seconds", 10.0))
+    assert flags.data is not None, "checked before"
+    ipc = 1 if isinstance(flags, Score) else flags.ipc
+    return open_source(flags.data, subset(SourceOptions, flags), machine_of(flags, threads), per_class or ipc)
 
 
-def arguments(flags: Any) -> dict[str, Any]:
+def open_source(data: str, options: SourceOptions, how: Machine, per_class: int = 1) -> Session:
+    """The session of a command on a source; where the number of threads is open, small images get one."""
+    device.prepare(how.threads)
+    session = open_data(data, how, options, per_class=per_class)
+    on_cpu, pixels = session.compute.device.type == "cpu", math.prod(session.dataset.shape[1:])
+    if not how.threads and on_cpu and pixels <= SMALL:
+        device.set_threads(1)
+    return session
+
+
+def machine_of(flags: MachineFlags, threads: int = 0) -> Machine:
+    """How the flags ask to compute."""
+    asked = {**asdict(subset(MachineOptions, flags)), "threads": flags.threads or threads, "progress": not flags.quiet}
+    return Machine(**asked, **({"checkpoint_seconds": flags.checkpoint_seconds} if isinstance(flags, LongFlags) else {}))
+
+
+def executor_name(executor: str | None, workers: int) -> str | None:
+    """`--executor` and `--workers` as one; `InputError` where they differ."""
+    parse(executor, workers)
+    return f"processes:{workers}" if workers and executor in (None, "processes") else executor
+
+
+def arguments(flags: object) -> dict[str, Any]:
     """The flags as plain values, as config.json keeps them."""
-    return json.loads(json.dumps(asdict(flags), default=str))
+    return json.loads(json.dumps(vars(flags), default=str))
 
 
-def about(session: Session, flags: Any) -> dict[str, Any]:
-    """What decides a result beside the jobs, with the data flags as they were given."""
-    return describe(session, asdict(subset(SourceOptions, flags)))
+def about(session: Session, flags: object) -> dict[str, Any]:
+    """What decides a result beside the jobs."""
+    return describe(session)
 
 
 def relative(path: Path) -> str:

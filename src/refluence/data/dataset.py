@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from refluence.data.origin import Origin
 from refluence.options import SourceOptions
 
 
@@ -75,6 +76,7 @@ class Dataset:
         validation: where `val` comes from: "cut from train", "split 'val'" of the source, as it is called there, or another
             source.
         options: how it was read.
+        origin: what `load` gave, None where it was not asked.
 
     Example:
         >>> import refluence as rf
@@ -93,6 +95,7 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     validation: str = "cut from train"
     options: SourceOptions = field(default_factory=SourceOptions)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         c, h, w = self.shape

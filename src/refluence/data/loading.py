@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from refluence.data import elsewhere, exact, labels, pixels, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
+from refluence.data.origin import origin
 from refluence.data.partition import RowSet, partition
 from refluence.data.pixels import Pixels
 from refluence.data.stored import RawSplit
@@ -63,6 +65,8 @@ def load(
         (48, 9, 12, (3, 8, 8))
     """
     options = options or SourceOptions()
+    if isinstance(validation, (str, Path)):
+        options, validation = replace(options, validation=str(validation)), None
     found = sources.find(source, options, test, validation)
     train, held = found.train, found.held
     if len(train) == 0:
@@ -87,10 +91,12 @@ def load(
     ready = {
         name: _split(part, decoded[source_of[name]], stored[source_of[name]], planned.classes) for name, part in parts.items()
     }
-    return Dataset(
+    dataset = Dataset(
         source=found.name,
         classes=planned.classes,
-        **ready,
+        train=ready["train"],
+        val=ready["val"],
+        test=ready["test"],
         mean=mean,
         std=std,
         notes=(
@@ -105,6 +111,7 @@ def load(
         validation=found.validation,
         options=options,
     )
+    return replace(dataset, origin=origin(dataset, textual=isinstance(source, (str, Path)) and validation is None))
 
 
 def _decoded(stored: dict[str, RawSplit], options: SourceOptions, elsewhere: str | None) -> dict[str, Pixels]:

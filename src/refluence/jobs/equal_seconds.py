@@ -8,6 +8,7 @@ with the same number; another machine measures another one, so `repeat` repeats 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -33,13 +34,14 @@ def check(arms: list[Arm]) -> None:
             raise InputError(f"--equal-seconds needs '{base_of(arm).name}' beside '{arm.name}': add it to --methods")
 
 
-def jobs(made: list[Job], rows: list[dict[str, Any]], size: str, out: Path) -> tuple[list[Job], list[str]]:
-    """The jobs of these arms, and a note on each arm. Each is decided once: then equal_seconds.json is read."""
-    path = out / FILE
-    known = read_json(path) if path.exists() else {}
-    if any(job.arm.kind == "influence" and job.arm.name not in known for job in made) or not path.exists():
+def jobs(made: Sequence[Job], rows: list[dict[str, Any]], size: str, out: Path | None) -> tuple[list[Job], list[str]]:
+    """The jobs of these arms, and a note on each arm. With a folder each is decided once: then equal_seconds.json is read."""
+    path = None if out is None else out / FILE
+    known = {} if path is None or not path.exists() else read_json(path)
+    if any(job.arm.kind == "influence" and job.arm.name not in known for job in made):
         known = {**decide(made, rows), **known}  # an arm that came later is added, the others keep their number
-        write_json(path, known)
+        if path is not None:
+            write_json(path, known)
     extra, notes = [], []
     for name, decided in known.items():
         cost = f"{name} took {decided['ratio']:.2f} times the seconds of its base"
@@ -54,7 +56,7 @@ def jobs(made: list[Job], rows: list[dict[str, Any]], size: str, out: Path) -> t
     return sorted(extra, key=lambda job: job.seed), notes
 
 
-def decide(made: list[Job], rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def decide(made: Sequence[Job], rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """For each influence arm: its seconds, those of its base, their ratio, and the iterations that it gives the base."""
     seconds: dict[str, list[float]] = {}
     for arm, _, spent in {(row["arm"], row["seed"], row["seconds"]) for row in rows}:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from refluence.data import Dataset, DistilledSet, load_distilled, read_card
+from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled, read_card
 from refluence.data.distilled import CARD
 from refluence.errors import InputError
 from refluence.jobs.job import Job
@@ -45,6 +45,20 @@ def require_finished(folder: Path, config: dict[str, Any]) -> None:
     done = (folder / "results.json").exists() if config["command"] in ("compare", "run") else finished(folder)
     if not done:
         raise InputError(f"the run in {folder} is not finished: the same `refluence {config['command']}` with --resume ends it")
+
+
+def data_of(run: Finished, source: str | None, asked: SourceOptions) -> tuple[str, SourceOptions, int]:
+    """What to open for a finished run: a source, how it is read, and the images that a class must have.
+
+    `source`: another one than the run's own, read with the run's image size unless another is asked for. Of the run's own, what
+    is not asked for is as the run read it. One image of a class is enough to judge or to score on another source.
+    """
+    stored = {f.name: run.data["options"][f.name] for f in fields(SourceOptions) if f.name in run.data["options"]}
+    if source is not None:
+        return source, replace(asked, image_size=asked.image_size or stored.get("image_size")), 1
+    usual = SourceOptions()
+    left = {name: value for name, value in stored.items() if getattr(asked, name) == getattr(usual, name)}
+    return run.data["source"], replace(asked, **left), run.job.ipc
 
 
 def check_fits(name: str, dataset: Dataset, small: DistilledSet) -> None:

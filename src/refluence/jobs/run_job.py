@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from refluence.data.distilled import CARD, read_card
+from refluence.data.distilled import CARD, DistilledSet, read_card
 from refluence.files import read_json
 from refluence.jobs.job import Job
-from refluence.jobs.judge import judge
+from refluence.jobs.judge import judge, judgements
 from refluence.jobs.needs import prepare
 from refluence.jobs.session import Session
 from refluence.run.drive import drive
@@ -20,8 +20,11 @@ FINISHED = ("evaluation.json", f"distilled/{CARD}")  # files of a job that was m
 OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")
 
 
-def make(job: Job, session: Session, folder: Path | None) -> tuple[Result, dict[str, Any]]:
-    """Do the job's work from the start or its last checkpoint; its result and its card. Written to `folder`, if any."""
+def make(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> tuple[Result, dict[str, Any]]:
+    """Do the job's work from the start or its last checkpoint; its result and its card. Written to `folder`, if any.
+
+    `shared`: the folder in which jobs that need the same find it (needs.py).
+    """
     prepared = prepare(job, session.dataset, session.compute, folder)
     work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
@@ -35,8 +38,11 @@ def make(job: Job, session: Session, folder: Path | None) -> tuple[Result, dict[
         "ipc": job.ipc,
         "source": session.dataset.source,
         "model": job.model.to_json(),
+        "validation": session.dataset.validation,
         **result.card,
         **costs,
+        "stored_bytes": result.artifact.stored_bytes,
+        "images": len(result.artifact),
     }
     if folder is not None:
         for beside in result.beside:
@@ -45,10 +51,14 @@ def make(job: Job, session: Session, folder: Path | None) -> tuple[Result, dict[
     return result, card
 
 
-def run_job(job: Job, session: Session, folder: Path) -> list[Row]:
-    """Rows of this job, one per protocol. What is finished is read, not made again."""
+def run_job(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> list[Row]:
+    """Rows of this job, one per protocol. What is finished in `folder` is read, not made again; None writes nothing."""
+    if folder is None:
+        result, card = make(job, session, None)
+        assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
+        return [row_of(job, entry, card) for entry in judgements(job, result.artifact, session)]
     if not (folder / "distilled" / CARD).exists():
-        make(job, session, folder)
+        make(job, session, folder, shared)
     if not finished(folder):
         judge(job, session, folder)
     card = read_card(folder / "distilled")

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from refluence.compute import Compute
 from refluence.condense.job import PICTURE_NETS
 from refluence.condense.norms import NORM_BATCH
-from refluence.data import Dataset, SourceOptions
+from refluence.data import Dataset, SourceOptions, load
+from refluence.data.objects import Source
+from refluence.data.origin import changed, digest, reloadable
 from refluence.data.partition import TEST_FRACTION
-from refluence.run import device as machine
+from refluence.errors import InputError
+from refluence.fields import setting
+from refluence.options import MachineOptions
+from refluence.run import device
 from refluence.run.drive import Driver
-from refluence.run.progress import Reporter
+from refluence.run.progress import Reporter, one_line_warnings
 from refluence.select import forgetting, pretrain, young_networks
 from refluence.select import influence as by_influence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(MachineOptions):
+    """How to compute, and what is seen of it."""
+
+    progress: bool = setting(False, "Show progress bars and notes on standard error.")
+    checkpoint_seconds: float = setting(10.0, "Time between two checkpoints: what a kill can cost at most.", least=0)
+
+    @property
+    def compute(self) -> Compute:
+        """Device, precision and compilation. `InputError` where the device is not there."""
+        return Compute(device.choose(self.device), self.precision, self.compile)
+
+    def arguments(self) -> dict[str, Any]:
+        """The same as config.json keeps it, with the number of threads that this process computes with."""
+        own = {k: v for k, v in asdict(self).items() if k != "progress"}
+        return {**own, "threads": torch.get_num_threads(), "quiet": not self.progress}
+
+    @classmethod
+    def from_arguments(cls, stored: dict[str, Any], progress: bool = False) -> Machine:
+        """The machine of a run whose config.json has these arguments."""
+        known = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
+        return cls(**{**known, "progress": progress})
 
 
 @dataclass(frozen=True)
@@ -25,20 +58,80 @@ class Session:
     dataset: Dataset
     compute: Compute
     reporter: Reporter
-    checkpoint_seconds: float = 10.0
+    machine: Machine = field(default_factory=Machine)
 
     @property
     def driver(self) -> Driver:
         """How works are driven here."""
-        return Driver(self.compute.device, self.reporter, self.checkpoint_seconds)
+        return Driver(self.compute.device, self.reporter, self.machine.checkpoint_seconds)
+
+    def reopened(self, per_class: int) -> Callable[[], Session]:
+        """What opens the same session in another process, without progress: from its source, or with the data themselves."""
+        quiet = replace(self.machine, progress=False)
+        dataset = self.dataset
+        source: Dataset | Source = dataset.source if reloadable(dataset) else dataset
+        return partial(_reopen, source, quiet, dataset.options, per_class)
 
 
-def about(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
+def open_session(
+    data: Dataset | Source, machine: Machine, options: SourceOptions | None = None, *, per_class: int = 1
+) -> Session:
+    """Choose the device, load the data unless they are loaded, and say what the source has to tell.
+
+    Args:
+        data: what `refluence.data.load` takes, or what it gave.
+        machine: how to compute; its threads are the caller's to set.
+        options: how the source is read.
+        per_class: training images that a class must have not to be small.
+
+    Raises:
+        InputError: a device that is not there, data that cannot be used.
+    """
+    reporter, compute = Reporter(not machine.progress), machine.compute
+    if isinstance(data, Dataset):
+        _check_small(data, per_class)
+        return Session(data, compute, reporter, machine)
+    name = f"{data}: " if isinstance(data, (str, Path)) else ""
+
+    def say(note: str) -> None:
+        reporter.say(f"{name}{note}")
+
+    dataset = load(data, options, per_class=per_class, say=say)
+    for note in dataset.notes[1:]:  # the first is said
+        say(note)
+    return Session(dataset, compute, reporter, machine)
+
+
+def _reopen(data: Dataset | Source, machine: Machine, options: SourceOptions, per_class: int) -> Session:
+    one_line_warnings()
+    device.prepare(machine.threads)
+    return open_session(data, machine, options, per_class=per_class)
+
+
+def _check_small(dataset: Dataset, per_class: int) -> None:
+    counts = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
+    if min(counts) < per_class and dataset.options.small_classes == "refuse":
+        few = dataset.classes[counts.index(min(counts))]
+        raise InputError(
+            f"ipc is {per_class}, class '{few}' has {min(counts)} training images: a smaller ipc, or "
+            "rf.load(…, small_classes='cap') (fewer images of such a class) or 'drop'"
+        )
+
+
+def source_facts(dataset: Dataset) -> dict[str, Any]:
+    """How the source was read, as runs record it: the validation share only where it is unusual."""
+    read = asdict(dataset.options)
+    return {k: v for k, v in read.items() if k != "val_fraction" or v != SourceOptions.val_fraction}
+
+
+def about(session: Session) -> dict[str, Any]:
     """What decides a result beside the jobs: the data as it was read, the machine's part, numbers that no flag sets.
 
-    `options` are those of the source that were asked for.
+    Data that were changed in Python after they were loaded have the digest of their content too, and a validation set that was
+    given as an object has its name.
     """
     dataset, compute = session.dataset, session.compute
+    by_object = dataset.validated_elsewhere and dataset.options.validation is None
     return {
         "data": {
             "source": dataset.source,
@@ -49,10 +142,12 @@ def about(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
             "test": len(dataset.test),
             "mean": list(dataset.mean),
             "std": list(dataset.std),
-            "options": {k: v for k, v in options.items() if k != "val_fraction" or v != SourceOptions.val_fraction},
+            "options": source_facts(dataset),
+            **({"validation": dataset.validation} if by_object else {}),
+            **({"content": digest(dataset)} if changed(dataset) else {}),
         },
         "machine": {
-            **machine.describe(),
+            **device.describe(),
             "device": compute.device.type,
             "precision": compute.precision,
             "compile": compute.compile,

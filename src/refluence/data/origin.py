@@ -1,0 +1,84 @@
+"""Whether a dataset is still what `load` gave, and the digest of one that was changed or made by hand.
+
+A run that is to be resumed must meet the same data. What `load` read is known by its source; what was changed in Python
+afterwards, as by `dataclasses.replace`, is known by its content alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from refluence.data.dataset import Dataset, Split
+
+CHUNK = 4096  # images that are copied at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What `load` gave. `textual`: words alone name it, so that another process can read the same."""
+
+    train: Split
+    val: Split
+    test: Split
+    facts: tuple[object, ...]
+    versions: tuple[int, ...]
+    textual: bool
+
+
+def origin(dataset: Dataset, textual: bool) -> Origin:
+    """What is remembered of a dataset that was just loaded."""
+    return Origin(dataset.train, dataset.val, dataset.test, _facts(dataset), tuple(_versions(dataset)), textual)
+
+
+def changed(dataset: Dataset) -> bool:
+    """Whether the dataset has other splits than `load` gave, or was not loaded at all. Looks at no pixel."""
+    was = dataset.origin
+    return (
+        was is None
+        or any(now is not then for now, then in zip(_splits(dataset), (was.train, was.val, was.test), strict=True))
+        or _facts(dataset) != was.facts
+        or tuple(_versions(dataset)) != was.versions
+    )
+
+
+def reloadable(dataset: Dataset) -> bool:
+    """Whether another process gets the same dataset from its source and options."""
+    return dataset.origin is not None and dataset.origin.textual and not changed(dataset)
+
+
+def digest(dataset: Dataset) -> str:
+    """Twelve digits of everything that the dataset holds."""
+    found = hashlib.sha256(repr(_facts(dataset)).encode())
+    for split in _splits(dataset):
+        for tensor in _tensors(split):
+            found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            for part in tensor.split(CHUNK):
+                found.update(part.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:12]
+
+
+def _splits(dataset: Dataset) -> tuple[Split, Split, Split]:
+    return dataset.train, dataset.val, dataset.test
+
+
+def _facts(dataset: Dataset) -> tuple[object, ...]:
+    return dataset.classes, dataset.mean, dataset.std
+
+
+def _tensors(split: Split) -> Iterator[Tensor]:
+    yield from (split.images, split.labels, split.rows)
+    if split.soft is not None:
+        yield split.soft
+
+
+def _versions(dataset: Dataset) -> Iterator[int]:
+    """PyTorch counts what is written into a tensor."""
+    for split in _splits(dataset):
+        for tensor in _tensors(split):
+            yield 0 if tensor.is_inference() else tensor._version

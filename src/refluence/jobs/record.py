@@ -1,0 +1,56 @@
+"""What config.json holds: `arguments`, as `refluence distill` and `compare` take them, and `resolved`, what decides the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from refluence.digests import digest
+from refluence.jobs import equal_seconds
+from refluence.jobs.catalogue import methods
+from refluence.jobs.job import Job
+from refluence.jobs.session import Session, about
+from refluence.models import ModelSpec
+from refluence.options import JobOptions
+
+
+@dataclass(frozen=True)
+class Record:
+    """The two halves of config.json, plain values."""
+
+    arguments: dict[str, Any]
+    resolved: dict[str, Any]
+
+
+def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: Mapping[str, Any] | None = None) -> Record:
+    """The record of one job: of a run, or of a unit of a comparison. `facts` are those of `about`, where they are known."""
+    own = equal_seconds.plain(job.arm)
+    which = {"method": own.method, "weights": own.weights, "seed": job.seed}
+    shared = shared_arguments(asked, job.model, session, out)
+    iterations = job.plan.iterations or asked.iterations  # an arm at equal seconds has a number of its own
+    resolved = {"unit": job.to_json(), **(facts or about(session)), **_declared([job])}
+    return Record({**shared, **which, "iterations": iterations}, resolved)
+
+
+def shared_arguments(asked: JobOptions, model: ModelSpec, session: Session, out: Path) -> dict[str, Any]:
+    """The arguments that `distill` and `compare` have in common; a network that is no text has the name of its spec."""
+    own = {f.name: getattr(asked, f.name) for f in fields(JobOptions)}
+    own["model"] = asked.model if isinstance(asked.model, str) else model.name
+    dataset = session.dataset
+    where = {"data": dataset.source, "out": str(out), "resume": False}
+    return {**own, **asdict(dataset.options), **session.machine.arguments(), **where}
+
+
+def options_from(arguments: Mapping[str, Any]) -> JobOptions:
+    """What was asked for in a run whose config.json has these arguments."""
+    known: dict[str, Any] = {f.name: arguments[f.name] for f in fields(JobOptions) if f.name in arguments}
+    return JobOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})
+
+
+def _declared(jobs: list[Job]) -> dict[str, Any]:
+    """Methods of one's own by digest: JSON cannot hold them, and another object is another run."""
+    own = {job.arm.method: job.plan.declared for job in jobs if job.arm.method not in methods()}
+    found = {name: digest(declared) for name, declared in own.items()}
+    return {"declared": next(iter(found.values())) if len(jobs) == 1 else found} if found else {}
