@@ -173,7 +173,7 @@ class ScoreOptions(Options):
     folds: int | None = setting(
         None, "Every instance is scored by a network that was not trained on it (default: 5 folds).", least=2
     )
-    model: str | None = setting(
+    model: str | Callable[..., Any] | None = setting(
         None,
         "One of `refluence ls`, or FILE.py:FUNCTION with your function (shape, classes) -> nn.Module (default: convnet).",
     )

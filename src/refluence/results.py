@@ -7,6 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from refluence import report
 from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet
 from refluence.data.scores import FILE, ScoreTable
@@ -100,6 +103,15 @@ class Comparison:
         table = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
         head = "".join(f"<th>{name}</th>" for name in heads)
         return f"<table><tr>{head}</tr>{table}</table><p>{escape(self.verdict)}</p>"
+
+
+def score_page(path: Path, dataset: Dataset, title: str) -> Path:
+    """Write the page beside the scores in `path`, with the pictures that it shows taken from `dataset`; its path."""
+    table = ScoreTable.load(path).arrays()
+    rows = report.picture_rows(table["index"], table["label"], table["score"], first=True)
+    positions = torch.searchsorted(dataset.train.rows, torch.tensor(rows, dtype=torch.int64))  # rows ascend
+    images = dict(zip(rows, dataset.train.pictures(positions), strict=True))
+    return report.write_scores(path, images, dataset.classes, title)
 
 
 def _interval(line: dict[str, Any]) -> str:

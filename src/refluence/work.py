@@ -71,10 +71,16 @@ class Work(Protocol):
     of the events whose mean over the steps belongs on the card. `remedy` is what may help where numbers stop being finite.
     """
 
-    total: int
-    step: int
     means: ClassVar[tuple[str, ...]]
     remedy: ClassVar[str]
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
 
     def steps(self) -> Iterator[Event]:
         """The steps that are left. `RunError` where the work cannot go on."""

@@ -14,7 +14,7 @@ from refluence.data.dataset import Dataset, Split
 from refluence.data.foreign import doubts, mean_and_std
 from refluence.errors import InputError
 from refluence.matching.augment import parse
-from refluence.models.classifier import classifier
+from refluence.models import network
 from refluence.models.custom import blamed
 from support.command_line import pictures
 
@@ -212,22 +212,22 @@ def test_files_that_make_no_classifier(refused, pets, file, tmp_path, monkeypatc
 def test_a_network_that_draws_random_numbers_gives_the_same_bits_after_a_stop(
     refluence, pets, file, tmp_path, monkeypatch, name
 ):
-    from refluence.commands import score_validation
+    from refluence.score import work
 
     words = ("score", "--data", pets, "--model", f"{file}:{name}", *QUICK, "--out")
     torch.manual_seed(1)
     assert refluence(*words, tmp_path / "whole.parquet").code == 0
     torch.manual_seed(2)
-    real = score_validation.score_fold
+    real = work.score_fold
 
     def first_alone(*given, **named):
         if given[3]:
             raise KeyboardInterrupt
         return real(*given, **named)
 
-    monkeypatch.setattr(score_validation, "score_fold", first_alone)
+    monkeypatch.setattr(work, "score_fold", first_alone)
     assert refluence(*words, tmp_path / "part.parquet").code == 130
-    monkeypatch.setattr(score_validation, "score_fold", real)
+    monkeypatch.setattr(work, "score_fold", real)
     torch.manual_seed(3)
     assert refluence(*words, tmp_path / "part.parquet", "--resume").code == 0
     assert (tmp_path / "part.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
@@ -237,15 +237,15 @@ def test_a_network_that_draws_random_numbers_gives_the_same_bits_after_a_stop(
 
 def test_what_training_alone_would_need_is_not_asked_of_a_network_that_is_loaded(file):
     for name in ("auxiliary", "unseeded"):
-        classifier(f"{file}:{name}", None, None, (3, 8, 8), 2, trains=False)
+        network(f"{file}:{name}", (3, 8, 8), 2, trains=False)
         with pytest.raises(InputError):
-            classifier(f"{file}:{name}", None, None, (3, 8, 8), 2)
+            network(f"{file}:{name}", (3, 8, 8), 2)
     with pytest.raises(InputError, match="random in evaluation mode"):
-        classifier(f"{file}:left_on", None, None, (3, 8, 8), 2, trains=False)
+        network(f"{file}:left_on", (3, 8, 8), 2, trains=False)
 
 
 def test_lazy_layers_have_their_weights_from_the_seed(file):
-    made = classifier(f"{file}:lazy", None, None, (3, 8, 8), 2).make
+    made = network(f"{file}:lazy", (3, 8, 8), 2).bare
     first, again, other = (made(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     for a, b, c in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -459,7 +459,7 @@ def test_a_network_of_the_user_that_fails_later_is_no_bug_of_ours(refused, pets,
 
 @pytest.mark.parametrize("mistake", [lambda: parse("no such", "M"), lambda: torch.zeros(2).view(3)])
 def test_our_own_mistakes_stay_ours(file, mistake):
-    classifier(f"{file}:make", None, None, (3, 8, 8), 2)
+    network(f"{file}:make", (3, 8, 8), 2)
     with pytest.raises((InputError, RuntimeError)) as caught:
         mistake()
     assert blamed(caught.value) is None

@@ -35,9 +35,9 @@ def score(refluence, pets, tmp_path):
 @pytest.fixture
 def stop(monkeypatch):
     """Let Ctrl-C come when as many folds have been scored."""
-    from refluence.commands import score_validation
+    from refluence.score import work
 
-    real, done = score_validation.score_fold, []
+    real, done = work.score_fold, []
 
     def after(folds):
         done.clear()
@@ -48,7 +48,7 @@ def stop(monkeypatch):
             done.append(given[3])
             return real(*given, **named)
 
-        monkeypatch.setattr(score_validation, "score_fold", scored)
+        monkeypatch.setattr(work, "score_fold", scored)
         return done
 
     return after
@@ -122,7 +122,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(score, refused, pets, stop, tmp_
     said = score()
     assert said.code == 130
     assert "--resume" in said.err
-    assert sorted(p.name for p in parts.iterdir()) == ["config.json", "fold0-net0.safetensors"]
+    assert sorted(p.name for p in parts.iterdir()) == ["checkpoint", "config.json", "metrics.jsonl"]
     assert read(parts / "config.json")["command"] == "score"
     before = tree(parts)
     words = ("score", "--data", pets, "--folds", "3", *QUICK, "--out", tmp_path / "scores.parquet")
@@ -154,15 +154,15 @@ def test_a_finished_run_is_left_alone(score, refused, pets, stop, tmp_path):
     assert tree(tmp_path) == {name: value for name, value in before.items() if name != "scores.html"}
 
 
-def test_a_broken_part_is_named(score, stop, tmp_path):
+def test_a_broken_checkpoint_is_named(score, stop, tmp_path):
     stop(2)
     assert score().code == 130
-    (tmp_path / "scores.parts" / "fold1-net0.safetensors").write_bytes(b"half")
+    (tmp_path / "scores.parts" / "checkpoint" / "state.safetensors").write_bytes(b"half")
     stop(99)
     said = score("scores", "--resume")
     assert said.code == 2
-    assert "fold1-net0.safetensors" in said.err
-    (tmp_path / "scores.parts" / "fold1-net0.safetensors").unlink()
+    assert "state.safetensors is not a checkpoint" in said.err
+    (tmp_path / "scores.parts" / "checkpoint" / "state.safetensors").unlink()
     assert score("scores", "--resume").code == 0
 
 

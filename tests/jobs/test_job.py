@@ -55,7 +55,7 @@ def test_a_method_that_is_gone_is_named():
 def test_an_arm_at_equal_seconds_reads_back():
     job = job_of("dc+influence")
     plan = job.plan.with_iterations(17, "cpu").unweighted()
-    equal = Job(read_arm("dc:equal_seconds=influence"), 3, 4, plan, job.model, job.protocols, job.nets, job.split)
+    equal = Job(3, plan, job.model, read_arm("dc:equal_seconds=influence"), 4, job.protocols, job.nets, job.split)
     again = Job.from_json(equal.to_json())
     assert (again.arm, again.plan.iterations, again.plan.weighting.kind) == (equal.arm, 17, "uniform")
 

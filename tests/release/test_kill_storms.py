@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from safetensors.torch import load_file
 
 from golden.digests import digests
 from refluence.cli import main
@@ -86,13 +87,15 @@ def test_a_killed_score_that_left_half_a_fold(tmp_path):
         assert child.returncode == (130 if number == signal.SIGINT else -number)
         assert number == signal.SIGKILL or "--resume continues" in errors
         assert not out.exists()
-    (parts / ".fold3-net0.safetensors.1.part").write_bytes(b"half of a fold")
+    (parts / "checkpoint" / ".state.safetensors.1.part").write_bytes(b"half of a fold")
     assert main([*words, "--out", str(out), "--resume"]) == 0
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
 def saved(parts) -> int:
-    return len(list(parts.rglob("*.safetensors")))
+    """How many folds the checkpoint has."""
+    state = parts / "checkpoint" / "state.safetensors"
+    return int(load_file(state)["step"]) if state.exists() else 0
 
 
 def wait_until(reached, child) -> bool:

@@ -6,7 +6,6 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from refluence.data.dataset import Split
 from refluence.errors import InputError, RunError
 from refluence.influence.curvature import Curvature, mean_diagonal, operator
 from refluence.influence.losses import cross_entropy, expected_error
@@ -19,16 +18,9 @@ from refluence.score.settings import CrossFit
 from refluence.score.train import train_epochs
 from refluence.seeds import streams
 from support.noisy_nets import noisy, stir, stirred
-from support.tiny_data import tiny_dataset
+from support.tiny_data import split, tiny_dataset
 
 FEW = CrossFit(folds=3, epochs=3, checkpoints=2, batch=8, curvature=Curvature("ggn", damping=1.0))
-
-
-def split(dataset, step=4):
-    """Every fourth instance is validation data; rows stay those of the whole."""
-    whole, held = dataset.train, torch.arange(len(dataset.train)) % step == 0
-    parts = [Split(whole.images[m], whole.labels[m], whole.rows[m]) for m in (~held, held)]
-    return replace(dataset, train=parts[0], val=parts[1])
 
 
 def network(dataset):

@@ -1,6 +1,7 @@
 """Tiny real sets that a network can learn, and generators by purpose and index."""
 
 import hashlib
+from dataclasses import replace
 
 import torch
 
@@ -22,6 +23,13 @@ def tiny_dataset(sizes=(23, 14, 9), shape=(3, 8, 8), seed=0) -> Dataset:
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
     names = tuple(f"class {c}" for c in range(len(sizes)))
     return Dataset("tiny", names, split, split, split, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def split(dataset: Dataset, step: int = 4) -> Dataset:
+    """Every fourth instance is validation data; rows stay those of the whole."""
+    whole, held = dataset.train, torch.arange(len(dataset.train)) % step == 0
+    parts = [Split(whole.images[m], whole.labels[m], whole.rows[m]) for m in (~held, held)]
+    return replace(dataset, train=parts[0], val=parts[1])
 
 
 def tiny_problem() -> tuple[torch.Tensor, torch.Tensor, Split, ModelSpec]:

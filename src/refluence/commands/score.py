@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+import dataclasses
 
-from refluence.commands.score_distilled import against_distilled
-from refluence.commands.score_validation import against_validation
+from refluence.commands.finished import open_data
+from refluence.commands.flags import Score
+from refluence.commands.session import arguments, open_session, relative
+from refluence.data import SourceOptions
 from refluence.errors import InputError
-from refluence.files import check_writable
+from refluence.fields import subset
+from refluence.jobs.open_run import open_finished
+from refluence.jobs.scoring import Scores, against_set, against_validation, check_file, parts, write_scores
 from refluence.options import ScoreOptions
+from refluence.report.words import counted
+from refluence.results import score_page
+from refluence.run.folder import check_free, recorded_threads
+from refluence.score.asked import settings_of
 
 
-def run(flags: Any) -> None:
-    """Refuse what cannot be, then score."""
-    if flags.out.suffix != ".parquet" or flags.out.is_dir():
-        raise InputError(f"--out {flags.out}: the scores are written as Parquet, so name a file that ends in .parquet")
-    check_writable(flags.out)
-    if flags.out.exists() and not flags.resume:
-        raise InputError(f"--out {flags.out} is there already: choose another file, or add --resume to leave it as it is")
-    if flags.distilled is None:
-        if flags.data is None:
-            raise InputError("--data SRC is missing: name what to score (or --distilled DIR, which knows its data)")
-        against_validation(flags)
+def run(flags: Score) -> None:
+    """Score, write Parquet and a page, and say where they are."""
+    check_file(flags.out, flags.resume)
+    if flags.distilled is not None and flags.out.exists():
+        print(f"{relative(flags.out)} is there: nothing to do")
         return
-    for field in fields(ScoreOptions):
-        if (value := getattr(flags, field.name)) is not None:
-            flag = f"--{field.name.replace('_', '-')}"
-            raise InputError(f"{flag} {value} is for scores against validation data: leave out {flag}, or --distilled")
-    against_distilled(flags)
+    scores = job_of(flags)
+    for note in scores.notes:
+        scores.session.reporter.say(note)
+    dataset, title = scores.session.dataset, scores.title
+    asked, page = arguments(flags), lambda: score_page(flags.out, dataset, title)
+    table, done = write_scores(scores, flags.out, asked, flags.resume, page)
+    if done:
+        print(f"{relative(flags.out)} is finished: nothing to do")
+        return
+    facts, how = table.facts, ""
+    if validation := facts.get("validation"):
+        place = "out of fold" if facts["networks"] == "held-out" else "by all folds"
+        networks = counted(len(validation["accuracies"]), "network")
+        how = f" by {facts['load']}" if facts["load"] else f" {place}, {networks}"
+        images = counted(validation["images"], "image")
+        print(f"{facts['model']}: {validation['accuracy']:.1f} % validation accuracy on {images}")
+    written = f"{relative(flags.out)}   page: {relative(flags.out.with_suffix('.html'))}"
+    print(f"{len(dataset.train)} instances scored{how}: {written}")
+
+
+def job_of(flags: Score) -> Scores:
+    """The job of the flags, on its data; what cannot be is refused before these are read."""
+    asked, place = subset(ScoreOptions, flags), parts(flags.out)
+    if flags.distilled is not None:
+        for name, value in dataclasses.asdict(asked).items():
+            if value is not None:
+                said = f"{value} is for scores against validation data: leave it out, or --distilled"
+                raise InputError(said, option=name)
+        finished = open_finished(flags.distilled)
+        session, _ = open_data(finished, flags)
+        return against_set(finished, session, flags.seed, flags.weights, flags.nets)
+    if flags.data is None:
+        raise InputError("--data SRC is missing: name what to score (or --distilled DIR, which knows its data)")
+    settings = settings_of(asked, flags.nets)
+    if not flags.out.exists():
+        check_free(place, "score", flags.resume)
+    flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(place))
+    session = open_session(flags, settings.folds if asked.load is None and flags.small_classes == "drop" else None)
+    options = dataclasses.asdict(subset(SourceOptions, flags))
+    return against_validation(asked, session, flags.seed, options, flags.nets, flags.weights)

@@ -88,6 +88,14 @@ class Distilling:
     arm: Arm
     steps: int | None = None  # of what ranks the instances of a pruned arm; None: its default
 
+    family: ClassVar[str] = "distill"
+    even: ClassVar[bool] = True
+
+    @property
+    def objective(self) -> tuple[Method, Settings, Weighting]:
+        """What real instances can be scored against, once the set is made."""
+        return self.method, self.settings, self.weighting
+
     @property
     def iterations(self) -> int:
         """Image steps in all."""

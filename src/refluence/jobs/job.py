@@ -1,11 +1,11 @@
-"""A job: an arm and a seed, with everything that decides the result. `to_json` and `from_json` are inverse."""
+"""A job: a plan, a seed and a network, everything that decides the result. `to_json` and `from_json` are inverse."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from refluence.arm import Arm, read_arm
 from refluence.condense.job import Distilling
@@ -14,24 +14,47 @@ from refluence.errors import InputError
 from refluence.evaluate.protocols import Protocol
 from refluence.jobs.catalogue import FAMILIES, methods
 from refluence.models import ModelSpec, read_spec
+from refluence.score import at_set
+from refluence.score import job as score
+from refluence.score.at_set import ScoringSet
+from refluence.score.job import Scoring
 from refluence.select.job import Selecting
 
-Plan = Distilling | Selecting
+SetPlan = Distilling | Selecting
+ScorePlan = Scoring | ScoringSet
+Plan = SetPlan | ScorePlan
 """The plans of all families; what a job uses of them is the same in each."""
+
+P = TypeVar("P", bound=Plan, covariant=True)
 
 
 @dataclass(frozen=True)
-class Job:
-    """Everything that decides a result, resolved: no default is left open.
+class BareJob(Generic[P]):
+    """Everything that decides a result, resolved: no default is left open. It has no arm, and nothing judges what it makes."""
+
+    seed: int
+    plan: P
+    model: ModelSpec
+
+    @property
+    def what(self) -> str:
+        """The job as messages call it."""
+        return f"{self.plan.family} seed {self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the plan's own among them."""
+        return _plain({"seed": self.seed, "model": self.model.to_json(), **self.plan.to_json()})
+
+
+@dataclass(frozen=True)
+class Job(BareJob[SetPlan]):
+    """The job of an arm: it makes a small set.
 
     `model` makes the set and judges it: `nets` networks under each of `protocols`, on `split`.
     """
 
     arm: Arm
-    seed: int
     ipc: int
-    plan: Plan
-    model: ModelSpec
     protocols: tuple[Protocol, ...]
     nets: int
     split: str
@@ -72,7 +95,16 @@ class Job:
         protocols = tuple(Protocol(**p) for p in values)
         model = model or read_spec(stored["model"])
         plan = FAMILIES[type(method)].plan_from(arm, method, stored)
-        return cls(arm, stored["seed"], stored["ipc"], plan, model, protocols, stored["nets"], stored["split"])
+        own = {"ipc": stored["ipc"], "protocols": protocols, "nets": stored["nets"], "split": stored["split"]}
+        return cls(stored["seed"], plan, model, arm, **own)
+
+
+def read_job(stored: Mapping[str, Any]) -> BareJob[Plan]:
+    """The job of any family that `to_json` wrote. What JSON cannot hold, a trained network, is to be handed over again."""
+    for family in (score, at_set):
+        if family.KEY in stored:
+            return BareJob(stored["seed"], family.plan_from(stored, methods()), read_spec(stored["model"]))
+    return Job.from_json(stored)
 
 
 def _plain(value: Any) -> Any:

@@ -33,7 +33,7 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
     if plan.steps is None and asked.iterations is not None and full:
         plan = replace(plan, steps=max(1, round(full * asked.iterations / ITERATIONS[asked.size])))
     chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, PROTOCOLS[asked.size])
-    job = Job(arm, seed, asked.ipc, plan, model, chosen, of_size(asked, "nets"), asked.split)
+    job = Job(seed, plan, model, arm, asked.ipc, chosen, of_size(asked, "nets"), asked.split)
     plan.check_data(dataset, job.counts(dataset))
     return job
 

@@ -105,6 +105,15 @@ class ModelSpec:
         draw = he if self.name in RESNETS else initialise
         return draw(net.to_empty(device="cpu"), generator)
 
+    def bare(self, generator: torch.Generator) -> nn.Module:
+        """The network as `score` takes it: a user's own without what `fresh` adds."""
+        return self.fresh(generator)
+
+    @property
+    def label(self) -> str:
+        """The network as people say it."""
+        return f"{self.name}, width {self.width}, {self.norm} norm"
+
     def other(self, name: str | None = None, width: int | None = None, norm: str | None = None) -> ModelSpec:
         """The network `name` (None: this one) for the same images and classes.
 

@@ -10,6 +10,7 @@ digest, and another process asks for it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import pickle
@@ -95,6 +96,12 @@ class OwnSpec(ModelSpec):
         """The user's network as it is, in the mode it came in: `features` is not added."""
         return _made(self, generator)[0]
 
+    @property
+    def label(self) -> str:
+        """`FILE.py:FUNCTION` without folders, or the name of the function."""
+        file, colon, function = self.name.rpartition(":")
+        return f"{Path(file).name}:{function}" if colon else self.name
+
     def __reduce__(self) -> tuple[type[OwnSpec], tuple[Any, ...]]:
         """A worker in another process gets a function by its name, where it has one that can be imported."""
         if self.maker is not None:
@@ -128,6 +135,23 @@ def own_spec(model: str | Maker, shape: Shape, classes: int, *, trains: bool = T
         spec = OwnSpec(f"{_name(model)}()", shape, classes, None, None, digest(model), model)
     width, norm, _ = _facts(spec, trains)
     return spec.with_(width=width, norm=norm)
+
+
+def trained_spec(net: nn.Module, shape: Shape, classes: int) -> OwnSpec:
+    """A network that is trained already, as it is: `bare` gives a copy of it. Tried on a few images `shape` (C, H, W).
+
+    Errors: `InputError` for one that does not give logits `(n, classes)` in evaluation mode, or is random there.
+    """
+    found = hashlib.sha256(type(net).__qualname__.encode())
+    for name, tensor in net.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            values = tensor.detach().cpu().contiguous()
+            found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            found.update(values.view(-1).view(torch.uint8).numpy().tobytes())
+    name = f"{type(net).__name__}()"
+    spec = OwnSpec(name, shape, classes, 0, "none", found.hexdigest(), lambda shape, classes: copy.deepcopy(net))
+    check(lambda: spec.bare(torch.Generator().manual_seed(0)), name, shape, classes, trains=False)
+    return spec
 
 
 def refuse_beside(name: str, width: int | None, norm: str | None) -> None:

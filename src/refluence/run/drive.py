@@ -13,7 +13,7 @@ from refluence.errors import RunError
 from refluence.files import Json
 from refluence.run import checkpoint
 from refluence.run.device import PeakMemory
-from refluence.run.folder import Metrics
+from refluence.run.folder import METRICS, Metrics
 from refluence.run.progress import Reporter
 from refluence.work import Event, Result, Work
 
@@ -51,7 +51,7 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
     if folder is not None and (saved := checkpoint.load(folder)):
         work.restore(saved[0])
         spent.restore(saved[1])
-    metrics = None if folder is None else Metrics(folder / "metrics.jsonl", work.step)
+    metrics = None if folder is None else Metrics(folder / METRICS, work.step)
     last = time.monotonic()
     try:
         for event in driver.reporter.track(_steps(work, folder, what), what, work.total, work.step):

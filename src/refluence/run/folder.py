@@ -14,6 +14,7 @@ from refluence.locks import held, refuse_held
 
 VERSION = 1
 CONFIG = "config.json"
+METRICS = "metrics.jsonl"
 KEYS = ("version", "command", "arguments", "resolved")
 MACHINE, CONSTANTS = "machine", "constants"
 INFORMATIVE = ("cpus",)  # of the machine: said, but without a part in the result

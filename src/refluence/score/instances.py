@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset, Split
 from refluence.influence.batches import passes
-from refluence.influence.curvature import Curvature, Solution, inverse_product, mean_diagonal, operator
+from refluence.influence.curvature import Curvature, inverse_product, mean_diagonal, operator
 from refluence.influence.directional import Scorer
 from refluence.influence.engines import Choice
 from refluence.influence.losses import cross_entropy
-from refluence.influence.parameters import scaled
+from refluence.influence.parameters import Parameters, scaled
 from refluence.influence.risk import risk_gradient
 from refluence.randomness import seeded
 from refluence.score.settings import RISKS, CrossFit
@@ -69,6 +69,35 @@ class Rows:
         return -(-len(self.positions) // self.chunk)
 
 
+@dataclass(frozen=True)
+class Solved:
+    """v = -H^-1 grad R_val at one network by parameter (`{}`: the explicit term alone), and how it was found.
+
+    `accuracy`: the percent of the validation split that the network is right on.
+    """
+
+    v: Parameters
+    damping: float
+    iterations: int
+    residual: float
+    converged: bool
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of some rows `(n,)`: phi, the own risk r, the cross-entropy, and the most likely class."""
+
+    phi: Tensor
+    own: Tensor
+    loss: Tensor
+    suggested: Tensor
+
+    def score(self, terms: str) -> Tensor:
+        """I_j `(n,)`: the mean of r is that of these rows."""
+        return self.phi if terms == "implicit" else self.phi + self.own - self.own.mean()
+
+
 def score_rows(
     net: nn.Module,
     dataset: Dataset,
@@ -82,40 +111,71 @@ def score_rows(
 ) -> FoldScores:
     """I_j of the training `rows` by a network in eval mode; the curvature is that of its training loss on a sample of
     `members`, the rows that it was trained on. `generator` draws that sample. Frozen parameters do not count."""
-    device, names = torch.device(device), [name for name, p in net.named_parameters() if p.requires_grad]
-    risk = RISKS[settings.risk]
-    validation = Rows(dataset, dataset.val, torch.arange(len(dataset.val)), device)
     with seeded(generator, device):
-        right = sum(int((_logits(net, x).argmax(1) == y).sum()) for x, y, _ in passes(validation, device))
-        v, solved = None, Solution({}, 0, (), 0.0, settings.curvature.kind, True)
-        if settings.terms != "explicit":
-            sample = members[torch.randperm(len(members), generator=generator)[: settings.fit]]
-            gradient, _ = risk_gradient(net, validation, risk, names)
-            fit = Rows(dataset, dataset.train, sample, device)
-            with _steps(track, settings.curvature.iterations) as step:
-                curvature = _damped(net, fit, settings.curvature, names)
-                solved = inverse_product(net, fit, gradient, curvature, names=names, progress=step)
-            v = scaled(solved.x, -1.0)
-        one, held, parts = Scorer(net, **scorer), Rows(dataset, dataset.train, rows, device), []
-        for chunk in held if track is None else track(held, "scoring", len(held)):
-            for x, y, _ in passes([chunk], device):
-                logits = _logits(net, x)
-                phi = torch.zeros(len(x)) if v is None else one(x, y, v)
-                parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
-    phi, own, loss, suggested = (torch.cat(each) for each in zip(*parts, strict=True))
-    score = phi if settings.terms == "implicit" else phi + own - own.mean()
-    residual, accuracy = (solved.residuals or (0.0,))[-1], 100 * right / len(dataset.val)
-    return FoldScores(rows, score, loss, suggested, solved.damping, solved.iterations, residual, solved.converged, accuracy)
+        solved = solve(net, dataset, members, settings, generator, device, track)
+        found = measure(Scorer(net, **scorer), dataset, rows, solved.v, settings, device, track)
+    how = (solved.damping, solved.iterations, solved.residual, solved.converged, solved.accuracy)
+    return FoldScores(rows, found.score(settings.terms), found.loss, found.suggested, *how)
+
+
+def solve(
+    net: nn.Module,
+    dataset: Dataset,
+    members: Tensor,
+    settings: CrossFit,
+    generator: torch.Generator,
+    device: torch.device | str,
+    track: Track | None = None,
+) -> Solved:
+    """The direction that training rows are scored along. `seeded` is the caller's."""
+    device, names = torch.device(device), trainable(net)
+    validation = Rows(dataset, dataset.val, torch.arange(len(dataset.val)), device)
+    right = sum(int(_logits(net, x).argmax(1).eq(y).sum()) for x, y, _ in passes(validation, device))
+    accuracy = 100 * right / len(dataset.val)
+    if settings.terms == "explicit":
+        return Solved({}, 0.0, 0, 0.0, True, accuracy)
+    sample = members[torch.randperm(len(members), generator=generator)[: settings.fit]]
+    gradient, _ = risk_gradient(net, validation, RISKS[settings.risk], names)
+    fit = Rows(dataset, dataset.train, sample, device)
+    with _steps(track, settings.curvature.iterations) as step:
+        found = inverse_product(net, fit, gradient, damped(net, fit, settings.curvature, names), names=names, progress=step)
+    residual = (found.residuals or (0.0,))[-1]
+    return Solved(scaled(found.x, -1.0), found.damping, found.iterations, residual, found.converged, accuracy)
+
+
+def measure(
+    scorer: Scorer,
+    dataset: Dataset,
+    rows: Tensor,
+    v: Parameters,
+    settings: CrossFit,
+    device: torch.device | str,
+    track: Track | None = None,
+) -> Measured:
+    """What a network in eval mode says of training `rows` along `v`. `seeded` is the caller's."""
+    device, risk = torch.device(device), RISKS[settings.risk]
+    held, parts = Rows(dataset, dataset.train, rows, device), []
+    for chunk in held if track is None else track(held, "scoring", len(held)):
+        for x, y, _ in passes([chunk], device):
+            logits = _logits(scorer.model, x)
+            phi = scorer(x, y, v) if v else torch.zeros(len(x))
+            parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
+    return Measured(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def trainable(net: nn.Module) -> list[str]:
+    """The parameters that count: those that are not frozen."""
+    return [name for name, p in net.named_parameters() if p.requires_grad]
 
 
 def engine_of(net: nn.Module, dataset: Dataset, device: torch.device | str = "cpu", **scorer: Any) -> Choice:
     """The engine that `score_rows` takes with `net`, put in eval mode. `InputError` where its instances see each other."""
     net.to(device).eval()
     x, y = next(iter(Rows(dataset, dataset.train, torch.arange(min(FEW, len(dataset.train))), device)))
-    return Scorer(net, **scorer).choice(x, y, [name for name, p in net.named_parameters() if p.requires_grad])
+    return Scorer(net, **scorer).choice(x, y, trainable(net))
 
 
-def _damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -> Curvature:
+def damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -> Curvature:
     """The same curvature with a number in place of "auto"."""
     if curvature.damping != "auto" or curvature.kind == "identity":
         return curvature

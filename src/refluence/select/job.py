@@ -56,6 +56,9 @@ class Selecting:
 
     iterations: ClassVar[int] = 0
     ranking: ClassVar[str | None] = None
+    family: ClassVar[str] = "select"
+    even: ClassVar[bool] = False
+    objective: ClassVar[None] = None
 
     @property
     def declared(self) -> Selection:

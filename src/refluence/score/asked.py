@@ -1,0 +1,74 @@
+"""From what is asked for to the numbers of scores, and what means nothing together refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from refluence.errors import InputError
+from refluence.influence.weighting import Weighting, parse_weighting
+from refluence.options import ScoreOptions
+from refluence.score.settings import CrossFit
+
+WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean
+READ = ("tau", "ess", "sign", "bag", "standardise", "link", "keep")  # options of the weights that mean something here
+TRAINING = ("folds", "networks", "epochs", "batch", "lr", "weight_decay")  # that mean nothing for a trained network
+NUMBERS = ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "networks", "risk")  # fields of `CrossFit`
+
+
+def settings_of(asked: ScoreOptions, nets: int | None = None) -> CrossFit:
+    """The numbers that are asked for, else the defaults. `nets`: networks a fold.
+
+    Raises:
+        InputError: options that mean nothing together, or a damping that is no number.
+    """
+    trained = isinstance(asked.model, nn.Module)
+    if trained and asked.load is not None:
+        raise InputError(f"{asked.load}: model is a network that is trained already, leave one of them out", option="load")
+    if asked.pixels is not None and asked.load is None and not trained:
+        raise InputError(f"{asked.pixels} is for a network that was trained elsewhere: it goes with --load", option="pixels")
+    if trained or asked.load is not None:
+        beside = "a network that is trained already" if trained else "--load, where nothing is trained"
+        for name, value in {**{name: getattr(asked, name) for name in TRAINING}, "nets": nets}.items():
+            if value is not None:
+                raise InputError(f"{value} means nothing with {beside}: leave one of them out", option=name)
+    usual = CrossFit()
+    curvature = _given({"kind": asked.curvature, "damping": None if asked.damping is None else _damping(asked.damping)})
+    numbers = _given({name: getattr(asked, name) for name in NUMBERS})
+    return replace(usual, **numbers, curvature=replace(usual.curvature, **curvature))
+
+
+def read_weighting(text: str) -> Weighting:
+    """`KIND[:key=value,…]`; options that mean nothing for scores of a whole split are refused."""
+    kind, _, tail = text.partition(":")
+    pairs = [pair.partition("=") for pair in tail.split(",") if pair]
+    if any(not equals or not value for _, equals, value in pairs):
+        said = f"{text}: options are key=value, separated by commas, like influence:tau=.5,sign=-1"
+        raise InputError(said, option="weights")
+    options = {key.strip(): value.strip() for key, _, value in pairs}
+    weighting = parse_weighting(kind, options)
+    if idle := [key for key in options if key not in READ]:
+        raise InputError(f"{text}: {idle[0]} means nothing here; scores take {', '.join(READ)}", option="weights")
+    if weighting.prunes:
+        said = f"{text}: {kind} weighs nothing here; link=top or link=prune of influence keep a share"
+        raise InputError(said, option="weights")
+    if kind == "difficulty":
+        raise InputError(f"{text}: gradient norms are not measured here; influence and loss are", option="weights")
+    if weighting.bag == "batch":
+        raise InputError(f"{text}: there are no batches; bag is class or all", option="weights")
+    return weighting
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _damping(text: str | float) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{text}: expected a number, 0 or more, or auto", option="damping") from None
