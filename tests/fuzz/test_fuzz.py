@@ -15,6 +15,7 @@ from fuzz.ending import check, place
 
 PARTS = {"folders": folders, "tables": tables, "label files": label_files, "models": models, "flags": flags}
 INPUTS = {"folders": 45, "tables": 45, "label files": 30, "models": 30, "flags": 50}
+MANY = 6  # times as many before a release
 FAIR = 0.2  # share of the inputs of a part that must end in a result, so that not all are refused
 
 
@@ -26,15 +27,30 @@ def offline(monkeypatch):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_ends_in_a_result_or_in_one_line(part):
+    ended = draw(part, INPUTS[part], derandomize=True)
+    assert ended.total() >= INPUTS[part]
+    assert ended[True] >= FAIR * ended.total(), ended
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("part", PARTS)
+def test_inputs_that_are_drawn_anew_end_in_a_result_or_in_one_line(part):
+    draw(part, MANY * INPUTS[part], print_blob=True)
+
+
+def draw(part, count, **how):
+    """How many of `count` inputs ended in a result, and how many in a line."""
     ended: Counter[bool] = Counter()
 
     @settings(
-        derandomize=True,
         database=None,
         deadline=None,
-        max_examples=INPUTS[part],
+        max_examples=count,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
+        **how,
     )
     @given(st.data())
     def each(data):
@@ -43,8 +59,7 @@ def test_each_ends_in_a_result_or_in_one_line(part):
             ended[check(words, at, again)] += 1
 
     each()
-    assert ended.total() >= INPUTS[part]
-    assert ended[True] >= FAIR * ended.total(), ended
+    return ended
 
 
 def test_there_are_enough_of_them():

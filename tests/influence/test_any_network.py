@@ -24,22 +24,38 @@ from support.random_networks import ALTERED, KINDS, LATER, Network, Spec, alone,
 
 EXACT = 1e-8
 ANSWERED = {*PLAIN, *ODD, *ALTERED}
-EXAMPLES = {kind: 3 if kind in ODD else 1 for kind in KINDS}  # networks that are drawn around a block; the others come along
+EXAMPLES = {kind: 3 if kind in ODD else 1 for kind in KINDS}  # networks that are drawn around a block
+MANY = 6  # times as many before a release
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_number_is_right_or_refused(kind):
+    drawn = draw(kind, EXAMPLES[kind], derandomize=True, database=None)
+    assert drawn["networks"] >= EXAMPLES[kind], dict(drawn)
+    assert drawn["answered"] > 0 or kind not in ANSWERED, dict(drawn)
+
+
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_networks_that_are_drawn_anew_are_right_or_refused(kind):
+    draw(kind, MANY * EXAMPLES[kind], database=None, print_blob=True)
+
+
+def draw(kind: str, count: int, **how) -> Counter[str]:
+    """Hold `count` networks with this block to the truth; what was asked and answered."""
     drawn: Counter[str] = Counter()
 
     @settings(
-        max_examples=EXAMPLES[kind],
+        max_examples=count,
         deadline=None,
-        derandomize=True,
-        database=None,
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink),
         report_multiple_bugs=False,
+        **how,
     )
     @given(specs(kind))
     def holds(spec):
@@ -47,8 +63,7 @@ def test_a_number_is_right_or_refused(kind):
         assert faults(spec, drawn) == [], dict(drawn)
 
     holds()
-    assert drawn["networks"] >= EXAMPLES[kind], dict(drawn)
-    assert drawn["answered"] > 0 or kind not in ANSWERED, dict(drawn)
+    return drawn
 
 
 def test_at_least_300_networks_are_drawn():
