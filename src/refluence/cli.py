@@ -70,7 +70,7 @@ def _run(words: list[str]) -> int:
         name, flags = parse(words)
         import_module(f"refluence.commands.{name}").run(flags)
     except InputError as error:
-        return _fail(error.flagged, 2, error.lines)
+        return _fail(str(error), 2, error.lines)
     except RunError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output went away, as `head` does

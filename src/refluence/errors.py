@@ -15,8 +15,6 @@ class InputError(ValueError):
     Args:
         message: one line.
         lines: lines of code that would make the input usable, printed below the message as they are.
-        option: the name of the option whose value the message begins with: `InputError("x: …", option="model")` reads "model
-            x: …" in Python and "--model x: …" on the command line.
 
     Example:
         >>> import refluence as rf
@@ -25,14 +23,9 @@ class InputError(ValueError):
         InputError: unknown method 'dmm' in arm 'dmm': did you mean dm? choose one of ...
     """
 
-    def __init__(self, message: str = "", lines: tuple[str, ...] = (), *, option: str | None = None):
-        super().__init__(message if option is None else f"{option} {message}")
-        self.lines, self.option = lines, option
-
-    @property
-    def flagged(self) -> str:
-        """The message as the command line words it."""
-        return str(self) if self.option is None else f"--{self.option.replace('_', '-')}{str(self)[len(self.option) :]}"
+    def __init__(self, message: str = "", lines: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.lines = lines
 
 
 class NoRoomError(InputError):

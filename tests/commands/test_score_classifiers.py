@@ -414,9 +414,9 @@ def doubt(known, order=None, classes=3, channels=3):
 def test_doubts_name_what_would_be_better():
     unit, signed, order = (lambda x: x), (lambda x: (x + 1) / 2), [2, 0, 1]
     assert doubt(unit) is None
-    assert doubt(signed).endswith("% of 60 training images, and would be on 100 % with --pixels signed")
+    assert doubt(signed).endswith("% of 60 training images, and would be on 100 % with pixels='signed'")
     assert "would be on 100 % if its classes stood in another order (its output 1 is 'a'" in doubt(unit, order)
-    assert "(its output 1 is 'a', its output 2 is 'b', its output 0 is 'c'), and with --pixels signed" in doubt(signed, order)
+    assert "(its output 1 is 'a', its output 2 is 'b', its output 0 is 'c'), and with pixels='signed'" in doubt(signed, order)
     assert "right on 33 % of 60 training images, hardly better than guessing (33 %)" in doubt(lambda x: x + 99)
 
 

@@ -102,7 +102,7 @@ def test_default_depth(size, depth):
         ({"name": "convnet6"}, "depth 6 does not fit a 32x32 image: 1 to 5 would, 3 is the default"),
         ({"name": "convnet0"}, "depth 0 does not fit"),
         ({"name": "convnet4", "shape": (1, 8, 40)}, "depth 4 does not fit a 8x40 image: 1 to 3 would, 1 is the default"),
-        ({"name": "convnet", "shape": (1, 1, 1)}, "images of 1x1 are too small for a ConvNet: --image-size 2 or more"),
+        ({"name": "convnet", "shape": (1, 1, 1)}, "images of 1x1 are too small for a ConvNet: image_size=2 or more"),
         ({"name": "convnet1", "shape": (1, 1, 9)}, "images of 1x9 are too small"),
         ({"name": "resnet"}, "unknown model 'resnet': did you mean resnet18"),
         ({"name": "convnet-3"}, "unknown model"),

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 Numbers = tuple[float, ...]
 PIXELS: dict[str, tuple[Numbers, Numbers]] = {
@@ -35,13 +35,13 @@ def mean_and_std(text: str, dataset: Dataset) -> tuple[Numbers, Numbers]:
         try:
             mean, std = (tuple(float(number) for number in part.split(",")) for part in text.split(":"))
         except ValueError:
-            raise InputError(f"{text}: expected {FORM}", option="pixels") from None
+            raise InputError(f"{option('pixels')} {text}: expected {FORM}") from None
         if not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-            raise InputError(f"{text}: a mean is a finite number, a standard deviation one above 0", option="pixels")
+            raise InputError(f"{option('pixels')} {text}: a mean is a finite number, a standard deviation one above 0")
     channels = dataset.shape[0]
     if wrong := [len(numbers) for numbers in (mean, std) if len(numbers) not in (1, channels)]:
-        said = f"{text} has numbers for {wrong[0]} channels, the images of {dataset.source} have {channels}"
-        raise InputError(said, option="pixels")
+        there = f"the images of {dataset.source} have {channels}"
+        raise InputError(f"{option('pixels')} {text} has numbers for {wrong[0]} channels, {there}")
     return mean * (channels // len(mean)), std * (channels // len(std))
 
 
@@ -60,7 +60,7 @@ def doubts(net: nn.Module, dataset: Dataset, device: torch.device | str) -> str 
             other = dataset.normalised_as(*mean_and_std(name, dataset)) if name else dataset
             confusion = _confusion(net, other, rows, labels, device) if name else asked
             order = linear_sum_assignment(confusion, maximize=True)[1]
-            flag = f"with --pixels {name}" if name else ""
+            flag = f"with {option('pixels', name)}" if name else ""
             found.append((_share(confusion) - PIXELS_GAIN, flag))
             if count >= EACH * len(dataset.classes):
                 words = f"{_reading(order.tolist(), dataset.classes)}{', and ' * bool(name)}{flag}"
@@ -74,7 +74,7 @@ def doubts(net: nn.Module, dataset: Dataset, device: torch.device | str) -> str 
     if right < 1.5 * chance:
         return (
             f"{says}, hardly better than guessing ({100 * chance:.0f} %): its pixels may have been normalised otherwise "
-            "(--pixels), or its classes stand in another order"
+            f"({option('pixels')}), or its classes stand in another order"
         )
     return None
 
@@ -101,9 +101,8 @@ def check_classes(path: Path, facts: Mapping[str, Any], dataset: Dataset) -> Non
     classes = facts.get("classes")
     if classes is not None and tuple(classes) != dataset.classes:
         raise InputError(
-            f"{path} was trained on the classes {', '.join(classes[:5])} … ({len(classes)}), {dataset.source} "
-            f"has {', '.join(dataset.classes[:5])} … ({len(dataset.classes)}): they must be the same",
-            option="load",
+            f"{option('load')} {path} was trained on the classes {', '.join(classes[:5])} … ({len(classes)}), {dataset.source} "
+            f"has {', '.join(dataset.classes[:5])} … ({len(dataset.classes)}): they must be the same"
         )
 
 
@@ -118,13 +117,12 @@ def normalised(path: Path, facts: Mapping[str, Any], dataset: Dataset, pixels: s
         numbers = " and ".join(f"{what} {_numbers(each)}" for what, each in (("mean", dataset.mean), ("std", dataset.std)))
         return dataset, (
             f"{path} does not say by what its pixels were normalised: here they are by {numbers} of the training split; "
-            f"--pixels names others ({', '.join(PIXELS)}, MEAN:STD)"
+            f"{option('pixels')} names others ({', '.join(PIXELS)}, MEAN:STD)"
         )
     if len(mean) != dataset.shape[0]:
         raise InputError(
-            f"{path} was trained on images of {len(mean)} channels, those of {dataset.source} have "
-            f"{dataset.shape[0]}; --pixels says how to normalise them all the same",
-            option="load",
+            f"{option('load')} {path} was trained on images of {len(mean)} channels, those of {dataset.source} have "
+            f"{dataset.shape[0]}; {option('pixels')} says how to normalise them all the same"
         )
     return dataset.normalised_as(tuple(mean), tuple(std)), None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refluence.errors import InputError
+from refluence.errors import InputError, stated
 from refluence.models.build import ModelSpec, width_beside
 from refluence.models.custom import Maker, OwnSpec, Shape, is_own, own_spec, refuse_beside
 
@@ -27,7 +27,7 @@ def network(
     """
     if not isinstance(model, str) and not callable(model):
         raise InputError(
-            f"is {model!r}: it must be a name, FILE.py:FUNCTION, or a function (shape, classes) -> nn.Module", option="model"
+            f"{stated('model', model)}: it must be a name, FILE.py:FUNCTION, or a function (shape, classes) -> nn.Module"
         )
     if not isinstance(model, str) or is_own(model) or model.endswith("()"):
         refuse_beside(model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__), width, norm)

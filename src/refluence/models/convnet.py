@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor, nn
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.models.norms import norm_layer
 from refluence.options import NORMS
 
@@ -23,7 +23,9 @@ def check_depth(depth: int, channels: int, size: tuple[int, int]) -> None:
     """`InputError` where so many poolings leave no pixel of an image."""
     fits = int(math.log2(min(size) + 2 * (_first_padding(channels, size) - 1)))
     if fits < 1:
-        raise InputError(f"images of {size[0]}x{size[1]} are too small for a ConvNet: --image-size 2 or more resizes them")
+        raise InputError(
+            f"images of {size[0]}x{size[1]} are too small for a ConvNet: {option('image_size', 2)} or more resizes them"
+        )
     if not 1 <= depth <= fits:
         raise InputError(
             f"ConvNet depth {depth} does not fit a {size[0]}x{size[1]} image: 1 to {fits} would, "

@@ -29,7 +29,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from refluence.digests import digest
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.models.build import ModelSpec
 from refluence.models.library import SEEDS, is_library, norm_of, reason
 from refluence.models.own import Own, last_linear
@@ -120,10 +120,10 @@ def own_spec(model: str | Maker, shape: Shape, classes: int, *, trains: bool = T
     Errors: `InputError` for a file or function that is not there or fails, and for a network that no run could use or repeat.
     """
     if isinstance(model, nn.Module):
-        raise InputError(
-            f"a {type(model).__name__} that is made already: every run starts new ones, so give the function "
-            "(shape, classes) -> nn.Module that makes it", option="model",
-        )  # fmt: skip
+        raise unusable(
+            f"a {type(model).__name__} that is made already",
+            "every run starts new ones, so give the function (shape, classes) -> nn.Module that makes it",
+        )
     if isinstance(model, str):
         if model.endswith("()"):
             raise _elsewhere(model)
@@ -156,9 +156,9 @@ def trained_spec(net: nn.Module, shape: Shape, classes: int) -> OwnSpec:
 
 def refuse_beside(name: str, width: int | None, norm: str | None) -> None:
     """`InputError` for a width or norm that is asked of a user's network."""
-    for option, value in (("width", width), ("norm", norm)):
+    for asked, value in (("width", width), ("norm", norm)):
         if value is not None:
-            raise InputError(f"{value} is for a convnet or a resnet: {name} decides that itself", option=option)
+            raise InputError(f"{option(asked)} {value} is for a convnet or a resnet: {name} decides that itself")
 
 
 def file_digest(path: Path) -> str:

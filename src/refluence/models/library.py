@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.models.plain import without_dropout
 from refluence.randomness import drawn_so_far, seeded
 
@@ -79,7 +79,8 @@ def own_width_and_norm(name: str, shape: tuple[int, int, int], classes: int) -> 
         try:
             logits = net(torch.zeros(2, *shape))  # in training mode, which has the more to go wrong
         except Exception as error:
-            raise InputError(f"{name} does not take images of {sizes} ({reason(error)}); --image-size resizes them") from None
+            resized = f"{option('image_size')} resizes them"
+            raise InputError(f"{name} does not take images of {sizes} ({reason(error)}); {resized}") from None
         if drawn_so_far() != before:
             raise InputError(f"{name} draws random numbers while it trains, beside dropout: no one gradient; choose another")
     if tuple(logits.shape) != (2, classes):

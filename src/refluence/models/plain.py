@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from refluence.errors import option
+
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 """By name, since the import of the last one takes seconds: it is what `torch.compile` gives."""
 
@@ -31,7 +33,7 @@ def plain(net: nn.Module) -> tuple[nn.Module, list[str]]:
     net = whole["net"]
     words = [f"{' and '.join(off)} left off"] if off else []
     if places := {p.device.type for p in net.parameters()} - {"cpu", "meta"}:
-        words.append(f"brought here from {' and '.join(sorted(places))} (--device says where it runs)")
+        words.append(f"brought here from {' and '.join(sorted(places))} ({option('device')} says where it runs)")
         net = net.cpu()
     kinds = {p.dtype for p in net.parameters() if p.is_floating_point()} - {torch.float32}
     if kinds:

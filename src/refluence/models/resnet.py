@@ -23,7 +23,7 @@ from itertools import count
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.models.norms import norm_layer
 
 STAGES = (1, 2, 4, 8)
@@ -105,11 +105,11 @@ def check_size(name: str, size: tuple[int, int], norm: str) -> None:
 
     images = f"images of {size[0]}x{size[1]}"
     if not fits(size, 1):
-        raise InputError(f"{images} are too small for {name}: --image-size {smallest(1)} or more resizes them")
+        raise InputError(f"{images} are too small for {name}: {option('image_size', smallest(1))} or more resizes them")
     if norm == "instance" and not fits(size, 2):
         raise InputError(
-            f"{images} leave one pixel in the last maps of {name}, of which instance norm leaves nothing: use --norm group "
-            f"or batch, or --image-size {smallest(2)} or more"
+            f"{images} leave one pixel in the last maps of {name}, of which instance norm leaves nothing: use "
+            f"{option('norm', 'group')} or batch, or {option('image_size', smallest(2))} or more"
         )
 
 

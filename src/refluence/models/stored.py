@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.files import write_tensors
 from refluence.models.build import ModelSpec
 from refluence.models.custom import OwnSpec
@@ -54,23 +54,23 @@ def read_model(path: Path) -> StoredModel:
     if path.is_dir():
         inside = path / "model.safetensors"
         hint = f"did you mean {inside}?" if inside.is_file() else "name the model.safetensors of `evaluate --save-model`"
-        raise InputError(f"{path} is a folder: {hint}", option="load")
+        raise InputError(f"{option('load')} {path} is a folder: {hint}")
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file", option="load")
+        raise InputError(f"{option('load')} {path}: there is no such file")
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = dict(file.metadata() or {})
             facts = json.loads(about.pop(HEADER, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}", option="load") from None
+        raise InputError(f"{option('load')} {path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}") from None
     if not tensors:
-        raise InputError(f"{path} holds no tensor", option="load")
+        raise InputError(f"{option('load')} {path} holds no tensor")
     if not isinstance(facts, dict) or any(not isinstance(facts.get(name, kind()), kind) for name, kind in KINDS.items()):
-        raise InputError(f"{path}: its header '{HEADER}' was changed by hand", option="load")
+        raise InputError(f"{option('load')} {path}: its header '{HEADER}' was changed by hand")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
-            raise InputError(f"{path}: {name} has values that are not finite", option="load")
+            raise InputError(f"{option('load')} {path}: {name} has values that are not finite")
     return StoredModel(path, tensors, facts, {name: kept for name, kept in about.items() if kept in tensors})
 
 
@@ -106,7 +106,8 @@ def put(stored: StoredModel, net: nn.Module, name: str, classes: int) -> tuple[n
     try:
         fitted = fit(stored.tensors, net, classes, stored.dropped)
     except InputError as error:
-        flags = "" if ":" in name else " (--model, --width and --norm say which network it is)"
-        raise InputError(f"{stored.path} does not fit {name}: {error}{flags}", option="load") from None
+        model, width, norm = map(option, ("model", "width", "norm"))
+        flags = "" if ":" in name else f" ({model}, {width} and {norm} say which network it is)"
+        raise InputError(f"{option('load')} {stored.path} does not fit {name}: {error}{flags}") from None
     net.load_state_dict(fitted.tensors, strict=False)
     return net.eval(), fitted.remarks

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.models.library import reason
 from refluence.models.repeatable import refuse_random_eval, refuse_unseeded
 from refluence.randomness import seeded
@@ -46,14 +46,15 @@ def check(make: Callable[[], nn.Module], name: str, shape: tuple[int, int, int],
         except Exception as error:
             raise unusable(name, f"the network has no gradient ({reason(error)})") from error
     with tried(name, shape, TRIED):
-        refuse_random_eval(net, x, f"{name}: the network")
+        what = f"{option('model')} {name}: the network"
+        refuse_random_eval(net, x, what)
         if trains:
-            refuse_unseeded(make, x, f"{name}: the network")
+            refuse_unseeded(make, x, what)
 
 
 def unusable(name: str, why: str) -> InputError:
     """The error of a user's network."""
-    return InputError(f"{name}: {why}", option="model")
+    return InputError(f"{option('model')} {name}: {why}")
 
 
 @contextmanager
@@ -62,8 +63,8 @@ def tried(name: str, shape: tuple[int, int, int], count: int) -> Iterator[None]:
     try:
         with torch.no_grad():
             yield
-    except InputError as error:  # says already what the network does
-        raise error if error.option else InputError(str(error), option="model") from None
+    except InputError:  # says already what the network does
+        raise
     except (Exception, SystemExit) as error:
         raise unusable(name, f"the network fails on {_images(count, shape)} ({reason(error)})") from error
 
