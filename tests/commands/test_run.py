@@ -375,7 +375,9 @@ def test_a_recipe_starts_and_steps(refluence, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
+@pytest.mark.release
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_starts_and_steps_at_the_published_size(refluence, name, tmp_path):
     data = pictures(tmp_path / "pictures", count=300)  # colour, and enough for 50 images of four tiles per class

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
+import refluence as rf
 from refluence.arm import Arm
 from refluence.condense.job import weighting_of
 from refluence.condense.method import Method
 from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
 from refluence.jobs.catalogue import arm_of, methods, parse_arm, with_controls
-from support.command_line import DIGITS
 
 
 def test_random_weights_are_not_the_random_selection():
@@ -38,13 +37,16 @@ def test_links_are_options_of_an_arm():
             parse_arm(text)
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def digits():
+    return rf.load("digits")
+
+
 @pytest.mark.parametrize("method", [name for name, method in methods().items() if isinstance(method, Method)])
-def test_pruned_and_selected_sets_are_distilled_by_every_method(refluence, tmp_path, method):
+def test_pruned_and_selected_sets_are_distilled_by_every_method(digits, method):
     arms = (f"{method}+pruned:keep=.5", f"{method}+selected:by=random,keep=.5")
-    said = refluence("compare", *DIGITS, "--seeds", "1", "--iterations", "2", "--methods", *arms, "--out", tmp_path / "run")
-    assert said.code == 0, said.err
-    pruned, selected = (load_file(p)["images"] for p in (tmp_path / "run").glob("units/*/0/distilled/images.safetensors"))
+    small = {"ipc": 2, "iterations": 2, "width": 8, "real_batch": 16, "threads": 1}
+    pruned, selected = (rf.distill(digits, arm, **small).set.images for arm in arms)
     assert not torch.equal(pruned, selected)
 
 
