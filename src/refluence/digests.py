@@ -1,8 +1,8 @@
 """A digest of what JSON cannot hold: functions, classes and objects of the user's, by their names, code and values.
 
 A function's digest covers its code, its defaults, what it encloses, and what it reads of its own module: functions and classes
-with their code, numbers and text with their values. What it takes from Refluence or from other modules counts by name. Line
-numbers and places in memory have no part in it.
+with their code; numbers, text, tensors and the weights of modules with their values. What it takes from Refluence or from other
+modules counts by name. Line numbers and places in memory have no part in it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+
+import torch
+from torch import Tensor, nn
 
 OURS = __name__.split(".")[0]
 PLAIN = (type(None), bool, int, float, complex, str, bytes, range)
@@ -41,6 +44,9 @@ def _text(value: object, seen: set[int]) -> str:
         return f"code({value.co_code.hex()}, {value.co_names}, {_text(value.co_consts, seen)})"
     if isinstance(value, ModuleType):
         return value.__name__
+    if isinstance(value, Tensor):
+        raw = value.detach().cpu().contiguous().view(-1).view(torch.uint8) if value.numel() else value
+        return f"{value.dtype}{tuple(value.shape)} {hashlib.sha256(raw.numpy().tobytes()).hexdigest()}"
     if isinstance(value, (FunctionType, type)) and value.__module__.split(".")[0] == OURS:
         return f"{value.__module__}.{value.__qualname__}"
     if id(value) in seen:
@@ -72,6 +78,9 @@ def _parts(value: object, seen: set[int]) -> Iterator[str]:
     elif is_dataclass(value):
         yield type(value).__qualname__
         yield from (f"{f.name}={_text(getattr(value, f.name), seen)}" for f in fields(value))
+    elif isinstance(value, nn.Module):
+        yield _text(type(value), seen)
+        yield _text(dict(value.state_dict()), seen)
     elif isinstance(value, BuiltinFunctionType) or not callable(value):
         yield getattr(value, "__qualname__", type(value).__qualname__)
     else:  # an object that is called

@@ -154,6 +154,11 @@ def test_a_digest_is_that_of_the_code():
     assert digest(sized(1)) == digest(sized(1))
     assert digest(sized(1)) != digest(sized(2)), "what it encloses"
     assert digest(partial(mlp, classes=1)) != digest(partial(mlp, classes=2))
+    start = nn.Linear(2, 2)
+    before = digest(lambda shape, classes: start)
+    assert digest(lambda shape, classes: start) == before
+    nn.init.zeros_(start.bias)
+    assert digest(lambda shape, classes: start) != before, "the weights that it starts from"
     assert len({digest(each) for each in (mlp, Conv, Noisy, no_linear, bent)}) == 5
 
 

@@ -66,7 +66,8 @@ def tried(name: str, shape: tuple[int, int, int], count: int) -> Iterator[None]:
     except InputError:  # says already what the network does
         raise
     except (Exception, SystemExit) as error:
-        raise unusable(name, f"the network fails on {_images(count, shape)} ({reason(error)})") from error
+        failed = f"the network fails on {_images(count, shape)} ({reason(error)})"
+        raise unusable(name, f"{failed}; {option('image_size')} resizes images") from error
 
 
 def _images(count: int, shape: tuple[int, int, int]) -> str:
