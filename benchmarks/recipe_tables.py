@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from refluence.commands.run import choose_parts
 from refluence.recipes.find import recipe_named
+from refluence.recipes.run import choose_parts
 from refluence.recipes.table import tabulate
 from refluence.report.recipe import HEADS, as_table, cells
 from refluence.report.recipe_figure import draw

@@ -166,7 +166,7 @@ ALGORITHMS = ("condense", "select", "score", "evaluate", "training", "matching",
     ("packages", "never"),
     [
         (ALGORITHMS, {"run", "report", "recipes", "jobs", "commands", "cli"}),
-        (("recipes",), {"run", "report", "commands", "cli"}),
+        (("recipes",), {"report", "commands", "cli"}),
         (("jobs",), {"report", "recipes", "commands", "cli"}),
         (("condense",), {"select", "score"}),
         (("score",), {"select", "evaluate"}),

@@ -3,19 +3,19 @@
 import dataclasses
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 from refluence.cli import main
-from refluence.commands import run_part
-from refluence.commands.run import planned
-from refluence.commands.run_rows import data_name
 from refluence.data import load_distilled
 from refluence.errors import RunError
+from refluence.recipes import making
 from refluence.recipes.find import recipes
+from refluence.recipes.making import Making
+from refluence.recipes.rows import data_name
+from refluence.recipes.run import planned
 from support.command_line import TINY, lines, pictures, read, tree, without_seconds
 
 SHORT = (*TINY, "--iterations", "2", "--data", "digits")
@@ -219,14 +219,14 @@ def test_rows_made_with_other_numbers_are_refused(refused, made, tmp_path):
 
 
 def test_a_failed_unit_is_named_and_the_others_go_on(refluence, tmp_path, monkeypatch):
-    real = run_part.run_job
+    real = making.run_job
 
-    def fails(unit, session, folder):
+    def fails(unit, session, folder, shared):
         if unit.arm.name == "dc+influence":
             raise RunError(f"{unit.what}: the images are not finite")
-        return real(unit, session, folder)
+        return real(unit, session, folder, shared)
 
-    monkeypatch.setattr(run_part, "run_job", fails)
+    monkeypatch.setattr(making, "run_job", fails)
     said = refluence(*WORDS[:-1], "1", "--out", tmp_path / "run")
     assert said.code == 1
     assert "1 units failed" in said.err.splitlines()[-1]
@@ -354,17 +354,17 @@ def test_data_are_named_without_the_folders_above_them(tmp_path, monkeypatch):
     assert data_name("owner/name:config") == "owner/name:config"
 
 
-def test_flags_of_the_run_come_before_those_of_the_part(tmp_path):
-    part = dataclasses.replace(recipes()["iwd"].parts("cpu")[0], flags={"iterations": 1000, "nets": 2})
-    none = dict.fromkeys(("iterations", "real_batch", "width", "nets", "epochs", "batch", "split", "seeds"))
-    asked = run_part.compare_flags(part, "digits", SimpleNamespace(size="cpu", seed=7, **{**none, "nets": 1}), tmp_path)
-    assert (asked.iterations, asked.nets, asked.width, asked.seeds) == (1000, 1, None, 5)
-    assert list(run_part.seeds(asked)) == [7, 8, 9, 10, 11]
-    assert (asked.methods, asked.protocol, asked.controls) == (part.arms, part.protocols, False)
+def test_changes_of_the_run_come_before_the_options_of_the_part(tmp_path):
+    recipe = recipes()["iwd"]
+    part = dataclasses.replace(recipe.parts("cpu")[0], options={"iterations": 1000, "nets": 2})
+    where = {"out": tmp_path, "rows": tmp_path / "rows.jsonl"}
+    asked = Making(recipe=recipe, seed=7, changes={"nets": 1}, **where).comparing(part)
+    assert (asked.options.iterations, asked.options.nets, asked.options.width) == (1000, 1, None)
+    assert (asked.seed, asked.seeds) == (7, 5)
+    assert (asked.methods, asked.options.protocol, asked.controls) == (part.arms, part.protocols, False)
     choosing = recipes()["remedies"].parts("cpu")[0]
-    for given, split in ((None, "val"), ("test", "test")):
-        flags = SimpleNamespace(size="cpu", seed=0, **{**none, "split": given})
-        assert run_part.compare_flags(choosing, "digits", flags, tmp_path).split == split
+    for changes, split in (({}, "val"), ({"split": "test"}, "test")):
+        assert Making(recipe=recipe, changes=changes, **where).comparing(choosing).options.split == split
 
 
 def test_a_recipe_starts_and_steps(refluence, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_both_sizes_have_the_same_parts_and_the_published_one_five_seeds(recipe)
     assert named == [list(part.arms) for part in cpu]
     assert [(p.name, p.ipc, p.model) for p in cpu] == [(p.name, p.ipc, p.model) for p in paper]
     assert all(part.seeds >= 5 for part in paper if part.arms != ("full",))
-    changed = [part for part in paper if set(part.flags) - {"split"}]
+    changed = [part for part in paper if set(part.options) - {"split"}]
     assert all(part.data != "cifar10" for part in changed), "numbers that a method's page does not have: other sets' alone"
     assert recipe.name == "table1" or not changed
 
@@ -141,7 +141,7 @@ def test_a_number_stands_under_its_own_protocol_alone():
 def test_other_sets_have_the_numbers_that_their_authors_gave_them():
     """IDC's and PDD's misc/reproduce.py and README, IDM's command.txt."""
     parts = {part.name: part for part in recipe_named("table1").parts("paper")}
-    assert {name: part.flags for name, part in parts.items() if part.flags} == {
+    assert {name: part.options for name, part in parts.items() if part.options} == {
         **{f"svhn-ipc{ipc}-{family}": {"inner": 8} for family in ("idc", "pdd") for ipc in (1, 10, 50)},
         **{f"cifar100-ipc{ipc}-pdd": {"iterations": 500_000} for ipc in (10, 50)},
     }
@@ -153,5 +153,5 @@ def test_other_sets_have_the_numbers_that_their_authors_gave_them():
 @pytest.mark.parametrize("size", ["paper", "cpu"])
 def test_as_long_is_longer_by_what_weights_cost(size):
     part = next(part for part in recipes()["iwd"].parts(size) if part.name == "dc-ipc10")
-    steps = part.flags.get("iterations", dc.settings(10, size).iterations)
+    steps = part.options.get("iterations", dc.settings(10, size).iterations)
     assert changed(dc.settings(10, size), parse_arm(f"dc:{AS_LONG[size]}")).iterations == round(1.35 * steps)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from refluence import report
+from refluence.commands.flags import Report
 from refluence.commands.session import relative
 from refluence.jobs.open_run import require_finished
 from refluence.run.folder import configuration
 
 
-def run(flags: Any) -> None:
-    """Write DIR/report.html from what the folder holds."""
-    config = configuration(flags.folder)
-    require_finished(flags.folder, config)
-    if config["command"] == "run":
-        print(f"written: {', '.join(relative(path) for path in report.write_recipe(flags.folder))}")
-        return
-    print(f"report: {relative(report.write(flags.folder))}")
+def run(flags: Report) -> None:
+    """Write the page of DIR, and what goes with it, from what the folder holds."""
+    require_finished(flags.folder, configuration(flags.folder))
+    written = [relative(path) for path in report.write_folder(flags.folder)]
+    print(f"report: {written[0]}" if len(written) == 1 else f"written: {', '.join(written)}")

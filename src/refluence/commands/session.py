@@ -1,9 +1,8 @@
-"""What every command that works on data begins with: numbers checked, the machine prepared, the source loaded."""
+"""What every command that works on data begins with: the machine prepared, the source loaded, its notes said."""
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,13 @@ from refluence.commands.flags import Compare, Distill, Score
 from refluence.commands.own_flags import LongFlags, MachineFlags
 from refluence.data import SourceOptions
 from refluence.fields import subset
-from refluence.jobs.session import Machine, Session
+from refluence.jobs.session import Machine, Session, usual_threads
 from refluence.jobs.session import about as describe
 from refluence.jobs.session import open_session as open_data
 from refluence.options import MachineOptions
 from refluence.run import device
 from refluence.run.execute import parse
 from refluence.run.streams import printable
-
-SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 
 
 def open_session(flags: Compare | Distill | Score, per_class: int | None = None, threads: int = 0) -> Session:
@@ -38,9 +35,7 @@ def open_source(data: str, options: SourceOptions, how: Machine, per_class: int 
     """The session of a command on a source; where the number of threads is open, small images get one."""
     device.prepare(how.threads)
     session = open_data(data, how, options, per_class=per_class)
-    on_cpu, pixels = session.compute.device.type == "cpu", math.prod(session.dataset.shape[1:])
-    if not how.threads and on_cpu and pixels <= SMALL:
-        device.set_threads(1)
+    device.set_threads(usual_threads(session))
     return session
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
@@ -120,6 +120,13 @@ class Distilling:
     def ranking(self) -> str | None:
         """What real instances are ranked by before the run; None where all stay."""
         return self.weighting.by if self.weighting.prunes else None
+
+    def order(
+        self, images: Tensor, labels: Tensor, dataset: Dataset, model: ModelSpec, rng: Rng, device: torch.device, nets: int
+    ) -> Tensor | None:
+        """The influence of each of `images` on the method's distance `(M,)`, by which pictures are ordered."""
+        of = (images, labels, self.method, self.settings, dataset, model, rng)
+        return influence(*of, nets=nets, device=device)[0].nan_to_num(0.0)
 
     def with_iterations(self, iterations: int, size: str) -> Distilling:
         """The same with another number of image steps; at size `cpu` the training beforehand grows and shrinks with it."""

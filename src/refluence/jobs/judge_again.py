@@ -16,12 +16,14 @@ from refluence.evaluate.robust import Bench, robust, trainings
 from refluence.files import read_json, write_json
 from refluence.jobs.judge import judge_once
 from refluence.jobs.session import Session
+from refluence.locks import held
 from refluence.models import ModelSpec, OwnSpec
 from refluence.seeds import streams
 
 EVALUATIONS, ROBUST = "evaluation.json", "robust.json"
 SHORT = 300_000
 """Images that a network of the full data sees under a `-cpu` protocol, at most (but at least one epoch)."""
+PATIENCE = 30.0  # seconds to wait for another process that appends
 Keep = Callable[[int, torch.nn.Module], None]
 
 
@@ -55,9 +57,9 @@ class Again:
             self._use()
             rng = streams(self.seed)
             entry = judge_once(self.small, model, protocol, self.split, rng, self.nets, self.session, title, keep)
-            found.append({**entry, "source": self.source, "seed": self.seed})
-            write_json(path, {"evaluations": found})
-            yield title, found[-1], True
+            entry |= {"source": self.source, "seed": self.seed}
+            append(path, "evaluations", entry)
+            yield title, entry, True
 
     def robust_entries(self, model: ModelSpec, protocols: Sequence[Protocol]) -> Iterator[tuple[str, dict[str, Any], bool]]:
         """The same for label-robust and augmentation-robust scores (evaluate/robust.py)."""
@@ -82,8 +84,7 @@ class Again:
                     advance,
                 )
                 entry = {**robust(self.small, bench).to_dict(), **self._facts(model, protocol)}
-            found.append(entry)
-            write_json(path, {"robust": found})
+            append(path, "robust", entry)
             yield protocol.name, entry, True
 
     def _facts(self, model: ModelSpec, protocol: Protocol) -> dict[str, Any]:
@@ -102,3 +103,10 @@ class Again:
         """Count a use of the test split, before it is read: a kill must not lose one."""
         if self.split == "test":
             count_test_use(self.folder / "distilled")
+
+
+def append(path: Path, key: str, entry: dict[str, Any]) -> None:
+    """Add an entry to the list `key` of a JSON file; two processes that judge at once lose nothing."""
+    with held(path.with_name(f".{path.name}.lock"), str(path), PATIENCE):
+        entries = read_json(path)[key] if path.exists() else []
+        write_json(path, {key: [*entries, entry]})

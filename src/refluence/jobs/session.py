@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -25,6 +26,8 @@ from refluence.run.drive import Driver
 from refluence.run.progress import Reporter, one_line_warnings
 from refluence.select import forgetting, pretrain, young_networks
 from refluence.select import influence as by_influence
+
+SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,12 @@ def open_session(
     for note in dataset.notes[1:]:  # the first is said
         say(note)
     return Session(dataset, compute, reporter, machine)
+
+
+def usual_threads(session: Session) -> int:
+    """The threads to compute with: those that are asked for, else one for small images on the CPU, else as they are."""
+    pixels, on_cpu = math.prod(session.dataset.shape[1:]), session.compute.device.type == "cpu"
+    return session.machine.threads or (1 if on_cpu and pixels <= SMALL else torch.get_num_threads())
 
 
 def _reopen(data: Dataset | Source, machine: Machine, options: SourceOptions, per_class: int) -> Session:

@@ -22,10 +22,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison: arms x seeds on one set. `flags` are further flags of `refluence compare`, such as `iterations`.
+    """One comparison: arms x seeds on one set. `options` are further fields of `JobOptions`, as `iterations`.
 
     `data` is a key of `SETS`; `seeds`: how many, from the first seed of the run on. Widths, networks per set and every number
-    of the methods are those of the size unless `flags` say otherwise. `pairs` (arm, reference) are compared beside what every
+    of the methods are those of the size unless `options` say otherwise. `pairs` (arm, reference) are compared beside what every
     comparison compares (evaluate/references.py). `primary`: the arm that is declared beforehand (default: the first with
     influence weights).
     """
@@ -37,7 +37,7 @@ class Part:
     protocols: tuple[str, ...]
     seeds: int = 5
     model: str = "convnet"  # ConvNet-3 at 32 pixels
-    flags: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     pairs: tuple[tuple[str, str], ...] = ()
     primary: str | None = None
 

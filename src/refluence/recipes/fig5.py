@@ -2,7 +2,7 @@
 
 At one image per class a class has one image: how the paper comes to an order it does not say. Ours is of the images of all
 seeds, pooled: <grad_1 D(a, b), phi_i> with a over the pool, on untrained networks that are the same for all of them
-(`commands/pooled.py`; of a set by itself that number is zero).
+(`recipes/pooled.py`; of a set by itself that number is zero).
 """
 
 from __future__ import annotations

@@ -43,14 +43,14 @@ PROTOCOLS = {
 def parts(size: str) -> tuple[Part, ...]:
     """A method, a set and a number of images per class each."""
     found = []
-    for method, data, ipc, seeds, flags in GRID:
+    for method, data, ipc, seeds, options in GRID:
         name = f"{method}-ipc{ipc}" if data == "cifar10" else f"{data}-{method}-ipc{ipc}"
         real = (*REAL, "random:factor=2") if method == "idc" else REAL
         arms, protocols = (*real, *(f"{method}{weights}" for weights in WEIGHTS)), PROTOCOLS[method]
         if size == "paper":
             found.append(Part(name, data, ipc, arms, protocols[0]))
         else:
-            found.append(Part(name, data, ipc, arms, protocols[1], seeds, flags=flags))
+            found.append(Part(name, data, ipc, arms, protocols[1], seeds, options=options))
     dc, idc = (next(part for part in found if part.name == name) for name in ("dc-ipc10", "idc-ipc10"))
     rates = _rate(dc, remedies.LONGER["dc"]), _rate(idc, remedies.TENTH[size])
     return (*found, _seconds(dc, AS_LONG[size]), *rates)

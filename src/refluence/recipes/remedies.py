@@ -60,8 +60,8 @@ def _part(
     pairs: tuple[tuple[str, str], ...],
     short: dict[str, int],
 ) -> Part:
-    seeds, flags = (5, {}) if size == "paper" else (3, short)
-    return Part(f"{method}-ipc10", "cifar10", 10, arms, (protocol,), seeds, flags={"split": "val", **flags}, pairs=pairs)
+    seeds, options = (5, {}) if size == "paper" else (3, short)
+    return Part(f"{method}-ipc10", "cifar10", 10, arms, (protocol,), seeds, options={"split": "val", **options}, pairs=pairs)
 
 
 RECIPE = Recipe(

@@ -29,7 +29,7 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
     part were not made alike.
     """
     lines: list[Row] = []
-    told: list[Row] = []
+    described: list[Row] = []
     for part in parts:
         own = [row for row in rows if row["part"] == part.name]
         _check_alike(own)
@@ -37,7 +37,7 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
         data = own[0]["data"] if own else None
         for protocol in _protocols(part, own):
             lines += [_line(recipe, part, arm, protocol, own, summary, seeds or part.seeds) for arm in part.arms]
-        told.append(
+        described.append(
             {"part": part.name, "set": SETS[part.data], "data": data, "verdict": verdict(summary, own) if own else None}
         )
     return {
@@ -47,9 +47,9 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
         "size": size,
         "picture": recipe.picture,
         "claims": list(recipe.claims),
-        "parts": told,
+        "parts": described,
         "lines": lines,
-        "notes": [*recipe.notes, *_notes(size, parts, told, lines)],
+        "notes": [*recipe.notes, *_notes(size, parts, described, lines)],
         "rows": list(rows),
     }
 
@@ -124,14 +124,14 @@ def _check_alike(rows: list[Row]) -> None:
             )
 
 
-def _notes(size: str, parts: Sequence[Part], told: list[Row], lines: list[Row]) -> list[str]:
+def _notes(size: str, parts: Sequence[Part], described: list[Row], lines: list[Row]) -> list[str]:
     notes = [
         "Ours: mean ± standard deviation over n seeds, each the mean of its networks; differences are paired, 95 % intervals.",
         "Where an interval excludes 0: p of the paired test, by Holm's method over a part's comparisons but the declared one.",
     ]
     if size == "cpu":
         notes.append("Size cpu is a short run of ours: it is not the published setting, and its numbers are not the paper's.")
-    pairs = [(part, t["data"]) for part, t in zip(parts, told, strict=True) if t["data"] is not None]
+    pairs = [(part, d["data"]) for part, d in zip(parts, described, strict=True) if d["data"] is not None]
     others = {SETS[part.data]: data for part, data in pairs if not _is(part.data, data)}
     notes += [f"Ours are on {data} where the paper has {name}." for name, data in others.items()]
     missing = sum(line["n"] < line["seeds"] for line in lines)

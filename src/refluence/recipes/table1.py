@@ -27,7 +27,7 @@ TABLE = {
 }
 PROTOCOLS = {"random": "dc", "herding": "dc", "dc": "dc", "dc+influence": "iwd"}
 TILED = (*REAL, "random:factor=2")  # what no method of several images in the room of one may fall short of
-FAMILIES = {  # arms, protocols at size paper, protocols and flags at size cpu (ours)
+FAMILIES = {  # arms, protocols at size paper, protocols and options at size cpu (ours)
     "dc": ((*REAL, "dc", "dc+influence", "dc+shuffled"), ("iwd", "dc"), ("iwd-cpu", "dc-cpu"), {}),
     "idm": ((*TILED, "idm"), ("dsa",), ("dsa-cpu",), {}),
     "idc": ((*TILED, "idc", "idc+influence", "idc+shuffled", "dream"), ("iwd-idc",), ("idc-cpu",), {}),
@@ -57,16 +57,16 @@ def parts(size: str) -> tuple[Part, ...]:
     found = []
     for data in dict.fromkeys(data for data, _ in COLUMNS):
         for ipc in (1, 10, 50):
-            for family, (arms, paper, cpu, flags) in FAMILIES.items():
+            for family, (arms, paper, cpu, options) in FAMILIES.items():
                 name = f"{data}-ipc{ipc}-{family}"
                 own = tuple(IDM_100 if (arm, data, ipc) == ("idm", "cifar100", 10) else arm for arm in arms)
                 found.append(
-                    Part(name, data, ipc, own, paper, flags=OF_SET.get((family, data, ipc), {}))
+                    Part(name, data, ipc, own, paper, options=OF_SET.get((family, data, ipc), {}))
                     if size == "paper"
-                    else Part(name, data, ipc, arms, cpu, seeds=3, flags=flags)
+                    else Part(name, data, ipc, arms, cpu, seeds=3, options=options)
                 )
-        protocols, flags = (("dc",), {}) if size == "paper" else (("dc-cpu",), {"epochs": 10, "nets": 1})
-        found.append(Part(f"{data}-full", data, 1, ("full",), protocols, seeds=1, flags=flags))
+        protocols, options = (("dc",), {}) if size == "paper" else (("dc-cpu",), {"epochs": 10, "nets": 1})
+        found.append(Part(f"{data}-full", data, 1, ("full",), protocols, seeds=1, options=options))
     return tuple(found)
 
 

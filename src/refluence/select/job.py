@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from refluence.arm import UNIFORM, Arm
@@ -74,6 +75,12 @@ class Selecting:
     def summary(self) -> tuple[str, str]:
         """The method in words, for the card."""
         return self.selection.summary, KINDS[UNIFORM]
+
+    def order(
+        self, images: Tensor, labels: Tensor, dataset: Dataset, model: ModelSpec, rng: Rng, device: torch.device, nets: int
+    ) -> Tensor | None:
+        """None: a selection has no distance on which its images have influence."""
+        return None
 
     def with_iterations(self, iterations: int, size: str) -> Selecting:
         """The same: a selection has no image steps."""

@@ -28,8 +28,8 @@ def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: st
     later version that has another option leaves the digest as it was.
     """
     model, numbers = unit.model, unit.to_json()
-    told = {name: numbers[name] for name in ("settings", "weighting", "factor", "selection_steps")}
-    told = {name: {k: v for k, v in d.items() if v} if isinstance(d, dict) else d for name, d in told.items() if d}
+    deciding = {name: numbers[name] for name in ("settings", "weighting", "factor", "selection_steps") if numbers[name]}
+    switched_on = {k: {n: v for n, v in d.items() if v} if isinstance(d, dict) else d for k, d in deciding.items()}
     return {
         **dict(zip(PLACE, (recipe.name, part.name, part.data, data_name(source), size), strict=True)),
         "ipc": unit.ipc,
@@ -38,7 +38,7 @@ def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: st
         "norm": model.norm,
         "real_batch": (numbers["settings"] or {}).get("real_batch"),
         "split": unit.split,
-        "settings": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12],
+        "settings": hashlib.sha256(json.dumps(switched_on, sort_keys=True).encode()).hexdigest()[:12],
         "date": datetime.date.today().isoformat(),
         "refluence": __version__,
         "precision": compute.precision,

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import torch
 
-from refluence.commands.flags import Compare
-from refluence.condense.job import Distilling
-from refluence.condense.scoring import influence
 from refluence.data.distilled import DistilledSet, load_distilled, save_distilled
 from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.comparison import Comparing
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Session
 from refluence.recipes.base import Part
@@ -26,24 +24,25 @@ FOLDER = "pooled"
 NETS = 10  # random networks that the order is measured on, the same for all seeds
 
 
-def pool(part: Part, session: Session, asked: Compare) -> Path | None:
-    """Write `pooled/distilled` into the part's folder from the sets of its first arm that are there; None for fewer than two.
+def pool(part: Part, asked: Comparing, session: Session, out: Path) -> Path | None:
+    """Write `pooled/distilled` into the part's folder `out` from the sets of its first arm that are there.
 
-    `asked` are the part's flags as a comparison (`run_part.compare_flags`), `session` is one on its data.
+    None for fewer than two sets, and for a method whose images have no order. `session` is one on the part's data.
     """
     arm = parse_arm(part.arms[0])
-    unit, units = resolve(asked, arm, session.dataset, asked.seed), asked.out / "units" / arm.folder
+    job, units = resolve(asked.options, arm, session.dataset, asked.seed), out / "units" / arm.folder
     found = [load_distilled(units / str(seed)) for seed in seeds_of(units)]
-    plan = unit.plan
-    if len(found) < 2 or not isinstance(plan, Distilling):
+    if len(found) < 2:
         return None
     images, labels = torch.cat([small.images for small in found]), torch.cat([small.labels for small in found])
-    facts = (plan.method, plan.settings, session.dataset, unit.model, streams(asked.seed))
-    order, _, _ = influence(images, labels, *facts, nets=NETS, device=session.compute.device)
+    rng, device = streams(asked.seed), session.compute.device
+    order = job.plan.order(images, labels, session.dataset, job.model, rng, device, NETS)
+    if order is None:
+        return None
     first = found[0]
-    whole = DistilledSet(images, labels, first.classes, first.mean, first.std, influence=order.nan_to_num(0.0))
-    save_distilled(asked.out / FOLDER / "distilled", whole, {"arm": arm.name, "seeds": len(found), "images": len(labels)})
-    return asked.out / FOLDER
+    whole = DistilledSet(images, labels, first.classes, first.mean, first.std, influence=order)
+    save_distilled(out / FOLDER / "distilled", whole, {"arm": arm.name, "seeds": len(found), "images": len(labels)})
+    return out / FOLDER
 
 
 def seeds_of(units: Path) -> list[int]:

@@ -1,0 +1,52 @@
+"""Does every arm of a recipe start, step and get judged? Shortened, in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from refluence.jobs.job import Job
+from refluence.jobs.resolve import resolve
+from refluence.jobs.run_job import run_job
+from refluence.jobs.session import Session, usual_threads
+from refluence.recipes.base import Part
+from refluence.recipes.making import Making, fitting
+from refluence.run import device
+
+REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation ones
+
+
+def try_part(making: Making, part: Part, source: str, steps: int) -> Iterator[str]:
+    """Each arm of the part with its first seed, that many steps, judged on validation data; a line each."""
+    asked = making.comparing(part)
+    asked = replace(asked, options=replace(asked.options, split="val"))
+    session = few(making.open(part, source), part.ipc)
+    with tempfile.TemporaryDirectory() as place:
+        for number, arm in enumerate(fitting(part, asked, session, making.say)):
+            job = shortened(resolve(asked.options, arm, session.dataset, asked.seed), steps)
+            begin = time.perf_counter()
+            with device.threads(usual_threads(session)):
+                rows = run_job(job, session, Path(place) / str(number))
+            judged = ", ".join(row["protocol"] for row in rows)
+            seconds = time.perf_counter() - begin
+            yield f"{part.name}: {arm.name}: {rows[0]['iterations']} steps, judged by {judged}, {seconds:.1f} s"
+
+
+def few(session: Session, ipc: int) -> Session:
+    """The session with as many images per class as every arm finds enough: the published numbers need no more to start."""
+    dataset = session.dataset
+    train, val = dataset.train.first(10 * ipc + 4 * REAL_BATCH), dataset.val.first(JUDGES)
+    return replace(session, dataset=replace(dataset, train=train, val=val))
+
+
+def shortened(job: Job, steps: int) -> Job:
+    """The job with that many image steps, epochs and steps between; one network judges.
+
+    At least two image steps a network and stage, so that what trains it in between is run too. What the job does stays as
+    published: the method, its augmentation, the width of its networks, every rate; weights begin at once.
+    """
+    judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in job.protocols)
+    return replace(job, plan=job.plan.shortened(steps, REAL_BATCH), protocols=judged, nets=1)
