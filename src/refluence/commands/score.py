@@ -7,8 +7,7 @@ import dataclasses
 from refluence.commands.finished import open_data
 from refluence.commands.flags import Score
 from refluence.commands.session import arguments, open_session, relative
-from refluence.data import SourceOptions
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.fields import subset
 from refluence.jobs.open_run import open_finished
 from refluence.jobs.scoring import Scores, against_set, against_validation, check_file, parts, write_scores
@@ -51,8 +50,8 @@ def job_of(flags: Score) -> Scores:
     if flags.distilled is not None:
         for name, value in dataclasses.asdict(asked).items():
             if value is not None:
-                said = f"{value} is for scores against validation data: leave it out, or --distilled"
-                raise InputError(said, option=name)
+                said = f"{option(name)} {value} is for scores against validation data: leave it out, or --distilled"
+                raise InputError(said)
         finished = open_finished(flags.distilled)
         session, _ = open_data(finished, flags)
         return against_set(finished, session, flags.seed, flags.weights, flags.nets)
@@ -63,5 +62,4 @@ def job_of(flags: Score) -> Scores:
         check_free(place, "score", flags.resume)
     flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(place))
     session = open_session(flags, settings.folds if asked.load is None and flags.small_classes == "drop" else None)
-    options = dataclasses.asdict(subset(SourceOptions, flags))
-    return against_validation(asked, session, flags.seed, options, flags.nets, flags.weights)
+    return against_validation(asked, session, flags.seed, flags.nets, flags.weights)

@@ -12,7 +12,6 @@ from refluence.commands.own_flags import LongFlags, MachineFlags
 from refluence.data import SourceOptions
 from refluence.fields import subset
 from refluence.jobs.session import Machine, Session, usual_threads
-from refluence.jobs.session import about as describe
 from refluence.jobs.session import open_session as open_data
 from refluence.options import MachineOptions
 from refluence.run import device
@@ -54,11 +53,6 @@ def executor_name(executor: str | None, workers: int) -> str | None:
 def arguments(flags: object) -> dict[str, Any]:
     """The flags as plain values, as config.json keeps them."""
     return json.loads(json.dumps(vars(flags), default=str))
-
-
-def about(session: Session, flags: object) -> dict[str, Any]:
-    """What decides a result beside the jobs."""
-    return describe(session)
 
 
 def relative(path: Path) -> str:

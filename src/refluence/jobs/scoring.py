@@ -16,7 +16,7 @@ from refluence import __version__
 from refluence.data import Dataset
 from refluence.data.foreign import check_classes, mean_and_std, normalised
 from refluence.data.scores import ScoreTable, read_facts
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.files import check_writable
 from refluence.jobs.job import BareJob, ScorePlan
 from refluence.jobs.open_run import Finished
@@ -66,11 +66,10 @@ def against_validation(
     asked: ScoreOptions,
     session: Session,
     seed: int,
-    options: Mapping[str, Any],
     nets: int | None = None,
     weights: str | None = None,
 ) -> Scores:
-    """The job of scores against validation data. `options` are those of the source that were asked for.
+    """The job of scores against validation data.
 
     Raises:
         InputError: what cannot be scored, before any work.
@@ -89,7 +88,7 @@ def against_validation(
     plan = Scoring(settings, weighting, nets or 1, trained)
     plan.check_data(dataset)
     session, job = replace(session, dataset=dataset), BareJob(seed, plan, model)
-    decided = about(session, options)
+    decided = about(session)
     resolved = {**job.to_json(), "instances": _digest(dataset), **{name: decided[name] for name in OF_DATA}}
     facts = {"weights": weights or WEIGHTS, "seed": seed, "version": __version__, "resolved": resolved}
     return Scores(job, session, tuple(notes), facts, resolved=resolved)
@@ -132,10 +131,10 @@ def parts(path: Path) -> Path:
 def check_file(path: Path, resume: bool) -> None:
     """`InputError` where no table can be written, before any work."""
     if path.suffix != ".parquet" or path.is_dir():
-        raise InputError(f"{path}: the scores are written as Parquet, so name a file that ends in .parquet", option="out")
+        raise InputError(f"{option('out')} {path}: the scores are written as Parquet, so name a file that ends in .parquet")
     check_writable(path)
     if path.exists() and not resume:
-        raise InputError(f"{path} is there already: choose another file, or add --resume to leave it as it is", option="out")
+        raise InputError(f"{option('out')} {path} is there already: choose another file, or add --resume to leave it as it is")
 
 
 def write_scores(

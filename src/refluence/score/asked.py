@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.influence.weighting import Weighting, parse_weighting
 from refluence.options import ScoreOptions
 from refluence.score.settings import CrossFit
@@ -26,14 +26,14 @@ def settings_of(asked: ScoreOptions, nets: int | None = None) -> CrossFit:
     """
     trained = isinstance(asked.model, nn.Module)
     if trained and asked.load is not None:
-        raise InputError(f"{asked.load}: model is a network that is trained already, leave one of them out", option="load")
+        raise InputError(f"{option('load')} {asked.load}: model is a network that is trained already, leave one of them out")
     if asked.pixels is not None and asked.load is None and not trained:
-        raise InputError(f"{asked.pixels} is for a network that was trained elsewhere: it goes with --load", option="pixels")
+        raise InputError(f"{option('pixels')} {asked.pixels} is for a network that was trained elsewhere: it goes with --load")
     if trained or asked.load is not None:
         beside = "a network that is trained already" if trained else "--load, where nothing is trained"
         for name, value in {**{name: getattr(asked, name) for name in TRAINING}, "nets": nets}.items():
             if value is not None:
-                raise InputError(f"{value} means nothing with {beside}: leave one of them out", option=name)
+                raise InputError(f"{option(name)} {value} means nothing with {beside}: leave one of them out")
     usual = CrossFit()
     curvature = _given({"kind": asked.curvature, "damping": None if asked.damping is None else _damping(asked.damping)})
     numbers = _given({name: getattr(asked, name) for name in NUMBERS})
@@ -45,19 +45,19 @@ def read_weighting(text: str) -> Weighting:
     kind, _, tail = text.partition(":")
     pairs = [pair.partition("=") for pair in tail.split(",") if pair]
     if any(not equals or not value for _, equals, value in pairs):
-        said = f"{text}: options are key=value, separated by commas, like influence:tau=.5,sign=-1"
-        raise InputError(said, option="weights")
+        said = f"{option('weights')} {text}: options are key=value, separated by commas, like influence:tau=.5,sign=-1"
+        raise InputError(said)
     options = {key.strip(): value.strip() for key, _, value in pairs}
     weighting = parse_weighting(kind, options)
     if idle := [key for key in options if key not in READ]:
-        raise InputError(f"{text}: {idle[0]} means nothing here; scores take {', '.join(READ)}", option="weights")
+        raise InputError(f"{option('weights')} {text}: {idle[0]} means nothing here; scores take {', '.join(READ)}")
     if weighting.prunes:
-        said = f"{text}: {kind} weighs nothing here; link=top or link=prune of influence keep a share"
-        raise InputError(said, option="weights")
+        said = f"{option('weights')} {text}: {kind} weighs nothing here; link=top or link=prune of influence keep a share"
+        raise InputError(said)
     if kind == "difficulty":
-        raise InputError(f"{text}: gradient norms are not measured here; influence and loss are", option="weights")
+        raise InputError(f"{option('weights')} {text}: gradient norms are not measured here; influence and loss are")
     if weighting.bag == "batch":
-        raise InputError(f"{text}: there are no batches; bag is class or all", option="weights")
+        raise InputError(f"{option('weights')} {text}: there are no batches; bag is class or all")
     return weighting
 
 
@@ -71,4 +71,4 @@ def _damping(text: str | float) -> float | str:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"{text}: expected a number, 0 or more, or auto", option="damping") from None
+        raise InputError(f"{option('damping')} {text}: expected a number, 0 or more, or auto") from None

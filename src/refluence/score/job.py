@@ -14,7 +14,7 @@ from torch import nn
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
 from refluence.data.foreign import doubts
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.influence.curvature import Curvature
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, OwnSpec
@@ -72,8 +72,8 @@ class Scoring:
             images = f"{least} training image{'s' * (least != 1)}"
             classes = "that class" if few == 1 else f"the {few} classes that have fewer than {folds}"
             raise InputError(
-                f"{folds}: class '{name}' has only {images}; {most}--small-classes drop, which leaves out {classes}",
-                option="folds",
+                f"{option('folds')} {folds}: class '{name}' has only {images}; {most}{option('small_classes', 'drop')}, which "
+                f"leaves out {classes}"
             )
 
     def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
@@ -95,9 +95,8 @@ class Scoring:
             return model.bare(rng("network", 0))
         if self.trained.net is None:
             raise InputError(
-                f"{model.label}: the scores are of a network that was trained before (sha256 {self.trained.sha256[:12]}): hand "
-                "it over again",
-                option="model",
+                f"{option('model')} {model.label}: the scores are of a network that was trained before (sha256 "
+                f"{self.trained.sha256[:12]}): hand it over again"
             )
         return self.trained.net
 
