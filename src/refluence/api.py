@@ -179,7 +179,7 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
     if options.get("threads"):
         raise InputError(f"threads is {options['threads']}: a loop of your own sets them, torch.set_num_threads(…)")
     session, job = _opened(data, method, seed, options, "start")
-    prepared = prepare(job, session.dataset, session.compute, None)
+    prepared = prepare(job, session, None)
     return job.plan.open(session.dataset, job.model, streams(seed), session.compute, prepared)
 
 

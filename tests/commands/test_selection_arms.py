@@ -13,7 +13,7 @@ from refluence.data.formation import decode, repeat
 from refluence.errors import InputError
 from refluence.evaluate import evaluation
 from refluence.influence.weighting import Weighting
-from refluence.jobs import needs
+from refluence.jobs import ranking
 from refluence.jobs.catalogue import methods, parse_arm
 from refluence.select.job import read as read_options
 from refluence.select.tiles import tiled
@@ -138,7 +138,7 @@ def test_a_resumed_run_does_not_rank_again(refluence, compared, tmp_path, monkey
     shutil.rmtree(unit / "checkpoint")
     for name in ("evaluation.json", "metrics.jsonl"):
         (unit / name).unlink()
-    monkeypatch.setattr(needs, "scores", None)  # a call would fail
+    monkeypatch.setattr(ranking, "scores", None)  # a call would fail
     words = ("distill", *DIGITS, *SHORT, "--weights", "pruned", "--out", unit, "--resume")
     said = refluence(*words)
     assert said.code == 0, said

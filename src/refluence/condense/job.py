@@ -21,6 +21,7 @@ from refluence.condense.network_training import Fetch, sgd, train_on
 from refluence.condense.networks import OnSynthetic, on_stage
 from refluence.condense.pdd import SHORT_EPOCHS
 from refluence.condense.prune import check_share, restrict
+from refluence.condense.ranking import Ranking
 from refluence.condense.real_side import check as check_weighting
 from refluence.condense.requirements import check_network
 from refluence.condense.scoring import influence
@@ -90,6 +91,7 @@ class Distilling:
 
     family: ClassVar[str] = "distill"
     even: ClassVar[bool] = True
+    usual_steps: ClassVar[int] = 0  # it trains no networks but those of its image steps and its ranking
 
     @property
     def objective(self) -> tuple[Method, Settings, Weighting]:
@@ -120,6 +122,13 @@ class Distilling:
     def ranking(self) -> str | None:
         """What real instances are ranked by before the run; None where all stay."""
         return self.weighting.by if self.weighting.prunes else None
+
+    def ranked(self, model: ModelSpec, seed: int) -> Ranking | None:
+        """The ranking that the run needs before it begins; None where all instances stay."""
+        by, weighting = self.ranking, self.weighting
+        if by is None:
+            return None
+        return Ranking(by, self.method, self.settings, model, seed, self.steps, weighting.keep, weighting.sign)
 
     def order(
         self, images: Tensor, labels: Tensor, dataset: Dataset, model: ModelSpec, rng: Rng, device: torch.device, nets: int

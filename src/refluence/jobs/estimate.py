@@ -30,7 +30,7 @@ def warm_up(job: Job, session: Session) -> None:
 def making_seconds(job: Job, session: Session) -> tuple[float, int]:
     """Seconds to make the job's set, and the bytes that are stored of it."""
     begin = time.perf_counter()
-    prepared = needs.prepare(job, session.dataset, session.compute, None)
+    prepared = needs.prepare(job, session, None)
     work: Work = job.plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     if not work.total:
         artifact = work.artifact()

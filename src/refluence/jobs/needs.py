@@ -1,84 +1,118 @@
-"""What a job needs before its first step: the ranking of a pruned arm, made once and kept in the job's folder."""
+"""What jobs need before their first step: made once, under a lock, and shared by every job that needs the same.
+
+In a comparison or recipe it lies in `OUT/shared/NAME-KEY/`, a single run keeps it in its own folder. The key is a digest of
+everything that decides it, so arms and seeds that need the same find it, and others do not.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from refluence.compute import Compute
-from refluence.condense.job import Distilling
-from refluence.condense.loop import Distillation
-from refluence.condense.prune import kept
-from refluence.data import Dataset
 from refluence.errors import InputError
-from refluence.files import write_tensors
-from refluence.influence.weighting import Weighting
-from refluence.jobs.job import Job, Plan
-from refluence.seeds import streams
-from refluence.select.influence import STEPS as POINTS
-from refluence.select.influence import scores as influence_scores
-from refluence.select.job import Selecting
-from refluence.select.young_networks import STEPS, losses, mean_over_networks
+from refluence.files import write_json, write_tensors
+from refluence.jobs.job import Job, SetPlan
+from refluence.jobs.ranking import FULL, RankingNeed
+from refluence.jobs.session import Session, about
+from refluence.run.folder import locked
 from refluence.work import Prepared
 
-FILE = "kept.safetensors"
-FULL = {"influence": POINTS, "loss": STEPS, "random": 0}  # steps of the networks, or points, that a ranking takes
+KEPT = "kept.safetensors"  # in the folder of a job that prunes
+TENSORS, FACTS = "tensors.safetensors", "need.json"
 
 
-def pretraining(plan: Plan) -> int:
-    """The steps of the networks, or the points, that selecting or ranking takes; 0 where there are none."""
-    if isinstance(plan, Selecting):
-        return plan.selection.steps
-    return FULL[plan.ranking] if plan.ranking else 0
+class Need(Protocol):
+    """Something that is made before works begin: a ranking, a teacher, a denoiser, experts.
 
-
-def prepare(job: Job, dataset: Dataset, compute: Compute, folder: Path | None) -> Prepared:
-    """What the job needs, read from its folder or made and written there.
-
-    `kept.safetensors`: `rows` that were kept, and `scores` of every training instance (the highest are best).
+    `name` says what it is, in a word; `facts` are plain values, everything that decides it beside data and machine: two needs
+    with equal facts are one.
     """
-    if not isinstance(job.plan, Distilling) or not job.plan.weighting.prunes:
-        return Prepared()
-    path = None if folder is None else folder / FILE
-    if path is not None and path.exists():
+
+    @property
+    def name(self) -> str:
+        """What it is, in a word."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Everything that decides it beside data and machine."""
+
+    def make(self, session: Session) -> dict[str, Tensor]:
+        """The thing itself. The same bits for equal facts, whoever makes it."""
+
+
+def pretraining(plan: SetPlan) -> int:
+    """The steps of the networks, or the points, that selecting or ranking takes; 0 where there are none."""
+    return plan.usual_steps or FULL.get(plan.ranking or "", 0)
+
+
+def key(need: Need, session: Session) -> str:
+    """Twelve digits of what decides a need."""
+    facts = {"need": need.name, **need.facts, **_place(session)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
+    """The tensors of a need, read from `shared` or made and written there; with None only made."""
+    if shared is None:
+        return _made(need, session)
+    folder = shared / f"{need.name}-{key(need, session)}"
+    path = folder / TENSORS
+    if path.exists():
         return _read(path)
-    begin = time.monotonic()
-    ranking = scores(job, dataset, compute)
-    positions = kept(ranking, dataset, job.plan.weighting.keep, job.plan.weighting.sign)
-    made = Prepared({"rows": dataset.train.rows[positions], "scores": ranking}, time.monotonic() - begin)
-    if path is not None:
+    with locked(folder, wait=math.inf):  # another job of this comparison may make it just now
+        if path.exists():
+            return _read(path)
+        made = _made(need, session)
+        write_json(folder / FACTS, {"need": need.name, **need.facts, **_place(session)})
         write_tensors(path, made.tensors, {"seconds": str(made.seconds)})
     return made
 
 
-def scores(job: Job, dataset: Dataset, compute: Compute) -> Tensor:
-    """What instances are ranked by `(N,)`, the highest kept first: influence, minus the loss, or random numbers.
+def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> Prepared:
+    """What the job needs: read from its folder or from `shared`, or made and written there.
 
-    Influence is that of the job's own method at its own initial images, at random real ones where these are noise (ours: the
-    source does not say where); the loss is the mean over three networks trained on the training split
-    (`select/young_networks.py`).
+    A job that prunes keeps `kept.safetensors` in its folder: `rows` that stay, and the `scores` of every training instance (the
+    highest are best).
     """
-    plan, rng = job.plan, streams(job.seed)
-    assert isinstance(plan, Distilling), "a selection does not prune"
-    if plan.ranking == "random":
-        return torch.rand(len(dataset.train), generator=rng("prune-random", 0), dtype=torch.float64)
-    if plan.ranking == "loss":
-        return -mean_over_networks(losses, dataset, job.model, rng, compute.device, plan.steps)
-    settings = plan.settings.with_(initial="real") if plan.settings.initial == "noise" else plan.settings
-    start = Distillation(plan.method, settings, Weighting(), dataset, job.model, rng, compute)
-    return influence_scores(
-        start.images, start.labels, plan.method, settings, dataset, job.model, rng, compute.device, plan.steps
-    )
+    ranking = job.plan.ranked(job.model, job.seed)
+    if ranking is None:
+        return Prepared()
+    path = None if folder is None else folder / KEPT
+    if path is not None and path.exists():
+        return _read(path)
+    found = obtain(RankingNeed(ranking), session, shared)
+    positions = ranking.kept(found.tensors["scores"], session.dataset)
+    prepared = Prepared({"rows": session.dataset.train.rows[positions], **found.tensors}, found.seconds)
+    if path is not None:
+        write_tensors(path, prepared.tensors, {"seconds": str(prepared.seconds)})
+    return prepared
+
+
+def _made(need: Need, session: Session) -> Prepared:
+    begin = time.monotonic()
+    return Prepared(need.make(session), time.monotonic() - begin)
 
 
 def _read(path: Path) -> Prepared:
-    """What an earlier session wrote."""
+    """What an earlier session, or another job, wrote."""
     try:
         with safe_open(path, "pt") as file:
-            return Prepared({name: file.get_tensor(name) for name in ("rows", "scores")}, float(file.metadata()["seconds"]))
+            return Prepared({name: file.get_tensor(name) for name in file.keys()}, float(file.metadata()["seconds"]))  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not what a run that prunes wrote ({error}); delete it to rank again") from error
+        raise InputError(f"{path} is not what a run wrote there ({error}); delete it to make it again") from error
+
+
+def _place(session: Session) -> dict[str, Any]:
+    """Data and machine, as far as they decide bits."""
+    facts, compute = about(session)["data"], session.compute
+    machine = {"device": compute.device.type, "precision": compute.precision, "compile": compute.compile}
+    return {"data": facts, "machine": {**machine, "threads": torch.get_num_threads()}}

@@ -25,7 +25,7 @@ def make(job: Job, session: Session, folder: Path | None, shared: Path | None = 
 
     `shared`: the folder in which jobs that need the same find it (needs.py).
     """
-    prepared = prepare(job, session.dataset, session.compute, folder)
+    prepared = prepare(job, session, folder, shared)
     work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
     summary, weights = job.plan.summary

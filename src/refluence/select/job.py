@@ -76,6 +76,14 @@ class Selecting:
         """The method in words, for the card."""
         return self.selection.summary, KINDS[UNIFORM]
 
+    @property
+    def usual_steps(self) -> int:
+        """Steps of its own networks where no other number is asked for."""
+        return self.selection.steps
+
+    def ranked(self, model: ModelSpec, seed: int) -> None:
+        """None: a selection ranks for itself."""
+
     def order(
         self, images: Tensor, labels: Tensor, dataset: Dataset, model: ModelSpec, rng: Rng, device: torch.device, nets: int
     ) -> Tensor | None:
