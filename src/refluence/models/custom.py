@@ -271,4 +271,5 @@ def _check_portable(name: str, maker: Maker) -> None:
     except Exception:
         lost = True
     if lost:
-        raise unusable(name, "other processes cannot import it: write it into a file (FILE.py:FUNCTION), or run in this one")
+        serial = option("executor", "serial")
+        raise unusable(name, f"other processes cannot import it: write it into a file (FILE.py:FUNCTION), or use {serial}")
