@@ -17,6 +17,7 @@ from refluence.condense.requirements import check_network
 from refluence.digests import digest
 from refluence.errors import InputError
 from refluence.models import ModelSpec, another, build, network, read_spec
+from refluence.models.convnet import ConvNet
 from refluence.models.stored import read_model, save_model
 from refluence.select.herding import METHOD as HERDING
 
@@ -80,6 +81,31 @@ def test_any_module_has_an_embedding_where_it_has_a_last_linear_layer(make, leng
         logits = last(net.features(x))
         torch.testing.assert_close(logits.log_softmax(1) if make is Conv else logits, net(x))
         assert torch.autograd.grad(net.features(x.requires_grad_()).sum(), x)[0].abs().sum() > 0
+
+
+class Twice(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.head = nn.Linear(shape[0] * shape[1] * shape[2], classes)
+
+    def forward(self, x):
+        return self.head(x.flatten(1)) + self.head(-x.flatten(1).square())
+
+
+def test_a_last_layer_that_is_called_twice_has_both_inputs():
+    net, x = build(network(Twice, SHAPE, CLASSES), seeded()), torch.randn(2, *SHAPE)
+    torch.testing.assert_close(net.features(x), torch.cat([x.flatten(1), -x.flatten(1).square()], 1))
+    assert network(Twice, SHAPE, CLASSES).width == 128
+
+
+def named_one(shape, classes):
+    return ConvNet(shape[0], shape[1:], classes, width=4, depth=1)
+
+
+def test_a_function_that_returns_one_of_ours_has_its_embedding():
+    net, x = build(network(named_one, SHAPE, CLASSES), seeded()), torch.randn(2, *SHAPE)
+    assert torch.equal(net.features(x), net.net.features(x))
+    assert torch.equal(net(x), net.net(x))
 
 
 def test_weights_come_from_the_generator_alone():
