@@ -9,13 +9,10 @@ from refluence.condense.real_side import RealSide
 from refluence.influence.curvature import Curvature
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import Weighting
+from support.brute_force import flat
 from support.small_methods import in_float64, start, wide
 
 DAMPING = 0.3
-
-
-def flat(p):
-    return torch.cat([t.flatten() for t in p.values()])
 
 
 def prepared(name, monkeypatch):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.influence import Scorer, Unsupported, capture, cross_entropy, scores
 from support.blocks import COUPLED, HOOKED, ODD, PLAIN
+from support.brute_force import flat
 from support.draws import generator
 from support.random_networks import ALTERED, KINDS, LATER, Network, Spec, alone, build, randn, specs, together
 
@@ -237,10 +238,6 @@ def subset(names: list[str], g: torch.Generator) -> list[str]:
     """In the model's order, at least one."""
     order = torch.randperm(len(names), generator=g).tolist()
     return [names[i] for i in sorted(order[: 1 + int(torch.randint(len(names), (1,), generator=g))])]
-
-
-def flat(gradient: dict[str, Tensor]) -> Tensor:
-    return torch.cat([g.flatten() for g in gradient.values()])
 
 
 def state(model: nn.Module) -> list[object]:

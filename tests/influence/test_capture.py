@@ -38,10 +38,8 @@ def per_sample(case):
 
 
 @pytest.mark.parametrize("room", [0, 2**29])
-@pytest.mark.parametrize("name", NAMES)
 class TestContractions:
-    def test_gradient_is_autograd_of_the_weighted_mean(self, name, room):
-        case = make(name)
+    def test_gradient_is_autograd_of_the_weighted_mean(self, case, room):
         taken = capture(case.model, case.x, case.y, loss=case.loss, chunk=4, room=room)
         torch.testing.assert_close(taken.losses, case.losses().detach(), rtol=1e-13, atol=0)
         close(taken.gradient(), autograd(case), 1e-12)
@@ -49,21 +47,19 @@ class TestContractions:
         close(taken.gradient(omega), autograd(case, omega), 1e-12)
         close(taken.gradient(), autograd(case), 1e-12)  # contracting leaves the capture as it was
 
-    def test_no_weights_is_all_ones_bit_for_bit(self, name, room):
-        case = make(name).to(torch.float32)
+    def test_no_weights_is_all_ones_bit_for_bit(self, case, room):
+        case = case.to(torch.float32)
         taken = capture(case.model, case.x, case.y, loss=case.loss, chunk=4, room=room)
         plain, ones = taken.gradient(), taken.gradient(torch.ones(len(case.x)))
         assert all(torch.equal(plain[k], ones[k]) for k in plain)
 
-    def test_scores_are_dot_products_with_per_sample_gradients(self, name, room):
-        case = make(name)
+    def test_scores_are_dot_products_with_per_sample_gradients(self, case, room):
         v, each = case.direction(), per_sample(case)
         want = sum((v[k] * each[k]).flatten(1).sum(1) for k in v)
         got = capture(case.model, case.x, case.y, loss=case.loss, chunk=3, room=room).scores(v)
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10 * float(want.abs().max()))
 
-    def test_a_direction_may_name_some_parameters_only(self, name, room):
-        case = make(name)
+    def test_a_direction_may_name_some_parameters_only(self, case, room):
         matrices = {k: t for k, t in case.direction().items() if t.dim() > 1}
         full = capture(case.model, case.x, case.y, loss=case.loss, room=room)
         some = capture(case.model, case.x, case.y, loss=case.loss, room=room, names=matrices)
@@ -72,9 +68,7 @@ class TestContractions:
         close(some.gradient(), {k: t for k, t in full.gradient().items() if k in matrices}, 1e-13)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_chunks_and_order_do_not_matter(name):
-    case = make(name)
+def test_chunks_and_order_do_not_matter(case):
     v, order = case.direction(), torch.randperm(len(case.x), generator=generator(3))
     want = capture(case.model, case.x, case.y, loss=case.loss, chunk=11)
     for chunk in (1, 2, 5, 64):

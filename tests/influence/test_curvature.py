@@ -9,8 +9,9 @@ from refluence.influence.curvature import CURVATURES, Curvature, inverse_product
 from refluence.influence.losses import cross_entropy
 from refluence.influence.risk import risk_gradient
 from refluence.influence.solvers import IndefiniteError
+from support.brute_force import flat, unflat
 from support.cases import Case, make
-from support.curvature import batches, exact_hessian, flat, gauss_newton, losses_and_targets, sample_weights, unflat
+from support.curvature import batches, exact_hessian, gauss_newton, losses_and_targets, sample_weights
 from support.draws import generator
 
 EXACT = [Curvature(kind, 1.0, 1e-10, 1000) for kind in ("ggn", "lbfgs", "lissa")]

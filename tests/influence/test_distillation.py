@@ -16,6 +16,7 @@ from refluence.matching.characteristic import Characteristic, characteristic, fr
 from refluence.matching.discrepancies import L1, FlatCosine, RowCosine, Squared, second_derivative
 from refluence.matching.features import embedding
 from refluence.matching.kernel import MMD, RBF, linear
+from support.brute_force import STEP, central, close, flat, unflat
 from support.draws import generator
 from support.tiny_nets import (
     CLASSES,
@@ -25,16 +26,14 @@ from support.tiny_nets import (
     SYNTHETIC_Y,
     N,
     Y,
-    flat,
     losses,
     make_net,
     parameters,
     real,
     synthetic,
-    unflat,
 )
 
-DECAY, H = 0.05, 1e-5
+DECAY = 0.05
 X, S = real(), synthetic()
 OMEGA = torch.softmax(torch.randn(N, generator=generator(8), dtype=torch.float64), 0) * N
 T = frequencies(7, 32, generator(2)).double()
@@ -151,17 +150,12 @@ def dense_solve(net, w, x=X):
     return lambda q: unflat(torch.linalg.solve(A, flat({k: q[k] for k in p})), p)
 
 
-def central(f, w, h=H):
-    steps = h * torch.eye(len(w), dtype=torch.float64)
-    return torch.tensor([(f(w + e) - f(w - e)) / (2 * h) for e in steps], dtype=torch.float64)
-
-
 @functools.cache
 def trained(name):
     """The parameters at OMEGA, and those retrained at each w + eps e_j and each w - eps e_j."""
     net, w = make_net(name), OMEGA / N
     theta = train(net, w)
-    A, steps = hessian(net, theta, w, X), H * torch.eye(N, dtype=torch.float64)
+    A, steps = hessian(net, theta, w, X), STEP * torch.eye(N, dtype=torch.float64)
     return theta, [[(w + s * e, retrain(net, theta, w + s * e, A=A)) for s in (1, -1)] for e in steps]
 
 
@@ -173,11 +167,7 @@ def at_minimum(name):
 
 def retrained(f, nudged):
     """(f(w + eps e_j, theta there) - f(w - eps e_j, theta there)) / 2 eps."""
-    return torch.tensor([(f(*up) - f(*down)) / (2 * H) for up, down in nudged], dtype=torch.float64)
-
-
-def close(got, want, relative=1e-6):
-    torch.testing.assert_close(got, want, rtol=relative, atol=relative * float(want.abs().max()))
+    return torch.tensor([(f(*up) - f(*down)) / (2 * STEP) for up, down in nudged], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", ["mlp", "group", "instance"])
@@ -254,8 +244,8 @@ def test_q_is_the_total_derivative_through_both_sides(kind):
     net, w = make_net("instance"), OMEGA / N
     q = match(net, pairs(), *declared(kind, net)).q
     theta, direction = parameters(net), unflat(torch.randn(flat(parameters(net)).shape, generator=generator(3)).double(), q)
-    ahead, back = (objective(net, kind, {k: t + s * H * direction[k] for k, t in theta.items()}, w) for s in (1, -1))
-    want = (ahead - back) / (2 * H)
+    ahead, back = (objective(net, kind, {k: t + s * STEP * direction[k] for k, t in theta.items()}, w) for s in (1, -1))
+    want = (ahead - back) / (2 * STEP)
     assert float(sum((q[k] * direction[k]).sum() for k in q)) == pytest.approx(want, rel=1e-6)
 
 

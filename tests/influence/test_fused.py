@@ -7,7 +7,7 @@ from torch import nn
 from refluence.errors import InputError, RunError
 from refluence.influence import Scorer, scores
 from refluence.influence.fused import REWRITES, Fused
-from support.cases import NAMES, distillation, make
+from support.cases import distillation, make
 
 aten = torch.ops.aten
 
@@ -21,9 +21,7 @@ def traces(monkeypatch):
 
 
 @pytest.mark.parametrize("engine", ["auto", "ghost", "forward", "double_backward"])
-@pytest.mark.parametrize("name", NAMES)
-def test_the_traced_pass_equals_the_eager_one(name, engine, traces):
-    case = make(name)
+def test_the_traced_pass_equals_the_eager_one(case, engine, traces):
     v = case.direction()
     for direction in (v, dict(list(v.items())[::2])):
         want = scores(case.model, case.x, case.y, direction, loss=case.loss)

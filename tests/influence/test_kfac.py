@@ -11,8 +11,9 @@ from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.kfac import factored
 from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy
 from refluence.influence.operators import operator
+from support.brute_force import flat, unflat
 from support.cases import Case, make
-from support.curvature import batches, flat, gauss_newton, sample_weights, unflat
+from support.curvature import batches, gauss_newton, sample_weights
 from support.draws import generator
 
 BOTH = [False, True]

@@ -7,8 +7,9 @@ from torch import nn
 from refluence.errors import InputError
 from refluence.influence.losses import cross_entropy
 from refluence.influence.operators import DAMPING_SHARE, mean_diagonal, operator
+from support.brute_force import flat, unflat
 from support.cases import Case, make
-from support.curvature import batches, exact_hessian, flat, gauss_newton, losses_and_targets, sample_weights, unflat
+from support.curvature import batches, exact_hessian, gauss_newton, losses_and_targets, sample_weights
 
 NETS = ["instance", "group", "batch", "mlp", "shared"]
 LOSSES = ["hard", "soft", "squared", "kd half", "kd 4", "kd alone"]

@@ -8,7 +8,7 @@ from refluence.errors import InputError
 from refluence.influence.batches import passes
 from refluence.influence.losses import DistillationLoss
 from refluence.influence.risk import risk_gradient
-from support.cases import NAMES, make
+from support.cases import make
 from support.draws import generator
 
 
@@ -19,9 +19,7 @@ def uneven(case, weights=None):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", NAMES)
-def test_equals_autograd_of_the_mean_over_everything(name, weighted):
-    case = make(name)
+def test_equals_autograd_of_the_mean_over_everything(case, weighted):
     w = torch.rand(len(case.x), generator=generator(4), dtype=torch.float64) * 2 if weighted else None
     mean = (case.losses() * (w if weighted else 1)).mean()
     want = torch.autograd.grad(mean, list(case.named().values()))

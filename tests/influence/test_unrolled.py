@@ -14,6 +14,7 @@ from refluence.influence.statistic import Gradients
 from refluence.influence.trajectory import Trajectory, sgd
 from refluence.influence.unrolled import unrolled_influence
 from refluence.matching.discrepancies import RowCosine
+from support.brute_force import close
 from support.draws import generator
 from support.tiny_nets import (
     CLASSES,
@@ -138,10 +139,6 @@ def found(name, optimizer, mixed):
         for c, part in enumerate(distillation_influence(net, pairs(), statistic, RowCosine()).scores):
             explicit[OF[c]] += part
     return explicit, unrolled_influence(net, trajectory, cotangents, loss=soft_loss)
-
-
-def close(got, want, relative):
-    torch.testing.assert_close(got, want, rtol=relative, atol=relative * float(want.abs().max()))
 
 
 CASES = [(name, o, mixed) for name in ("mlp", "group", "instance") for o in OPTIMIZERS for mixed in (False, True)]

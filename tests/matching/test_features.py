@@ -7,11 +7,11 @@ from torch import nn
 from refluence.errors import InputError
 from refluence.matching.discrepancies import L1, FlatCosine, Squared, second_derivative
 from refluence.matching.features import embedding, mean_statistic, row_scores
+from support.brute_force import central
 from support.cases import make
 from support.draws import generator
 
 DISCREPANCIES = [Squared(), L1(), FlatCosine()]
-H = 1e-5
 
 
 def two_sides(seed: int = 0):
@@ -19,11 +19,6 @@ def two_sides(seed: int = 0):
     g = generator(seed)
     a = {"features": torch.randn(6, generator=g, dtype=torch.float64)}
     return a, {"features": torch.randn(9, 6, generator=g, dtype=torch.float64) + 0.5}
-
-
-def central(objective, w):
-    steps = H * torch.eye(len(w), dtype=torch.float64)
-    return torch.stack([(objective(w + e) - objective(w - e)) / (2 * H) for e in steps])
 
 
 @pytest.mark.parametrize("discrepancy", DISCREPANCIES, ids=repr)

@@ -6,16 +6,8 @@ import torch
 from torch.func import functional_call, hessian, jacrev
 
 from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy, take
+from support.brute_force import flat, unflat
 from support.draws import generator
-
-
-def flat(v):
-    return torch.cat([t.reshape(-1) for t in v.values()])
-
-
-def unflat(vector, like):
-    parts = vector.split([p.numel() for p in like.values()])
-    return {k: part.view(p.shape) for part, (k, p) in zip(parts, like.items(), strict=True)}
 
 
 def gauss_newton(case, loss, y, weights=None, names=None):

@@ -69,12 +69,3 @@ def losses(net: nn.Module, p: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor
 
 def parameters(net: nn.Module) -> dict[str, Tensor]:
     return {k: p.detach() for k, p in net.named_parameters()}
-
-
-def flat(p: dict[str, Tensor]) -> Tensor:
-    return torch.cat([t.reshape(-1) for t in p.values()])
-
-
-def unflat(v: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    parts = v.split([t.numel() for t in like.values()])
-    return {k: part.view_as(t) for (k, t), part in zip(like.items(), parts, strict=True)}
