@@ -1,4 +1,4 @@
-"""Global random numbers from a seed of ours: what code that is not ours draws while it trains or runs a network.
+"""Global random numbers from our seed: what foreign code draws while it trains or runs a network.
 
 Our own code draws from generators of (seed, purpose, index). Dropout, stochastic depth, noise and a user's numpy draw from
 global state; inside `seeded` that state follows from such a generator, and afterwards it is what it was.

@@ -29,7 +29,7 @@ class Run:
         set: the set, a torch `Dataset` with `tensors()` and `save(folder)`.
         card: facts as JSON values: arm, seed, seconds, images and more.
         folder: where it was written; None: nothing was.
-        measured: scores that are in memory alone, where nothing was written.
+        measured: scores that are only in memory, where nothing was written.
         data: what it was made from; None: it was opened from a folder.
 
     Example:

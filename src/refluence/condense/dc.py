@@ -27,7 +27,7 @@ def loops(ipc: int) -> tuple[int, int]:
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
-    """Published numbers (`paper`), or short ones of ours (`cpu`).
+    """Published numbers (`paper`), or our short ones (`cpu`).
 
     `cpu`: 200 image steps, real batches of 64, a fifth of the inner epochs, and real images to start from: noise, the
     published start, needs thousands of steps.

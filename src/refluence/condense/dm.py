@@ -3,8 +3,8 @@
     min_S  E_theta  sum_c  | mean_j psi_theta(A_w(x_j)) - mean_i psi_theta(A_w(s_i)) |^2
 
 psi is the embedding of a network at its random initialisation, a new one in every step and never trained, so the influence has
-no implicit term: I_j = 2 <b - a, psi_j> from forward passes alone. Siamese augmentation; images start from real ones; SGD with
-learning rate 1 (10 from 100 images per class on, published for CIFAR-10 alone), momentum .5; 20,000 steps.
+no implicit term: I_j = 2 <b - a, psi_j> from forward passes only. Siamese augmentation; images start from real ones; SGD with
+learning rate 1 (10 from 100 images per class on, published only for CIFAR-10), momentum .5; 20,000 steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from refluence.matching.discrepancies import Squared
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
-    """Published numbers (`paper`), or short ones of ours (`cpu`: 200 steps, real batches of 64)."""
+    """Published numbers (`paper`), or our short ones (`cpu`: 200 steps, real batches of 64)."""
     published = Settings(
         ipc=ipc,
         iterations=20_000,

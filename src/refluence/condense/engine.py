@@ -15,7 +15,7 @@ FEW = 4
 
 
 def engine(method: Method, settings: Settings, dataset: Dataset, spec: ModelSpec, rng: Rng, compute: Compute) -> str:
-    """One line. A statistic of rows (embeddings) needs forward passes alone.
+    """One line. A statistic of rows (embeddings) needs only forward passes.
 
     Errors: `InputError` for a network whose instances have no gradient of their own.
     """

@@ -4,7 +4,7 @@
     theta_{t+1} = SGD on D from theta_t                                                             (S_inner = D)
 
 f cuts a stored image in factor x factor tiles and enlarges each (multi-formation). D is the squared distance of the gradients
-of convolution weights alone; for grey images L1, with another learning rate. Numbers of the authors' code
+of convolution weights only; for grey images L1, with another learning rate. Numbers of the authors' code
 (snu-mllab/Efficient-Dataset-Condensation): 2000 networks x 100 sweeps; after each sweep 32 SGD steps on D (grey: 8; for SVHN 8
 too, give `inner=8`; .01, momentum .9, decay 5e-4, batch 64, CutMix with probability .5); pixels in [0, 1]; one image step for
 each class, learning rate 5e-3 IPC/10 (L1: 1e-4 IPC/10), times the square of the side over 32 (grey: 28). From 64 pixels on
@@ -30,7 +30,7 @@ def cutmix(shape: tuple[int, int, int]) -> float:
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
-    """Published numbers (`paper`), or short ones of ours (`cpu`).
+    """Published numbers (`paper`), or our short ones (`cpu`).
 
     `cpu`: 200 sweeps, 10 a network, 8 steps on D between them, factor 2. In a thousandth of the sweeps the published rates
     move nothing one could see, so the images' rate is .5 IPC/10 (the lowest matching loss of .0005 to .5 after 20 sweeps on

@@ -22,7 +22,7 @@ from refluence.matching.discrepancies import Squared
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
-    """Published numbers (`paper`), or short ones of ours (`cpu`: 200 steps, real batches of 64, at most 10 networks)."""
+    """Published numbers (`paper`), or our short ones (`cpu`: 200 steps, real batches of 64, at most 10 networks)."""
     published = Settings(
         ipc=ipc,
         iterations=20_000,

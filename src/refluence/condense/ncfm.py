@@ -21,7 +21,7 @@ from refluence.matching.characteristic import Characteristic
 
 
 def settings(ipc: int, size: str, shape: tuple[int, int, int] = (3, 32, 32)) -> Settings:
-    """Published numbers (`paper`), or short ones of ours (`cpu`: 200 steps at .01, 3 networks x 100 steps, 512 frequencies)."""
+    """Published numbers (`paper`), or our short ones (`cpu`: 200 steps at .01, 3 networks x 100 steps, 512 frequencies)."""
     published = Settings(
         ipc=ipc,
         iterations=20_000,

@@ -41,7 +41,7 @@ def kept(scores: Tensor, dataset: Dataset, keep: float, sign: int = 1) -> Tensor
 
 
 def restrict(dataset: Dataset, positions: Tensor) -> Dataset:
-    """The same dataset with these training instances alone: rows, validation, test, mean and std stay as they are.
+    """The same dataset with only these training instances: rows, validation, test, mean and std stay as they are.
 
     Their images are copied into memory, unless all are kept.
     """

@@ -126,7 +126,7 @@ class Synthetic:
     def view(self, label: int, leaves: list[Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Decoded images `(m, C, H, W)` and labels `(m,)` or `(m, K)` of a class's leaves, with their graph.
 
-        More than `synthetic_batch` decoded images: so many of them, drawn from `generator`.
+        Where there are more than `synthetic_batch` decoded images, that number of them is drawn from `generator`.
         """
         x = decode(self._normalised(leaves[0]), self.factor)
         y = torch.full((len(leaves[0]),), label, device=x.device) if len(leaves) == 1 else leaves[1].softmax(1)
@@ -143,7 +143,7 @@ class Synthetic:
         return decode(self.images[here], self.factor), repeat(labels[here], self.factor)
 
     def zero(self) -> None:
-        """No gradient anywhere: what is not added to stays zero, so that momentum alone moves it."""
+        """No gradient anywhere: what is not added to stays zero, so that only momentum moves it."""
         for leaf in self.learned:
             leaf.grad = torch.zeros_like(leaf)
 

@@ -31,8 +31,8 @@ def has_labels(train: RawSplit, test: RawSplit) -> str | None:
 def agreed(train: RawSplit, test: RawSplit, name: str, unknown_ok: bool = False) -> tuple[RawSplit, list[str]]:
     """The test split with its class names as train spells them, and notes.
 
-    Names that differ in Unicode composition alone (é as one sign or as two) are one name. Errors: `InputError` where a class
-    of the test split is none of train's; with `unknown_ok`, only where one of train's differs from it by case or blanks alone.
+    Names that differ only in Unicode composition (é as one sign or as two) are one name. Errors: `InputError` where a class
+    of the test split is none of train's; with `unknown_ok`, only where one of train's differs from it only by case or blanks.
     """
     known, theirs = _names(train, test), _names(test, train)
     if {type(each) for each in known} != {type(each) for each in theirs}:
@@ -77,7 +77,7 @@ def _names(stored: RawSplit, other: RawSplit) -> list[Any]:
 
 
 def _close(name: object, known: Sequence[object]) -> list[str]:
-    """Those of the known names which are the name itself, or differ by case, blanks or Unicode composition alone."""
+    """Those of the known names which are the name itself, or differ only by case, blanks or Unicode composition."""
     return [each for each in known if isinstance(each, str) and plain(each) == plain(str(name))]
 
 

@@ -55,7 +55,7 @@ def stamps(files: Iterable[Path]) -> list[object]:
     """What changes when a file does, one JSON value a file: place, size, and the times of its last change (ns).
 
     Links are followed. The time of the last change of the inode is there because archives bring their own times along. A
-    file that cannot be reached has its place alone.
+    file that cannot be reached is keyed by its place only.
     """
     found: list[object] = []
     for file in files:

@@ -20,7 +20,7 @@ LABEL_NAMES = ("label", "labels", "class", "cls", "target", "y")
 
 
 def features(schema: pa.Schema) -> Features:
-    """The feature of every column. Each is looked at alone, so that a column nobody uses may be of any type, and be
+    """The feature of every column. Each is read separately, so that a column nobody uses may be of any type, and be
     declared by a `datasets` of any version."""
     try:
         declared = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]

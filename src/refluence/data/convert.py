@@ -1,4 +1,4 @@
-"""What is said of files that are not read: what they are, and the lines of Python that make a folder of them that is.
+"""The message about files that are not read: what they are, and lines of Python that turn them into a folder that is.
 
 Pickles are never loaded, here neither: only names, headers and first lines are looked at.
 """

@@ -78,7 +78,7 @@ def _reason(error: Exception) -> str:
 
 
 def short_side(encoded: Encoded) -> int | None:
-    """The short side in pixels from the header alone; None where it cannot be read."""
+    """The short side in pixels, only from the header; None where it cannot be read."""
     try:
         with _open(encoded) as image:
             return min(image.size)

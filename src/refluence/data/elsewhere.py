@@ -17,7 +17,7 @@ def matched(stored: RawSplit, classes: Sequence[str], train: RawSplit, source: s
     """Indices into `classes` `(N,)` of the rows of `stored`, -1 where a row has no label or is of no class of train; and notes.
 
     A whole number is the class that is called like it. Where no class is, and only train has names, numbers are positions
-    among these. Errors: `InputError` where no class is shared, or one differs from train's by case or blanks alone.
+    among these. Errors: `InputError` where no class is shared, or one differs from train's only by case or blanks.
     """
     index = {_composed(name): position for position, name in enumerate(classes)}
     keys = class_keys(stored.labels, stored.where, stored.names)

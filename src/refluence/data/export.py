@@ -1,4 +1,4 @@
-"""A distilled set for other tools: PNG class folders, Parquet for Hugging Face `datasets`, or the tensors alone."""
+"""A distilled set for other tools: PNG class folders, Parquet for Hugging Face `datasets`, or only the tensors."""
 
 from __future__ import annotations
 

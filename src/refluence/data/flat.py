@@ -1,4 +1,4 @@
-"""Pictures that lie side by side without class folders: what is said of them, and the lines that sort them by class."""
+"""Pictures that lie side by side without class folders: the message about them, and lines of Python that sort them by class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multi-formation: f x f reduced images in the room of one (IDC, Kim et al. 2022, arXiv 2205.14959, eq. 6 and sec. 3.2).
+"""Multi-formation: f x f reduced images in the space of one (IDC, Kim et al. 2022, arXiv 2205.14959, eq. 6 and sec. 3.2).
 
     decode   a stored image is cut into f x f tiles, each is enlarged to the full size: n stored images give f^2 n
     tile     f^2 n images are reduced and laid side by side: what `decode` begins with

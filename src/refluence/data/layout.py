@@ -1,4 +1,4 @@
-"""What a folder is: the one function that decides, from names alone, before anything is read.
+"""What a folder is: the one function that decides, only from names, before anything is read.
 
     tables        train.parquet, train-00000-of-00002.parquet, data/train-….parquet, train/0000.parquet; one table of any name
     saved         a folder of `save_to_disk`

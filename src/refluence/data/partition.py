@@ -19,7 +19,7 @@ TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class RowSet:
-    """One split of ours: stored row numbers `(N,)`, ascending, and class indices `(N,)`."""
+    """One split that is made here: stored row numbers `(N,)`, ascending, and class indices `(N,)`."""
 
     rows: np.ndarray
     labels: np.ndarray

@@ -30,7 +30,7 @@ def cut(
 
     `labels (N,)` and `rows (N,)` (stored row numbers) belong together, `groups` (N values) too. Of a class with n >= 2
     rows, max(1, round(fraction n)) rows are taken and at least one stays; a class with one row stays whole. With
-    groups, whole groups are taken greedily towards the same counts; a class in one group alone stays whole.
+    groups, whole groups are taken greedily towards the same counts; a class that lies in one group stays whole.
     """
     goal = {}
     for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
@@ -45,7 +45,7 @@ def cut(
 
 
 def _cut_groups(labels: np.ndarray, goal: dict[int, int], purpose: str, groups: Sequence[object]) -> np.ndarray:
-    """Whole groups, in the order of a hash of their names. A None is a group of its own row alone."""
+    """Whole groups, in the order of a hash of their names. A None is a group of one row."""
     named = [f"row {i}" if g is None else f"group {g!r}" for i, g in enumerate(groups)]
     unique, member = np.unique(np.array(named), return_inverse=True)
     digests = [hashlib.blake2b(group.encode(), digest_size=8).digest() for group in unique]

@@ -107,7 +107,7 @@ class Splits:
 def split_names(names: Iterable[str], where: str) -> tuple[list[str], list[str]]:
     """Those of the names that spell the train split and those that spell a test or validation split, each best first.
 
-    Errors: `InputError` where two names of one split differ by case alone.
+    Errors: `InputError` where two names of one split differ only by case.
     """
     lower: dict[str, str] = {}
     for name in names:

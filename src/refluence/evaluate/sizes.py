@@ -5,7 +5,7 @@ idc-imagenet  3000, 2000, 1500, 1000, 500 epochs up to 1, 10, 50, 200, 500 image
 frepo         1000 updates; for 100 classes 1000 at one image per class, 2000 up to 10 and 5000 above (code of FRePo, arXiv
               2206.00719); that its values for 10 and 50 hold from 2 and from 11 on is ours
 rded          batch 10, 50, 100 up to 1, 10, 50 and more images per class, twice that from 100 classes on, and never more
-              than there are images (code of RDED, arXiv 2312.03526, which has 1, 10 and 50 alone; in between is ours)
+              than there are images (code of RDED, arXiv 2312.03526, which has only 1, 10 and 50; values in between are ours)
 """
 
 from __future__ import annotations

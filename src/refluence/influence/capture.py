@@ -94,7 +94,7 @@ def capture(
     """One forward and backward pass of a batch, kept for any number of contractions of its per-sample gradients g_j.
 
     Conv2d, Linear, GroupNorm, InstanceNorm, LayerNorm and BatchNorm in eval mode are covered, where the first axis of the
-    layer's input is the samples and its parameters act in its own call alone; every call of a shared layer counts. At the
+    layer's input is the samples and its parameters act only in its own call; every call of a shared layer counts. At the
     first batch of a network of this structure the contractions are compared with autograd (proof.py). The model is left as it
     was.
 

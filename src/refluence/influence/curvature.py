@@ -2,7 +2,7 @@
 
     dM/deps_j = -<q, H^-1 g_j> = -<H^-1 q, g_j>
 
-The one solve belongs to v alone, so it serves every sample. C is the Gauss-Newton matrix (default), the Hessian, nothing
+The one solve depends only on v, so it serves every sample. C is the Gauss-Newton matrix (default), the Hessian, nothing
 at all (identity: x = v), or a Kronecker-factored approximation (kfac.py). No sign is put in here.
 """
 

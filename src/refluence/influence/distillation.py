@@ -133,7 +133,7 @@ def term(
 
 
 def combined(v: Parameters, x: Parameters, factor: float = 1.0) -> Parameters:
-    """The direction `factor` v - x of both terms at once, for gradient statistics; a name may be in one of them alone."""
+    """The direction `factor` v - x of both terms at once, for gradient statistics; a name may be in only one of them."""
     out = {name: -t for name, t in x.items()}
     return {**out, **{name: factor * t + out[name] if name in out else factor * t for name, t in v.items()}}
 

@@ -1,4 +1,4 @@
-"""The exact ways to per-instance gradients, by name, and what is said of the one that was taken."""
+"""The exact ways to per-instance gradients, by name, and which one was taken and why."""
 
 from __future__ import annotations
 

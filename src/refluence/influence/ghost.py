@@ -1,4 +1,4 @@
-"""Scores alone, of one chunk, with nothing kept for another contraction (capture.py keeps):
+"""Only the scores of one chunk, with nothing kept for another contraction (capture.py keeps):
 
     <v, g_j> = sum over the calls of every layer of < delta_j, layer(a_j; v) >
 

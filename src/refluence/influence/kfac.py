@@ -74,7 +74,7 @@ def factored(made: Operator, *, corrected: bool = False, exact: bool = True) -> 
 
 
 def _covered(made: Operator, chosen: Parameters) -> list[str]:
-    """Names of parameters that act in the calls of one ungrouped Linear or Conv2d with zero padding alone."""
+    """Names of parameters that act only in the calls of one ungrouped Linear or Conv2d with zero padding."""
     found = [name for name in _of_layers(made.model) if name in chosen]
     x, y, _ = next(passes(made.batches, _device(made)))
     if found and not readable(made.model, found, x, y, made.loss):  # then layer by layer

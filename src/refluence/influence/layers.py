@@ -208,7 +208,7 @@ def _unfolded_rows(a: Tensor, delta: Tensor, weight: Tensor, geometry: Geometry)
 
 
 def _conv_gradient(a: Tensor, delta: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """Sum of the weight gradients of all samples; `weight` gives the shape alone."""
+    """Sum of the weight gradients of all samples; `weight` gives only the shape."""
     stride, padding, dilation, groups = geometry
     mask = (False, True, False)
     return torch.ops.aten.convolution_backward(delta, a, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[

@@ -38,7 +38,7 @@ LARGEST_EXPONENT = 30.0  # of the link exp: its weights stay below 1.1e13 and th
 def standardise(scores: Tensor, how: str = "std") -> Tensor:
     """(s - mean) / (std + eps) of the bag `(n,)`; "robust": (s - median) / (1.4826 MAD + eps); "none": unchanged.
 
-    "scale" divides by the root mean square alone, so that zero stays zero: a sigmoid then tells positive from negative
+    "scale" divides only by the root mean square, so that zero stays zero: a sigmoid then tells positive from negative
     influence, where the others tell what is above the bag's centre from what is below. A bag that is constant up to
     rounding gives zeros ("scale": only one that is all zero). A MAD of zero (more than half of the bag equal) falls back
     to the std around the median. eps is relative to the largest deviation, so the result does not depend on the scale of s.

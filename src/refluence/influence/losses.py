@@ -24,7 +24,7 @@ from refluence.errors import InputError
 from refluence.matching.statistics import Targets
 
 Loss = Callable[[Tensor, Any], Tensor]
-"""`loss(outputs, y) -> (B,)`, of targets y as this loss alone takes them."""
+"""`loss(outputs, y) -> (B,)`, of targets y in the form that this loss takes."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@
 
 The generalised Gauss-Newton matrix (Schraudolph 2002; Martens 2020, arXiv 1412.1193, sec. 8) is positive semi-definite
 at any theta; the Hessian is so only near a minimum. One Gauss-Newton product is one forward pass with its tangent
-J v and one backward pass of S J v. Second derivatives are taken by double backward alone: forward-mode derivatives of
+J v and one backward pass of S J v. Second derivatives are taken only by double backward: forward-mode derivatives of
 gradients through instance norm are wrong in torch 2.14. The default lambda is ours.
 """
 

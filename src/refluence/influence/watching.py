@@ -1,6 +1,6 @@
 """Which layers of a network the ghost method reads, and what they saw in one pass: their calls, in order.
 
-A layer is covered where its parameters act in its own call alone: out = layer(a; weight, bias), with the class's own forward.
+A layer is covered where its parameters act only in its own call: out = layer(a; weight, bias), with the class's own forward.
 A weight that is used elsewhere too is seen in the graph of every pass; what cannot be seen there is left to proof.py.
 """
 
@@ -102,7 +102,7 @@ def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) 
     """Raise `Unsupported` for a layer whose first axis is not the samples of x, in their order.
 
     It must follow 1 and 2 samples alike (one number would not do: time first in `(T, n, ...)` looks like samples at n = T),
-    and turn round with them (rows that a network sorts do so in one of two orders alone).
+    and turn round with them (rows that a network sorts do so in only one of two orders).
     """
 
     def calls_of(*rows: int) -> list[Call]:

@@ -94,7 +94,7 @@ class FlatCosine:
 
 @dataclass(frozen=True)
 class Squared:
-    """The squared distance. `least`: tensors of fewer dimensions contribute nothing (4: convolutions alone, as IDC has it)."""
+    """The squared distance. `least`: tensors of fewer dimensions contribute nothing (4: only convolutions, as in IDC)."""
 
     least: int = 0
     name: str = "squared"

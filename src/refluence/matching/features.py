@@ -6,7 +6,7 @@
 
 Phi is linear in omega, so the influence of j on D(a, Phi), by its weight omega_j / n on the simplex of the bag, is
 
-    I_j = <grad_2 D(a, b), phi_j>                                                  (IWD eq. 24; forward passes alone)
+    I_j = <grad_2 D(a, b), phi_j>                                                  (IWD eq. 24; forward passes only)
 
 **Lemma A.** Were the weights renormalised after the nudge, w -> (w + eps e_j) / (1 + eps), every I_j of the bag would move
 by the same constant -<grad_2 D, b>: softmax does not see it, and for a cosine it is zero. (For any differentiable M(w), linear

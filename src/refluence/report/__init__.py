@@ -1,7 +1,7 @@
 """The self-contained HTML page: `write` for a run or a comparison, `write_scores` for the scores of a dataset,
 `write_recipe` for the table and figure of a recipe, `write_folder` for whatever a folder holds.
 
-`picture_rows` names the instances whose pictures the page can show, so that a run stores those alone.
+`picture_rows` names the instances whose pictures the page can show, so that a run stores only those.
 """
 
 from refluence.report.choose import write_folder

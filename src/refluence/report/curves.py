@@ -29,7 +29,7 @@ def per_arm(units: list[Unit], key: str, axis: str, paint: dict[str, str], title
 
 
 def over_steps(units: list[Unit], key: str, positive: bool = False) -> list[tuple[float, float]]:
-    """(step, value) of what these runs recorded as `key`, the mean of classes and runs; with `positive` above zero alone."""
+    """(step, value) of what these runs recorded as `key`, the mean of classes and runs; `positive`: only those above zero."""
     points = [p for unit in units for p in _points(unit.metrics, lambda entry: _level(entry.get(key)))]
     points = [(x, y) for x, y in points if y > 0 or not positive]
     return smooth(points) if points else []

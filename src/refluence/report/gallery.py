@@ -33,7 +33,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """The pictures of one class; `lowest` is used for real instances alone."""
+    """The pictures of one class; only real instances use `lowest`."""
 
     name: str
     tiles: list[Tile]

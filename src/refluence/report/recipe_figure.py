@@ -1,4 +1,4 @@
-"""The figure of a recipe as PNG and SVG: drawn from its results alone, first protocol of each part.
+"""The figure of a recipe as PNG and SVG: drawn only from its results, the first protocol of each part.
 
 Four pictures: accuracies of the arms by part; gains over the base method by part; accuracy by temperature; images in the order
 of their influence. ± is the standard deviation over seeds in the first and third, a 95 % interval in the second.

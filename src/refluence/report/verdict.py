@@ -99,7 +99,7 @@ def seed_table(results: Entry) -> list[dict[str, str]]:
 
 
 def unequal(results: Entry) -> bool:
-    """Whether classes are unequal, so that balanced accuracy and macro-F1 stand beside accuracy in the tables."""
+    """Whether classes are unequal, so that the tables have balanced accuracy and macro-F1 too."""
     return any((finite(row.get("imbalance")) or 1) > UNEQUAL for row in results.get("rows") or [])
 
 

@@ -82,7 +82,7 @@ def _steps(work: Work, folder: Path | None, what: str) -> Iterator[Event]:
 
 
 def _finite(work: Work) -> bool:
-    """Whether a checkpoint taken now could be gone on from: the next step may not have noticed yet."""
+    """Whether a run could continue from a checkpoint taken now: the next step may not have noticed yet."""
     return all(bool(tensor.isfinite().all()) for tensor in work.state().values())
 
 

@@ -1,4 +1,4 @@
-"""Tiled selections: factor^2 reduced real images in the room of one, the honest rival of every multi-formation method (ours).
+"""Tiled selections: factor^2 reduced real images in the space of one, the fair rival of every multi-formation method (ours).
 
     stored image i of a class  =  images i, n + i, 2n + i, … of the class's factor^2 n chosen ones, each reduced by area
                                   means and laid side by side (data/formation.py)

@@ -2,7 +2,7 @@
 
     ce   -sum_c p_c log softmax(z)_c, p one-hot or the soft label
     kl   KL(softmax(t/T) || softmax(z/T)), t the teacher's logits or the logarithm of the soft label, and no factor T^2 (SRe2L,
-         arXiv 2306.13092, and RDED, arXiv 2312.03526, their code). Of hard labels alone it is `ce`: ours, since a hard label
+         arXiv 2306.13092, and RDED, arXiv 2312.03526, their code). With only hard labels it is `ce`: ours, since a hard label
          has no temperature
     mse  |z - y|^2 / 2, y = (p - 1/C) / sqrt(C/10), with C classes: centred one-hot or soft labels at the scale that FRePo
          (arXiv 2206.00719, its code) gives to the labels it learns

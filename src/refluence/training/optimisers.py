@@ -52,7 +52,7 @@ class Descent:
 def make(
     net: nn.Module, kind: str, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0, decay_all: bool = True
 ) -> torch.optim.Optimizer:
-    """A new optimiser, one of `OPTIMISERS`, over the network's parameters. `momentum` is of SGD alone."""
+    """A new optimiser, one of `OPTIMISERS`, over the network's parameters. Only SGD has `momentum`."""
     parameters = list(net.parameters())
     groups: list[dict[str, list[nn.Parameter] | float]] = [{"params": parameters}]
     if not decay_all:
