@@ -10,7 +10,7 @@ from refluence.commands.session import arguments, open_session, relative
 from refluence.errors import InputError, option
 from refluence.fields import subset
 from refluence.jobs.open_run import open_finished
-from refluence.jobs.scoring import Scores, against_set, against_validation, check_file, parts, write_scores
+from refluence.jobs.scoring import Scores, against_set, against_validation, check_file, objective_of, parts, write_scores
 from refluence.options import ScoreOptions
 from refluence.report.words import counted
 from refluence.results import score_page
@@ -53,6 +53,7 @@ def job_of(flags: Score) -> Scores:
                 said = f"{option(name)} {value} is for scores against validation data: leave it out, or --distilled"
                 raise InputError(said)
         finished = open_finished(flags.distilled)
+        objective_of(finished)
         session, _ = open_data(finished, flags)
         return against_set(finished, session, flags.seed, flags.weights, flags.nets)
     if flags.data is None:
@@ -60,6 +61,6 @@ def job_of(flags: Score) -> Scores:
     settings = settings_of(asked, flags.nets)
     if not flags.out.exists():
         check_free(place, "score", flags.resume)
-    flags = dataclasses.replace(flags, threads=flags.threads or recorded_threads(place))
-    session = open_session(flags, settings.folds if asked.load is None and flags.small_classes == "drop" else None)
+    folds = settings.folds if asked.load is None and flags.small_classes == "drop" else None
+    session = open_session(flags, folds, recorded_threads(place))
     return against_validation(asked, session, flags.seed, flags.nets, flags.weights)

@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from refluence import __version__
+from refluence.condense.method import Method, Settings
 from refluence.data import Dataset
 from refluence.data.foreign import check_classes, mean_and_std, normalised
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import check_writable
+from refluence.influence.weighting import Weighting
 from refluence.jobs.job import BareJob, ScorePlan
 from refluence.jobs.open_run import Finished
 from refluence.jobs.score_progress import ByNetwork
@@ -100,15 +102,19 @@ def against_set(run: Finished, session: Session, seed: int, weights: str | None 
     Raises:
         InputError: a run whose method has no objective.
     """
-    found = run.job.plan.objective
-    if found is None:
-        raise InputError(f"{run.folder} was made by {run.job.arm.method}, which has no objective to score against")
-    method, settings, own = found
+    method, settings, own = objective_of(run)
     weighting = weighting_beside(own, None if weights is None else read_weighting(weights))
     plan = ScoringSet(run.job.arm, method, settings, weighting, NETS if nets is None else nets)
     versions = {"refluence": __version__, **machine.describe()}
     facts = {"distilled": str(run.folder), "seed": seed, "versions": versions}
     return Scores(BareJob(seed, plan, run.job.model), session, (), facts, needs_of(run.small))
+
+
+def objective_of(run: Finished) -> tuple[Method, Settings, Weighting]:
+    """Method, settings and weights of a run's set. `InputError` for a run whose method has no objective."""
+    if run.job.plan.objective is None:
+        raise InputError(f"{run.folder} was made by {run.job.arm.method}, which has no objective to score against")
+    return run.job.plan.objective
 
 
 def make_scores(scores: Scores, folder: Path | None) -> ScoreTable:
