@@ -19,9 +19,10 @@ from torch.nn.functional import cross_entropy
 
 from refluence.compute import Graphs
 from refluence.functional import call_at
-from refluence.influence.capture import CHUNK, ROOM, check_called, check_rows, watch, watched
+from refluence.influence.capture import CHUNK, ROOM
 from refluence.influence.fused import Fused, Graph
 from refluence.influence.layers import Room, pieces
+from refluence.influence.watching import check_called, check_rows, watch, watched
 from refluence.matching.statistics import MeasuredRows
 
 State = dict[str, Tensor]

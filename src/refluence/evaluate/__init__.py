@@ -3,7 +3,8 @@
 from refluence.evaluate.evaluation import Evaluation, evaluate, evaluate_set
 from refluence.evaluate.measure import Scores, score
 from refluence.evaluate.paired import summarise
-from refluence.evaluate.protocols import Protocol, protocols
+from refluence.evaluate.protocol import Protocol
+from refluence.evaluate.protocols import protocols
 from refluence.evaluate.robust import augmentation_robust_score, label_robust_score
 from refluence.evaluate.train import train
 from refluence.evaluate.verdict import verdict

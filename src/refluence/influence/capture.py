@@ -27,12 +27,13 @@ from refluence.influence.batches import check_fixed
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.engines import Choice
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
-from refluence.influence.losses import Loss, Targets, cross_entropy, take
+from refluence.influence.losses import Loss, cross_entropy, take
 from refluence.influence.parameters import check_direction, parameters_of
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.replay import Replay
 from refluence.influence.truth import finer, truth
 from refluence.influence.watching import check_called, check_layers, check_rows, output_gradients, outside, watch, watched
+from refluence.matching.statistics import Targets
 
 CHUNK = 64  # samples per pass: bounds the activations that are held at once
 ROOM = 2**29

@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 from refluence.errors import InputError
-from refluence.influence.batches import Batches
 from refluence.influence.kfac import factored
 from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.operators import Operator, check_damping, check_vector, mean_diagonal, operator
 from refluence.influence.parameters import Parameters, add, dot, parameters_of
 from refluence.influence.solvers import Progress, Solved, lbfgs, lissa, pcg
+from refluence.matching.statistics import Batches
 
 __all__ = ["CURVATURES", "PRECONDITIONERS", "Curvature", "Operator", "Solution", "inverse_product", "mean_diagonal", "operator"]
 

@@ -19,8 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from refluence.errors import InputError
 from refluence.functional import call_at
-from refluence.influence.losses import Loss, Targets
+from refluence.influence.losses import Loss
 from refluence.influence.parameters import Parameters
+from refluence.matching.statistics import Targets
 
 
 class Losses(nn.Module):

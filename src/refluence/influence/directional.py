@@ -27,12 +27,13 @@ from refluence.influence.engines import ENGINES, PRECISIONS, Choice
 from refluence.influence.fused import Fused
 from refluence.influence.ghost import Ghost
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Loss, Targets, cross_entropy, take
+from refluence.influence.losses import Loss, cross_entropy, take
 from refluence.influence.parameters import Parameters, check_direction, parameters_of
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.structure import signature
 from refluence.influence.truth import PROBES, Truth, finer, single, truth
 from refluence.influence.watching import check_layers, outside, watched
+from refluence.matching.statistics import Targets
 
 CHUNK = 64
 

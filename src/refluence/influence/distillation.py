@@ -29,14 +29,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-from refluence.influence.batches import Batches
 from refluence.influence.capture import Capture
-from refluence.influence.losses import Loss, Targets, cross_entropy
+from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.parameters import Parameters, add, parameters_of, zeros
 from refluence.influence.running import RunningInfluence
 from refluence.influence.statistic import Gradients
 from refluence.matching.discrepancies import Discrepancy, Distance, first_derivative, second_derivative
-from refluence.matching.statistics import Statistic
+from refluence.matching.statistics import Batches, Statistic, Targets
 
 __all__ = [
     "DistillationInfluence",

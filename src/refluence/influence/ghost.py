@@ -24,9 +24,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
-from refluence.influence.losses import Loss, Targets
+from refluence.influence.losses import Loss
 from refluence.influence.parameters import Parameters
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
+from refluence.matching.statistics import Targets
 
 
 class Ghost(nn.Module):

@@ -24,9 +24,10 @@ from refluence.errors import InputError
 from refluence.influence.batches import passes
 from refluence.influence.capture import readable
 from refluence.influence.differentiable import logits_at
-from refluence.influence.losses import CrossEntropy, Curved, SquaredError, Targets
+from refluence.influence.losses import CrossEntropy, Curved, SquaredError
 from refluence.influence.operators import Operator
 from refluence.influence.parameters import Parameters, parameters_of
+from refluence.matching.statistics import Targets
 
 DENSE = 2048  # numbers in the block of other parameters up to which it is formed
 PROBES, SEED = 16, 0

@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from refluence.errors import InputError
-from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.batches import check_fixed, passes
 from refluence.influence.differentiable import Losses, leaves, logits_at, plain_kernels
 from refluence.influence.links import number
-from refluence.influence.losses import Curved, Loss, Targets, cross_entropy
+from refluence.influence.losses import Curved, Loss, cross_entropy
 from refluence.influence.parameters import Parameters, add, dot, parameters_of, scaled, zeros
 from refluence.influence.proof import key_of, reached, remembered
 from refluence.influence.truth import PROBES as PROVING
 from refluence.influence.truth import close
 from refluence.influence.twice import check_twice
+from refluence.matching.statistics import Batches, Targets
 
 OPERATORS = ("identity", "ggn", "hessian")
 DAMPING_SHARE = 1e-2  # automatic damping, in mean diagonal entries of the Gauss-Newton matrix

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Loss, Targets, take
+from refluence.influence.losses import Loss, take
 from refluence.influence.structure import forget_counters, numbers, signature
 from refluence.influence.truth import PROBES, close, gradient, gradients_apart, narrowest
+from refluence.matching.statistics import Targets
 
 REMEMBERED = 256  # structures
 A = TypeVar("A")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from refluence.functional import call_at
-from refluence.influence.batches import Batches, check_fixed, passes
-from refluence.influence.losses import Targets
+from refluence.influence.batches import check_fixed, passes
 from refluence.influence.parameters import Parameters, parameters_of, zeros
+from refluence.matching.statistics import Batches, Targets
 
 Rows = Callable[[nn.Module, Tensor], Mapping[str, Tensor]]
 """(net, x (B, ...)) -> name -> (B, ...)."""

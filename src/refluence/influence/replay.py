@@ -18,9 +18,10 @@ from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.directional import Scorer
 from refluence.influence.engines import Choice
-from refluence.influence.losses import Loss, Targets, take
+from refluence.influence.losses import Loss, take
 from refluence.influence.parameters import Parameters, check_direction
 from refluence.influence.truth import twice
+from refluence.matching.statistics import Targets
 
 
 class Replay:

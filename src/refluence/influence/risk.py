@@ -10,10 +10,11 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.batches import check_fixed, passes
 from refluence.influence.differentiable import Losses, leaves
 from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.parameters import Parameters, parameters_of, zeros
+from refluence.matching.statistics import Batches
 
 
 def risk_gradient(

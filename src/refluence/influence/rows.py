@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from refluence.influence.differentiable import Losses
 from refluence.influence.layers import Unsupported
-from refluence.influence.losses import Loss, Targets, cross_entropy, take
+from refluence.influence.losses import Loss, cross_entropy, take
 from refluence.influence.parameters import Parameters
 from refluence.influence.proof import believed, key_of, reached, remembered
 from refluence.influence.truth import PROBES, close, each_gradient, finer, truth
 from refluence.matching.gradients import CHUNK, per_sample_gradients
+from refluence.matching.statistics import Targets
 
 Rows = Callable[[Tensor, Targets], Parameters]
 """x `(n, ...)`, y to gradients `(n, *shape)` by name."""

@@ -19,10 +19,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from refluence.influence.batches import Batches
 from refluence.influence.capture import Capture, capture
 from refluence.influence.directional import scores
-from refluence.influence.losses import Loss, Targets, cross_entropy
+from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.operators import operator
 from refluence.influence.parameters import Parameters, parameters_of
 from refluence.influence.pulls import Rows, checked, pulled
@@ -33,7 +32,7 @@ from refluence.matching.discrepancies import Values
 from refluence.matching.features import row_scores
 from refluence.matching.gradients import CHUNK, synthetic_gradient
 from refluence.matching.kernel import sample
-from refluence.matching.statistics import MeasuredRows
+from refluence.matching.statistics import Batches, MeasuredRows, Targets
 
 
 @dataclass(frozen=True)

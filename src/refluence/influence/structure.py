@@ -19,7 +19,8 @@ from torch.nn.modules import module as global_hooks
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from refluence.influence.losses import Loss, Targets
+from refluence.influence.losses import Loss
+from refluence.matching.statistics import Targets
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 LONGEST = 64  # entries of a container that are looked at

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-from refluence.influence.batches import Batches, passes
+from refluence.influence.batches import passes
 from refluence.influence.directional import Scorer
 from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.parameters import scaled
 from refluence.influence.risk import risk_gradient
+from refluence.matching.statistics import Batches
 
 
 def tracin(

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-from refluence.influence.losses import Targets
 from refluence.influence.parameters import Parameters, parameters_of
+from refluence.matching.statistics import Targets
 
 Batch = tuple[Tensor, Targets]
 

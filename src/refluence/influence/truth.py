@@ -27,8 +27,9 @@ from torch.utils._pytree import tree_map
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves
-from refluence.influence.losses import Loss, Targets, take
+from refluence.influence.losses import Loss, take
 from refluence.influence.parameters import Parameters
+from refluence.matching.statistics import Targets
 from refluence.models.repeatable import random_layer
 
 PROBES = 4

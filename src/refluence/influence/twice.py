@@ -18,10 +18,11 @@ from torch.utils._pytree import tree_map
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import Losses, leaves, plain_kernels
-from refluence.influence.losses import Loss, Targets, take
+from refluence.influence.losses import Loss, take
 from refluence.influence.parameters import Parameters
 from refluence.influence.proof import key_of, remembered
 from refluence.influence.truth import PROBES, gradient
+from refluence.matching.statistics import Targets
 
 STEP, AWAY, TOLERANCE = 1e-9, 0.05, 1e-2
 Tangent = Callable[[nn.Module, Tensor, Parameters, Parameters], tuple[Tensor, Tensor]]

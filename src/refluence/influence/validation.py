@@ -20,15 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from refluence.influence.batches import Batches, check_fixed, passes
+from refluence.influence.batches import check_fixed, passes
 from refluence.influence.curvature import Curvature, Solution, inverse_product
 from refluence.influence.differentiable import Losses
 from refluence.influence.directional import Scorer
-from refluence.influence.losses import Loss, Targets, cross_entropy, take
+from refluence.influence.losses import Loss, cross_entropy, take
 from refluence.influence.parameters import Parameters, parameters_of, scaled
 from refluence.influence.risk import risk_gradient
 from refluence.influence.rows import one_by_one, square, trusted
 from refluence.influence.solvers import Progress
+from refluence.matching.statistics import Batches, Targets
 
 ROOM = 2**26  # bytes of per-sample gradients that self_influence holds at once
 

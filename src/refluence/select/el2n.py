@@ -17,9 +17,10 @@ from torch import Tensor
 from refluence.data.dataset import Dataset
 from refluence.models import ModelSpec
 from refluence.seeds import Rng
+from refluence.select.pretrain import STEPS
 from refluence.select.ranking import highest
 from refluence.select.selection import Selection
-from refluence.select.young_networks import STEPS, mean_over_networks
+from refluence.select.young_networks import mean_over_networks
 
 
 def select(
