@@ -72,10 +72,13 @@ def load(
     """
     known = {f.name for f in fields(SourceOptions)} - {"validation"}
     _check(options, known, "load")
-    if isinstance(source, Run):
-        source, test = (source.folder, test) if source.data is None and test is None else (source.set, test or source.data)
-    assert source is not None, "a run without its data is one of a folder"
-    return load_source(source, SourceOptions(**options), test=test, validation=validation)
+    said = SourceOptions(**options)
+    if not isinstance(source, Run):
+        return load_source(source, said, test=test, validation=validation)
+    if source.data is not None or test is not None:
+        return load_source(source.set, said, test=test or source.data, validation=validation)
+    assert source.folder is not None, "a run without its data is one of a folder"
+    return load_source(source.folder, said, validation=validation)
 
 
 def distill(

@@ -60,7 +60,7 @@ def parse_flags(command: str, words: list[str], shown: str) -> Any:
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box), _columns(width):
-            read = tyro.cli(for_tyro(kind), args=words, prog=f"refluence {shown}")
+            read: object = tyro.cli(for_tyro(kind), args=words, prog=f"refluence {shown}")
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -68,7 +68,7 @@ def parse_flags(command: str, words: list[str], shown: str) -> Any:
     return kind(**dict(_values(read)))
 
 
-def _values(read: Any) -> Iterator[tuple[str, Any]]:
+def _values(read: object) -> Iterator[tuple[str, Any]]:
     """Flags by name, whatever group they stand in."""
     for name, value in vars(read).items():
         yield from _values(value) if is_dataclass(value) else [(name, value)]

@@ -19,7 +19,9 @@ def for_tyro(kind: type) -> type:
 
     A group of the help is a nested dataclass. Settings of a class without `group` stand beside the groups.
     """
-    left, groups, docs = dict(settings_of(kind)), {}, {}
+    left = dict(settings_of(kind))
+    groups: dict[str, list[tuple[str, Any, Any]]] = {}
+    docs: dict[str, str | None] = {}
     for part in kind.__mro__:
         own = [name for name in get_annotations(part) if name in left]
         if own:
@@ -31,7 +33,7 @@ def for_tyro(kind: type) -> type:
         if title:
             group = make_dataclass(title, settings, kw_only=True)
             group.__doc__ = docs[title]
-            nested.append((title, OmitArgPrefixes[group]))
+            nested.append((title, _marked(group, OmitArgPrefixes)))
     whole = make_dataclass(kind.__name__, [*nested, *groups.get("", [])], kw_only=True)
     whole.__doc__ = kind.__doc__
     return whole
@@ -41,18 +43,19 @@ def _field(name: str, setting: Setting) -> tuple[str, Any, Any]:
     """One field of a group; what its absence means stands in the help, so None is not printed as a default."""
     hint: Any = Literal[setting.choices] if setting.choices else _type(setting)
     if setting.positional:
-        hint = Positional[hint]
+        hint = _marked(hint, Positional)
     if bool in setting.kinds and not setting.pair:
-        hint = FlagCreatePairsOff[hint]
+        hint = _marked(hint, FlagCreatePairsOff)
     if setting.optional:
         hint = hint | None if not setting.choices else Literal[(*setting.choices, None)]
-    said = (
-        {"help_behavior_hint": ""}
-        if (not setting.required and setting.default in (None, ())) or (bool in setting.kinds and not setting.pair)
-        else {}
-    )
-    hint = Annotated[hint, arg(help=setting.text, metavar=_metavar(setting), **said)]
-    return name, hint, field() if setting.required else field(default=setting.default)
+    silent = (not setting.required and setting.default in (None, ())) or (bool in setting.kinds and not setting.pair)
+    shown = arg(help=setting.text, metavar=_metavar(setting), help_behavior_hint="" if silent else None)
+    return name, _marked(hint, shown), field() if setting.required else field(default=setting.default)
+
+
+def _marked(hint: Any, mark: object) -> Any:
+    """A type with a mark for tyro, made while the program runs."""
+    return Annotated[(hint, mark)]
 
 
 def _type(setting: Setting) -> Any:

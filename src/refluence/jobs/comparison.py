@@ -13,7 +13,7 @@ import torch
 from refluence.arm import Arm
 from refluence.data import Dataset
 from refluence.errors import InputError
-from refluence.evaluate.paired import summarise
+from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
 from refluence.jobs import equal_seconds, record
@@ -90,7 +90,7 @@ class Compared:
     """What came of a comparison: what results.json holds, and whether it was there before."""
 
     rows: list[Row]
-    summary: list[dict[str, Any]]
+    summary: list[Summary]
     verdict: str
     notes: list[str]
     already: bool = False

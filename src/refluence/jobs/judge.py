@@ -13,7 +13,8 @@ from refluence.data.whitening import whitening
 from refluence.errors import InputError, RunError
 from refluence.evaluate.evaluation import evaluate_set
 from refluence.evaluate.measure import Scores, imbalance
-from refluence.evaluate.protocols import Protocol, protocols
+from refluence.evaluate.protocol import Protocol
+from refluence.evaluate.protocols import protocols
 from refluence.files import write_json
 from refluence.jobs.job import Job
 from refluence.jobs.session import Session

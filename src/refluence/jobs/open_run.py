@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled, read_card
-from refluence.data.distilled import CARD
+from refluence.data.readme import CARD
 from refluence.errors import InputError
 from refluence.jobs.job import Job
 from refluence.jobs.run_job import finished

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from refluence.data.distilled import CARD, DistilledSet, read_card
+from refluence.data.distilled import DistilledSet, read_card
+from refluence.data.readme import CARD
 from refluence.files import read_json
 from refluence.jobs.job import Job
 from refluence.jobs.judge import judge, judgements
