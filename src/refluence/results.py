@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,6 +12,8 @@ from refluence import report
 from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet
 from refluence.data.scores import FILE, ScoreTable
+from refluence.evaluate.paired import Summary
+from refluence.files import Json
 from refluence.jobs.job import Job
 from refluence.report.pictures import data_uri, visible
 
@@ -41,7 +42,7 @@ class Run:
 
     job: Job
     set: DistilledSet
-    card: dict[str, Any]
+    card: Json
     folder: Path | None = None
     measured: ScoreTable | None = None
     data: Dataset | None = None
@@ -54,7 +55,7 @@ class Run:
         return ScoreTable.load(self.folder, self.set.classes)
 
     @property
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> Json:
         """Seconds, peak and stored bytes, effective sample size, image steps, images."""
         return {name: self.card[name] for name in COSTS if name in self.card}
 
@@ -86,8 +87,8 @@ class Comparison:
         [('random', 0), ('full', 0)]
     """
 
-    rows: list[dict[str, Any]]
-    summary: list[dict[str, Any]]
+    rows: list[Json]
+    summary: list[Summary]
     verdict: str
     folder: Path | None = None
 
@@ -114,7 +115,7 @@ def score_page(path: Path, dataset: Dataset, title: str) -> Path:
     return report.write_scores(path, images, dataset.classes, title)
 
 
-def _interval(line: dict[str, Any]) -> str:
+def _interval(line: Summary) -> str:
     if line["difference"] is None:
         return ""
     ends = "" if line["low"] is None else f" [{line['low']:+.1f}, {line['high']:+.1f}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ def open_source(data: str, options: SourceOptions, how: Machine, per_class: int 
 def machine_of(flags: MachineFlags, threads: int = 0) -> Machine:
     """How the flags ask to compute."""
     asked = {**asdict(subset(MachineOptions, flags)), "threads": flags.threads or threads, "progress": not flags.quiet}
-    return Machine(**asked, **({"checkpoint_seconds": flags.checkpoint_seconds} if isinstance(flags, LongFlags) else {}))
+    how = Machine(**asked)
+    return replace(how, checkpoint_seconds=flags.checkpoint_seconds) if isinstance(flags, LongFlags) else how
 
 
 def executor_name(executor: str | None, workers: int) -> str | None:

@@ -11,7 +11,7 @@ from refluence.arm import Arm, read_arm
 from refluence.condense.job import Distilling
 from refluence.data import Dataset, allocate
 from refluence.errors import InputError
-from refluence.evaluate.protocols import Protocol
+from refluence.evaluate.protocol import Protocol
 from refluence.jobs.catalogue import FAMILIES, methods
 from refluence.models import ModelSpec, read_spec
 from refluence.score import at_set

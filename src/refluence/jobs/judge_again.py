@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from refluence.data import DistilledSet, count_test_use
-from refluence.evaluate.protocols import Protocol
+from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.robust import Bench, robust, trainings
 from refluence.files import read_json, write_json
 from refluence.jobs.judge import judge_once

@@ -8,7 +8,8 @@ from dataclasses import replace
 from refluence.arm import Arm
 from refluence.data import Dataset
 from refluence.errors import InputError, did_you_mean
-from refluence.evaluate.protocols import Protocol, protocols
+from refluence.evaluate.protocol import Protocol
+from refluence.evaluate.protocols import protocols
 from refluence.fields import of_size
 from refluence.jobs import needs
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
