@@ -125,12 +125,10 @@ def find(
 
 def _named(source: Source, options: SourceOptions, test: Single | Dataset | None = None) -> tuple[str, Splits]:
     """The name of a source, and what its splits are read by."""
-    if (
-        isinstance(source, (str, Path))
-        and walk.holds_set(Path(source).expanduser())
-        and (test is not None or not walk.is_run(Path(source).expanduser()))
-    ):
-        source = load_distilled(Path(source).expanduser())
+    if isinstance(source, (str, Path)):
+        place = Path(source).expanduser()
+        if walk.holds_set_alone(place) if test is None else walk.holds_set(place):
+            source = load_distilled(place)
     if isinstance(source, DistilledSet):
         from refluence.data import run_folder
 

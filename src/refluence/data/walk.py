@@ -42,6 +42,12 @@ def holds_set(folder: Path) -> bool:
     return any(all(os.path.exists(place / name) for name in names) for place in (folder, folder / "distilled"))
 
 
+def holds_set_alone(folder: Path) -> bool:
+    """Whether there is a distilled set and nothing else: no run, and no pictures or tables that it was exported as."""
+    known = {"card.json", "images.safetensors", "README.md", "distilled"}
+    return holds_set(folder) and not is_run(folder) and {name for name in os.listdir(folder) if name[0] != "."} <= known
+
+
 def _is_ours(folder: Path) -> bool:
     """Whether Refluence wrote the folder: a run, or a distilled or exported set."""
     return is_run(folder) or all(os.path.exists(folder / name) for name in ("card.json", "images.safetensors"))
