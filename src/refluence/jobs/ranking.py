@@ -18,7 +18,8 @@ from refluence.jobs.session import Session
 from refluence.seeds import streams
 from refluence.select.influence import STEPS as POINTS
 from refluence.select.influence import scores as influence_scores
-from refluence.select.young_networks import STEPS, losses, mean_over_networks
+from refluence.select.pretrain import STEPS
+from refluence.select.young_networks import losses, mean_over_networks
 
 FULL = {"influence": POINTS, "loss": STEPS, "random": 0}  # steps of the networks, or points, that a ranking takes
 
