@@ -108,8 +108,8 @@ class Export(Options):
 class Repeat(Options):
     """Run a folder's config.json again: is the outcome the same bit for bit?"""
 
-    folder: Path = same(Task, "folder", help="Folder of a finished run.")
-    out: Path | None = same(Task, "out", help="New folder (default: DIR-repeat).", default=None)
+    folder: Path = same(Task, "folder", help="Folder of a finished run or comparison, or a file of scores.")
+    out: Path | None = same(Task, "out", help="New folder or file (default: DIR-repeat).", default=None)
     resume: bool = same(Task, "resume", help="Continue a repetition that was stopped.")
 
 

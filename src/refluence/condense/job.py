@@ -89,6 +89,7 @@ class Distilling:
     arm: Arm
     steps: int | None = None  # of what ranks the instances of a pruned arm; None: its default
 
+    artifact: ClassVar[type[DistilledSet]] = DistilledSet
     family: ClassVar[str] = "distill"
     even: ClassVar[bool] = True
     usual_steps: ClassVar[int] = 0  # it trains no networks but those of its image steps and its ranking

@@ -119,7 +119,8 @@ def compare(
     out: Path | None = None,
     *,
     resume: bool = True,
-    page: Callable[[Path], object] = lambda folder: None,
+    page: Callable[[Path], object] | None = None,
+    decided: Mapping[str, Any] | None = None,
 ) -> Compared:
     """Make and judge what is missing of a comparison.
 
@@ -128,7 +129,8 @@ def compare(
         session: the data and the machine.
         out: the folder; None writes nothing.
         resume: whether a folder that is there is continued: finished units are read, more arms and seeds are added.
-        page: writes the page of the folder, once the results are there.
+        page: writes the page of the folder, once the results are there; None: it has none.
+        decided: the iterations of arms at equal seconds, where another folder has measured them (equal_seconds.json).
 
     Returns:
         Rows, intervals and the verdict.
@@ -141,18 +143,19 @@ def compare(
     threads = torch.get_num_threads() if executor.size == 1 else session.machine.threads or 1
     with device.threads(threads):  # those of every unit, wherever it runs
         if out is None:
-            return _all(asked, jobs, session, None, executor, {})
+            return _all(asked, jobs, session, None, executor, {}, decided or {})
         facts = about(session)
         seeds = list(dict.fromkeys(job.seed for job in jobs))
         arms = {job.arm.name: job.to_json() for job in jobs if job.seed == seeds[0]}
         resolved = {"arms": arms, "seeds": seeds, "equal_seconds": asked.equal_seconds, **facts}
-        outcome, arguments = (RESULTS, PAGE), asked.arguments(jobs[0].model, session, out)
+        outcome, arguments = (RESULTS,) if page is None else (RESULTS, PAGE), asked.arguments(jobs[0].model, session, out)
         with claimed(out, "compare", arguments, resolved, resume, outcome=outcome, growing=GROWING) as done:
             if done:
                 return Compared.read(out)
-            found = _all(asked, jobs, session, out, executor, facts)
+            found = _all(asked, jobs, session, out, executor, facts, decided or {})
             write_json(out / RESULTS, found.to_json())
-            page(out)
+            if page is not None:
+                page(out)
     return found
 
 
@@ -176,12 +179,18 @@ def write_unit_config(job: Job, asked: JobOptions, session: Session, folder: Pat
 
 
 def _all(
-    asked: Comparing, jobs: Sequence[Job], session: Session, out: Path | None, executor: Executor, facts: Mapping[str, Any]
+    asked: Comparing,
+    jobs: Sequence[Job],
+    session: Session,
+    out: Path | None,
+    executor: Executor,
+    facts: Mapping[str, Any],
+    decided: Mapping[str, Any],
 ) -> Compared:
     """All jobs, then those at equal seconds."""
     rows, notes = list(_rows(asked, jobs, session, out, executor, facts)), list(session.dataset.notes)
     if asked.equal_seconds:
-        extra, said = equal_seconds.jobs(list(jobs), rows, asked.options.size, out)
+        extra, said = equal_seconds.jobs(jobs, rows, asked.options.size, out, decided)
         notes += said
         rows += _rows(asked, extra, session, out, executor, facts)
     return Compared.of(rows, notes)

@@ -2,13 +2,13 @@
 
 For an arm `dc+influence:tau=.1` it is the arm `dc:equal_seconds=influence,tau=.1`: one number of iterations for all seeds,
 from the mean seconds of both arms. What was measured is written to `equal_seconds.json` once, so that a resumed run goes on
-with the same number; another machine measures another one, so `repeat` repeats these arms through their unit folders alone.
+with the same number; another machine measures another one, so `repeat` takes over what the first one measured.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,14 +34,19 @@ def check(arms: list[Arm]) -> None:
             raise InputError(f"--equal-seconds needs '{base_of(arm).name}' beside '{arm.name}': add it to --methods")
 
 
-def jobs(made: Sequence[Job], rows: list[dict[str, Any]], size: str, out: Path | None) -> tuple[list[Job], list[str]]:
-    """The jobs of these arms, and a note on each arm. With a folder each is decided once: then equal_seconds.json is read."""
+def jobs(
+    made: Sequence[Job], rows: list[dict[str, Any]], size: str, out: Path | None, decided: Mapping[str, Any] | None = None
+) -> tuple[list[Job], list[str]]:
+    """The jobs of these arms, and a note on each arm. With a folder each is decided once: then equal_seconds.json is read.
+
+    `decided`: what another folder has measured, which is taken over.
+    """
     path = None if out is None else out / FILE
-    known = {} if path is None or not path.exists() else read_json(path)
+    known = {**(decided or {}), **(read_json(path) if path is not None and path.exists() else {})}
     if any(job.arm.kind == "influence" and job.arm.name not in known for job in made):
         known = {**decide(made, rows), **known}  # an arm that came later is added, the others keep their number
-        if path is not None:
-            write_json(path, known)
+    if path is not None:
+        write_json(path, known)
     extra, notes = [], []
     for name, decided in known.items():
         cost = f"{name} took {decided['ratio']:.2f} times the seconds of its base"

@@ -22,7 +22,7 @@ def distill(
     folder: Path,
     *,
     resume: bool = True,
-    page: Callable[[Path], object] = lambda folder: None,
+    page: Callable[[Path], object] | None = None,
 ) -> tuple[list[Row], bool]:
     """Make the job's set from the start or its last checkpoint, judge it, and write its page.
 
@@ -31,7 +31,7 @@ def distill(
         session: the data and the machine.
         folder: where everything is written.
         resume: whether a run that is there is continued.
-        page: writes the page of the folder.
+        page: writes the page of the folder; None: it has none.
 
     Returns:
         A row for each protocol, and whether the run was finished before.
@@ -41,11 +41,12 @@ def distill(
         RunError: numbers that are no longer finite.
     """
     own = record.distilling(job, asked, session, folder)
-    with claimed(folder, "distill", own.arguments, own.resolved, resume, outcome=(*FINISHED, PAGE)) as done:
+    outcome = FINISHED if page is None else (*FINISHED, PAGE)
+    with claimed(folder, "distill", own.arguments, own.resolved, resume, outcome=outcome) as done:
         if not finished(folder):
             for remark in job.plan.remarks(session.dataset, job.model, job.seed, session.compute):
                 session.reporter.say(remark)
         rows = run_job(job, session, folder)
-        if not done:
+        if not done and page is not None:
             page(folder)
     return rows, done

@@ -57,6 +57,7 @@ class Selecting:
 
     iterations: ClassVar[int] = 0
     ranking: ClassVar[str | None] = None
+    artifact: ClassVar[type[DistilledSet]] = DistilledSet
     family: ClassVar[str] = "select"
     even: ClassVar[bool] = False
     objective: ClassVar[None] = None
