@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from refluence.data import Dataset, SourceOptions
 from refluence.data.scores import ScoreTable, read_facts
@@ -14,7 +14,7 @@ from refluence.errors import InputError, option
 from refluence.files import read_json
 from refluence.jobs import equal_seconds, single
 from refluence.jobs.comparison import Comparing, compare
-from refluence.jobs.job import Job, read_job
+from refluence.jobs.job import BareJob, Job, ScorePlan, read_job
 from refluence.jobs.open_run import require_finished
 from refluence.jobs.record import options_from
 from refluence.jobs.scoring import Scores, write_scores
@@ -89,7 +89,7 @@ def repeat_scores(path: Path, out: Path, *, resume: bool = False, page: Callable
     if out.exists() and not resume:
         raise InputError(f"{option('out')} {out} is there already: choose another file, or add --resume")
     _refuse_python(path, resolved)
-    session, job = _session(resolved, {}, 1), read_job(resolved)
+    session, job = _session(resolved, {}, 1), cast(BareJob[ScorePlan], read_job(resolved))
     own = {name: facts[name] for name in ("weights", "seed", "version", "resolved")}
     scores = Scores(job, session, (), own, resolved=resolved)
     with device.threads(session.machine.threads):
