@@ -47,6 +47,12 @@ def conv(shape, classes):
     )  # fmt: skip
 
 
+def frozen(shape, classes):
+    net = conv(shape, classes)
+    net[0].requires_grad_(False)
+    return net
+
+
 @pytest.fixture(scope="module")
 def data():
     return rf.load("digits")
@@ -69,6 +75,13 @@ def test_a_function_makes_and_judges_a_set(data, arm):
     assert torch.equal(torch.random.get_rng_state(), before)
     assert rf.evaluate(run, data, **JUDGED).model == "conv()"
     assert not torch.equal(run.set.images, rf.distill(data, arm, model=conv, **{**TINY, "seed": 1}).set.images)
+
+
+@pytest.mark.parametrize("arm", ["dc+influence", "dc+difficulty", "idm", "ncfm:pool=1"])
+def test_frozen_layers_stay_as_they_are(data, arm):
+    run = rf.distill(data, arm, model=frozen, **TINY)
+    assert bool(run.set.images.isfinite().all())
+    assert rf.evaluate(run, data, **JUDGED).model == "frozen()"
 
 
 @pytest.mark.parametrize("arm", ["el2n:steps=2", "herding:steps=2", "influence:steps=1"])

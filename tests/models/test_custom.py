@@ -47,6 +47,19 @@ def bent(shape, classes):
     return nn.Sequential(nn.Conv2d(shape[0], 4, 3), nn.Hardsigmoid(), nn.Flatten(), nn.Linear(4 * 36, classes))
 
 
+def unread(shape, classes):
+    net = mlp(shape, classes)
+    net.spare = nn.Linear(3, 3)
+    net.forward = lambda x: nn.Sequential.forward(net[:4], x)
+    return net
+
+
+def frozen(shape, classes):
+    net = Conv(shape, classes)
+    net.features.requires_grad_(False)
+    return net
+
+
 class Noisy(nn.Sequential):
     def forward(self, x):
         return nn.functional.dropout(super().forward(x), training=self.training)
@@ -211,6 +224,13 @@ def settings(method):
         (bent, DC, "bent.. can judge a set, not make one by dc .*second derivative: dm, idm and ncfm, which match embeddings"),
         (mlp, IDC, "mlp.. has no weight whose gradient idc compares, a convolution: dc and dsa"),
         (noisy, DM, "noisy.. draws random numbers while it trains, beside dropout layers"),
+        (
+            unread,
+            DC,
+            "the logits of unread.. do not depend on spare.weight, whose gradient dc compares: leave it out",
+        ),
+        (frozen, IDC, "frozen.. has no weight whose gradient idc compares"),
+        (frozen, DC, None),
         (no_linear, DC, None),
         (bent, DM, None),
         (mlp, DC, None),

@@ -23,6 +23,6 @@ def engine(method: Method, settings: Settings, dataset: Dataset, spec: ModelSpec
         return f"influence by forward passes, from the {method.statistic.name} of each instance"
     net, few = build(spec, rng("network", 0), compute.device).eval(), torch.arange(min(FEW, len(dataset.train)))
     distance = method.distance(settings)
-    names = [name for name, p in net.named_parameters() if distance.uses(p)]
+    names = [name for name, p in net.named_parameters() if p.requires_grad and distance.uses(p)]
     x, y = dataset.pixels(dataset.train, few, compute.device), dataset.train.labels[few].to(compute.device)
     return str(capture(net, x, y, names=names).choice)

@@ -45,7 +45,8 @@ def check_network(spec: ModelSpec, method: Method, settings: Settings, weighting
         _check_drawn(spec, net, x)
         implicit = weighting is not None and weighting.terms != "explicit" and method.inner_is_real
         if gradients or implicit:
-            used = [p for p in net.parameters() if method.distance(settings).uses(p) or not gradients]
+            distance = method.distance(settings)
+            used = {n: p for n, p in net.named_parameters() if p.requires_grad and (distance.uses(p) or not gradients)}
             _check_twice(spec, net, used, (x, y), method.name if gradients else f"the implicit term of {method.name}")
         if gradients:
             try:
@@ -88,16 +89,23 @@ def _check_drawn(spec: ModelSpec, net: nn.Module, x: Tensor) -> None:
         )
 
 
-def _check_twice(spec: ModelSpec, net: nn.Module, used: list[nn.Parameter], pair: tuple[Tensor, Tensor], who: str) -> None:
+def _check_twice(spec: ModelSpec, net: nn.Module, used: dict[str, nn.Parameter], pair: tuple[Tensor, Tensor], who: str) -> None:
     x, y = pair
     if not used:
         raise InputError(f"{spec.name} has no weight whose gradient {who} compares, a convolution: dc and dsa take all layers")
     try:
         with plain_kernels(net):
-            gradients = torch.autograd.grad(cross_entropy(net(x), y), used, create_graph=True)
-            torch.autograd.grad(torch.stack([g.square().sum() for g in gradients]).sum(), x)
+            loss = cross_entropy(net(x), y)
+            found = torch.autograd.grad(loss, list(used.values()), create_graph=True, allow_unused=True)
+            gradients = {name: g for name, g in zip(used, found, strict=True) if g is not None}
+            torch.autograd.grad(torch.stack([g.square().sum() for g in gradients.values()]).sum(), x)
     except RuntimeError as error:
         raise InputError(_unfit(spec, who, _line(error), f"a second derivative: {OTHERS}")) from None
+    if unread := [name for name in used if name not in gradients]:
+        raise InputError(
+            f"the logits of {spec.name} do not depend on {unread[0].removeprefix('net.')}, whose gradient {who} compares: "
+            "leave it out, or freeze it (requires_grad_(False))"
+        )
 
 
 def _line(error: Exception) -> str:

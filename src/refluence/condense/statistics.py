@@ -105,7 +105,7 @@ class Gradient:
         compute: Compute,
     ) -> Bound:
         """See `StatisticSpec`."""
-        names = tuple(n for n, p in net.named_parameters() if distance.uses(p))
+        names = tuple(n for n, p in net.named_parameters() if p.requires_grad and distance.uses(p))
         return BoundGradients(Gradients(names), names, net, plain, compute)
 
 
@@ -195,7 +195,7 @@ class BoundMeans:
     @property
     def names(self) -> tuple[str, ...]:
         """See `Bound`."""
-        return tuple(n for n, p in self.net.named_parameters() if p.dim() > 1)
+        return tuple(n for n, p in self.net.named_parameters() if p.requires_grad and p.dim() > 1)
 
     def synthetic(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """See `Bound`."""
