@@ -98,8 +98,8 @@ def distill(
         out: a folder for the run as `refluence distill` writes it: also judged (`protocol`, `nets`, `split`), with its page.
             The same call continues a run that was stopped. None: nothing is written, and no network judges.
         options: fields of `JobOptions` (`ipc`, `iterations`, `model`, `width` …) and of `Machine` (`device`, `precision`,
-            `compile`, `threads`, `progress`, `checkpoint_seconds`). `model` is a name, `"FILE.py:FUNCTION"`, or any function (shape, classes) ->
-            `nn.Module`, such as a class that takes both.
+            `compile`, `threads`, `progress`, `checkpoint_seconds`). `model` is a name,
+            `"FILE.py:FUNCTION"`, or any function (shape, classes) -> `nn.Module`, such as a class that takes both.
 
     Returns:
         A run: `set`, `card`, `costs`, and `scores` where influence was measured.
