@@ -95,7 +95,8 @@ def main() -> None:
             rows.append({"what": name, "part": part, "ratios": each, "threads": flags.threads})
 
     for step in STEPS:
-        report(f"DC step, {step}", ratios(other, ("dc_step", step, flags.threads, flags.width), ["image", "inner"], flags.rounds))
+        one = ("dc_step", step, flags.threads, flags.width)
+        report(f"DC step, {step}", ratios(other, one, ["image", "inner"], flags.rounds))
     for name, (_, n, _, _) in NETWORKS.items():
         with tempfile.TemporaryDirectory() as folder:
             prepare(name, None, n, Path(folder))
