@@ -18,7 +18,7 @@ import refluence as rf
 from refluence import api
 from refluence.cli import main
 from refluence.condense.dm import METHOD
-from refluence.condense.job import DistillationWork
+from refluence.condense.work import DistillationWork
 from refluence.errors import InputError
 from refluence.jobs.session import Session
 from refluence.matching.discrepancies import FlatCosine

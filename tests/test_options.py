@@ -9,10 +9,14 @@ from refluence import api
 from refluence.cli import main
 from refluence.commands.flags import COMMANDS
 from refluence.commands.session import arguments
+from refluence.condense.settings import Settings
 from refluence.errors import InputError
 from refluence.fields import settings_of
 from refluence.files import read_json
+from refluence.influence.weighting import Weighting
+from refluence.jobs.catalogue import parse_arm
 from refluence.options import JobOptions, MachineOptions, ScoreOptions, SourceOptions
+from refluence.select.selection import SelectionOptions
 
 OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters of the functions
     "compare": {"data", "methods", "seeds", "out", "resume", "seed", "controls", "equal_seconds", "workers", "executor"},
@@ -85,3 +89,28 @@ def test_every_range_holds_at_both_doors(capsys, kind, name, value):
     assert f"{flag} {value}: " in said or f"{flag} {float(value)}: " in said
     assert str(python.value).partition("one of ")[2] in said
     assert said.count("\n") == 1
+
+
+BESIDE = {"ipc", "kind"}  # images a class are an option of the job, the kind of weights stands before the colon
+KEYS = [
+    (arm, kind, name, said.choices[-1] + "x" if said.choices and said.number is None else "x" if said.number else "2")
+    for arm, kind in (("idc", Settings), ("dc+influence", Weighting), ("el2n", SelectionOptions))
+    for name, said in settings_of(kind).items()
+    if name not in BESIDE and (said.choices or said.number or said.kinds == (bool,))
+]
+
+
+@pytest.mark.parametrize(("arm", "kind", "key", "value"), KEYS, ids=[f"{arm}:{key}" for arm, _, key, _ in KEYS])
+def test_a_wrong_value_of_a_setting_names_arm_key_value_and_what_is_right(arm, kind, key, value):
+    right = "it must be 1" if settings_of(kind)[key].kinds == (bool,) else settings_of(kind)[key].wrong(value)
+    with pytest.raises(InputError) as caught:
+        parse_arm(f"{arm}:{key}={value}")
+    assert str(caught.value).startswith(f"arm '{arm}:{key}={value}': {key}={value}: {right}")
+
+
+def test_what_a_size_asks_for_and_what_a_method_reads_have_one_range():
+    shared = set(settings_of(JobOptions)) & set(settings_of(Settings))
+    assert shared == {"ipc", "iterations", "real_batch", "inner", "initial", "allocation"}
+    for name in shared:
+        asked, read = settings_of(JobOptions)[name], settings_of(Settings)[name]
+        assert (asked.least, asked.most, asked.choices) == (read.least, read.most, read.choices)

@@ -7,6 +7,7 @@ a docstring below it: `refluence ls` and messages need it too, and such a docstr
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
@@ -27,7 +28,7 @@ class Setting:
 
     `least` and `most` are allowed themselves, `above` and `below` are not. `also`: words beside numbers, as `auto`. `infinite`:
     infinity is a value. `by_size`: what None stands for at each size. `metavar`, `positional` and `pair` (a switch with its
-    opposite) are for the command line alone.
+    opposite) are for the command line alone. `of`: the part of a method that reads it, where not every method does.
     """
 
     help: str
@@ -42,6 +43,7 @@ class Setting:
     metavar: str | None = None
     positional: bool = False
     pair: bool = False
+    of: str = ""
     kinds: tuple[Any, ...] = ()  # of the field's annotation: (int, NoneType), (str, ...)
     default: Any = None  # of the field, where it is not `required`
     required: bool = False
@@ -89,7 +91,7 @@ class Setting:
         try:
             return self.number(text)
         except ValueError:
-            raise ValueError(self._out_of_range(text)) from None
+            raise ValueError(self.wrong(text)) from None
 
     def _out_of_range(self, value: object) -> str:
         limits = (
@@ -144,6 +146,15 @@ def same(kind: type, name: str, **changes: Any) -> Any:
     there = next(f for f in fields(kind) if f.name == name)
     default = changes.pop("default", there.default)
     return field(default=default, metadata={KEY: replace(there.metadata[KEY], **changes)})
+
+
+def described(kind: type[T]) -> type[T]:
+    """The same class, whose docstring says under Args what the help of each of its settings says; a decorator."""
+    of: type = kind
+    args = "".join(f"\n        {name}: {declared.text}" for name, declared in settings_of(of).items())
+    before, mark, after = re.split(r"(\n\n    (?:Raises|Example):|\Z)", kind.__doc__ or "", maxsplit=1)
+    kind.__doc__ = f"{before.rstrip()}\n\n    Args:{args}{mark}{after}"
+    return kind
 
 
 @lru_cache

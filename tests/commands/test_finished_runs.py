@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from refluence.commands.parse import parse
 from refluence.compute import Compute
-from refluence.condense import job, pools
+from refluence.condense import pools, work
 from refluence.condense.method import Settings
 from refluence.data import SourceOptions, load, load_distilled
 from refluence.data.whitening import whitening
@@ -303,7 +303,7 @@ def test_what_networks_see_before_they_are_used(method, changes, seen):
 
 def test_estimate_scales_training_before_the_first_image_step_and_does_not_run_it(refluence, monkeypatch):
     ran = []
-    for module in (job, pools):
+    for module in (work, pools):
         real = module.train_on
         monkeypatch.setattr(module, "train_on", lambda *given, real=real: ran.append(given[4]) or real(*given))
     making = []

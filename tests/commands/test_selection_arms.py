@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from refluence.cli import main
-from refluence.condense.job import weighting_of
+from refluence.condense.arms import weighting_of
 from refluence.data import load, load_distilled
 from refluence.data.formation import decode, repeat
 from refluence.errors import InputError
@@ -32,11 +32,11 @@ def test_options_of_selections():
     assert options("el2n:factor=3,easiest=1,steps=7") == {"factor": 3, "easiest": True, "steps": 7}
     for text, message in [
         ("random:factor=0", "arm 'random:factor=0': factor=0: it must be a whole number, at least 1"),
-        ("random:factor=two", "it must be a whole number"),
-        ("random:easiest=1", "easiest=1 means nothing for random: its options are factor"),
-        ("herding:tau=1", "tau=1 means nothing for herding: its options are factor, steps"),
+        ("random:factor=two", "factor=two: it must be a whole number, at least 1"),
+        ("random:easiest=1", "easiest=1 means nothing for random: choose one of factor"),
+        ("herding:tau=1", "tau=1 means nothing for herding: choose one of factor, steps"),
         ("full:factor=2", "factor=2 means nothing for full: it has no options"),
-        ("forgetting:easiest=yes", "it must be 1 .* or 0"),
+        ("forgetting:easiest=yes", "easiest=yes: it must be 1 .* or 0"),
     ]:
         with pytest.raises(InputError, match=message):
             parse_arm(text)
@@ -47,10 +47,10 @@ def test_options_of_pruning():
     assert weighting_of(parse_arm("dc+pruned:by=loss")) == Weighting("pruned", keep=0.2, by="loss")
     assert weighting_of(parse_arm("dc+selected:keep=.3,sign=-1")) == Weighting("selected", keep=0.3, sign=-1)
     for text, message in [
-        ("dc+pruned:by=size", "unknown by 'size': choose one of influence, loss, random"),
+        ("dc+pruned:by=size", "arm 'dc[+]pruned:by=size': by=size: choose one of influence, loss, random"),
         ("dc+pruned:tau=1", "tau means nothing with pruned"),
         ("dc+influence:by=loss", "by=loss means nothing with influence"),
-        ("dc+pruned:keep=0", r"keep must be a share in \(0, 1\]"),
+        ("dc+pruned:keep=0", "keep=0: it must be a finite number, above 0 and at most 1"),
         ("random+pruned", "selects real images and takes no weights"),
     ]:
         with pytest.raises(InputError, match=message):

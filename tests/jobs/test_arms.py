@@ -5,7 +5,7 @@ import torch
 
 import refluence as rf
 from refluence.arm import Arm
-from refluence.condense.job import weighting_of
+from refluence.condense.arms import weighting_of
 from refluence.condense.method import Method
 from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
@@ -28,7 +28,10 @@ def test_links_are_options_of_an_arm():
     assert weighting_of(arm) == Weighting("influence", link="sigmoid", sign=-1)
     assert weighting_of(parse_arm("dc+influence:link=prune,keep=.8")).keep == 0.8
     for text, message in [
-        ("dc+influence:link=cosh", "unknown link 'cosh': choose one of softmax, sigmoid, exp, top, prune"),
+        (
+            "dc+influence:link=cosh",
+            "arm 'dc[+]influence:link=cosh': link=cosh: choose one of softmax, sigmoid, exp, top, prune",
+        ),
         ("dc+influence:tau=1,image_lr=.1,tau=2", "arm 'dc\\+influence:tau=1,image_lr=.1,tau=2': tau is given twice"),
         ("dc+influence:keep=.8", "keep=.8 means nothing with link=softmax"),
         ("dc:link=top", "link means nothing there, since 'dc' has no weights"),

@@ -5,7 +5,7 @@ from functools import reduce
 import pytest
 
 from refluence.condense import dc, idc
-from refluence.condense.job import changed
+from refluence.condense.arms import changed
 from refluence.errors import InputError
 from refluence.evaluate.protocols import protocols
 from refluence.jobs.catalogue import parse_arm

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from refluence.condense.method import Method
-from refluence.condense.settings import ABOUT
+from refluence.condense.settings import Settings
 from refluence.evaluate.protocols import protocols
+from refluence.fields import settings_of
 from refluence.influence.curvature import CURVATURES
 from refluence.influence.links import LINKS
-from refluence.influence.weighting import KINDS, OPTIONS, Weighting
+from refluence.influence.weighting import KINDS, Weighting
 from refluence.jobs.catalogue import methods
 from refluence.models.build import MODELS
 from refluence.options import NORMS
 from refluence.recipes.find import recipes
-from refluence.select import selection as selections
+from refluence.select.selection import SelectionOptions
 
 
 def run(flags: Any) -> None:
@@ -24,14 +25,19 @@ def run(flags: Any) -> None:
         {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()},
     )
     _list("weights (METHOD+WEIGHTS)", KINDS)
-    _list("options of weights (METHOD+WEIGHTS:key=value,…)", {k: f"{v} [{getattr(Weighting, k)}]" for k, v in OPTIONS.items()})
+    _list("options of weights (METHOD+WEIGHTS:key=value,…)", _helps(Weighting, "kind", defaults=True))
     _list("links (METHOD+WEIGHTS:link=LINK)", LINKS)
-    _list("settings of methods that learn images (METHOD[+WEIGHTS]:key=value,…)", ABOUT)
-    _list("options of methods that keep real images (METHOD:key=value,…)", selections.OPTIONS)
+    _list("settings of methods that learn images (METHOD[+WEIGHTS]:key=value,…)", _helps(Settings, "ipc"))
+    _list("options of methods that keep real images (METHOD:key=value,…)", _helps(SelectionOptions))
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
     _list("models", {**MODELS, "norms": f"{', '.join(NORMS)} (--norm)"})
     _list("recipes (run RECIPE)", {r.name: f"{r.summary} ({r.source})" for r in recipes().values()})
+
+
+def _helps(kind: type, *without: str, defaults: bool = False) -> dict[str, str]:
+    said = {name: declared for name, declared in settings_of(kind).items() if name not in without}
+    return {name: declared.text + (f" [{declared.default}]" if defaults else "") for name, declared in said.items()}
 
 
 def _list(title: str, entries: dict[str, str]) -> None:

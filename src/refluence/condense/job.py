@@ -1,82 +1,34 @@
-"""A distillation as a job: what its arm may say, its plan with every default resolved, and the work that the plan opens."""
+"""A distillation as a job: its plan with every default resolved, which opens the work."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
+from refluence.condense.arms import check, in_proportion, own_keys, settings_for, weighting_of
 from refluence.condense.engine import engine
-from refluence.condense.events import StepEvent
-from refluence.condense.loop import Distillation
 from refluence.condense.method import Method, Settings
-from refluence.condense.network_training import Fetch, sgd, train_on
-from refluence.condense.networks import OnSynthetic, on_stage
-from refluence.condense.pdd import SHORT_EPOCHS
 from refluence.condense.prune import check_share, restrict
 from refluence.condense.ranking import Ranking
-from refluence.condense.real_side import check as check_weighting
 from refluence.condense.requirements import check_network
 from refluence.condense.scoring import influence
+from refluence.condense.work import DistillationWork, ahead
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet
-from refluence.data.scores import RunScores
-from refluence.errors import InputError, RunError, did_you_mean
-from refluence.influence.bags import bag_weights
-from refluence.influence.weighting import BY_INFLUENCE, KINDS, Weighting, parse_weighting
+from refluence.influence.weighting import BY_INFLUENCE, KINDS, Weighting
 from refluence.models import ModelSpec
 from refluence.options import JobOptions
 from refluence.seeds import Rng, streams
-from refluence.work import Cost, Prepared, Result, Work
+from refluence.work import Cost, Prepared, Work
 
-PICTURE_NETS = 2  # random networks that the order of the distilled pictures is measured on
-NAMES = {"int": int, "float": float, "str": str}
-
-
-def own_keys() -> dict[str, type]:
-    """The options of an arm that are settings of its method, with their types."""
-    return {f.name: NAMES[str(f.type)] for f in fields(Settings) if f.name != "ipc"}
-
-
-def check(arm: Arm, method: Method) -> None:
-    """`InputError` for options that are unknown, cannot be read, or mean nothing for this method."""
-    of_weights = {f.name for f in fields(Weighting)} - {"kind"}
-    for key, value in arm.options:
-        if key not in own_keys() and key not in of_weights:
-            known = [k for k in own_keys() if not method.idle(k)] + (sorted(of_weights) if arm.kind != UNIFORM else [])
-            raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
-    weighting = weighting_of(arm)
-    if idle := [k for k, _ in arm.options if arm.kind == UNIFORM and k not in own_keys()]:
-        raise InputError(f"arm '{arm.name}': {idle[0]} means nothing there, since '{arm.head}' has no weights")
-    check_weighting(method, weighting)
-    for key, value in arm.options:
-        if method.idle(key):
-            what = f"{key}={value} means nothing for {arm.method}: its networks and statistic do not read it"
-            raise InputError(f"arm '{arm.name}': {what}")
-
-
-def weighting_of(arm: Arm) -> Weighting:
-    """How the arm weights real instances."""
-    return parse_weighting(arm.kind, dict(arm.without(own_keys()).options))
-
-
-def changed(settings: Settings, arm: Arm) -> Settings:
-    """The settings with the arm's own, such as `dc:image_lr=1`."""
-    changes = {}
-    for key, value in arm.options:
-        if (kind := own_keys().get(key)) is not None:
-            try:
-                changes[key] = kind(value)
-            except ValueError:
-                raise InputError(f"arm '{arm.name}': {key}={value} is not a {kind.__name__}") from None
-    return settings.with_(**changes)
+__all__ = ["Distilling", "check", "own_keys", "plan", "plan_from"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +123,7 @@ class Distilling:
     def ahead(self, work: Work) -> list[Cost]:
         """What an estimate adds to the steps of the steady plan's `work`."""
         assert isinstance(work, DistillationWork), "the work of this plan"
-        return ahead(self, work)
+        return ahead(self.settings, work)
 
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
         """`NoRoomError` where a class has too few images."""
@@ -201,119 +153,15 @@ class Distilling:
             counts = {"images": len(positions), "of": len(dataset.train), "seconds": round(prepared.seconds, 3)}
             facts = {"kept": {"share": self.weighting.keep, "by": self.weighting.by, **counts}}
             dataset = restrict(dataset, positions)
-        return DistillationWork(self, dataset, model, rng, compute, facts)
-
-
-class DistillationWork(Distillation):
-    """A distillation as a work (work.py): its steps, then the set, its order and the influence that it measured."""
-
-    means: ClassVar[tuple[str, ...]] = ("ess",)
-    remedy: ClassVar[str] = "A smaller image_lr (as in dc:image_lr=.01), or --precision fp32, may help, in a new folder"
-
-    def __init__(
-        self, plan: Distilling, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, facts: Mapping[str, Any]
-    ):
-        super().__init__(plan.method, plan.settings, plan.weighting, dataset, model, rng, compute)
-        self.plan, self.model, self.facts, self.total = plan, model, facts, plan.settings.iterations
-
-    def steps(self) -> Iterator[StepEvent]:
-        """The image steps that are left; `RunError` where numbers are no longer finite or cannot be made weights."""
-        try:
-            yield from super().steps()
-        except InputError as error:  # scores that cannot be made weights
-            raise RunError(f"{error} at iteration {self.step}") from None
-        if not bool(self.images.isfinite().all()):
-            raise RunError(f"the images are not finite after iteration {self.step - 1}")
-
-    def artifact(self) -> DistilledSet:
-        """What the run has learned so far, as it is stored."""
-        synthetic, settings, dataset = self.synthetic, self.settings, self.dataset
-        return DistilledSet(
-            self.images.cpu(),
-            self.labels.cpu(),
-            dataset.classes,
-            dataset.mean,
-            dataset.std,
-            soft=None if synthetic.soft is None else synthetic.soft.cpu(),
-            stage=synthetic.stage.cpu() if settings.stages > 1 else None,
-            factor=settings.factor,
-            lr=synthetic.rate if settings.lr_lr else None,
-        )
-
-    def result(self) -> Result:
-        """The set with the order of its pictures, and the scores that were measured on the way."""
-        small = self.artifact()
-        if int(self.labels.bincount().max()) > 1:  # one image of a class has no order: a is its own statistic
-            pictures, _, _ = influence(
-                self.images, self.labels, self.method, self.plan.settings, self.dataset, self.model, self.rng,
-                nets=PICTURE_NETS, device=self.device, soft=small.soft, lr=small.lr,
-            )  # fmt: skip
-            small = replace(small, influence=pictures.nan_to_num(0.0))  # their order alone is of use
-        card = {**self.facts, "iterations": self.total}
-        return Result(small, card, (self._scores(),) if self.plan.weighting.kind in BY_INFLUENCE else ())
-
-    def _scores(self) -> RunScores:
-        table = self.table
-        losses = torch.full_like(table.raw, torch.nan)  # a run that weights by influence keeps no losses
-        labels, classes = self.dataset.train.labels, len(self.dataset.classes)
-        weight = bag_weights(table.raw, losses, labels, self.plan.weighting, self.rng, classes=classes, seen=table.visits > 0)
-        return RunScores(self.dataset, table.raw, table.visits, weight, losses)
-
-
-def ahead(plan: Distilling, work: DistillationWork) -> list[Cost]:
-    """The training of networks before image steps, which the plan's steady form leaves out or spreads thin."""
-    settings = plan.settings.with_(outer=work.settings.outer)
-    images, labels = work.synthetic.training_set((settings.stages - 1) // 2)
-    on_real, on_earlier = work.method.networks.seen_beforehand(settings, len(work.labels) * settings.factor**2)
-    net, size, stage = work.networks, len(labels), on_stage(settings, images.shape[1])
-    costs = []
-
-    def train(data: tuple[int, Fetch], how: Settings, model: nn.Module, steps: int) -> None:
-        with work.compute.autocast():
-            train_on(model, sgd(work.net, how), data, how, steps, streams(0)("estimate", 0))
-
-    for what, seen, data, how, model, per_step in (  # D is counted in whole batches, an earlier stage's images each
-        ("pre-training", on_real, net.real, settings, net.plain, settings.net_batch),
-        ("earlier stages", on_earlier, (size, lambda p: (images[p], labels[p])), stage, net.net, min(stage.net_batch, size)),
-    ):
-        if seen:
-            costs.append(Cost(what, seen / per_step, partial(train, data, how, model)))
-    return costs
+        return DistillationWork(self.method, self.settings, self.weighting, dataset, model, rng, compute, facts)
 
 
 def plan(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, int, int]) -> Distilling:
-    """The plan of an arm: the method's published numbers at this size, then what is asked, then what the arm says."""
-    weighting, paper = weighting_of(arm), asked.size == "paper"
-    given = {
-        "iterations": asked.iterations,
-        "real_batch": asked.real_batch,
-        "inner": asked.inner,
-        "initial": asked.initial,
-        "allocation": asked.allocation,
-        "stage_epochs": None if paper or arm.option("stages") is None else SHORT_EPOCHS,
-    }
-    published = method.settings(asked.ipc, asked.size, shape)
-    settings = changed(published.with_(**{k: v for k, v in given.items() if v is not None}), arm)
-    settings = in_proportion(settings, settings.iterations / published.iterations, arm, asked.size)
-    if method.networks is OnSynthetic and settings.outer == 1:
-        for key in ("inner", "net_lr", "net_batch", "net_augmentation", "lr_lr"):
-            if arm.option(key) is not None:
-                raise InputError(f"arm '{arm.name}': {key} means nothing with a fresh network each image step; add outer=10")
-    return Distilling(method, settings, weighting, arm)
+    """The plan of an arm."""
+    return Distilling(method, settings_for(arm, method, asked, shape), weighting_of(arm), arm)
 
 
 def plan_from(arm: Arm, method: Method, stored: Mapping[str, Any]) -> Distilling:
     """The plan that `Distilling.to_json` wrote."""
     weighting: dict[str, Any] = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
     return Distilling(method, Settings(**stored["settings"]), Weighting(**weighting), arm, stored["selection_steps"])
-
-
-def in_proportion(settings: Settings, share: float, arm: Arm, size: str) -> Settings:
-    """Training beforehand grows and shrinks with the image steps at size `cpu`, but for what the arm itself says of it.
-
-    `share`: the image steps over those before. `stage_epochs` only where a run has several stages.
-    """
-    if size == "paper":
-        return settings
-    beforehand = {"pretrain": settings.pretrain, "stage_epochs": settings.stage_epochs if settings.stages > 1 else 0}
-    return settings.with_(**{k: max(1, round(share * n)) for k, n in beforehand.items() if n and arm.option(k) is None})

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from refluence.condense.networks import Networks, OnSynthetic
-from refluence.condense.settings import OF_NETWORKS, OF_STATISTICS, Settings
+from refluence.condense.settings import Settings
 from refluence.condense.statistics import Gradient, StatisticSpec
 from refluence.errors import InputError
+from refluence.fields import settings_of
 from refluence.matching.discrepancies import BY_NAME, Discrepancy
 
 __all__ = ["Method", "Settings"]
@@ -56,7 +57,8 @@ class Method:
 
     def idle(self, name: str) -> bool:
         """Whether a setting means nothing for this method."""
-        return name in (OF_NETWORKS | OF_STATISTICS) - self.networks.reads - self.statistic.reads
+        declared = settings_of(Settings).get(name)
+        return declared is not None and bool(declared.of) and name not in self.networks.reads | self.statistic.reads
 
     def check(self, settings: Settings) -> None:
         """Refuse settings that mean nothing for this method (`InputError`)."""

@@ -2,149 +2,86 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
 from refluence.errors import InputError
+from refluence.fields import check, described, required, same, setting
 from refluence.matching import augment
 from refluence.matching.discrepancies import BY_NAME
+from refluence.options import JobOptions
 
-CHOICES = {
-    "initial": ("noise", "real", "cluster"),
-    "image_optimiser": ("sgd", "adamw"),
-    "allocation": ("equal", "proportional"),
-    "distance": ("", *BY_NAME),
-}
-MOST = 2**31 - 1  # of every whole number: larger ones fit into no size that PyTorch and the image libraries take
-AT_LEAST = {
-    "ipc": 1,
-    "iterations": 1,
-    "outer": 1,
-    "inner": 0,
-    "real_batch": 1,
-    "net_batch": 1,
-    "factor": 1,
-    "synthetic_batch": 0,
-    "stages": 1,
-    "stage_epochs": 1,
-    "pool": 1,
-    "pool_every": 1,
-    "pretrain": 0,
-    "cluster_every": 0,
-    "candidates": 0,
-    "frequencies": 1,
-    "plateau": 0,
-}
-OF_NETWORKS = frozenset(
-    {"outer", "inner", "net_lr", "net_batch", "net_momentum", "net_weight_decay", "net_augmentation", "cutmix", "pretrain"}
-    | {"pool", "pool_every", "lr_lr"}
-)
-OF_STATISTICS = frozenset({"sdc", "frequencies"})
-FLAGS = ("ipc", "iterations", "real_batch")  # those that are flags of the command line too
-
-ABOUT: dict[str, str] = {
-    "iterations": "image steps in all (of every stage); a step moves the images of every class",
-    "outer": "image steps per network initialisation",
-    "inner": "training between two image steps: epochs on S (dc, dsa), SGD steps on D (idc and what is made of it, idm)",
-    "real_batch": "real images of a class in a step",
-    "image_lr": "learning rate of the pixels as the method keeps them (normalised, or in [0, 1])",
-    "image_momentum": "of the images' optimiser",
-    "image_optimiser": "sgd or adamw",
-    "net_lr": "learning rate of networks in training",
-    "net_batch": "their batch size",
-    "net_momentum": "their momentum",
-    "net_weight_decay": "their weight decay",
-    "cutmix": "probability of CutMix in training on D",
-    "pretrain": "SGD steps on D before a network is used",
-    "initial": "noise; real: random training images; cluster: those nearest to k-means centres",
-    "augmentation": "none, or a Siamese strategy such as color_crop_cutout_flip_scale_rotate",
-    "augmentation_mode": "S: one operation a call, M: all, I: IDC's",
-    "net_augmentation": "of networks in training: same (as in matching), none, or a strategy",
-    "allocation": "equal; proportional: images per class by class size",
-    "factor": "multi-formation: factor^2 images in the room of one",
-    "synthetic_batch": "at most so many decoded images of a class in a step (0: all)",
-    "distance": f"in place of the method's own: {', '.join(BY_NAME)}",
-    "stages": "progressive distillation: images are learned in so many groups, one after the other",
-    "stage_epochs": "epochs of a network on each earlier stage before it is used",
-    "pool": "networks kept, where a method keeps several",
-    "pool_every": "image steps between two new networks of a pool",
-    "calibration": "weight of the cross-entropy of the synthetic images themselves",
-    "cluster_every": "image steps between two clusterings of the real images (0: random batches)",
-    "candidates": "real images of a class that are clustered (0: all)",
-    "plateau": "image steps without a lower loss after which the image learning rate is halved (0: never)",
-    "frequencies": "of a characteristic function",
-    "label_lr": "learning rate of soft labels (0: hard labels)",
-    "lr_lr": "learning rate of the logarithm of net_lr (0: it stays)",
-    "sdc": "weight of the norm of the synthetic gradient: sample-difficulty correction",
-}
-"""What each number says, but for `ipc`, images per class, which no arm has for itself."""
+NETWORKS, STATISTICS = "networks", "statistic"  # which part of a method reads a setting; the others every method reads
 
 
+@described
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of one run, told in `ABOUT`; a method's page says which of them it reads.
+    """The numbers of one run. A method's page says which of them it reads, and their values at each size.
 
     An empty `distance` is the method's own; an empty `augmentation` or `net_augmentation` is none.
+
+    Raises:
+        InputError: a value outside its range, and values that mean nothing together.
     """
 
-    ipc: int
-    iterations: int
-    outer: int
-    inner: int
-    real_batch: int = 256
-    image_lr: float = 0.1
-    image_momentum: float = 0.5
-    image_optimiser: str = "sgd"
-    net_lr: float = 0.01
-    net_batch: int = 256
-    net_momentum: float = 0.0
-    net_weight_decay: float = 0.0
-    cutmix: float = 0.0
-    pretrain: int = 0
-    initial: str = "noise"
-    augmentation: str = ""
-    augmentation_mode: str = "S"
-    net_augmentation: str = "same"
-    allocation: str = "equal"
-    factor: int = 1
-    synthetic_batch: int = 0
-    distance: str = ""
-    stages: int = 1
-    stage_epochs: int = 200
-    pool: int = 20
-    pool_every: int = 30
-    calibration: float = 0.0
-    cluster_every: int = 0
-    candidates: int = 0
-    plateau: int = 0
-    frequencies: int = 4096
-    label_lr: float = 0.0
-    lr_lr: float = 0.0
-    sdc: float = 0.0
+    ipc: int = same(JobOptions, "ipc", default=MISSING)
+    iterations: int = same(
+        JobOptions,
+        "iterations",
+        help="image steps in all (of every stage); a step moves the images of every class",
+        default=MISSING,
+    )
+    outer: int = required("image steps per network initialisation", least=1, of=NETWORKS)
+    inner: int = same(
+        JobOptions,
+        "inner",
+        help="training between two image steps: epochs on S (dc, dsa), SGD steps on D (idc and what is made of it, idm)",
+        default=MISSING,
+        of=NETWORKS,
+    )
+    real_batch: int = same(JobOptions, "real_batch", help="real images of a class in a step", default=256)
+    image_lr: float = setting(0.1, "learning rate of the pixels as the method keeps them (normalised, or in [0, 1])", above=0)
+    image_momentum: float = setting(0.5, "of the images' optimiser", least=0, below=1)
+    image_optimiser: str = setting("sgd", "sgd or adamw", choices=("sgd", "adamw"))
+    net_lr: float = setting(0.01, "learning rate of networks in training", above=0, of=NETWORKS)
+    net_batch: int = setting(256, "their batch size", least=1, of=NETWORKS)
+    net_momentum: float = setting(0.0, "their momentum", least=0, below=1, of=NETWORKS)
+    net_weight_decay: float = setting(0.0, "their weight decay", least=0, of=NETWORKS)
+    cutmix: float = setting(0.0, "probability of CutMix in training on D", least=0, most=1, of=NETWORKS)
+    pretrain: int = setting(0, "SGD steps on D before a network is used", least=0, of=NETWORKS)
+    initial: str = same(
+        JobOptions,
+        "initial",
+        help="noise; real: random training images; cluster: those nearest to k-means centres",
+        default="noise",
+    )
+    augmentation: str = setting("", "none, or a Siamese strategy such as color_crop_cutout_flip_scale_rotate")
+    augmentation_mode: str = setting("S", "S: one operation a call, M: all, I: IDC's")
+    net_augmentation: str = setting("same", "of networks in training: same (as in matching), none, or a strategy", of=NETWORKS)
+    allocation: str = same(JobOptions, "allocation", help="equal; proportional: images per class by class size")
+    factor: int = setting(1, "multi-formation: factor^2 images in the room of one", least=1)
+    synthetic_batch: int = setting(0, "at most so many decoded images of a class in a step (0: all)", least=0)
+    distance: str = setting("", f"in place of the method's own: {', '.join(BY_NAME)}", choices=("", *BY_NAME))
+    stages: int = setting(1, "progressive distillation: images are learned in so many groups, one after the other", least=1)
+    stage_epochs: int = setting(200, "epochs of a network on each earlier stage before it is used", least=1)
+    pool: int = setting(20, "networks kept, where a method keeps several", least=1, of=NETWORKS)
+    pool_every: int = setting(30, "image steps between two new networks of a pool", least=1, of=NETWORKS)
+    calibration: float = setting(0.0, "weight of the cross-entropy of the synthetic images themselves", least=0)
+    cluster_every: int = setting(0, "image steps between two clusterings of the real images (0: random batches)", least=0)
+    candidates: int = setting(0, "real images of a class that are clustered (0: all)", least=0)
+    plateau: int = setting(
+        0, "image steps without a lower loss after which the image learning rate is halved (0: never)", least=0
+    )
+    frequencies: int = setting(4096, "of a characteristic function", least=1, of=STATISTICS)
+    label_lr: float = setting(0.0, "learning rate of soft labels (0: hard labels)", least=0)
+    lr_lr: float = setting(0.0, "learning rate of the logarithm of net_lr (0: it stays)", least=0, of=NETWORKS)
+    sdc: float = setting(
+        0.0, "weight of the norm of the synthetic gradient: sample-difficulty correction", least=0, of=STATISTICS
+    )
 
     def __post_init__(self) -> None:
-        for name, least in AT_LEAST.items():
-            if getattr(self, name) < least:
-                label = f"--{name.replace('_', '-')}" if name in FLAGS else name
-                raise InputError(f"{label} is {getattr(self, name)}: it must be at least {least}")
-            if getattr(self, name) > MOST:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at most {MOST}")
-        for name in ("image_lr", "net_lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number above 0")
-        for name in ("calibration", "label_lr", "lr_lr", "sdc", "net_weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be a finite number, 0 (none) or more")
-        for name in ("image_momentum", "net_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be 0 (none) or more, and below 1")
-        if not 0 <= self.cutmix <= 1:
-            raise InputError(f"cutmix is {self.cutmix}: it is a probability, from 0 (never) to 1")
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                label = "--allocation" if name == "allocation" else name
-                raise InputError(f"{label} is '{getattr(self, name)}': choose {' or '.join(a for a in allowed if a)}")
+        check(self)
         if self.stages > self.ipc:
             raise InputError(
                 f"stages is {self.stages}, more than the {self.ipc} images per class: each stage learns at least one"

@@ -14,16 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refluence.errors import InputError
+from refluence.errors import InputError, did_you_mean
+from refluence.fields import check, described, read, setting
 from refluence.influence.controls import random_weights, shuffle
 from refluence.influence.links import (
     LINKS,
     STANDARDS,
-    check_share,
-    check_tau,
     exp_weights,
-    number,
-    one_of,
     prune_weights,
     sigmoid_weights,
     softmax_weights,
@@ -55,46 +52,13 @@ PRUNED: dict[tuple[str, str], float] = {
 }
 """The share that is kept by (kind, by) unless `keep` is given: IWD's, arXiv 2411.12115's, the others ours."""
 RANKINGS = ("influence", "loss", "random")
-OPTIONS: dict[str, str] = {
-    "link": "from scores to weights, one of the links below",
-    "tau": "temperature in standardised units; auto: where the effective sample size is the share ess (softmax, exp)",
-    "ess": "share of the bag, in (0, 1], that tau=auto leaves in effect",
-    "keep": "share, in (0, 1], that link=top or link=prune keeps; of each class with pruned (.9; by=loss .2) and selected (.1)",
-    "sign": "1: act on what raises the objective (softmax stresses it, prune drops it); -1: on what lowers it",
-    "bag": "who competes: one class of the batch, the whole batch, or all instances scored so far",
-    "where": "weights inside the distance (IWD eq. 8) or outside (Algorithm 1, line 9)",
-    "standardise": "scores by std, robust (median, MAD), scale (root mean square, zero stays zero) or none",
-    "refresh": "new scores every so many image steps, running means between",
-    "warmup": "share of the image steps, in [0, 1), at the start, in which all weigh the same while scores are measured",
-    "memory": "share, in [0, 1), of an instance's running mean in its score",
-    "carry": "mirror ascent: the power, in [0, 1], to which an instance's last weight enters the next one",
-    "terms": "explicit, implicit or both parts of the influence (IWD eq. 22); the same where networks train on S",
-    "by": "what pruned and selected rank by, once: the highest influence, the lowest loss, or random (sign=-1: the other end)",
-}
-"""Options of an arm's weights, as `dc+influence:tau=.5`: the fields of `Weighting` but its kind."""
 SMALLEST_BAG = 5
 
 
+@described
 @dataclass(frozen=True)
 class Weighting:
-    """How the instances of a bag are weighted. `OPTIONS` says of each field what it does, and its range.
-
-    Args:
-        kind: a key of `KINDS`: "uniform", "influence", its controls, or weights by loss or difficulty.
-        tau: temperature, in standard deviations of the scores of a bag; "auto" chooses it by `ess`.
-        ess: share in (0, 1] of the bag that tau="auto" leaves in effect.
-        sign: 1 stresses what raises the objective, -1 what lowers it.
-        bag: "class" of the batch, "batch", or "all" instances scored so far.
-        where: "inside" the distance (IWD, arXiv 2510.27253, eq. 8) or "outside" (its Algorithm 1, line 9).
-        standardise: "std", "robust", "scale" or "none".
-        refresh: image steps between two measurements.
-        warmup: share in [0, 1) of the image steps in which all weigh the same.
-        memory: share in [0, 1) of an instance's running mean in its score.
-        carry: power in [0, 1] of an instance's last weight in the next one.
-        terms: "explicit", "implicit" or "both" parts of the influence (IWD eq. 22).
-        link: "softmax", "sigmoid", "exp", "top" or "prune".
-        keep: share in (0, 1] that top, prune and the kinds pruned and selected keep.
-        by: what the kinds pruned and selected rank by: "influence", "loss" or "random".
+    """How the instances of a bag are weighted.
 
     Raises:
         InputError: a value outside its range, and options that mean nothing together.
@@ -105,49 +69,71 @@ class Weighting:
         'sigmoid'
     """
 
-    kind: str = "uniform"
-    tau: float | str = 1.0
-    ess: float = 0.5
-    sign: int = 1
-    bag: str = "class"
-    where: str = "inside"
-    standardise: str = "std"
-    refresh: int = 1
-    warmup: float = 0.0
-    memory: float = 0.0
-    carry: float = 0.0
-    terms: str = "explicit"
-    link: str = "softmax"
-    keep: float = 0.5
-    by: str = "influence"
+    kind: str = setting("uniform", "uniform, influence, a control, or weights by loss or difficulty", choices=tuple(KINDS))
+    tau: float | str = setting(
+        1.0,
+        "temperature in standardised units; auto: where the effective sample size is the share ess (softmax, exp)",
+        above=0,
+        infinite=True,
+        also=("auto",),
+    )
+    ess: float = setting(0.5, "share of the bag, in (0, 1], that tau=auto leaves in effect", above=0, most=1)
+    sign: int = setting(
+        1,
+        "1: act on what raises the objective (softmax stresses it, prune drops it); -1: on what lowers it",
+        choices=(1, -1),
+    )
+    bag: str = setting(
+        "class",
+        "who competes: one class of the batch, the whole batch, or all instances scored so far",
+        choices=("class", "batch", "all"),
+    )
+    where: str = setting(
+        "inside",
+        "weights inside the distance (IWD eq. 8) or outside (Algorithm 1, line 9)",
+        choices=("inside", "outside"),
+    )
+    standardise: str = setting(
+        "std", "scores by std, robust (median, MAD), scale (root mean square, zero stays zero) or none", choices=STANDARDS
+    )
+    refresh: int = setting(1, "new scores every so many image steps, running means between", least=1)
+    warmup: float = setting(
+        0.0,
+        "share of the image steps, in [0, 1), at the start, in which all weigh the same while scores are measured",
+        least=0,
+        below=1,
+    )
+    memory: float = setting(0.0, "share, in [0, 1), of an instance's running mean in its score", least=0, below=1)
+    carry: float = setting(
+        0.0,
+        "mirror ascent: the power, in [0, 1], to which an instance's last weight enters the next one",
+        least=0,
+        most=1,
+    )
+    terms: str = setting(
+        "explicit",
+        "explicit, implicit or both parts of the influence (IWD eq. 22); the same where networks train on S",
+        choices=("explicit", "implicit", "both"),
+    )
+    link: str = setting("softmax", "from scores to weights, one of the links below", choices=tuple(LINKS))
+    keep: float = setting(
+        0.5,
+        "share, in (0, 1], that link=top or link=prune keeps; of each class with pruned (.9; by=loss .2) and selected (.1)",
+        above=0,
+        most=1,
+    )
+    by: str = setting(
+        "influence",
+        "what pruned and selected rank by, once: the highest influence, the lowest loss, or random (sign=-1: the other end)",
+        choices=RANKINGS,
+    )
 
     def __post_init__(self) -> None:
-        one_of("weights", self.kind, KINDS)
-        one_of("link", self.link, LINKS)
-        one_of("bag", self.bag, ("class", "batch", "all"))
-        one_of("where", self.where, ("inside", "outside"))
-        one_of("standardise", self.standardise, STANDARDS)
-        one_of("terms", self.terms, ("explicit", "implicit", "both"))
-        one_of("by", self.by, RANKINGS)
-        if self.tau != "auto":
-            check_tau(self.tau)
-        elif self.link not in ("softmax", "exp"):
+        check(self)
+        if self.tau == "auto" and self.link not in ("softmax", "exp"):
             raise InputError(f"tau=auto is for link=softmax and link=exp, got link={self.link}: give tau as a number")
-        check_share("ess", self.ess)
-        check_share("keep", self.keep)
-        if self.sign not in (1, -1):
-            raise InputError(f"sign must be 1 or -1, got {self.sign!r}")
-        if not isinstance(self.refresh, int) or isinstance(self.refresh, bool) or self.refresh < 1:
-            raise InputError(f"refresh must be a whole number of steps, at least 1, got {self.refresh!r}")
-        if not number(self.warmup) or not 0 <= self.warmup < 1:
-            raise InputError(f"warmup must be in [0, 1), got {self.warmup!r}: the share of image steps before weights begin")
-        if not number(self.memory) or not 0 <= self.memory < 1:
-            raise InputError(f"memory must be in [0, 1), got {self.memory!r}: 0 keeps only the newest scores")
-        if not number(self.carry) or not 0 <= self.carry <= 1:
-            raise InputError(f"carry must be in [0, 1], got {self.carry!r}: 0 forgets the weights of earlier steps")
         if self.carry and (self.link != "softmax" or self.bag == "all"):
             raise InputError(f"carry={self.carry} is for link=softmax and a bag in the batch, got {self.link}, bag={self.bag}")
-
         if self.memory and self.bag == "all":
             raise InputError(f"memory={self.memory} means nothing with bag=all, which weighs by running means alone")
         if self.terms != "explicit" and self.kind in ("loss", "difficulty"):
@@ -182,20 +168,10 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
 
     Unknown names, unreadable values and options that the chosen link does not read raise InputError.
     """
-    known = {f.name: f.default for f in fields(Weighting) if f.name != "kind"}
-    values: dict[str, Any] = {}
-    for name, text in options.items():
-        if name not in known:
-            raise InputError(f"unknown weighting option '{name}={text}': choose from {', '.join(known)}")
-        if isinstance(known[name], str) or (name == "tau" and text == "auto"):
-            values[name] = text
-            continue
-        read = int if isinstance(known[name], int) else float
-        try:
-            values[name] = read(text)
-        except ValueError:
-            what = "a whole number" if read is int else "a number or auto" if name == "tau" else "a number"
-            raise InputError(f"{name} must be {what}, got '{text}'") from None
+    known = [f.name for f in fields(Weighting) if f.name != "kind"]
+    if unknown := [name for name in options if name not in known]:
+        raise InputError(f"unknown weighting option '{unknown[0]}={options[unknown[0]]}': {did_you_mean(unknown[0], known)}")
+    values = {name: read(Weighting, name, text) for name, text in options.items()}
     if kind in ("pruned", "selected"):
         if idle := [name for name in options if name not in ("keep", "by", "sign")]:
             raise InputError(f"{idle[0]} means nothing with {kind}, which weighs what it keeps uniformly: keep, by, sign do")

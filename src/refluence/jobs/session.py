@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from refluence.compute import Compute
-from refluence.condense.job import PICTURE_NETS
 from refluence.condense.norms import NORM_BATCH
+from refluence.condense.work import PICTURE_NETS
 from refluence.data import Dataset, SourceOptions, load
 from refluence.data.objects import Source
 from refluence.data.origin import changed, digest, reloadable

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from refluence.errors import InputError
+from refluence.errors import InputError, did_you_mean
+from refluence.fields import read, setting
 from refluence.models import ModelSpec
 
-OPTIONS: dict[str, str] = {
-    "factor": "factor x factor reduced images in the room of one (1: images as they are)",
-    "steps": "steps of its pre-training, in place of its own number and whatever --iterations says",
-    "easiest": "1: the other end of the ranking (0: the published one)",
-}
-"""Options that an arm of a selection may have, as `herding:factor=2`."""
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionOptions:
+    """Options that an arm of a selection may have, as `herding:factor=2`."""
+
+    factor: int = setting(1, "factor x factor reduced images in the room of one (1: images as they are)", least=1)
+    steps: int | None = setting(
+        None, "steps of its pre-training, in place of its own number and whatever the image steps are", least=1
+    )
+    easiest: bool = setting(False, "1: the other end of the ranking (0: the published one)")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Selection:
             index)` gives CPU generators. `steps` bounds the pre-training of methods that need a network (None: their own
             default); the others take no notice of it, nor of `spec`. `easiest`, where `options` has it, is passed by name.
         steps: the steps of its own network, where it needs one.
-        options: keys of `OPTIONS` that mean something here.
+        options: fields of `SelectionOptions` that mean something here.
         check_model: raises `InputError` for a network that lacks what the method asks of it.
 
     Example:
@@ -46,21 +51,13 @@ class Selection:
     summary: str
     select: Callable[..., Tensor]
     steps: int = 0  # of its own network, where it needs one
-    options: tuple[str, ...] = ("factor",)  # keys of `OPTIONS` that mean something here
+    options: tuple[str, ...] = ("factor",)  # fields of `SelectionOptions` that mean something here
     check_model: Callable[[ModelSpec], None] = lambda spec: None
 
     def read(self, options: Mapping[str, str]) -> dict[str, int]:
         """Values of the options given as text, `{"factor": "2"}`; unknown or unreadable ones raise `InputError`."""
-        return {key: self._value(key, text) for key, text in options.items()}
-
-    def _value(self, key: str, text: str) -> int | bool:
-        if key not in self.options:
-            there = f"its options are {', '.join(self.options)}" if self.options else "it has no options"
-            raise InputError(f"{key}={text} means nothing for {self.name}: {there}")
-        if key == "easiest":
-            if text not in ("0", "1"):
-                raise InputError(f"easiest={text}: it must be 1 (the other end of the ranking) or 0")
-            return text == "1"
-        if not text.isdecimal() or int(text) < 1:
-            raise InputError(f"{key}={text}: it must be a whole number, at least 1")
-        return int(text)
+        for key, text in options.items():
+            if key not in self.options:
+                there = did_you_mean(key, self.options) if self.options else "it has no options"
+                raise InputError(f"{key}={text} means nothing for {self.name}: {there}")
+        return {key: read(SelectionOptions, key, text) for key, text in options.items()}
