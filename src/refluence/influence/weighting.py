@@ -180,10 +180,10 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
     if "by" in options:
         raise InputError(f"by={options['by']} means nothing with {kind}: it is what pruned and selected rank instances by")
     weighting = Weighting(kind=kind, **values)
-    for name in ("tau", "ess") if weighting.link in ("top", "prune") else ("keep",):
-        if name in options:
-            right = "its share is keep" if name != "keep" else "it is the share of link=top and link=prune"
-            raise InputError(f"{name}={options[name]} means nothing with link={weighting.link}: {right}")
+    shares = weighting.link in ("top", "prune")
+    idle, right = (("tau", "ess"), "its share is keep") if shares else (("keep",), "it is the share of link=top and link=prune")
+    if name := next((name for name in idle if name in options), None):
+        raise InputError(f"{name}={options[name]} means nothing with link={weighting.link}: {right}")
     return weighting
 
 
