@@ -181,8 +181,10 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
         raise InputError(f"by={options['by']} means nothing with {kind}: it is what pruned and selected rank instances by")
     weighting = Weighting(kind=kind, **values)
     shares = weighting.link in ("top", "prune")
-    idle, right = (("tau", "ess"), "its share is keep") if shares else (("keep",), "it is the share of link=top and link=prune")
-    if name := next((name for name in idle if name in options), None):
+    unread, right = (
+        (("tau", "ess"), "its share is keep") if shares else (("keep",), "it is the share of link=top and link=prune")
+    )
+    if name := next((name for name in unread if name in options), None):
         raise InputError(f"{name}={options[name]} means nothing with link={weighting.link}: {right}")
     return weighting
 
