@@ -25,7 +25,7 @@ from refluence.matching.discrepancies import FlatCosine
 from support.command_line import DIGITS
 
 TINY = {"ipc": 2, "iterations": 3, "width": 8, "threads": 1}
-FUNCTIONS = ("load", "distill", "select", "start", "evaluate", "compare", "open")
+FUNCTIONS = ("load", "distill", "select", "start", "evaluate", "compare", "score", "open")
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 

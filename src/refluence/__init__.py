@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 _NAMES = {
     # data, sets and verdicts
     **dict.fromkeys(("load", "distill", "start", "compare", "open"), "refluence.api"),
-    **dict.fromkeys(("Dataset", "DistilledSet"), "refluence.data"),
+    **dict.fromkeys(("Dataset", "DistilledSet", "ScoreTable"), "refluence.data"),
     **dict.fromkeys(("Run", "Comparison"), "refluence.results"),
     # methods
     "Method": "refluence.condense.method",
@@ -29,7 +29,7 @@ _NAMES = {
     # what can go wrong
     **dict.fromkeys(("InputError", "RunError"), "refluence.errors"),
 }
-_PACKAGES = ("select", "evaluate")  # folders of the library whose name is a function of api.py too
+_PACKAGES = ("select", "evaluate", "score")  # folders of the library whose name is a function of api.py too
 __all__ = ["__version__", *(name for name in _NAMES if name != "open"), *_PACKAGES]  # `import *` leaves Python's open
 
 

@@ -7,19 +7,20 @@ rf.evaluate(run, data, protocol="dsa-cpu").accuracy
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from refluence import report
 from refluence.arm import UNIFORM, Arm
 from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
-from refluence.data.scores import RunScores, ScoreTable
+from refluence.data.scores import FILE, RunScores, ScoreTable
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
@@ -30,16 +31,17 @@ from refluence.jobs.comparison import compare as compare_jobs
 from refluence.jobs.job import Job
 from refluence.jobs.judge import unread
 from refluence.jobs.needs import prepare
-from refluence.jobs.open_run import check_fits, open_finished
+from refluence.jobs.open_run import Finished, check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.run_job import make
+from refluence.jobs.scoring import against_set, against_validation, check_file, make_scores, parts, write_scores
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
 from refluence.models import another, network
-from refluence.options import JobOptions, SeedOptions
-from refluence.results import Comparison, Run
+from refluence.options import JobOptions, ScoreOptions, SeedOptions
+from refluence.results import Comparison, Run, score_page
 from refluence.run import device
-from refluence.run.folder import recorded_threads
+from refluence.run.folder import check_free, recorded_threads
 from refluence.seeds import streams
 from refluence.select.selection import Selection
 from refluence.work import Work
@@ -305,6 +307,76 @@ def compare(
     return Comparison(found.rows, found.summary, found.verdict, folder)
 
 
+def score(
+    data: Data,
+    model: str | Callable[..., nn.Module] | nn.Module | None = None,
+    *,
+    folds: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    distilled: Run | str | Path | None = None,
+    nets: int | None = None,
+    weights: str | None = None,
+    **options: Any,
+) -> ScoreTable:
+    """Score every training instance: does it help or harm on validation data?
+
+    Args:
+        data: as in `distill`.
+        model: a name, `FILE.py:FUNCTION`, a function (shape, classes) -> `nn.Module` (default: convnet), or a network that is
+            trained already, which scores all rows as it is.
+        folds: every instance is scored by a network that did not train on it (default: 5 folds).
+        seed: folds and networks follow from it.
+        out: FILE.parquet, or a folder for scores.parquet, written with its page as `refluence score` does. The same call
+            continues scores that were stopped. None: nothing is written.
+        distilled: a run, or its folder: what raises the objective at its set is scored instead, and no `model`.
+        nets: networks to average over (default: 1 a fold; 3 with `distilled`).
+        weights: KIND[:key=value,…], for the column `weight`.
+        options: fields of `ScoreOptions` (`epochs`, `terms`, `curvature`, `load`, `pixels` …) and of `Machine`.
+
+    Returns:
+        The table: `most_harmful(n)`, `most_helpful(n)`, `arrays()`, `save(folder)`.
+
+    Raises:
+        InputError: what cannot be scored, before any work; an `out` that holds other scores.
+        RunError: numbers that are not finite.
+
+    Example:
+        >>> import refluence as rf
+        >>> table = rf.score("digits", folds=2, epochs=1, width=4, terms="explicit")
+        >>> len(table.most_harmful(20))
+        20
+    """
+    _check(options, (_names(ScoreOptions) | _names(Machine)) - {"group"}, "score")
+    SeedOptions(seed=seed)
+    own = {k: v for k, v in options.items() if k in _names(ScoreOptions)}
+    if isinstance(own.get("damping"), (int, float)):
+        own["damping"] = repr(own["damping"])
+    if own.get("load") is not None:
+        own["load"] = Path(own["load"])
+    asked = ScoreOptions(model=model, folds=folds, **own)
+    path = None if out is None else Path(out) if Path(out).suffix == ".parquet" else Path(out) / FILE
+    if path is not None:
+        check_file(path, resume=True)
+        if not path.exists():
+            check_free(parts(path), "score", resume=True)
+    session = _session(data, options)
+    if distilled is None:
+        scores = against_validation(asked, session, seed, nets, weights)
+    elif given := [name for name, value in vars(asked).items() if value is not None]:
+        raise InputError(f"{given[0]} is for scores against validation data: leave it out, or distilled")
+    else:
+        scores = against_set(_finished(distilled), session, seed, weights, nets)
+    for note in scores.notes:
+        session.reporter.say(note)
+    with device.threads(_threads(session, None if path is None else parts(path))):
+        if path is None:
+            return make_scores(scores, None)
+        network = {"model": scores.job.model.name, "load": None if asked.load is None else str(asked.load)}
+        record = {**vars(asked), **network, "data": session.dataset.source, "seed": seed, "nets": nets, "weights": weights}
+        return write_scores(scores, path, record, True, lambda: score_page(path, scores.session.dataset, scores.title))[0]
+
+
 def open(folder: str | Path) -> Run:
     """A finished run from its folder.
 
@@ -327,6 +399,12 @@ def open(folder: str | Path) -> Run:
     """
     run = open_finished(Path(folder))
     return Run(run.job, run.small, run.card, run.folder)
+
+
+def _finished(run: Run | str | Path) -> Finished:
+    if not isinstance(run, Run):
+        return open_finished(Path(run))
+    return Finished(run.folder or Path(run.job.what), run.set, run.card, run.job, {})
 
 
 def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str) -> tuple[Session, Job]:

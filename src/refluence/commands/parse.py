@@ -22,7 +22,7 @@ from refluence.fields import Setting, settings_of
 
 NARROWEST = 40  # columns of a terminal that help is wrapped for: tyro does not end in a few
 ESTIMATE = "estimate"
-ESTIMATE_HELP = """usage: refluence estimate compare|distill FLAGS
+ESTIMATE_HELP = """usage: refluence estimate compare|distill|score FLAGS
 
 Measure a few steps and say what the whole run would take: time, peak memory,
 bytes to be stored. Nothing is written. The flags are those of the command;
@@ -39,9 +39,9 @@ def parse(words: list[str]) -> tuple[str, Any]:
         if rest and rest[0] in ("-h", "--help"):
             print(ESTIMATE_HELP)
             raise SystemExit(0)
-        if not rest or rest[0] not in ("compare", "distill"):
+        if not rest or rest[0] not in ("compare", "distill", "score"):
             rest = ["compare" if "--methods" in rest else "distill", *rest]
-        out = any(word.partition("=")[0] == "--out" for word in rest)
+        out = rest[0] == "score" or any(word.partition("=")[0] == "--out" for word in rest)
         return ESTIMATE, parse_flags(rest[0], rest[1:] + ([] if out else ["--out", "."]), f"{ESTIMATE} {rest[0]}")
     if name not in COMMANDS:
         known = [*COMMANDS, ESTIMATE]

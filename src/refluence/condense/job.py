@@ -43,7 +43,6 @@ class Distilling:
 
     artifact: ClassVar[type[DistilledSet]] = DistilledSet
     family: ClassVar[str] = "distill"
-    even: ClassVar[bool] = True
     usual_steps: ClassVar[int] = 0  # it trains no networks but those of its image steps and its ranking
 
     @property

@@ -10,6 +10,7 @@ import torch
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs import needs
 from refluence.jobs.job import Job
+from refluence.jobs.scoring import Scores
 from refluence.jobs.session import Session
 from refluence.models import build
 from refluence.seeds import streams
@@ -46,6 +47,19 @@ def making_seconds(job: Job, session: Session) -> tuple[float, int]:
         cost.run(STEPS)
         beforehand += cost.count * (time.perf_counter() - begin) / STEPS
     return stepping + beforehand, work.artifact().stored_bytes
+
+
+def scoring_seconds(scores: Scores) -> tuple[float, int]:
+    """Seconds to score, and the bytes of the table. Iterations of a solve are counted as if it took all that it may."""
+    job, session = scores.job, scores.session
+    work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, scores.prepared)
+    seconds = 0.0
+    for cost in work.costs():
+        cost.run(1)  # warms up
+        begin = time.perf_counter()
+        cost.run(STEPS)
+        seconds += cost.count * (time.perf_counter() - begin) / STEPS
+    return seconds, work.artifact().stored_bytes
 
 
 def judging_seconds(job: Job, session: Session) -> float:

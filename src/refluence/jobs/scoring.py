@@ -118,8 +118,10 @@ def objective_of(run: Finished) -> tuple[Method, Settings, Weighting]:
 
 
 def make_scores(scores: Scores, folder: Path | None) -> ScoreTable:
-    """The table, made from the start or the last checkpoint in `folder`."""
+    """The table, made from the start or the last checkpoint in `folder`. `InputError` for a network that cannot be scored."""
     job, session = scores.job, scores.session
+    for remark in job.plan.remarks(session.dataset, job.model, job.seed, session.compute):
+        session.reporter.say(remark)
     work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, scores.prepared)
     work.track = session.reporter.track
     driver = Driver(session.compute.device, ByNetwork(session.reporter.quiet), work.checkpoint_seconds)
@@ -152,26 +154,22 @@ def write_scores(
         InputError: `path` holds the scores of another job.
         RunError: numbers that are not finite.
     """
-    folder, session, job = parts(path), scores.session, scores.job
+    folder = parts(path)
     if scores.resolved is not None and path.exists():
         check_same(path, read_facts(path).get("resolved", {}), scores.resolved)
         if not path.with_suffix(".html").exists():
             page()
         _remove(folder)
         return ScoreTable.load(path), True
-    for remark in job.plan.remarks(session.dataset, job.model, job.seed, session.compute):
-        session.reporter.say(remark)
     if scores.resolved is None:
-        table = make_scores(scores, None)
-        table.write(path)
+        make_scores(scores, None).write(path)
         page()
-        return table, False
+        return ScoreTable.load(path), False
     with claimed(folder, "score", asked, scores.resolved, resume):
-        table = make_scores(scores, folder)
-        table.write(path)
+        make_scores(scores, folder).write(path)
         page()
     _remove(folder)
-    return table, False
+    return ScoreTable.load(path), False
 
 
 def _network(asked: ScoreOptions, dataset: Dataset, facts: Mapping[str, Any], trains: bool) -> ModelSpec:

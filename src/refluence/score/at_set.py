@@ -50,19 +50,6 @@ class ScoringSet:
 
     family: ClassVar[str] = "score"
     ranking: ClassVar[str | None] = None
-    even: ClassVar[bool] = False
-
-    def steady(self) -> ScoringSet:
-        """The same."""
-        return self
-
-    def ahead(self, work: ScoringSetWork) -> list[Cost]:
-        """All of the work: it has no steps."""
-
-        def some(count: int) -> None:
-            work.measure(count)
-
-        return [Cost("points", len(points(self.nets, self.settings.outer)), some)]
 
     def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
         """What is worth a line before the run: the engine of the influence."""
@@ -144,6 +131,14 @@ class ScoringSetWork:
             lr=float(small["lr"]) if "lr" in small else None,
         )  # fmt: skip
         return table, losses
+
+    def costs(self) -> list[Cost]:
+        """What the work takes."""
+
+        def some(count: int) -> None:
+            self.measure(count)
+
+        return [Cost("points", len(points(self.plan.nets, self.plan.settings.outer)), some)]
 
     def artifact(self) -> ScoreTable:
         """The table before anything is scored."""

@@ -18,13 +18,12 @@ from refluence.errors import InputError, option
 from refluence.influence.curvature import Curvature
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, OwnSpec
-from refluence.score.costs import costs
 from refluence.score.instances import FoldScores, engine_of
 from refluence.score.rehearse import rehearse
 from refluence.score.settings import CrossFit
 from refluence.score.work import FoldsWork, TrainedWork
 from refluence.seeds import Rng, streams
-from refluence.work import Cost, Prepared
+from refluence.work import Prepared
 
 KEY = "crossfit"  # in JSON, what tells these plans from others
 
@@ -56,11 +55,6 @@ class Scoring:
 
     family: ClassVar[str] = "score"
     ranking: ClassVar[str | None] = None
-    even: ClassVar[bool] = False
-
-    def steady(self) -> Scoring:
-        """The same."""
-        return self
 
     def check_data(self, dataset: Dataset) -> None:
         """`InputError` where a class is not in the training rows of every fold."""
@@ -107,10 +101,6 @@ class Scoring:
         if self.trained is None:
             return FoldsWork(self, dataset, model, rng, compute)
         return TrainedWork(self, dataset, model, self.network(model, rng), rng, compute)
-
-    def ahead(self, work: FoldsWork | TrainedWork) -> list[Cost]:
-        """What the work takes: its steps are too few to be measured."""
-        return costs(work)
 
     def facts(self, dataset: Dataset, model: ModelSpec, found: Sequence[FoldScores]) -> dict[str, Any]:
         """What the page says of the scores."""

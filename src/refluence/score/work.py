@@ -18,12 +18,13 @@ from refluence.influence.directional import Scorer
 from refluence.models import ModelSpec
 from refluence.models.repeatable import refuse_random_eval
 from refluence.randomness import seeded
+from refluence.score.costs import costs
 from refluence.score.crossfit import score_fold
 from refluence.score.folds import assign
 from refluence.score.instances import FEW, FoldScores, Measured, Rows, Solved, Track, engine_of, measure, solve
 from refluence.score.together import Scored, together
 from refluence.seeds import Rng
-from refluence.work import Result
+from refluence.work import Cost, Result
 
 if TYPE_CHECKING:
     from refluence.score.job import Scoring
@@ -135,6 +136,10 @@ class FoldsWork(_ScoringWork):
             found = self.found[number] = self.part(number)
             yield ScoredFold(self.step - 1, *self.parts[number], **{"accuracy": found.accuracy, **_numbers(found)})
 
+    def costs(self) -> list[Cost]:
+        """What the work takes, in all: its steps are too few to be measured."""
+        return costs(self)
+
     def scored(self) -> Scored:
         """What the networks that are done say."""
         return together([self.found[number] for number in sorted(self.found)], len(self.dataset.train))
@@ -193,6 +198,10 @@ class TrainedWork(_ScoringWork):
                 raise RunError("scores are not finite")
             self.measured.append(found)
             yield ScoredRows(self.step - 1, int(chunk[-1]) + 1, self.solved.accuracy)
+
+    def costs(self) -> list[Cost]:
+        """What the work takes, in all."""
+        return costs(self)
 
     def scored(self) -> Scored:
         """What it says of the rows that are done."""

@@ -59,7 +59,6 @@ class Selecting:
     ranking: ClassVar[str | None] = None
     artifact: ClassVar[type[DistilledSet]] = DistilledSet
     family: ClassVar[str] = "select"
-    even: ClassVar[bool] = False
     objective: ClassVar[None] = None
 
     @property

@@ -1,0 +1,86 @@
+"""`rf.score`: a function, a trained network, a distilled set; what it writes is what `refluence score` writes."""
+
+import pytest
+import torch
+from torch import nn
+
+import refluence as rf
+from refluence.cli import main
+
+QUICK = {"folds": 2, "epochs": 1, "width": 4, "curvature": "identity", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return rf.load("digits")
+
+
+def flat(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
+
+
+def test_a_function_makes_the_networks_of_the_folds(data):
+    first, again = (rf.score(data, flat, folds=2, epochs=1, curvature="identity", damping=0.5) for _ in range(2))
+    assert len(first) == len(data.train)
+    assert sorted(first.fold.unique().tolist()) == [0, 1]
+    assert torch.equal(first.score, again.score)
+    assert first.facts["model"] == "flat()"
+    ends = first.most_harmful(3), first.most_helpful(3)
+    assert float(ends[0].score.min()) > float(ends[1].score.max())
+
+
+def test_a_trained_network_scores_every_row_and_stays_as_it_is(data, recwarn):
+    net = flat(data.shape, len(data.classes)).train()
+    before = {name: t.clone() for name, t in net.state_dict().items()}
+    table = rf.score(data, net, curvature="identity")
+    assert table.fold is None
+    assert len(table) == len(data.train)
+    assert net.training
+    assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
+    assert any("Sequential() may be misread" in str(each.message) for each in recwarn), "it guesses"
+    with torch.no_grad():
+        logits = net(data.pixels(data.train))
+    torch.testing.assert_close(table.loss, nn.functional.cross_entropy(logits, table.label, reduction="none").double())
+
+
+def test_what_it_writes_is_what_the_command_writes(data, tmp_path):
+    flags = [word for name, value in QUICK.items() for word in (f"--{name}", str(value))]
+    assert main(["score", "--data", "digits", *flags, "--quiet", "--out", str(tmp_path / "command.parquet")]) == 0
+    table = rf.score("digits", **QUICK, out=tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["scores.html", "scores.parquet"]
+    ours, theirs = (rf.ScoreTable.load(path) for path in (tmp_path / "run", tmp_path / "command.parquet"))
+    for name, column in theirs.arrays().items():
+        assert (ours.arrays()[name] == column).all(), name
+    assert ours.facts == theirs.facts == dict(table.facts)
+    again = rf.score("digits", **QUICK, out=tmp_path / "run" / "scores.parquet")
+    assert torch.equal(again.score, table.score)
+    with pytest.raises(rf.InputError, match=r"crossfit.epochs is 1 there, 2 here"):
+        rf.score("digits", **{**QUICK, "epochs": 2}, out=tmp_path / "run")
+
+
+def test_a_run_is_scored_against_its_set_and_has_its_own_scores(data):
+    run = rf.distill(data, "dm+influence", ipc=1, iterations=2, width=4)
+    table = rf.score(data, distilled=run, nets=1)
+    assert len(table) == len(data.train)
+    assert table.facts["kind"] == "distilled"
+    assert set(run.scores.index.tolist()) <= set(table.index.tolist())
+    assert rf.distill(data, "dm", ipc=1, iterations=1, width=4).scores is None
+    with pytest.raises(rf.InputError, match="random, which has no objective to score against"):
+        rf.score(data, distilled=rf.select(data, "random", ipc=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"model": nn.Linear(64, 10), "folds": 3}, "folds 3 means nothing with a network that is trained already"),
+        ({"model": nn.Linear(64, 10)}, "Linear"),
+        ({"epoch": 3}, "score.. has no option 'epoch': did you mean epochs"),
+        ({"pixels": "unit"}, "pixels unit is for a network that was trained elsewhere"),
+        ({"damping": "much"}, "damping much: expected a number"),
+        ({"weights": "influence:where=inside"}, "where means nothing here"),
+        ({"folds": 200}, "class '.' has only"),
+    ],
+)
+def test_what_cannot_be_scored(data, options, expected):
+    with pytest.raises(rf.InputError, match=expected):
+        rf.score(data, **options)
