@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from refluence.commands.finished import open_data
+from refluence.commands.flags import Evaluate
 from refluence.commands.networks import show_networks, show_robust, the_networks
 from refluence.commands.session import relative
 from refluence.data.whitening import whitens
@@ -18,7 +17,7 @@ from refluence.jobs.resolve import choose_protocols
 from refluence.models.stored import save_model
 
 
-def run(flags: Any) -> None:
+def run(flags: Evaluate) -> None:
     """Train fresh networks of each kind under each protocol and append what they reach to evaluation.json."""
     if flags.save_model and len(flags.model) > 1:
         raise InputError("--save-model keeps one network: name one --model")

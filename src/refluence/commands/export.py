@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from refluence.commands.flags import Export
 from refluence.data import export
 from refluence.data.distilled import locate
 from refluence.errors import InputError
 from refluence.run.folder import CONFIG, configuration
 
 
-def run(flags: Any) -> None:
+def run(flags: Export) -> None:
     """Write the set in another format and say what that costs."""
     if (flags.folder / CONFIG).exists() and configuration(flags.folder)["command"] == "compare":
         raise InputError(f"{flags.folder} holds a comparison: name one of its units, {flags.folder}/units/ARM/SEED")

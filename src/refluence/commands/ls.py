@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from refluence.commands.flags import Ls
 from refluence.condense.method import Method
 from refluence.condense.settings import Settings
 from refluence.evaluate.protocols import protocols
@@ -18,7 +17,7 @@ from refluence.recipes.find import recipes
 from refluence.select.selection import SelectionOptions
 
 
-def run(flags: Any) -> None:
+def run(flags: Ls) -> None:
     """Print the lists."""
     _list(
         "methods",

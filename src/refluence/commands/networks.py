@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from refluence.commands.flags import Evaluate
 from refluence.commands.session import relative
 from refluence.errors import InputError
 from refluence.models import ModelSpec, another, is_library
@@ -16,7 +17,7 @@ from refluence.options import NORMS
 from refluence.run.progress import print_table
 
 
-def the_networks(flags: Any, own: ModelSpec) -> list[ModelSpec]:
+def the_networks(flags: Evaluate, own: ModelSpec) -> list[ModelSpec]:
     """Those of `--model --width --norm`, each once; without a name the run's own with that width and norm."""
     found = []
     for text in flags.model or (None,):
