@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from refluence import report
-from refluence.arm import UNIFORM, Arm
 from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
@@ -24,7 +23,7 @@ from refluence.data.scores import FILE, RunScores, ScoreTable
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
-from refluence.jobs.catalogue import Declaration, parse_arm
+from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.comparison import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
@@ -251,7 +250,7 @@ def evaluate(
 
 def compare(
     data: Data,
-    methods: Sequence[str],
+    methods: Sequence[str | Declaration],
     *,
     seeds: int = 3,
     seed: int = 0,
@@ -265,7 +264,8 @@ def compare(
 
     Args:
         data: as in `distill`.
-        methods: arms, such as `["random", "dc", "dc+influence"]`.
+        methods: arms, such as `["random", "dc", "dc+influence"]`. A method of your own may be among them, and its name in
+            others: `["dm", mine, "mine+influence"]`.
         seeds: how many paired seeds, from `seed` on; 5 or more give useful intervals.
         seed: the first one.
         controls: `X+influence` brings `X` and `X+shuffled` along.
@@ -410,12 +410,10 @@ def _finished(run: Run | str | Path) -> Finished:
 def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str) -> tuple[Session, Job]:
     _check(options, _names(JobOptions) | _names(Machine), where)
     SeedOptions(seed=seed)
-    if not isinstance(method, str) and catalogue().get(method.name, method) is not method:
-        raise InputError(f"the package has a method '{method.name}': give yours a name of its own")
-    arm = parse_arm(method) if isinstance(method, str) else Arm(method.name, UNIFORM)
-    asked = _asked(options)
+    own = own_methods([method])
+    arm, asked = parse_arm(method, own), _asked(options)
     session = _session(data, options)
-    job = resolve(asked, arm, session.dataset, seed, None if isinstance(method, str) else method)
+    job = resolve(asked, arm, session.dataset, seed, own.get(arm.method))
     job.plan.check_model(job.model)
     return session, job
 

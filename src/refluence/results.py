@@ -12,10 +12,14 @@ from refluence import report
 from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet
 from refluence.data.scores import FILE, ScoreTable
+from refluence.errors import InputError
 from refluence.evaluate.paired import Summary
 from refluence.files import Json
+from refluence.jobs.comparison import Compared
 from refluence.jobs.job import Job
+from refluence.jobs.open_run import require_finished
 from refluence.report.pictures import data_uri, visible
+from refluence.run.folder import configuration
 
 SHOWN = 20  # pictures of a set
 COSTS = ("seconds", "peak_bytes", "stored_bytes", "ess", "iterations", "images")
@@ -91,6 +95,35 @@ class Comparison:
     summary: list[Summary]
     verdict: str
     folder: Path | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Comparison:
+        """Read a finished comparison again, or a part of a recipe.
+
+        Args:
+            folder: what `compare(out=…)`, `refluence compare` or a recipe wrote.
+
+        Returns:
+            The comparison.
+
+        Raises:
+            InputError: no comparison, or one that is not finished.
+
+        Example:
+            >>> import tempfile
+            >>> import refluence as rf
+            >>> folder = tempfile.mkdtemp() + "/run"
+            >>> made = rf.compare("digits", ["random"], ipc=1, seeds=1, nets=1, epochs=1, width=4, out=folder)
+            >>> Comparison.load(folder).verdict == made.verdict
+            True
+        """
+        folder = Path(folder)
+        config = configuration(folder)
+        if config["command"] != "compare":
+            raise InputError(f"{folder} holds no comparison: refluence.open reads a run")
+        require_finished(folder, config)
+        found = Compared.read(folder)
+        return cls(found.rows, found.summary, found.verdict, folder)
 
     def __repr__(self) -> str:
         protocols = {s["protocol"] for s in self.summary}

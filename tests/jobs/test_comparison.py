@@ -8,6 +8,7 @@ import torch
 
 import refluence as rf
 from refluence.cli import main
+from refluence.condense.dm import METHOD
 from refluence.errors import InputError
 from refluence.run.execute import Serial
 
@@ -26,10 +27,10 @@ def made(folder):
 
 def test_the_folder_of_a_comparison_is_one_of_the_command_line(tmp_path, data, capsys):
     out = tmp_path / "run"
-    found = rf.compare(data, ["random", "herding"], seeds=2, out=out, **SHORT)
+    found = rf.compare(data, ["random", "random:factor=2"], seeds=2, out=out, **SHORT)
     assert found.folder == out
     assert json.loads((out / "results.json").read_text())["rows"] == found.rows
-    words = ("compare", *WORDS, "--methods", "random", "herding", "--seeds", "2", "--workers", "1", "--resume")
+    words = ("compare", *WORDS, "--methods", "random", "random:factor=2", "--seeds", "2", "--workers", "1", "--resume")
     assert main((*words, "--out", str(out))) == 0
     assert f"{found.verdict}" in (said := capsys.readouterr().out)
     assert "nothing to do" in said
@@ -43,7 +44,7 @@ def test_the_folder_of_a_comparison_is_one_of_the_command_line(tmp_path, data, c
 
 
 def test_the_same_call_continues_and_grows(tmp_path, data, monkeypatch):
-    whole = rf.compare(data, ["random", "kcenter"], seeds=2, **SHORT)
+    whole = rf.compare(data, ["random", "random:factor=2"], seeds=2, **SHORT)
 
     def stops(self, work, tasks, context):
         yield work(context(), tasks[0])
@@ -55,11 +56,11 @@ def test_the_same_call_continues_and_grows(tmp_path, data, monkeypatch):
             rf.compare(data, ["random"], seeds=2, out=tmp_path, **SHORT)
     first = made(tmp_path)
     assert len(first) == 1
-    grown = rf.compare(data, ["random", "kcenter"], seeds=2, out=tmp_path, **SHORT)
+    grown = rf.compare(data, ["random", "random:factor=2"], seeds=2, out=tmp_path, **SHORT)
     assert [row["nets"] for row in grown.rows] == [row["nets"] for row in whole.rows]
     assert grown.summary == whole.summary
     assert first.items() <= made(tmp_path).items()
-    assert rf.compare(data, ["random", "kcenter"], seeds=2, out=tmp_path, **SHORT).rows == grown.rows
+    assert rf.compare(data, ["random", "random:factor=2"], seeds=2, out=tmp_path, **SHORT).rows == grown.rows
     with pytest.raises(InputError, match="a run may grow, not shrink"):
         rf.compare(data, ["random"], seeds=2, out=tmp_path, **SHORT)
 
@@ -88,6 +89,25 @@ def test_a_validation_set_from_elsewhere_is_recorded(tmp_path):
     other = rf.load((images, labels), validation=(images[:6], labels[:6]))
     with pytest.raises(InputError, match=r"holds another run .*data.val"):
         rf.select(other, "random", out=tmp_path / "run", **SHORT)
+
+
+def test_methods_of_ones_own_are_arms(tmp_path, data):
+    mine = dataclasses.replace(METHOD, name="mine")
+    given = {"seeds": 1, "out": tmp_path, "iterations": 1, "real_batch": 8, **SHORT}
+    found = rf.compare(data, ["dm", mine, "mine+influence"], **given)
+    arms = [row["arm"] for row in found.rows]
+    assert arms == ["dm", "mine", "mine+influence", "mine+shuffled"]
+    assert found.rows[0]["nets"] == found.rows[1]["nets"], "it does what dm does"
+    assert rf.Comparison.load(tmp_path) == found
+    rf.compare(data, ["dm", dataclasses.replace(mine), "mine+influence"], **given)
+    with pytest.raises(InputError, match=r"holds another run .*declared"):
+        rf.compare(data, ["dm", dataclasses.replace(mine, unit_pixels=not mine.unit_pixels), "mine+influence"], **given)
+    with pytest.raises(InputError, match="holds no comparison"):
+        rf.Comparison.load(tmp_path / "units" / "dm" / "0")
+    with pytest.raises(InputError, match="the method 'mine' is this process's own: executor='serial'"):
+        rf.compare(data, [mine], executor="processes:2", **given | {"seeds": 2, "out": None})
+    with pytest.raises(InputError, match=r"unknown method 'mien' .* did you mean mine"):
+        rf.compare(data, [mine, "mien+influence"], seeds=1)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import refluence.condense
@@ -43,21 +43,32 @@ def methods() -> dict[str, Declaration]:
     return declared
 
 
-def parse_arm(text: str) -> Arm:
+def own_methods(given: Sequence[str | Declaration]) -> dict[str, Declaration]:
+    """The methods that are given as objects, by name. `InputError` where the package has one of that name."""
+    own = {each.name: each for each in given if not isinstance(each, str)}
+    for name, declared in own.items():
+        if methods().get(name, declared) is not declared:
+            raise InputError(f"the package has a method '{name}': give yours a name of its own")
+    return own
+
+
+def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = None) -> Arm:
     """Read one arm and check it against its method.
 
     Args:
-        text: `METHOD[+WEIGHTS][:key=value,…]`, for example `dc+influence:tau=.1`.
+        text: `METHOD[+WEIGHTS][:key=value,…]`, for example `dc+influence:tau=.1`; or a method, without weights.
+        own: methods beside those of the package (`own_methods`).
 
     Raises:
         InputError: an unknown method, weights or option, or values that mean nothing together; before any work is done.
     """
-    arm = read_arm(text)
-    if arm.method not in methods():
-        raise InputError(f"unknown method '{arm.method}' in arm '{text}': {did_you_mean(arm.method, sorted(methods()))}")
+    known = {**methods(), **(own or {})}
+    arm = read_arm(text) if isinstance(text, str) else Arm(text.name)
+    if arm.method not in known:
+        raise InputError(f"unknown method '{arm.method}' in arm '{text}': {did_you_mean(arm.method, sorted(known))}")
     if arm.kind not in KINDS:
         raise InputError(f"unknown weights '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, list(KINDS))}")
-    declared = methods()[arm.method]
+    declared = known[arm.method]
     FAMILIES[type(declared)].check(arm, declared)
     return arm
 
@@ -71,17 +82,22 @@ def arm_of(method: str, weights: str) -> Arm:
 
 def base_of(arm: Arm) -> Arm:
     """The same method with the same settings, without weights."""
-    keys = FAMILIES[type(methods()[arm.method])].own_keys()
+    declared = methods().get(arm.method)
+    family = condense if declared is None else FAMILIES[type(declared)]  # of methods of one's own those alone have weights
+    keys = family.own_keys()
     return Arm(arm.method, options=tuple((k, v) for k, v in arm.options if k in keys))
 
 
-def with_controls(texts: Sequence[str], controls: bool) -> list[Arm]:
+def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Arm]:
     """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it.
+
+    A method that is given as an object is an arm, and its name may stand in others.
 
     Raises:
         InputError: an arm that is given twice.
     """
-    asked = [parse_arm(text) for text in texts]
+    own_by_name = own_methods(given)
+    asked = [parse_arm(each, own_by_name) for each in given]
     if twice := next((arm for number, arm in enumerate(asked) if any(arm.same(other) for other in asked[:number])), None):
         raise InputError(f"arm '{twice.name}' is given twice: an arm is one row of the comparison, --seeds repeats it")
     arms: list[Arm] = []

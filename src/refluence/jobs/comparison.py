@@ -17,7 +17,7 @@ from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json, write_json
 from refluence.jobs import equal_seconds, record
-from refluence.jobs.catalogue import with_controls
+from refluence.jobs.catalogue import Declaration, own_methods, with_controls
 from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import Row, finished, run_job
@@ -37,12 +37,12 @@ Task = tuple[Job, Path | None, Path | None, int]
 class Comparing:
     """What is compared: arms, each with the same seeds.
 
-    `methods` are arms as text; with `controls`, `X+influence` brings `X` and `X+shuffled` along. `seeds`: how many, from `seed`
-    on. `equal_seconds` adds `X` without weights for as many seconds as `X+influence` took. `executor`: `serial`,
-    `processes[:N]`, None for as many processes as are faster.
+    `methods` are arms as text, or methods of one's own; with `controls`, `X+influence` brings `X` and `X+shuffled` along.
+    `seeds`: how many, from `seed` on. `equal_seconds` adds `X` without weights for as many seconds as `X+influence` took.
+    `executor`: `serial`, `processes[:N]`, None for as many processes as are faster.
     """
 
-    methods: tuple[str, ...]
+    methods: tuple[str | Declaration, ...]
     options: JobOptions = field(default_factory=JobOptions)
     seeds: int = 3
     seed: int = 0
@@ -63,8 +63,9 @@ class Comparing:
 
     def jobs(self, dataset: Dataset) -> list[Job]:
         """A job for each seed and arm, all arms of a seed before the next seed."""
+        own, arms = own_methods(self.methods), self.arms()
         seeds = range(self.seed, self.seed + self.seeds)
-        jobs = [resolve(self.options, arm, dataset, seed) for seed in seeds for arm in self.arms()]
+        jobs = [resolve(self.options, arm, dataset, seed, own.get(arm.method)) for seed in seeds for arm in arms]
         for job in jobs[: len(jobs) // self.seeds]:
             job.plan.check_model(job.model)
         return jobs
@@ -73,7 +74,7 @@ class Comparing:
         """The flags of the `refluence compare` that makes the same folder; `model` is the network of its jobs."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "options"}
         shared = record.shared_arguments(self.options, model, session, out)
-        return {**shared, **own, "methods": list(self.methods), "workers": 0}
+        return {**shared, **own, "methods": [getattr(each, "name", each) for each in self.methods], "workers": 0}
 
     @classmethod
     def from_arguments(cls, stored: Mapping[str, Any]) -> Comparing:
@@ -140,13 +141,15 @@ def compare(
         RunError: a job that had to stop.
     """
     executor = executor_of(asked, jobs, session)
+    if executor.size > 1 and (own := next((job.arm.method for job in jobs if record.declared(job)), None)):
+        raise InputError(f"executor '{asked.executor}': the method '{own}' is this process's own: executor='serial' runs it")
     threads = torch.get_num_threads() if executor.size == 1 else session.machine.threads or 1
     with device.threads(threads):  # those of every unit, wherever it runs
         if out is None:
             return _all(asked, jobs, session, None, executor, {}, decided or {})
         facts = about(session)
         seeds = list(dict.fromkeys(job.seed for job in jobs))
-        arms = {job.arm.name: job.to_json() for job in jobs if job.seed == seeds[0]}
+        arms = {job.arm.name: {**job.to_json(), **record.declared(job)} for job in jobs if job.seed == seeds[0]}
         resolved = {"arms": arms, "seeds": seeds, "equal_seconds": asked.equal_seconds, **facts}
         outcome, arguments = (RESULTS,) if page is None else (RESULTS, PAGE), asked.arguments(jobs[0].model, session, out)
         with claimed(out, "compare", arguments, resolved, resume, outcome=outcome, growing=GROWING) as done:

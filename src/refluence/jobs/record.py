@@ -30,7 +30,7 @@ def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: 
     which = {"method": own.method, "weights": own.weights, "seed": job.seed}
     shared = shared_arguments(asked, job.model, session, out)
     iterations = job.plan.iterations or asked.iterations  # an arm at equal seconds has a number of its own
-    resolved = {"unit": job.to_json(), **(facts or about(session)), **_declared([job])}
+    resolved = {"unit": job.to_json(), **(facts or about(session)), **declared(job)}
     return Record({**shared, **which, "iterations": iterations}, resolved)
 
 
@@ -49,8 +49,6 @@ def options_from(arguments: Mapping[str, Any]) -> JobOptions:
     return JobOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})
 
 
-def _declared(jobs: list[Job]) -> dict[str, Any]:
-    """Methods of one's own by digest: JSON cannot hold them, and another object is another run."""
-    own = {job.arm.method: job.plan.declared for job in jobs if job.arm.method not in methods()}
-    found = {name: digest(declared) for name, declared in own.items()}
-    return {"declared": next(iter(found.values())) if len(jobs) == 1 else found} if found else {}
+def declared(job: Job) -> dict[str, Any]:
+    """A method of one's own by digest: JSON cannot hold it, and another object is another run."""
+    return {} if job.arm.method in methods() else {"declared": digest(job.plan.declared)}

@@ -128,7 +128,7 @@ def _refuse_python(place: Path, resolved: Mapping[str, Any]) -> None:
         raise InputError(f"{place} was made from data that were changed in Python after they were loaded: repeat it there")
     if "validation" in data:
         raise InputError(f"{place} has a validation set that was given in Python, {data['validation']}: repeat it there")
-    if "declared" in resolved:
+    if any("declared" in each for each in (resolved, *resolved.get("arms", {}).values())):
         raise InputError(f"{place} was made by a method that was given in Python: repeat it there")
 
 
