@@ -101,8 +101,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             prepare(name, None, n, Path(folder))
             for engine in ENGINES:
-                words = ("influence_scores", name, engine, flags.threads, folder)
-                report(f"scores of {name}, {engine}", ratios(other, words, [("all", n)], flags.rounds))
+                scoring = ("influence_scores", name, engine, flags.threads, folder)
+                report(f"scores of {name}, {engine}", ratios(other, scoring, [("all", n)], flags.rounds))
     if flags.out:
         flags.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
