@@ -1,4 +1,4 @@
-"""A torch `Dataset` distilled with a network of your own, judged with it, saved, and loaded again as training data."""
+"""A torch `Dataset` distilled with a network of your own: judged, scored, saved, and loaded again as training data."""
 
 import tempfile
 
@@ -42,11 +42,12 @@ def main() -> None:
     print(f"{rf.evaluate(run, data, nets=2, epochs=30).accuracy:.1f} % test accuracy by the same network")
     print(f"{rf.evaluate(run, data, nets=2, epochs=30, model='convnet', width=8).accuracy:.1f} % by another one")
 
+    table = rf.score(data, Network, folds=2, epochs=1, terms="explicit")
+    print(f"rows of the data that harm most: {table.most_harmful(5).index.tolist()}")
+
     with tempfile.TemporaryDirectory() as folder:
         run.set.save(folder)
-        assert rf.evaluate(folder, data, nets=1, epochs=30, model=Network).accuracy > 10
-
-    small = rf.load(run)  # trains on the set; validation and test are those of the data
+        small = rf.load(folder, test=data)  # trains on the set; validation and test are those of the data
     print(small)
     print(rf.select(small, "el2n:steps=5", ipc=1, model=Network))
 
