@@ -179,9 +179,9 @@ def test_rows_are_read_chunk_by_chunk_and_again():
         ({"epochs": 0}, "epochs is 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
-        ({"terms": "none"}, "unknown terms 'none': choose one of explicit, implicit, both"),
-        ({"networks": "some"}, "unknown networks 'some': choose one of held-out, all"),
-        ({"risk": "hinge"}, "unknown risk 'hinge': choose one of error, cross-entropy"),
+        ({"terms": "none"}, "terms is 'none': choose one of explicit, implicit, both"),
+        ({"networks": "some"}, "networks is 'some': choose one of held-out, all"),
+        ({"risk": "hinge"}, "risk is 'hinge': choose one of error, cross-entropy"),
     ],
 )
 def test_bad_numbers(change, says):

@@ -1,11 +1,16 @@
 """`rf.score`: a function, a trained network, a distilled set; what it writes is what `refluence score` writes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import refluence as rf
 from refluence.cli import main
+from refluence.fields import settings_of
+from refluence.options import ScoreOptions
+from refluence.score.settings import RISKS
 
 QUICK = {"folds": 2, "epochs": 1, "width": 4, "curvature": "identity", "threads": 1}
 
@@ -67,6 +72,19 @@ def test_a_run_is_scored_against_its_set_and_has_its_own_scores(data):
     assert rf.distill(data, "dm", ipc=1, iterations=1, width=4).scores is None
     with pytest.raises(rf.InputError, match="random, which has no objective to score against"):
         rf.score(data, distilled=rf.select(data, "random", ipc=1))
+
+
+def test_no_group_is_in_two_folds(data):
+    groups = torch.arange(len(data.train)) // 4
+    table = rf.score(replace(data, train=replace(data.train, groups=groups)), folds=3, epochs=1, width=4, terms="explicit")
+    folds = {(group, fold) for group, fold in zip(groups.tolist(), table.fold.tolist(), strict=True)}
+    assert len(folds) == len(groups.unique())
+    with pytest.raises(rf.InputError, match="all training rows of class '0' are in one group, which stays together"):
+        rf.score(replace(data, train=replace(data.train, groups=data.train.labels)), folds=3)
+
+
+def test_the_risks_that_may_be_asked_for_are_those_that_there_are():
+    assert settings_of(ScoreOptions)["risk"].choices == tuple(RISKS)
 
 
 @pytest.mark.parametrize(
