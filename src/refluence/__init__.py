@@ -7,7 +7,34 @@ from collections.abc import Callable
 from importlib import import_module
 from inspect import Signature, signature
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what a type checker and an editor see; at run time the names of `_NAMES` are loaded when asked for
+    from refluence.api import compare as compare
+    from refluence.api import distill as distill
+    from refluence.api import evaluate as evaluate
+    from refluence.api import load as load
+    from refluence.api import open as open
+    from refluence.api import select as select
+    from refluence.api import start as start
+    from refluence.condense.method import Method as Method
+    from refluence.data import Dataset as Dataset
+    from refluence.data import DistilledSet as DistilledSet
+    from refluence.errors import InputError as InputError
+    from refluence.errors import RunError as RunError
+    from refluence.evaluate.protocols import protocols as protocols
+    from refluence.influence import Weigher as Weigher
+    from refluence.influence import Weighting as Weighting
+    from refluence.influence import capture as capture
+    from refluence.influence import scores as scores
+    from refluence.influence import self_influence as self_influence
+    from refluence.influence import tracin as tracin
+    from refluence.influence import validation_influence as validation_influence
+    from refluence.influence import weights as weights
+    from refluence.jobs.catalogue import methods as methods
+    from refluence.results import Comparison as Comparison
+    from refluence.results import Run as Run
+    from refluence.select.selection import Selection as Selection
 
 __version__ = "0.1.0"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import stdev
-from typing import Any
 
 from rich.table import Table
 
 from refluence.commands.flags import Evaluate
 from refluence.commands.session import relative
 from refluence.errors import InputError
+from refluence.files import Json
 from refluence.models import ModelSpec, another, is_library
 from refluence.options import NORMS
 from refluence.run.progress import print_table
@@ -38,7 +38,7 @@ def named(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-def show_networks(entries: Iterable[dict[str, Any]]) -> None:
+def show_networks(entries: Iterable[Json]) -> None:
     """Print a line for each evaluation: mean and standard deviation (n - 1) over its networks."""
     table = Table(header_style="bold")
     for name in ("model", "width", "norm", "protocol", "split", "accuracy %", "networks"):
@@ -50,7 +50,7 @@ def show_networks(entries: Iterable[dict[str, Any]]) -> None:
     print_table(table, 110)
 
 
-def show_robust(entry: dict[str, Any], path: Path) -> None:
+def show_robust(entry: Json, path: Path) -> None:
     """The table, and the scores under it."""
     table = Table(header_style="bold")
     for name in ("trained on", "labels", "augmented"):

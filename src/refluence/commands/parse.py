@@ -11,7 +11,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from typing import Any
 
 import tyro
 
@@ -32,7 +31,7 @@ For example:
   refluence estimate distill --data digits --weights influence --ipc 10"""
 
 
-def parse(words: list[str]) -> tuple[str, Any]:
+def parse(words: list[str]) -> tuple[str, object]:
     """The module name of the command and its flags. `estimate` takes the flags of the command it stands before."""
     name, rest = words[0], words[1:]
     if name == ESTIMATE:
@@ -51,7 +50,7 @@ def parse(words: list[str]) -> tuple[str, Any]:
     return name, parse_flags(name, rest, name)
 
 
-def parse_flags(command: str, words: list[str], shown: str) -> Any:
+def parse_flags(command: str, words: list[str], shown: str) -> object:
     """Flags of one command as its dataclass. `shown` is the command as the user called it."""
     kind = COMMANDS[command]
     helping = any(word in ("-h", "--help") for word in words)
@@ -68,7 +67,7 @@ def parse_flags(command: str, words: list[str], shown: str) -> Any:
     return kind(**dict(_values(read)))
 
 
-def _values(read: object) -> Iterator[tuple[str, Any]]:
+def _values(read: object) -> Iterator[tuple[str, object]]:
     """Flags by name, whatever group they stand in."""
     for name, value in vars(read).items():
         yield from _values(value) if is_dataclass(value) else [(name, value)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from refluence.commands.flags import Compare, Distill, Score
 from refluence.commands.own_flags import LongFlags, MachineFlags
 from refluence.data import SourceOptions
 from refluence.fields import subset
+from refluence.files import Json
 from refluence.jobs.session import Machine, Session, usual_threads
 from refluence.jobs.session import open_session as open_data
 from refluence.options import MachineOptions
@@ -51,7 +51,7 @@ def executor_name(executor: str | None, workers: int) -> str | None:
     return f"processes:{workers}" if workers and executor in (None, "processes") else executor
 
 
-def arguments(flags: object) -> dict[str, Any]:
+def arguments(flags: object) -> Json:
     """The flags as plain values, as config.json keeps them."""
     return json.loads(json.dumps(vars(flags), default=str))
 

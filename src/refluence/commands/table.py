@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rich.table import Table
 
 from refluence.commands.session import relative
 from refluence.evaluate.verdict import tenths
+from refluence.files import Json
 from refluence.report import recipe as recipes
 from refluence.report.verdict import unequal
 from refluence.run.progress import print_table
 from refluence.run.streams import printable
 
 
-def show(results: dict[str, Any], out: Path) -> None:
+def show(results: Json, out: Path) -> None:
     """Print the table, where the files are, and the verdict."""
     protocols = {line["protocol"] for line in results["summary"]}
     table = Table(header_style="bold")
@@ -49,7 +49,7 @@ def show(results: dict[str, Any], out: Path) -> None:
     print(results["verdict"])
 
 
-def show_recipe(results: dict[str, Any], out: Path) -> None:
+def show_recipe(results: Json, out: Path) -> None:
     """Print every line of a recipe's table, what the paper says, the verdict on each part, and where the files are."""
     table = Table(header_style="bold", title=f"{results['recipe']}, size {results['size']}: {results['summary']}")
     for name in recipes.HEADS:
@@ -67,7 +67,7 @@ def show_recipe(results: dict[str, Any], out: Path) -> None:
     print(f"report: {relative(out / 'report.html')}   table: {relative(out / 'table.md')}")
 
 
-def _difference(line: dict[str, Any]) -> str:
+def _difference(line: Json) -> str:
     if line["difference"] is None:
         return ""
     difference, low, high = (tenths(line[name]) for name in ("difference", "low", "high"))

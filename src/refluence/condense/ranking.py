@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from refluence.condense.method import Method, Settings
 from refluence.condense.prune import kept
 from refluence.data.dataset import Dataset
 from refluence.digests import digest
+from refluence.files import Json
 from refluence.models import ModelSpec
 
 
@@ -28,9 +28,9 @@ class Ranking:
     sign: int
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """What decides the scores, plain values; how many are kept does not."""
-        own: dict[str, Any] = {"by": self.by, "seed": self.seed}
+        own: Json = {"by": self.by, "seed": self.seed}
         if self.by != "random":
             own |= {"model": self.model.to_json(), "steps": self.steps}
         if self.by == "influence":

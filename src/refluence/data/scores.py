@@ -17,7 +17,7 @@ from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError
-from refluence.files import replacing, write_tensors
+from refluence.files import Json, replacing, write_tensors
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
 SHOWN = 5  # rows at each end of a table in a notebook
@@ -163,7 +163,7 @@ class ScoreTable:
 
     def _at(self, order: np.ndarray) -> ScoreTable:
         at = torch.from_numpy(order)
-        cut: dict[str, Any] = {f.name: value[at] for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        cut: Json = {f.name: value[at] for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
         return replace(self, **cut, paths=None if self.paths is None else tuple(self.paths[i] for i in order.tolist()))
 
     def __repr__(self) -> str:
@@ -191,7 +191,7 @@ class ScoreTable:
         return ["<tr>" + "".join(f"<td>{each}</td>" for each in row) + "</tr>" for row in zip(*columns, strict=True)]
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> Json:
     """What a table's file says of its run; `{}` where it says nothing."""
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(FACTS, b"{}"))

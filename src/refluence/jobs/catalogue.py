@@ -7,8 +7,6 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-import refluence.condense
-import refluence.select
 from refluence.arm import UNIFORM, Arm, read_arm
 from refluence.condense import job as condense
 from refluence.condense.method import Method
@@ -35,9 +33,9 @@ def methods() -> dict[str, Declaration]:
         'gradient matching, row-wise cosine, networks trained on the synthetic set'
     """
     declared: dict[str, Declaration] = {}
-    for package in (refluence.select, refluence.condense):
-        for info in pkgutil.iter_modules(package.__path__):
-            method = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), "METHOD", None)
+    for package in ("refluence.select", "refluence.condense"):
+        for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            method = getattr(importlib.import_module(f"{package}.{info.name}"), "METHOD", None)
             if method is not None:
                 declared[method.name] = method
     return declared

@@ -12,6 +12,7 @@ from refluence.condense.job import Distilling
 from refluence.data import Dataset, allocate
 from refluence.errors import InputError
 from refluence.evaluate.protocol import Protocol
+from refluence.files import Json
 from refluence.jobs.catalogue import FAMILIES, methods
 from refluence.models import ModelSpec, read_spec
 from refluence.score import at_set
@@ -41,7 +42,7 @@ class BareJob(Generic[P]):
         """The job as messages call it."""
         return f"{self.plan.family} seed {self.seed}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, the plan's own among them."""
         return _plain({"seed": self.seed, "model": self.model.to_json(), **self.plan.to_json()})
 
@@ -69,13 +70,13 @@ class Job(BareJob[SetPlan]):
         members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
         return allocate(members, self.ipc, self.plan.allocation)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values for config.json, the plan's own among them."""
         own = {"arm": self.arm.name, "seed": self.seed, "ipc": self.ipc, "nets": self.nets, "split": self.split}
         parts = {"model": self.model.to_json(), "protocols": tuple(asdict(protocol) for protocol in self.protocols)}
         return _plain({**own, **parts, **self.plan.to_json()})
 
-    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any], ModelSpec]]:
+    def __reduce__(self) -> tuple[Any, tuple[Json, ModelSpec]]:
         """A worker in another process gets the job as plain values, and its network, which may be a function."""
         return Job.from_json, (self.to_json(), self.model)
 
@@ -89,7 +90,7 @@ class Job(BareJob[SetPlan]):
         arm, known = read_arm(stored["arm"]), {f.name for f in fields(Protocol)}
         if (method := methods().get(arm.method)) is None:
             raise InputError(f"the run was made by the method '{arm.method}', which this Refluence does not have")
-        values: list[dict[str, Any]] = [
+        values: list[Json] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in p.items() if k in known} for p in stored["protocols"]
         ]
         protocols = tuple(Protocol(**p) for p in values)

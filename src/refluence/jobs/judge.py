@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,7 +14,7 @@ from refluence.evaluate.evaluation import evaluate_set
 from refluence.evaluate.measure import Scores, imbalance
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.protocols import protocols
-from refluence.files import write_json
+from refluence.files import Json, write_json
 from refluence.jobs.job import Job
 from refluence.jobs.session import Session
 from refluence.models import ModelSpec, OwnSpec
@@ -29,9 +28,7 @@ def judge(job: Job, session: Session, folder: Path) -> None:
     write_json(folder / "evaluation.json", {"evaluations": evaluations})
 
 
-def judgements(
-    job: Job, small: DistilledSet, session: Session, used: Callable[[], object] = lambda: None
-) -> Iterator[dict[str, Any]]:
+def judgements(job: Job, small: DistilledSet, session: Session, used: Callable[[], object] = lambda: None) -> Iterator[Json]:
     """One evaluation for each protocol of the job. `used()` is called before the test split is read: a kill loses no use."""
     for note in unread(small, job.protocols):
         session.reporter.say(f"{job.what}: {note}")
@@ -64,7 +61,7 @@ def judge_once(
     session: Session,
     what: str,
     keep: Callable[[int, torch.nn.Module], None] = lambda index, net: None,
-) -> dict[str, Any]:
+) -> Json:
     """One evaluation as plain values, under a progress bar. `keep(index, network)` sees each network when it is trained."""
     held_out = session.dataset.test if split == "test" else session.dataset.val
     with session.reporter.bar(what, nets) as advance:

@@ -13,7 +13,7 @@ import torch
 from refluence.data import DistilledSet, count_test_use
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.robust import Bench, robust, trainings
-from refluence.files import read_json, write_json
+from refluence.files import Json, read_json, write_json
 from refluence.jobs.judge import judge_once
 from refluence.jobs.session import Session
 from refluence.locks import held
@@ -45,7 +45,7 @@ class Again:
 
     def entries(
         self, models: Sequence[ModelSpec], protocols: Sequence[Protocol], keep: Keep = lambda index, net: None
-    ) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    ) -> Iterator[tuple[str, Json, bool]]:
         """A title, an entry, and whether it is new, of each network under each protocol. `keep` sees the networks."""
         path = self.folder / EVALUATIONS
         found = read_json(path)["evaluations"]
@@ -61,7 +61,7 @@ class Again:
             append(path, "evaluations", entry)
             yield title, entry, True
 
-    def robust_entries(self, model: ModelSpec, protocols: Sequence[Protocol]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    def robust_entries(self, model: ModelSpec, protocols: Sequence[Protocol]) -> Iterator[tuple[str, Json, bool]]:
         """The same for label-robust and augmentation-robust scores (evaluate/robust.py)."""
         path, session = self.folder / ROBUST, self.session
         found = read_json(path)["robust"] if path.exists() else []
@@ -87,13 +87,13 @@ class Again:
             append(path, "robust", entry)
             yield protocol.name, entry, True
 
-    def _facts(self, model: ModelSpec, protocol: Protocol) -> dict[str, Any]:
+    def _facts(self, model: ModelSpec, protocol: Protocol) -> Json:
         """What tells one entry from another."""
         own = {"sha256": model.sha256} if isinstance(model, OwnSpec) else {}
         how = {"split": self.split, "source": self.source, "width": model.width, "norm": model.norm, "seed": self.seed}
         return {**how, "protocol": protocol.name, "model": model.name, "nets": self.nets, **own}
 
-    def _there(self, found: Sequence[Mapping[str, Any]], model: ModelSpec, protocol: Protocol) -> dict[str, Any] | None:
+    def _there(self, found: Sequence[Mapping[str, Any]], model: ModelSpec, protocol: Protocol) -> Json | None:
         """The last entry that was judged like this, with `resume`."""
         asked = self._facts(model, protocol).items()
         like = [dict(entry) for entry in found if all(entry.get(k) == v for k, v in asked)]
@@ -105,7 +105,7 @@ class Again:
             count_test_use(self.folder / "distilled")
 
 
-def append(path: Path, key: str, entry: dict[str, Any]) -> None:
+def append(path: Path, key: str, entry: Json) -> None:
     """Add an entry to the list `key` of a JSON file; two processes that judge at once lose nothing."""
     with held(path.with_name(f".{path.name}.lock"), str(path), PATIENCE):
         entries = read_json(path)[key] if path.exists() else []

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from refluence.errors import InputError
-from refluence.files import write_json, write_tensors
+from refluence.files import Json, write_json, write_tensors
 from refluence.jobs.job import Job, SetPlan
 from refluence.jobs.ranking import FULL, RankingNeed
 from refluence.jobs.session import Session, about
@@ -111,7 +111,7 @@ def _read(path: Path) -> Prepared:
         raise InputError(f"{path} is not what a run wrote there ({error}); delete it to make it again") from error
 
 
-def _place(session: Session) -> dict[str, Any]:
+def _place(session: Session) -> Json:
     """Data and machine, as far as they decide bits."""
     facts, compute = about(session)["data"], session.compute
     machine = {"device": compute.device.type, "precision": compute.precision, "compile": compute.compile}

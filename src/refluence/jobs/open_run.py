@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled, read_card
 from refluence.data.readme import CARD
 from refluence.errors import InputError
+from refluence.files import Json
 from refluence.jobs.job import Job
 from refluence.jobs.run_job import finished
 from refluence.run.folder import CONFIG, configuration
@@ -20,9 +20,9 @@ class Finished:
 
     folder: Path
     small: DistilledSet
-    card: dict[str, Any]
+    card: Json
     job: Job
-    data: dict[str, Any]
+    data: Json
 
 
 def open_finished(folder: Path) -> Finished:
@@ -40,7 +40,7 @@ def open_finished(folder: Path) -> Finished:
     return Finished(folder, load_distilled(folder / "distilled"), card, job, config["resolved"]["data"])
 
 
-def require_finished(folder: Path, config: dict[str, Any]) -> None:
+def require_finished(folder: Path, config: Json) -> None:
     """`InputError` for a run that was stopped before its end."""
     done = (folder / "results.json").exists() if config["command"] in ("compare", "run") else finished(folder)
     if not done:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refluence.digests import digest
+from refluence.files import Json
 from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import methods
 from refluence.jobs.job import Job
@@ -20,8 +21,8 @@ from refluence.options import JobOptions
 class Record:
     """The two halves of config.json, plain values."""
 
-    arguments: dict[str, Any]
-    resolved: dict[str, Any]
+    arguments: Json
+    resolved: Json
 
 
 def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: Mapping[str, Any] | None = None) -> Record:
@@ -34,7 +35,7 @@ def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: 
     return Record({**shared, **which, "iterations": iterations}, resolved)
 
 
-def shared_arguments(asked: JobOptions, model: ModelSpec, session: Session, out: Path) -> dict[str, Any]:
+def shared_arguments(asked: JobOptions, model: ModelSpec, session: Session, out: Path) -> Json:
     """The arguments that `distill` and `compare` have in common; a network that is no text has the name of its spec."""
     own = {f.name: getattr(asked, f.name) for f in fields(JobOptions)}
     own["model"] = asked.model if isinstance(asked.model, str) else model.name
@@ -45,10 +46,10 @@ def shared_arguments(asked: JobOptions, model: ModelSpec, session: Session, out:
 
 def options_from(arguments: Mapping[str, Any]) -> JobOptions:
     """What was asked for in a run whose config.json has these arguments."""
-    known: dict[str, Any] = {f.name: arguments[f.name] for f in fields(JobOptions) if f.name in arguments}
+    known: Json = {f.name: arguments[f.name] for f in fields(JobOptions) if f.name in arguments}
     return JobOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})
 
 
-def declared(job: Job) -> dict[str, Any]:
+def declared(job: Job) -> Json:
     """A method of one's own by digest: JSON cannot hold it, and another object is another run."""
     return {} if job.arm.method in methods() else {"declared": digest(job.plan.declared)}

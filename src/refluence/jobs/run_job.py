@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from refluence.data.distilled import DistilledSet, read_card
 from refluence.data.readme import CARD
-from refluence.files import read_json
+from refluence.files import Json, read_json
 from refluence.jobs.job import Job
 from refluence.jobs.judge import judge, judgements
 from refluence.jobs.needs import prepare
@@ -16,12 +15,12 @@ from refluence.run.drive import drive
 from refluence.seeds import streams
 from refluence.work import Result, Work
 
-Row = dict[str, Any]
+Row = Json
 FINISHED = ("evaluation.json", f"distilled/{CARD}")  # files of a job that was made and judged
 OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")
 
 
-def make(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> tuple[Result, dict[str, Any]]:
+def make(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> tuple[Result, Json]:
     """Do the job's work from the start or its last checkpoint; its result and its card. Written to `folder`, if any.
 
     `shared`: the folder in which jobs that need the same find it (needs.py).
@@ -67,7 +66,7 @@ def run_job(job: Job, session: Session, folder: Path | None, shared: Path | None
     return [row_of(job, entry, card) for entry in entries]
 
 
-def row_of(job: Job, entry: dict[str, Any], card: dict[str, Any]) -> Row:
+def row_of(job: Job, entry: Json, card: Json) -> Row:
     """The row of one evaluation."""
     return {
         "arm": job.arm.name,

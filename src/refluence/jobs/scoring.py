@@ -18,7 +18,7 @@ from refluence.data import Dataset
 from refluence.data.foreign import check_classes, mean_and_std, normalised
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
-from refluence.files import check_writable
+from refluence.files import Json, check_writable
 from refluence.influence.weighting import Weighting
 from refluence.jobs.job import BareJob, ScorePlan
 from refluence.jobs.open_run import Finished
@@ -52,9 +52,9 @@ class Scores:
     job: BareJob[ScorePlan]
     session: Session
     notes: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: Json
     prepared: Prepared = field(default_factory=Prepared)
-    resolved: dict[str, Any] | None = None
+    resolved: Json | None = None
 
     @property
     def title(self) -> str:
@@ -145,9 +145,7 @@ def check_file(path: Path, resume: bool) -> None:
         raise InputError(f"{option('out')} {path} is there already: choose another file, or add --resume to leave it as it is")
 
 
-def write_scores(
-    scores: Scores, path: Path, asked: dict[str, Any], resume: bool, page: Callable[[], Path]
-) -> tuple[ScoreTable, bool]:
+def write_scores(scores: Scores, path: Path, asked: Json, resume: bool, page: Callable[[], Path]) -> tuple[ScoreTable, bool]:
     """The table in `path`, made or continued, and then its page; or read where it is finished. And whether it was.
 
     Raises:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from refluence.errors import InputError, did_you_mean
+from refluence.files import Json
 from refluence.models.convnet import ConvNet, check_depth, default_depth
 from refluence.models.initialise import he, initialise
 from refluence.models.library import build_library, is_library, own_width_and_norm
@@ -84,7 +85,7 @@ class ModelSpec:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, as config.json keeps them; `models.read_spec` reads them."""
         return {name: value for name, value in asdict(self).items() if name in ("name", "shape", "classes", "width", "norm")}
 

@@ -30,6 +30,7 @@ from torch.nn.parameter import is_lazy
 
 from refluence.digests import digest
 from refluence.errors import InputError, option
+from refluence.files import Json
 from refluence.models.build import ModelSpec
 from refluence.models.library import SEEDS, is_library, norm_of, reason
 from refluence.models.own import Own, last_linear
@@ -60,7 +61,7 @@ class OwnSpec(ModelSpec):
     def __post_init__(self) -> None:
         """Everything was found by `own_spec`."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
         return {**super().to_json(), "sha256": self.sha256}
 

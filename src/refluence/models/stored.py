@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from refluence.errors import InputError, option
-from refluence.files import write_tensors
+from refluence.files import Json, write_tensors
 from refluence.models.build import ModelSpec
 from refluence.models.custom import OwnSpec
 from refluence.models.names import fit
@@ -34,7 +34,7 @@ class StoredModel:
 
     path: Path
     tensors: dict[str, Tensor]
-    facts: dict[str, Any]
+    facts: Json
     dropped: dict[str, str] = field(default_factory=dict)
 
 

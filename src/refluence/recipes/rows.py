@@ -6,17 +6,17 @@ import datetime
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from refluence import __version__
 from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.errors import InputError
+from refluence.files import Json
 from refluence.jobs.job import Job
 from refluence.recipes.base import Part, Recipe
 from refluence.run.rows import append_rows, read_rows
 
-Row = dict[str, Any]
+Row = Json
 OLDER = {"precision": "fp32"}  # of rows from before it was kept
 PLACE = ("recipe", "part", "set", "data", "size")  # of a row
 

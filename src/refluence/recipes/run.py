@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 from refluence.errors import InputError
-from refluence.files import write_json
+from refluence.files import Json, write_json
 from refluence.jobs.comparison import RESULTS
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.making import Making, make_part, write_part
@@ -17,7 +16,7 @@ from refluence.run.folder import CONFIG, check_same, claimed, configuration
 from refluence.run.rows import read_rows
 
 
-def make(making: Making, parts: Sequence[Part], given: Mapping[str, str], arguments: dict[str, Any], resume: bool) -> list[str]:
+def make(making: Making, parts: Sequence[Part], given: Mapping[str, str], arguments: Json, resume: bool) -> list[str]:
     """Make what is missing of the parts, and the table, figure and page.
 
     Args:
@@ -95,7 +94,7 @@ def sources(recipe: Recipe, size: str, words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _own(making: Making) -> dict[str, Any]:
+def _own(making: Making) -> Json:
     """What decides which recipe a folder holds."""
     return {"recipe": making.recipe.name, "size": making.size, "seed": making.seed}
 

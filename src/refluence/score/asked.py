@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
 from refluence.errors import InputError, option
+from refluence.files import Json
 from refluence.influence.weighting import Weighting, parse_weighting
 from refluence.options import ScoreOptions
 from refluence.score.settings import CrossFit
@@ -61,7 +61,7 @@ def read_weighting(text: str) -> Weighting:
     return weighting
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _given(values: Json) -> Json:
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -23,6 +23,7 @@ from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet
 from refluence.data.scores import ScoreTable
 from refluence.errors import InputError
+from refluence.files import Json
 from refluence.influence.bags import bag_weights
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weighting import BY_INFLUENCE, Weighting
@@ -59,7 +60,7 @@ class ScoringSet:
         """The work before it is done. `prepared`: the tensors of the set, as `needs_of` gives them."""
         return ScoringSetWork(self, dataset, model, rng, compute, prepared.tensors)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, as config.json would keep them."""
         own = {"arm": self.arm.name, "settings": asdict(self.settings), "weighting": asdict(self.weighting), "nets": self.nets}
         return {KEY: own}
@@ -86,7 +87,7 @@ def plan_from(stored: Mapping[str, Any], methods: Mapping[str, object]) -> Scori
     arm = read_arm(own["arm"])
     if not isinstance(method := methods.get(arm.method), Method):
         raise InputError(f"the set was made by the method '{arm.method}', which this Refluence does not have")
-    weighting: dict[str, Any] = {k: math.inf if v == "inf" else v for k, v in own["weighting"].items()}
+    weighting: Json = {k: math.inf if v == "inf" else v for k, v in own["weighting"].items()}
     return ScoringSet(arm, method, Settings(**own["settings"]), Weighting(**weighting), own["nets"])
 
 

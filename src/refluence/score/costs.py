@@ -33,7 +33,7 @@ def costs(work: FoldsWork | TrainedWork) -> list[Cost]:
         scored = len(rows) if settings.networks == "all" else len(rows) - len(members)
     batch, times = min(settings.batch, len(members)), networks * checkpoints
     net = plan.network(work.model, work.rng).to(device).eval()
-    names, scorer = trainable(net), Scorer(net, **work.ways)
+    names, scorer = trainable(net), Scorer(net, compile=work.compute.compile, precision=work.compute.precision)
     v: Parameters = {}
     if settings.terms != "explicit":
         v = {name: torch.ones_like(p) for name, p in net.named_parameters() if name in names}

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +37,14 @@ def score_fold(
     rng: Rng,
     device: torch.device | str = "cpu",
     track: Track | None = None,
-    **scorer: Any,
+    *,
+    compile: bool = False,
+    precision: str = "fp32",
 ) -> FoldScores:
     """Train a network of `network(generator)` on every fold but `fold`, and score the rows of `fold`, or all (see the top).
 
     `fold_of` `(N,)` as `assign` gives it; `rng(purpose, index)` gives CPU generators; `track(items, what, total)` may show
-    progress; `scorer`: options of `Scorer`, such as compile. Raises `RunError` when training diverges, `InputError` before
+    progress; `compile` and `precision` as in `Scorer`. Raises `RunError` when training diverges, `InputError` before
     that for a network that is random in eval mode.
     """
     members, held = (fold_of != fold).nonzero().flatten(), (fold_of == fold).nonzero().flatten()
@@ -56,7 +57,10 @@ def score_fold(
     for epoch in epochs if track is None else track(epochs, "training", settings.epochs):
         if epoch >= first:
             net.eval()
-            found.append(score_rows(net, dataset, scored, members, settings, rng("curvature", fold), device, track, **scorer))
+            draws = rng("curvature", fold)
+            found.append(
+                score_rows(net, dataset, scored, members, settings, draws, device, track, compile=compile, precision=precision)
+            )
             net.train()
     score = torch.stack([each.score for each in found]).mean(0)
     last = found[-1]
@@ -70,7 +74,9 @@ def score_model(
     rng: Rng,
     device: torch.device | str = "cpu",
     track: Track | None = None,
-    **scorer: Any,
+    *,
+    compile: bool = False,
+    precision: str = "fp32",
 ) -> FoldScores:
     """Scores of all training rows by a network that is trained already, and may have seen them. It is put in eval mode.
 
@@ -79,4 +85,6 @@ def score_model(
     rows = torch.arange(len(dataset.train))
     model.to(device).eval()
     refuse_random_eval(model, dataset.pixels(dataset.train, rows[:FEW], device))
-    return score_rows(model, dataset, rows, rows, settings, rng("curvature", 0), device, track, **scorer)
+    return score_rows(
+        model, dataset, rows, rows, settings, rng("curvature", 0), device, track, compile=compile, precision=precision
+    )

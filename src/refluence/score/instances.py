@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -107,13 +107,15 @@ def score_rows(
     generator: torch.Generator,
     device: torch.device | str,
     track: Track | None = None,
-    **scorer: Any,
+    *,
+    compile: bool = False,
+    precision: str = "fp32",
 ) -> FoldScores:
     """I_j of the training `rows` by a network in eval mode; the curvature is that of its training loss on a sample of
     `members`, the rows that it was trained on. `generator` draws that sample. Frozen parameters do not count."""
     with seeded(generator, device):
         solved = solve(net, dataset, members, settings, generator, device, track)
-        found = measure(Scorer(net, **scorer), dataset, rows, solved.v, settings, device, track)
+        found = measure(Scorer(net, compile=compile, precision=precision), dataset, rows, solved.v, settings, device, track)
     how = (solved.damping, solved.iterations, solved.residual, solved.converged, solved.accuracy)
     return FoldScores(rows, found.score(settings.terms), found.loss, found.suggested, *how)
 
@@ -168,11 +170,18 @@ def trainable(net: nn.Module) -> list[str]:
     return [name for name, p in net.named_parameters() if p.requires_grad]
 
 
-def engine_of(net: nn.Module, dataset: Dataset, device: torch.device | str = "cpu", **scorer: Any) -> Choice:
+def engine_of(
+    net: nn.Module,
+    dataset: Dataset,
+    device: torch.device | str = "cpu",
+    *,
+    compile: bool = False,
+    precision: str = "fp32",
+) -> Choice:
     """The engine that `score_rows` takes with `net`, put in eval mode. `InputError` where its instances see each other."""
     net.to(device).eval()
     x, y = next(iter(Rows(dataset, dataset.train, torch.arange(min(FEW, len(dataset.train))), device)))
-    return Scorer(net, **scorer).choice(x, y, trainable(net))
+    return Scorer(net, compile=compile, precision=precision).choice(x, y, trainable(net))
 
 
 def damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -> Curvature:

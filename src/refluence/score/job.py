@@ -15,6 +15,7 @@ from refluence.compute import Compute
 from refluence.data.dataset import Dataset
 from refluence.data.foreign import doubts
 from refluence.errors import InputError, option
+from refluence.files import Json
 from refluence.influence.curvature import Curvature
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, OwnSpec
@@ -102,7 +103,7 @@ class Scoring:
             return FoldsWork(self, dataset, model, rng, compute)
         return TrainedWork(self, dataset, model, self.network(model, rng), rng, compute)
 
-    def facts(self, dataset: Dataset, model: ModelSpec, found: Sequence[FoldScores]) -> dict[str, Any]:
+    def facts(self, dataset: Dataset, model: ModelSpec, found: Sequence[FoldScores]) -> Json:
         """What the page says of the scores."""
         settings, trained = self.settings, self.trained
         accuracies = [each.accuracy for each in found]
@@ -128,7 +129,7 @@ class Scoring:
             "converged": all(each.converged for each in found),
         }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
         load = None if self.trained is None else self.trained.sha256
         return {"nets": self.nets, "load": load, KEY: asdict(self.settings), "weights": asdict(self.weighting)}
@@ -137,6 +138,6 @@ class Scoring:
 def plan_from(stored: Mapping[str, Any], methods: Mapping[str, object]) -> Scoring:
     """The plan that `Scoring.to_json` wrote; no method has a part in it."""
     settings = CrossFit(**{**stored[KEY], "curvature": Curvature(**stored[KEY]["curvature"])})
-    weighting: dict[str, Any] = {k: math.inf if v == "inf" else v for k, v in stored["weights"].items()}
+    weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored["weights"].items()}
     trained = None if stored["load"] is None else Trained(stored["load"])
     return Scoring(settings, Weighting(**weighting), stored["nets"], trained)

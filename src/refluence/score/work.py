@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from refluence.compute import Compute
 from refluence.data.dataset import Dataset
 from refluence.data.scores import ScoreTable
 from refluence.errors import RunError
+from refluence.files import Json
 from refluence.influence.bags import bag_weights
 from refluence.influence.directional import Scorer
 from refluence.models import ModelSpec
@@ -33,6 +34,8 @@ NUMBERS = ("damping", "iterations", "residual", "converged", "accuracy")
 ROWS = ("positions", "score", "loss", "suggested")
 MEASURED = ("phi", "own", "loss", "suggested")
 V = "v/"  # before the names of parameters in a state
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class _ScoringWork:
 
     def __init__(self, plan: Scoring, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute):
         self.plan, self.dataset, self.model, self.rng, self.device = plan, dataset, model, rng, compute.device
-        self.ways: dict[str, Any] = {"compile": compute.compile, "precision": compute.precision}
+        self.compute = compute
 
     @property
     def step(self) -> int:
@@ -91,7 +94,7 @@ class _ScoringWork:
         facts = self.plan.facts(self.dataset, self.model, scored.found)
         return Result(self._table(scored, facts), facts)
 
-    def _table(self, scored: Scored, facts: dict[str, Any]) -> ScoreTable:
+    def _table(self, scored: Scored, facts: Json) -> ScoreTable:
         train, weight = self.dataset.train, torch.full_like(scored.score, torch.nan)
         if self.step == self.total:
             weighting, classes = self.plan.weighting, len(self.dataset.classes)
@@ -121,11 +124,21 @@ class FoldsWork(_ScoringWork):
         streams = rng if net == 0 else lambda purpose, index=0: rng(f"{purpose}/network {net}", index)
         assert self.fold_of is not None, "made with the work"
 
-        def track(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+        def track(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
             return items if show is None else show(items, f"network {number + 1} of {self.total}, {what}", total)
 
-        settings, how = self.plan.settings, {"track": track, **self.ways}
-        found = score_fold(self.dataset, self.model.bare, self.fold_of, fold, settings, streams, self.device, **how)
+        found = score_fold(
+            self.dataset,
+            self.model.bare,
+            self.fold_of,
+            fold,
+            self.plan.settings,
+            streams,
+            self.device,
+            track,
+            compile=self.compute.compile,
+            precision=self.compute.precision,
+        )
         if not bool(found.score.isfinite().all()) or not bool(found.loss.isfinite().all()):
             raise RunError(f"scores of fold {fold} are not finite")
         return found
@@ -134,7 +147,17 @@ class FoldsWork(_ScoringWork):
         """The networks that are left."""
         for number in [n for n in range(self.total) if n not in self.found]:
             found = self.found[number] = self.part(number)
-            yield ScoredFold(self.step - 1, *self.parts[number], **{"accuracy": found.accuracy, **_numbers(found)})
+            fold, net = self.parts[number]
+            yield ScoredFold(
+                step=self.step - 1,
+                fold=fold,
+                net=net,
+                accuracy=found.accuracy,
+                damping=found.damping,
+                iterations=found.iterations,
+                residual=found.residual,
+                converged=found.converged,
+            )
 
     def costs(self) -> list[Cost]:
         """What the work takes, in all: its steps are too few to be measured."""
@@ -174,7 +197,8 @@ class TrainedWork(_ScoringWork):
         self.solved: Solved | None = None
         refuse_random_eval(net, dataset.pixels(dataset.train, self.rows[:FEW], self.device))
         if plan.settings.terms != "explicit":
-            engine_of(net, dataset, self.device, **self.ways)  # chosen on the first rows, wherever the scores go on
+            # chosen on the first rows, wherever the scores go on
+            engine_of(net, dataset, self.device, compile=compute.compile, precision=compute.precision)
 
     @property
     def step(self) -> int:
@@ -189,7 +213,7 @@ class TrainedWork(_ScoringWork):
             with seeded(generator, self.device):
                 self.solved = solve(self.net, self.dataset, rows, settings, generator, self.device, track)
             yield ScoredRows(0, 0, self.solved.accuracy)
-        scorer = Scorer(self.net, **self.ways)
+        scorer = Scorer(self.net, compile=self.compute.compile, precision=self.compute.precision)
         for number in range(len(self.measured), len(self.chunks)):
             chunk = self.chunks[number]
             with seeded(generator, self.device):
@@ -209,8 +233,18 @@ class TrainedWork(_ScoringWork):
             return together([], len(self.rows))
         parts = (torch.cat([getattr(each, name) for each in self.measured]) for name in MEASURED)
         whole, positions = Measured(*parts), self.rows[: sum(len(each.phi) for each in self.measured)]
-        score, how = whole.score(self.plan.settings.terms), _numbers(self.solved)
-        found = FoldScores(positions, score, whole.loss, whole.suggested, **how, accuracy=self.solved.accuracy)
+        solved = self.solved
+        found = FoldScores(
+            positions=positions,
+            score=whole.score(self.plan.settings.terms),
+            loss=whole.loss,
+            suggested=whole.suggested,
+            damping=solved.damping,
+            iterations=solved.iterations,
+            residual=solved.residual,
+            converged=solved.converged,
+            accuracy=solved.accuracy,
+        )
         return together([found], len(self.rows))
 
     def state(self) -> dict[str, Tensor]:
@@ -232,10 +266,6 @@ class TrainedWork(_ScoringWork):
             lengths = [len(chunk) for chunk in self.chunks[: int(state["step"]) - 1]]
             parts = zip(*(state[name].split(lengths) for name in MEASURED), strict=True)
             self.measured = [Measured(*each) for each in parts]
-
-
-def _numbers(found: FoldScores | Solved) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in NUMBERS if name != "accuracy"}
 
 
 def _read(numbers: Tensor) -> tuple[float, int, float, bool, float]:
