@@ -15,11 +15,13 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
     from refluence.api import evaluate as evaluate
     from refluence.api import load as load
     from refluence.api import open as open
+    from refluence.api import score as score
     from refluence.api import select as select
     from refluence.api import start as start
     from refluence.condense.method import Method as Method
     from refluence.data import Dataset as Dataset
     from refluence.data import DistilledSet as DistilledSet
+    from refluence.data import ScoreTable as ScoreTable
     from refluence.errors import InputError as InputError
     from refluence.errors import RunError as RunError
     from refluence.evaluate.protocols import protocols as protocols
