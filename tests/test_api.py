@@ -222,6 +222,7 @@ def test_a_run_shows_its_pictures(data):
         (lambda: rf.distill("digits", "dm", precision="fp8"), "precision is 'fp8': .*choose one of fp32, bf16"),
         (lambda: rf.start("digits", "dm", threads=2), "threads is 2: a loop of your own sets them, torch.set_num_threads"),
         (lambda: rf.evaluate(rf.select("digits").set, "digits", ["dc-cpu"]), "protocol is .'dc-cpu'.: it must be one name"),
+        (lambda: rf.evaluate(rf.load("digits"), "digits"), "a Dataset is judged: give a set, a run or a folder first"),
         (lambda: rf.distill("digits", "dm", threads=-1), "threads is -1: it must be a whole number, at least 0"),
         (lambda: rf.distill("digits", dataclasses.replace(METHOD, unit_pixels=True)), "the package has a method 'dm'"),
         (lambda: rf.select("digits", "dm"), "dm learns images: rf.distill makes its set"),

@@ -218,6 +218,8 @@ def evaluate(
         >>> 0 <= rf.evaluate(small, "digits", nets=1, epochs=1, width=4).accuracy <= 100
         True
     """
+    if not isinstance(small, (DistilledSet, Run, str, Path)):
+        raise InputError(f"a {type(small).__name__} is judged: give a set, a run or a folder first, and the data behind it")
     known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *_names(Machine)}
     _check(options, known, "evaluate")
     if not isinstance(protocol, str):

@@ -1,11 +1,31 @@
-"""A module called with other tensors in the place of its parameters and buffers."""
+"""A module called with other tensors in the place of its parameters and buffers, and derivatives in forward mode."""
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+
+def jvp(function: Callable[..., Any], at: tuple[Any, ...], along: tuple[Any, ...]) -> Any:
+    """`torch.func.jvp`: the value and the derivative of `function` at `at` along `along`."""
+    _load_forward_mode()
+    return torch.func.jvp(function, at, along)
+
+
+@lru_cache
+def _load_forward_mode() -> None:
+    """PyTorch loads a part of itself at the first derivative in forward mode, and warns its users of what it does there."""
+    with warnings.catch_warnings(), contextlib.suppress(ImportError):
+        warnings.simplefilter("ignore", FutureWarning)
+        import_module("torch._decomp.decompositions_for_jvp")
 
 
 def call_at(module: nn.Module, values: dict[str, Tensor], *args: object) -> Any:

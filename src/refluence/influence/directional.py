@@ -17,10 +17,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 
 from refluence.errors import InputError
-from refluence.functional import call_at
+from refluence.functional import call_at, jvp
 from refluence.influence.batches import check_fixed
 from refluence.influence.differentiable import Losses
 from refluence.influence.engines import ENGINES, PRECISIONS, Choice

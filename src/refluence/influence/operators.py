@@ -17,9 +17,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 
 from refluence.errors import InputError
+from refluence.functional import jvp
 from refluence.influence.batches import check_fixed, passes
 from refluence.influence.differentiable import Losses, leaves, logits_at, plain_kernels
 from refluence.influence.links import number
