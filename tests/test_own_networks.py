@@ -77,6 +77,20 @@ def test_a_function_makes_and_judges_a_set(data, arm):
     assert not torch.equal(run.set.images, rf.distill(data, arm, model=conv, **{**TINY, "seed": 1}).set.images)
 
 
+@pytest.mark.parametrize("arm", ["dc:outer=4", "idc", "idm", "ncfm:pool=2"])
+def test_a_work_goes_on_from_a_checkpoint(data, arm):
+    def work():
+        return rf.start(data, arm, model=conv, ipc=1, iterations=3, real_batch=8)
+
+    whole, first, second = work(), work(), work()
+    for _ in whole.steps():
+        pass
+    next(first.steps())
+    second.restore({name: t.clone() for name, t in first.state().items()})
+    assert len(list(second.steps())) == 2
+    assert torch.equal(second.images, whole.images)
+
+
 @pytest.mark.parametrize("arm", ["dc+influence", "dc+difficulty", "idm", "ncfm:pool=1"])
 def test_frozen_layers_stay_as_they_are(data, arm):
     run = rf.distill(data, arm, model=frozen, **TINY)
