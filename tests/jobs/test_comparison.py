@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ import refluence as rf
 from refluence.cli import main
 from refluence.condense.dm import METHOD
 from refluence.errors import InputError
+from refluence.jobs.session import Machine, open_session
+from refluence.options import SourceOptions
 from refluence.run.execute import Serial
+from support.command_line import pictures
 
 SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1}
 WORDS = ("--data", "digits", "--ipc", "1", "--width", "4", "--nets", "1", "--epochs", "1", "--threads", "1", "--quiet")
@@ -89,6 +93,19 @@ def test_a_validation_set_from_elsewhere_is_recorded(tmp_path):
     other = rf.load((images, labels), validation=(images[:6], labels[:6]))
     with pytest.raises(InputError, match=r"holds another run .*data.val"):
         rf.select(other, "random", out=tmp_path / "run", **SHORT)
+
+
+def test_another_process_reads_the_same_data(tmp_path):
+    place = pictures(tmp_path / "pets", count=12)
+    pictures(tmp_path / "pets", classes=("cow",), count=3)
+    for per_class in (1, 5):
+        session = open_session(str(place), Machine(), SourceOptions(small_classes="drop"), per_class=per_class)
+        again = pickle.loads(pickle.dumps(session.reopened()))()
+        assert again.dataset.classes == session.dataset.classes
+        assert torch.equal(again.dataset.train.images, session.dataset.train.images)
+    fewer = dataclasses.replace(session.dataset, train=session.dataset.train.first(2))
+    again = pickle.loads(pickle.dumps(open_session(fewer, Machine()).reopened()))()
+    assert torch.equal(again.dataset.train.images, fewer.train.images)
 
 
 def test_methods_of_ones_own_are_arms(tmp_path, data):

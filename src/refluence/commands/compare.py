@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from refluence import report
 from refluence.commands.flags import Compare
-from refluence.commands.session import executor_name, open_session, relative
+from refluence.commands.session import open_session, relative
 from refluence.commands.table import show
 from refluence.errors import InputError
 from refluence.fields import subset
-from refluence.jobs.comparison import Comparing, compare
+from refluence.jobs.comparison import Comparing, compare, executor_name
 from refluence.options import JobOptions
 from refluence.run.folder import check_free, recorded_threads
 

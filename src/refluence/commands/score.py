@@ -15,7 +15,7 @@ from refluence.options import ScoreOptions
 from refluence.report.words import counted
 from refluence.results import score_page
 from refluence.run.folder import check_free, recorded_threads
-from refluence.score.asked import settings_of
+from refluence.score.asked import WEIGHTS, read_weighting, settings_of
 
 
 def run(flags: Score) -> None:
@@ -47,6 +47,7 @@ def run(flags: Score) -> None:
 def job_of(flags: Score) -> Scores:
     """The job of the flags, on its data; what cannot be is refused before these are read."""
     asked, place = subset(ScoreOptions, flags), parts(flags.out)
+    read_weighting(flags.weights or WEIGHTS)
     if flags.distilled is not None:
         for name, value in dataclasses.asdict(asked).items():
             if value is not None:

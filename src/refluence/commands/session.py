@@ -15,7 +15,6 @@ from refluence.jobs.session import Machine, Session, usual_threads
 from refluence.jobs.session import open_session as open_data
 from refluence.options import MachineOptions
 from refluence.run import device
-from refluence.run.execute import parse
 from refluence.run.streams import printable
 
 
@@ -43,12 +42,6 @@ def machine_of(flags: MachineFlags, threads: int = 0) -> Machine:
     asked = {**asdict(subset(MachineOptions, flags)), "threads": flags.threads or threads, "progress": not flags.quiet}
     how = Machine(**asked)
     return replace(how, checkpoint_seconds=flags.checkpoint_seconds) if isinstance(flags, LongFlags) else how
-
-
-def executor_name(executor: str | None, workers: int) -> str | None:
-    """`--executor` and `--workers` as one; `InputError` where they differ."""
-    parse(executor, workers)
-    return f"processes:{workers}" if workers and executor in (None, "processes") else executor
 
 
 def arguments(flags: object) -> Json:

@@ -111,7 +111,7 @@ def load(
         validation=found.validation,
         options=options,
     )
-    return replace(dataset, origin=origin(dataset, textual=isinstance(source, (str, Path)) and validation is None))
+    return replace(dataset, origin=origin(dataset, isinstance(source, (str, Path)) and validation is None, per_class))
 
 
 def _decoded(stored: dict[str, RawSplit], options: SourceOptions, elsewhere: str | None) -> dict[str, Pixels]:

@@ -21,18 +21,19 @@ CHUNK = 4096  # images that are copied at a time
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What `load` gave. `textual`: words alone name it, so that another process can read the same."""
+    """What `load` gave. `textual`: words alone name it, so that another process can read the same, with `per_class`."""
 
     train: Split
     val: Split
     test: Split
     versions: tuple[int, ...]
     textual: bool
+    per_class: int
 
 
-def origin(dataset: Dataset, textual: bool) -> Origin:
+def origin(dataset: Dataset, textual: bool, per_class: int) -> Origin:
     """What is remembered of a dataset that was just loaded."""
-    return Origin(dataset.train, dataset.val, dataset.test, tuple(_versions(dataset)), textual)
+    return Origin(dataset.train, dataset.val, dataset.test, tuple(_versions(dataset)), textual, per_class)
 
 
 def changed(dataset: Dataset) -> bool:
@@ -43,11 +44,6 @@ def changed(dataset: Dataset) -> bool:
         or any(now is not then for now, then in zip(_splits(dataset), (was.train, was.val, was.test), strict=True))
         or tuple(_versions(dataset)) != was.versions
     )
-
-
-def reloadable(dataset: Dataset) -> bool:
-    """Whether another process gets the same dataset from its source and options."""
-    return dataset.origin is not None and dataset.origin.textual and not changed(dataset)
 
 
 def digest(dataset: Dataset) -> str:

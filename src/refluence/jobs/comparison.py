@@ -15,7 +15,7 @@ from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
-from refluence.files import read_json, write_json
+from refluence.files import Json, read_json, write_json
 from refluence.jobs import equal_seconds, record
 from refluence.jobs.catalogue import Declaration, own_methods, with_controls
 from refluence.jobs.job import Job
@@ -70,7 +70,7 @@ class Comparing:
             job.plan.check_model(job.model)
         return jobs
 
-    def arguments(self, model: ModelSpec, session: Session, out: Path) -> dict[str, Any]:
+    def arguments(self, model: ModelSpec, session: Session, out: Path) -> Json:
         """The flags of the `refluence compare` that makes the same folder; `model` is the network of its jobs."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "options"}
         shared = record.shared_arguments(self.options, model, session, out)
@@ -79,7 +79,7 @@ class Comparing:
     @classmethod
     def from_arguments(cls, stored: Mapping[str, Any]) -> Comparing:
         """The comparison of a folder whose config.json has these arguments."""
-        executor = stored.get("executor") or (f"processes:{stored['workers']}" if stored.get("workers") else None)
+        executor = executor_name(stored.get("executor"), stored.get("workers", 0))
         return cls(
             methods=tuple(stored["methods"]), options=record.options_from(stored), seeds=stored["seeds"], seed=stored["seed"],
             controls=stored["controls"], equal_seconds=stored["equal_seconds"], executor=executor,
@@ -108,7 +108,7 @@ class Compared:
         stored = read_json(folder / RESULTS)
         return cls(stored["rows"], stored["summary"], stored["verdict"], stored.get("notes") or [], True)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """What results.json holds."""
         return {"rows": self.rows, "summary": self.summary, "verdict": self.verdict, "notes": self.notes}
 
@@ -162,6 +162,12 @@ def compare(
     return found
 
 
+def executor_name(executor: str | None, workers: int) -> str | None:
+    """An executor by name and a number of processes, as the command line takes them, as one; `InputError` where they differ."""
+    parse(executor, workers)
+    return f"processes:{workers}" if workers and executor in (None, "processes") else executor
+
+
 def executor_of(asked: Comparing, jobs: Sequence[Job], session: Session) -> Executor:
     """The executor that was asked for, else as many processes as are faster; never larger than the number of jobs."""
     pixels, width = math.prod(session.dataset.shape[1:]), max(job.model.width or 0 for job in jobs)
@@ -213,7 +219,7 @@ def _rows(
     tasks: list[Task] = [
         (job, folder, shared, threads) for job, folder, whole in zip(jobs, folders, done, strict=True) if not whole
     ]
-    context = session.reopened(asked.options.ipc) if executor.size > 1 else lambda: session
+    context = session.reopened() if executor.size > 1 else lambda: session
     try:
         made = executor.run(_make, tasks, context)
         if executor.size > 1 and tasks:

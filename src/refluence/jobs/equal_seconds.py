@@ -15,7 +15,7 @@ from typing import Any
 
 from refluence.arm import Arm
 from refluence.errors import InputError
-from refluence.files import read_json, write_json
+from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import base_of
 from refluence.jobs.job import Job
 
@@ -35,7 +35,7 @@ def check(arms: list[Arm]) -> None:
 
 
 def jobs(
-    made: Sequence[Job], rows: list[dict[str, Any]], size: str, out: Path | None, decided: Mapping[str, Any] | None = None
+    made: Sequence[Job], rows: list[Json], size: str, out: Path | None, decided: Mapping[str, Any] | None = None
 ) -> tuple[list[Job], list[str]]:
     """The jobs of these arms, and a note on each arm. With a folder each is decided once: then equal_seconds.json is read.
 
@@ -61,12 +61,12 @@ def jobs(
     return sorted(extra, key=lambda job: job.seed), notes
 
 
-def decide(made: Sequence[Job], rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def decide(made: Sequence[Job], rows: list[Json]) -> dict[str, Json]:
     """For each influence arm: its seconds, those of its base, their ratio, and the iterations that it gives the base."""
     seconds: dict[str, list[float]] = {}
     for arm, _, spent in {(row["arm"], row["seed"], row["seconds"]) for row in rows}:
         seconds.setdefault(arm, []).append(spent)
-    decided: dict[str, dict[str, Any]] = {}
+    decided: dict[str, Json] = {}
     for job in made:
         if job.arm.kind == "influence" and job.arm.name not in decided:
             own, base = fmean(seconds[job.arm.name]), fmean(seconds[base_of(job.arm).name])

@@ -16,10 +16,11 @@ from refluence.condense.norms import NORM_BATCH
 from refluence.condense.work import PICTURE_NETS
 from refluence.data import Dataset, SourceOptions, load
 from refluence.data.objects import Source
-from refluence.data.origin import changed, digest, reloadable
+from refluence.data.origin import changed, digest
 from refluence.data.partition import TEST_FRACTION
 from refluence.errors import InputError
 from refluence.fields import setting
+from refluence.files import Json
 from refluence.options import MachineOptions
 from refluence.run import device
 from refluence.run.drive import Driver
@@ -42,7 +43,7 @@ class Machine(MachineOptions):
         """Device, precision and compilation. `InputError` where the device is not there."""
         return Compute(device.choose(self.device), self.precision, self.compile)
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> Json:
         """The same as config.json keeps it, with the number of threads that this process computes with."""
         own = {k: v for k, v in asdict(self).items() if k != "progress"}
         return {**own, "threads": torch.get_num_threads(), "quiet": not self.progress}
@@ -68,12 +69,12 @@ class Session:
         """How works are driven here."""
         return Driver(self.compute.device, self.reporter, self.machine.checkpoint_seconds)
 
-    def reopened(self, per_class: int) -> Callable[[], Session]:
+    def reopened(self) -> Callable[[], Session]:
         """What opens the same session in another process, without progress: from its source, or with the data themselves."""
-        quiet = replace(self.machine, progress=False)
-        dataset = self.dataset
-        source: Dataset | Source = dataset.source if reloadable(dataset) else dataset
-        return partial(_reopen, source, quiet, dataset.options, per_class)
+        quiet, dataset = replace(self.machine, progress=False), self.dataset
+        if dataset.origin is None or not dataset.origin.textual or changed(dataset):
+            return partial(_reopen, dataset, quiet, dataset.options, 1)
+        return partial(_reopen, dataset.source, quiet, dataset.options, dataset.origin.per_class)
 
 
 def open_session(
@@ -127,13 +128,13 @@ def _check_small(dataset: Dataset, per_class: int) -> None:
         )
 
 
-def source_facts(dataset: Dataset) -> dict[str, Any]:
+def source_facts(dataset: Dataset) -> Json:
     """How the source was read, as runs record it: the validation share only where it is unusual."""
     read = asdict(dataset.options)
     return {k: v for k, v in read.items() if k != "val_fraction" or v != SourceOptions.val_fraction}
 
 
-def about(session: Session) -> dict[str, Any]:
+def about(session: Session) -> Json:
     """What decides a result beside the jobs: the data as it was read, the machine's part, numbers that no flag sets.
 
     Data that were changed in Python after they were loaded have the digest of their content too, and a validation set that was
