@@ -13,7 +13,7 @@ import pytest
 
 from golden.digests import fingerprint, stored
 
-pytestmark = [pytest.mark.release, pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.release, pytest.mark.slow, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[2]
 LONG = 900  # seconds of one command
 
