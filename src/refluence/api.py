@@ -33,7 +33,7 @@ from refluence.jobs.needs import prepare
 from refluence.jobs.open_run import Finished, check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.run_job import make
-from refluence.jobs.scoring import against_set, against_validation, check_file, make_scores, parts, write_scores
+from refluence.jobs.scoring import against_set, against_validation, announce, check_file, make_scores, parts, write_scores
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
 from refluence.models import another, network
@@ -373,6 +373,7 @@ def score(
         session.reporter.say(note)
     with device.threads(_threads(session, None if path is None else parts(path))):
         if path is None:
+            announce(scores)
             return make_scores(scores, None)
         network = {"model": scores.job.model.name, "load": None if asked.load is None else str(asked.load)}
         record = {**vars(asked), **network, "data": session.dataset.source, "seed": seed, "nets": nets, "weights": weights}

@@ -117,11 +117,16 @@ def objective_of(run: Finished) -> tuple[Method, Settings, Weighting]:
     return run.job.plan.objective
 
 
-def make_scores(scores: Scores, folder: Path | None) -> ScoreTable:
-    """The table, made from the start or the last checkpoint in `folder`. `InputError` for a network that cannot be scored."""
+def announce(scores: Scores) -> None:
+    """Say what is worth a line before the work. `InputError` for a network that cannot be scored."""
     job, session = scores.job, scores.session
     for remark in job.plan.remarks(session.dataset, job.model, job.seed, session.compute):
         session.reporter.say(remark)
+
+
+def make_scores(scores: Scores, folder: Path | None) -> ScoreTable:
+    """The table, made from the start or the last checkpoint in `folder`."""
+    job, session = scores.job, scores.session
     work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, scores.prepared)
     work.track = session.reporter.track
     driver = Driver(session.compute.device, ByNetwork(session.reporter.quiet), work.checkpoint_seconds)
@@ -159,6 +164,7 @@ def write_scores(scores: Scores, path: Path, asked: Json, resume: bool, page: Ca
             page()
         _remove(folder)
         return ScoreTable.load(path), True
+    announce(scores)
     if scores.resolved is None:
         make_scores(scores, None).write(path)
         page()

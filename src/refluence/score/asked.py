@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from refluence.errors import InputError, option
+from refluence.errors import InputError, did_you_mean, option
 from refluence.files import Json
-from refluence.influence.weighting import Weighting, parse_weighting
+from refluence.influence.weighting import KINDS, Weighting, parse_weighting
 from refluence.options import ScoreOptions
 from refluence.score.settings import CrossFit
 
@@ -44,6 +44,8 @@ def read_weighting(text: str) -> Weighting:
     """`KIND[:key=value,…]`; options that mean nothing for scores of a whole split are refused."""
     kind, _, tail = text.partition(":")
     pairs = [pair.partition("=") for pair in tail.split(",") if pair]
+    if kind not in KINDS:
+        raise InputError(f"{option('weights')} {text}: unknown weights '{kind}': {did_you_mean(kind, list(KINDS))}")
     if any(not equals or not value for _, equals, value in pairs):
         said = f"{option('weights')} {text}: options are key=value, separated by commas, like influence:tau=.5,sign=-1"
         raise InputError(said)
