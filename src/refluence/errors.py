@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 
 _flags = False  # whether options are called by the names of flags
 
@@ -73,9 +74,18 @@ def option(name: str, value: object = None) -> str:
     flag = f"--{name.replace('_', '-')}"
     if value is None:
         return flag if _flags else name
-    return f"{flag} {value}" if _flags else f"{name}={value!r}"
+    return f"{flag} {value}" if _flags else f"{name}={_written(value)}"
+
+
+def again() -> str:
+    """What continues a run that was stopped."""
+    return "the same command with --resume" if _flags else "the same call"
 
 
 def stated(name: str, value: object) -> str:
     """An option and the value that it has: `ipc is 0`, on the command line `--ipc 0`."""
-    return f"{option(name)} {value}" if _flags else f"{name} is {value!r}"
+    return f"{option(name)} {value}" if _flags else f"{name} is {_written(value)}"
+
+
+def _written(value: object) -> str:
+    return repr(str(value) if isinstance(value, PurePath) else value)

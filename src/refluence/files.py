@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, again
 
 Json = dict[str, Any]
 """An object of a JSON file. What its values are is known where it is written; readers look."""
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:  # the second is what a full disk is for safetensors
         if not isinstance(error, OSError) or error.errno in FULL:
             why = getattr(error, "strerror", None) or error
-            raise RunError(f"cannot write {path}: {why}; make room, and the same command with --resume continues") from error
+            raise RunError(f"cannot write {path}: {why}; make room, and {again()} continues") from error
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose a folder you may write to") from error
     finally:
         with contextlib.suppress(OSError):  # it is gone, or its folder never was one

@@ -107,7 +107,7 @@ def test_refusals(folder, tmp_path):
     (tmp_path / "full" / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match=r"full exists and is not empty"):
         export(folder, "tensors", tmp_path / "full")
-    with pytest.raises(InputError, match=r"--format zip: choose one of imagefolder, parquet, tensors"):
+    with pytest.raises(InputError, match=r"format='zip': choose one of imagefolder, parquet, tensors"):
         export(folder, "zip", tmp_path / "out")
     with pytest.raises(InputError, match=r"holds no distilled set"):
         export(tmp_path / "full", "tensors", tmp_path / "out")

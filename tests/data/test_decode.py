@@ -102,16 +102,16 @@ def test_resized_load(tmp_path):
 def test_mixed_sizes_propose_one(tmp_path):
     for i in range(12):
         write(tmp_path / "set" / "ab"[i % 2] / f"{i}.png", picture(i, size=(60 + i, 90)))
-    with pytest.raises(InputError, match=r"short sides 60 to 71 px.*--image-size 64"):
+    with pytest.raises(InputError, match=r"short sides 60 to 71 px.*image_size=64"):
         load(str(tmp_path / "set"))
 
 
 def test_train_and_test_of_different_sizes(tmp_path):
     class_folders(tmp_path / "train", {"a": 4, "b": 4}, size=(16, 16))
     class_folders(tmp_path / "test", {"a": 1, "b": 1}, size=(24, 24))
-    with pytest.raises(InputError, match=r"short sides 16 to 24 px.*--image-size 16"):
+    with pytest.raises(InputError, match=r"short sides 16 to 24 px.*image_size=16"):
         load(str(tmp_path))
-    with pytest.raises(InputError, match=r"--image-size 16"):  # also when train comes from the cache
+    with pytest.raises(InputError, match=r"image_size=16"):  # also when train comes from the cache
         load(str(tmp_path))
 
 
@@ -120,7 +120,7 @@ def test_corrupt_image_is_named(tmp_path):
     good = (tmp_path / "set" / "b" / "003.png").read_bytes()
     (tmp_path / "set" / "b" / "003.png").write_bytes(good[: len(good) // 2])
     (tmp_path / "set" / "a" / "001.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"a/001.png \(row 1 of .*not an image.*--skip-corrupt"):
+    with pytest.raises(InputError, match=r"a/001.png \(row 1 of .*not an image.*skip_corrupt"):
         load(str(tmp_path / "set"))
     data = load(str(tmp_path / "set"), SourceOptions(skip_corrupt=True))
     rows = torch_rows(data)
@@ -128,7 +128,7 @@ def test_corrupt_image_is_named(tmp_path):
     for split in (data.train, data.val, data.test):  # every image still lies beside its own row
         for image, row in zip(split.images, split.rows.tolist(), strict=True):
             assert np.array_equal(image.numpy(), array(row).transpose(2, 0, 1))
-    note = next(note for note in data.notes if "--skip-corrupt" in note)
+    note = next(note for note in data.notes if "skip_corrupt" in note)
     assert "skipped 2 of 20" in note
     assert "a/001.png" in note
     assert "b/003.png" in note
@@ -139,7 +139,7 @@ def test_corrupt_image_is_named(tmp_path):
 def test_a_link_that_leads_nowhere_is_named(tmp_path):
     class_folders(tmp_path / "set", {"a": 10, "b": 10})
     (tmp_path / "set" / "b" / "gone.png").symlink_to("nowhere.png")
-    with pytest.raises(InputError, match=r"b/gone.png \(row 20 of .*a link to nowhere.png, where no file is.*--skip-corrupt"):
+    with pytest.raises(InputError, match=r"b/gone.png \(row 20 of .*a link to nowhere.png, where no file is.*skip_corrupt"):
         load(str(tmp_path / "set"))
     assert torch_rows(load(str(tmp_path / "set"), SourceOptions(skip_corrupt=True))) == list(range(20))
     write(tmp_path / "set" / "b" / "nowhere.png", picture(20))

@@ -43,7 +43,7 @@ def test_rows_without_a_score_stay(source, tmp_path):
 
 def test_a_class_that_drop_makes_small_is_refused(source, tmp_path):
     file = scores(tmp_path, list(range(60)), [float(i % 2) for i in range(60)])  # all of class 1 is harmful
-    with pytest.raises(InputError, match=r"'1' \(\d+\).*--small-classes"):
+    with pytest.raises(InputError, match=r"'1' \(\d+\).*small_classes='cap'"):
         load(source, SourceOptions(drop=f"{file}:0.49"), per_class=5)
 
 
@@ -85,5 +85,5 @@ def test_files_that_cannot_be_used(source, tmp_path):
         load(source, SourceOptions(drop=f"{tmp_path}/scores.parquet:0.5"))
     with pytest.raises(InputError, match=r"there is no file"):
         load(source, SourceOptions(drop=f"{tmp_path}/nowhere.parquet:0.5"))
-    with pytest.raises(InputError, match=r"--drop scores.parquet: expected scores.parquet:share"):
+    with pytest.raises(InputError, match=r"drop='scores.parquet': expected scores.parquet:share"):
         load(source, SourceOptions(drop="scores.parquet"))

@@ -168,10 +168,10 @@ def test_test_split_cut_from_train_keeps_the_labels_of_the_source(tmp_path):
     ("column", "pair", "message"),
     [
         ([0, 1] * 9, "votes.parquet:human", r"has 18 rows, .*train.parquet has 20"),
-        ([0, 5] * 10, "votes.parquet:human", r"row 1 of --labels .*'5' is no class of .*\(0, 1\)"),
+        ([0, 5] * 10, "votes.parquet:human", r"row 1 of labels='votes.*'5' is no class of .*\(0, 1\)"),
         ([0, None] * 10, "votes.parquet:human", r"10 of 20 labels are missing"),
         ([0, 0.5] * 10, "votes.parquet:human", r"0.5 is not a whole number"),
-        ([[0], [1]] * 10, "votes.parquet:human", r"row 0 of --labels .*label \[0\] is neither a number nor a name"),
+        ([[0], [1]] * 10, "votes.parquet:human", r"row 0 of labels='votes.*label \[0\] is neither a number nor a name"),
         ([0, 1] * 10, "votes.parquet:robot", r"no such column; it has human"),
         ([0, 1] * 10, "vote.parquet:human", r"there is no file"),
         ([0, 1] * 10, "votes.parquet", r"expected FILE:COLUMN"),

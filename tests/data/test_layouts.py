@@ -160,7 +160,7 @@ def test_subfolders_of_classes_are_merged_aloud(tmp_path):
         class_folders(tmp_path / name, {".": 4})
     note = said(tmp_path)
     assert "subfolders of 1 of 2 classes are merged into them (a: airfield, alley)" in note
-    assert f"--data {tmp_path}/a reads" in note
+    assert f"data='{tmp_path}/a' reads" in note
     assert "classes: airfield, alley" in line(tmp_path / "a")
 
 
@@ -239,7 +239,7 @@ def test_tables_below_and_beside(tmp_path):
             == f"8 images in 2 classes: cat, dog; read from {inside}; train from train (8); validation cut from train"
         )
     parquet(tmp_path / "p" / "other" / "train.parquet", ["owl", "elk"] * 4)
-    assert f"name one, for example --data {tmp_path}/p/other" in refused(tmp_path / "p")
+    assert f"name one, for example data='{tmp_path}/p/other'" in refused(tmp_path / "p")
     assert "classes: elk, owl" in load(f"{tmp_path}/p:other").notes[0]
     parquet(tmp_path / "e" / "cats.parquet", ["cat", "dog"] * 4)
     assert "read from cats.parquet" in line(tmp_path / "e")
@@ -298,7 +298,7 @@ def test_splits_inside_of_what_would_be_classes_are_refused(tmp_path):
     for name, i in (("bottle", 0), ("cable", 50)):
         class_folders(tmp_path / "mvtec" / name / "train", {"good": 6}, start=i)
         class_folders(tmp_path / "mvtec" / name / "test", {"good": 3, "broken": 3}, start=i + 20)
-    assert "mvtec/bottle holds splits of its own (train, test): --data" in refused(tmp_path / "mvtec")
+    assert "mvtec/bottle holds splits of its own (train, test): data=" in refused(tmp_path / "mvtec")
     for name in ("cat", "dog"):
         class_folders(tmp_path / "pets" / name, {"train": 6, "test": 3}, start=len(name))
     assert "lay the images as" in refused(tmp_path / "pets")

@@ -209,8 +209,8 @@ def test_random_items_and_columns_are_refused():
             return torch.rand(3, 8, 8), index % 2
 
     assert "another image each time it is read: leave random augmentation out" in refused(Random([], [0] * 8))
-    assert "--label-column y: arrays: only tables have columns" in refused(
+    assert "label_column='y': arrays: only tables have columns" in refused(
         (PIXELS, LABELS), options=SourceOptions(label_column="y")
     )
-    assert "--validation from Python: arrays: 60 images and 2" in refused("digits", validation=(PIXELS, [0, 1]))
+    assert "validation: arrays: 60 images and 2" in refused("digits", validation=(PIXELS, [0, 1]))
     assert "hold images of several sizes" in refused("digits", validation=(np.zeros((2, 9, 9)), [0, 1]))

@@ -12,7 +12,7 @@ import torch
 
 from refluence.cli import main
 from refluence.data import SourceOptions, load
-from refluence.errors import InputError
+from refluence.errors import InputError, in_flags
 from support.pictures import array, class_folders, picture, png, write
 
 GREY = np.stack([array(i, grey=True) for i in range(8)])
@@ -25,7 +25,7 @@ def library_cache(tmp_path, monkeypatch):
 
 def converted(source, **options):
     """The dataset that the printed lines make, and its message."""
-    with pytest.raises(InputError) as caught:
+    with in_flags(), pytest.raises(InputError) as caught:
         load(str(source))
     assert caught.value.lines
     exec("\n".join(caught.value.lines), {})
@@ -145,7 +145,7 @@ def test_archives(tmp_path):
     with zipfile.ZipFile(tmp_path / "pets.zip", "w") as stream:
         for path in (tmp_path / "z").glob("*/*"):
             stream.write(path, path.relative_to(tmp_path))
-    with pytest.raises(InputError, match=r"is an archive: unpack it, then give --data") as caught:
+    with pytest.raises(InputError, match=r"is an archive: unpack it, then give data=") as caught:
         load(str(tmp_path / "pets.zip"))
     assert caught.value.lines == (f"python -m zipfile -e {tmp_path}/pets.zip {tmp_path}/pets",)
 

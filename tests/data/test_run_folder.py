@@ -108,7 +108,7 @@ def test_what_is_no_finished_run_on_data_that_is_there_is_one_line(tmp_path):
     assert "does not say which data" in refused(tmp_path / "a")
     gone = {"resolved": {"data": {"source": str(tmp_path / "gone"), "options": {}}}}
     write_json(tmp_path / "a" / "config.json", gone)
-    assert f"was made from {tmp_path}/gone, which is read again: --data {tmp_path}/gone is not" in refused(tmp_path / "a")
+    assert f"was made from {tmp_path}/gone, which is read again: data='{tmp_path}/gone' is not" in refused(tmp_path / "a")
     given = load((np.zeros((30, 8, 8), np.uint8), np.arange(30) % 10)).source
     write_json(tmp_path / "a" / "config.json", {"resolved": {"data": {"source": given, "options": {}}}})
     assert "was made from data that was given in Python (arrays:" in refused(tmp_path / "a")

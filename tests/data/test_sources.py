@@ -129,11 +129,11 @@ def test_columns_by_flag(tmp_path):
     images = [{"bytes": png(i), "path": None} for i in range(8)]
     table = {"left": images, "right": other, "kind": ["a", "b"] * 4, "colour": ["x", "x", "y", "y"] * 2}
     pq.write_table(pa.table(table), tmp_path / "train.parquet")
-    with pytest.raises(InputError, match=r"several image columns \(left, right\).*--image-column"):
+    with pytest.raises(InputError, match=r"several image columns \(left, right\).*image_column"):
         load(str(tmp_path))
-    with pytest.raises(InputError, match=r"no label column.*left, right, kind, colour.*--label-column"):
+    with pytest.raises(InputError, match=r"no label column.*left, right, kind, colour.*label_column"):
         load(str(tmp_path), SourceOptions(image_column="left"))
-    with pytest.raises(InputError, match=r"--image-column middle.*left, right"):
+    with pytest.raises(InputError, match=r"image_column='middle'.*left, right"):
         load(str(tmp_path), SourceOptions(image_column="middle"))
     data = load(str(tmp_path), SourceOptions(image_column="right", label_column="colour"))
     assert data.classes == ("x", "y")

@@ -141,7 +141,7 @@ def test_groups_shared_with_the_stored_test_split(tmp_path):
     data = load(str(tmp_path), SourceOptions(group_column="who"))
     assert sorted(data.train.rows.tolist() + data.val.rows.tolist()) == [i for i in range(20) if i // 2 != 3]
     assert any("2 training images are left out" in note for note in data.notes)
-    with pytest.raises(InputError, match=r"--group-column nobody.*image, label, who"):
+    with pytest.raises(InputError, match=r"group_column='nobody'.*image, label, who"):
         load(str(tmp_path), SourceOptions(group_column="nobody"))
 
 
@@ -156,7 +156,7 @@ def test_groups_of_any_type(tmp_path, made):
 
 def test_group_column_needs_columns(tmp_path):
     source = str(class_folders(tmp_path / "set", {"a": 3, "b": 3}))
-    with pytest.raises(InputError, match=r"--group-column who.*image folder"):
+    with pytest.raises(InputError, match=r"group_column='who'.*image folder"):
         load(source, SourceOptions(group_column="who"))
 
 
@@ -190,7 +190,7 @@ def test_duplicates_between_train_and_validation(tmp_path):
 def test_small_classes(tmp_path):
     source = str(class_folders(tmp_path / "set", {"big": 40, "mid": 20, "rare": 5}))
     assert len(load(source, per_class=1).classes) == 3
-    with pytest.raises(InputError, match=r"'rare' \(3\); 10 are asked for.*--small-classes"):
+    with pytest.raises(InputError, match=r"'rare' \(3\); 10 are asked for.*small_classes='cap'"):
         load(source, per_class=10)
     capped = load(source, SourceOptions(small_classes="cap"), per_class=10)
     assert capped.classes == ("big", "mid", "rare")
@@ -215,9 +215,9 @@ def test_dropping_a_class_in_the_middle_numbers_the_rest_anew(tmp_path):
 def test_class_that_only_test_has(tmp_path):
     class_folders(tmp_path / "train", {"a": 5, "b": 5})
     class_folders(tmp_path / "test", {"a": 1, "b": 1, "c": 2}, start=50)
-    with pytest.raises(InputError, match=r"split test .* \(c; train has a, b\): --small-classes drop"):
+    with pytest.raises(InputError, match=r"split test .* \(c; train has a, b\): small_classes='drop'"):
         load(str(tmp_path))
-    with pytest.raises(InputError, match=r"--small-classes drop leaves them out"):
+    with pytest.raises(InputError, match=r"small_classes='drop' leaves them out"):
         load(str(tmp_path), SourceOptions(small_classes="cap"))
     assert len(load(str(tmp_path), SourceOptions(small_classes="drop")).test) == 2
 
@@ -247,7 +247,7 @@ def test_allocation(counts, per_class):
 
 def test_allocation_is_proportional():
     assert allocate([100, 50, 50], 4, "proportional") == (6, 3, 3)
-    with pytest.raises(InputError, match="--allocation fair"):
+    with pytest.raises(InputError, match="allocation='fair'"):
         allocate([1, 2], 1, "fair")
 
 

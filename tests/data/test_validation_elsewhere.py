@@ -87,11 +87,11 @@ def test_what_does_not_fit_is_one_line(tmp_path):
     class_folders(tmp_path / "large", {"cat": 2, "dog": 2}, start=60, size=(16, 16))
     parquet(tmp_path / "none" / "train.parquet", [None, -1], start=70)
     ours = tmp_path / "ours"
-    assert "the class 'Cat' of --validation" in refused(ours, tmp_path / "case")
+    assert "the class 'Cat' of validation=" in refused(ours, tmp_path / "case")
     assert "has no class of train: it has 0, 1, 2" in refused(ours, "digits")
     assert "has no labels (2 images)" in refused(ours, tmp_path / "none")
-    assert refused(ours, tmp_path / "no").startswith(f"--validation {tmp_path}/no: {tmp_path}/no is not a data source")
-    assert f"ours and --validation {tmp_path}/large hold images of several sizes" in refused(ours, tmp_path / "large")
+    assert refused(ours, tmp_path / "no").startswith(f"validation='{tmp_path}/no': {tmp_path}/no is not a data source")
+    assert f"ours and validation='{tmp_path}/large' hold images of several sizes" in refused(ours, tmp_path / "large")
     assert elsewhere(ours, tmp_path / "large", image_size=8).shape == (3, 8, 8)
 
 

@@ -17,7 +17,7 @@ def test_a_device_that_is_there():
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x", "", "tpu"])
 def test_a_device_that_is_not(name):
-    with pytest.raises(InputError, match="--device"):
+    with pytest.raises(InputError, match="device="):
         device.choose(name)
 
 

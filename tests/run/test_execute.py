@@ -82,7 +82,7 @@ def test_errors_keep_their_type_and_their_place(executor):
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_a_failed_run():
-    with pytest.raises(RunError, match=r"a worker process was killed.*--executor.*--resume"):
+    with pytest.raises(RunError, match=r"a worker process was killed.*executor='processes:N'.*the same call continues"):
         list(Processes(1).run(dying, range(2), hundred))
 
 
@@ -140,8 +140,8 @@ def test_an_executor_by_its_name(monkeypatch, text, workers, size):
         ("processes:-1", 0, "expected processes:N"),
         ("processes:1025", 0, "expected processes:N"),
         ("processes:\u0663", 0, "expected processes:N"),
-        ("processes:4", 3, "--workers 3 and --executor processes:4 differ"),
-        ("serial", 2, "--workers 2 and --executor serial differ"),
+        ("processes:4", 3, "workers=3 and executor='processes:4' differ"),
+        ("serial", 2, "workers=2 and executor='serial' differ"),
     ],
 )
 def test_names_that_are_none(text, workers, expected):

@@ -81,7 +81,7 @@ def test_the_same_run_is_recognised_and_cleaned(tmp_path):
     part = tmp_path / "checkpoint" / ".state.safetensors.77.part"
     part.parent.mkdir()
     part.write_bytes(b"half")
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="add resume"):
         claim(tmp_path, "distill", {}, RESOLVED, resume=False)
     assert part.exists(), "a refusal changes nothing"
     claim(tmp_path, "distill", {}, {**RESOLVED, "machine": {"threads": 1, "cpus": 64, "new": 1}}, resume=True)

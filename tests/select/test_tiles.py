@@ -44,7 +44,7 @@ def test_factor_one_is_the_images_as_they_are_in_any_order():
         (
             (5, 3, 3),
             2,
-            r"class 'class 2' has 9 training images, but factor=2 at 3 images .* needs 12: --ipc 2 or factor=1 would fit",
+            r"class 'class 2' has 9 training images, but factor=2 at 3 images .* needs 12: ipc=2 or factor=1 would fit",
         ),
         ((1, 1, 1), 4, r"class 'class 2' has 9 .* needs 16: factor=3 would"),
         ((1, 1, 1), 9, r"factor is 9: it must be from 1 to the side of the image, 8 pixels"),

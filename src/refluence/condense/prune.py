@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from refluence.data.dataset import Dataset
-from refluence.errors import NoRoomError, RunError
+from refluence.errors import NoRoomError, RunError, option
 
 
 def kept_count(members: int, keep: float) -> int:
@@ -60,5 +60,5 @@ def check_share(dataset: Dataset, counts: tuple[int, ...], keep: float) -> None:
         share = math.ceil(100 * counts[label] / members[label]) / 100
         raise NoRoomError(
             f"keep={keep:g} leaves {left} of the {members[label]} training images of class '{dataset.classes[label]}', fewer "
-            f"than its {counts[label]} distilled ones: keep={share:g} or a smaller --ipc would do"
+            f"than its {counts[label]} distilled ones: keep={share:g} or a smaller {option('ipc')} would do"
         )

@@ -33,7 +33,7 @@ class DistillationWork(Distillation):
     """The steps of a distillation, and what they come to."""
 
     means: ClassVar[tuple[str, ...]] = ("ess",)
-    remedy: ClassVar[str] = "A smaller image_lr (as in dc:image_lr=.01), or --precision fp32, may help, in a new folder"
+    remedy: ClassVar[str] = "A smaller image_lr (as in dc:image_lr=.01), or precision fp32, may help, in a new folder"
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from refluence.data.stored import RawSplit
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 LISTED = 5
 
@@ -51,7 +51,7 @@ def agreed(train: RawSplit, test: RawSplit, name: str, unknown_ok: bool = False)
     if (others := [str(each) for each in unknown if each not in same]) and not unknown_ok:
         raise InputError(
             f"the split {name} ({test.where}) has {len(others)} of its classes to itself ({_list(others)}; train has "
-            f"{_list([str(each) for each in known])}): --small-classes drop leaves them out"
+            f"{_list([str(each) for each in known])}): {option('small_classes', 'drop')} leaves them out"
         )
     if not same:
         return test, []

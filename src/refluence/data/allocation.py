@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 
 def allocate(counts: Sequence[int], per_class: int, allocation: str = "equal") -> tuple[int, ...]:
@@ -16,7 +16,7 @@ def allocate(counts: Sequence[int], per_class: int, allocation: str = "equal") -
     if allocation == "equal":
         return tuple(min(per_class, count) for count in counts)
     if allocation != "proportional":
-        raise InputError(f"--allocation {allocation}: choose equal or proportional")
+        raise InputError(f"{option('allocation', allocation)}: choose equal or proportional")
     budget = per_class * len(counts)
     share = [budget * count / sum(counts) for count in counts]
     given = [min(count, max(1, int(s))) for s, count in zip(share, counts, strict=True)]

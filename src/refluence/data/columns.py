@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from refluence.data.options import NoColumnError
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 if TYPE_CHECKING:  # `datasets` takes a second to import: only sources that need it pay
     import pyarrow as pa
@@ -83,27 +83,31 @@ def _pick(candidates: list[str], preferred: tuple[str, ...], what: str, flag: st
     raise InputError(f"{where} has several {what} columns ({', '.join(candidates)}): choose one with {flag}")
 
 
-def require(features: Features, column: str, flag: str, where: str) -> str:
-    """`column` itself if it is there; else a `NoColumnError` that names the flag and the columns."""
+def require(features: Features, column: str, name: str, where: str, said: str = "") -> str:
+    """`column` itself if it is there; else a `NoColumnError` that names the option, and the columns that there are.
+
+    `said`: the option and its value, where the value is more than the column.
+    """
     if column not in features:
-        field = flag.partition(" ")[0].lstrip("-").replace("-", "_")
-        raise NoColumnError(field, f"{flag} {column}: {where} has no such column; it has {', '.join(features)}")
+        asked = f"{said} {column}" if said else option(name, column)
+        raise NoColumnError(name, f"{asked}: {where} has no such column; it has {', '.join(features)}")
     return column
 
 
 def image_column(features: Features, chosen: str | None, where: str) -> str:
     """The image column. Errors: none, several without a usual name, or `chosen` does not exist."""
     if chosen is not None:
-        return require(features, chosen, "--image-column", where)
+        return require(features, chosen, "image_column", where)
     from datasets import Image
 
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
     candidates = typed or [name for name, feature in features.items() if _is_image(feature)]
-    found = _pick(candidates, IMAGE_NAMES, "image", "--image-column", where)
+    found = _pick(candidates, IMAGE_NAMES, "image", option("image_column"), where)
     if found is None:
         raise InputError(
             f"{where} has no image column: expected an Image feature, bytes, or a struct of bytes and path; "
-            f"its columns are {', '.join(features)} (name one with --image-column; one of text is read as paths of files)"
+            f"its columns are {', '.join(features)} (name one with {option('image_column')}; one of text is read as "
+            "paths of files)"
         )
     return found
 
@@ -111,16 +115,16 @@ def image_column(features: Features, chosen: str | None, where: str) -> str:
 def label_column(features: Features, chosen: str | None, where: str) -> str:
     """The label column. Errors: none, several without a usual name, or `chosen` does not exist."""
     if chosen is not None:
-        return require(features, chosen, "--label-column", where)
+        return require(features, chosen, "label_column", where)
     from datasets import ClassLabel
 
     typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     named = [name for name, feature in features.items() if name.lower() in LABEL_NAMES and _is_label(feature)]
-    found = _pick(typed or named, LABEL_NAMES, "label", "--label-column", where)
+    found = _pick(typed or named, LABEL_NAMES, "label", option("label_column"), where)
     if found is None:
         raise InputError(
             f"{where} has no label column: expected a ClassLabel feature or one called {', '.join(LABEL_NAMES)}; "
-            f"its columns are {', '.join(features)} (name one with --label-column)"
+            f"its columns are {', '.join(features)} (name one with {option('label_column')})"
         )
     return found
 

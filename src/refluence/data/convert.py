@@ -10,7 +10,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 PICKLES = (".pkl", ".pickle", ".p", ".pt", ".pth", ".npy.pkl", ".joblib")
 ARRAYS = (".npy", ".mat", ".h5", ".hdf5", ".tfrecord", ".tfrecords", ".lmdb", ".mdb", ".bin")
@@ -42,7 +42,7 @@ def file(path: Path) -> InputError:
     if kind in ARCHIVES:
         out = path.with_name(path.name.split(".")[0])
         line = f"python -m {ARCHIVES[kind]} -e {path} {out}"
-        return InputError(f"{path} is an archive: unpack it, then give --data {out}", (line,))
+        return InputError(f"{path} is an archive: unpack it, then give {option('data', out)}", (line,))
     if kind in (".csv", ".tsv"):
         return _csv(path)
     if kind == ".arrow":
@@ -98,7 +98,8 @@ def _npz(path: Path) -> InputError:
         for split, (images, labels) in found.items()
     ]
     return InputError(
-        f"{path} holds numpy arrays ({', '.join(held)}): these lines make tables of them, then give --data {place}:{name}",
+        f"{path} holds numpy arrays ({', '.join(held)}): these lines make tables of them, then give "
+        f"{option('data', f'{place}:{name}')}",
         (f"import datasets, numpy; arrays = numpy.load({quoted(path)})", FEATURES, *lines),
     )
 
@@ -108,7 +109,8 @@ def _cifar(folder: Path) -> InputError:
     root, name = folder.parent, kind.lower()
     return InputError(
         f"{folder} holds pickles, which can run any program when they are loaded: Refluence loads none. torchvision checks "
-        f"that these are the published files; with its help these lines make tables, then give --data {root}:{name}",
+        "that these are the published files; with its help these lines make tables, then give "
+        f"{option('data', f'{root}:{name}')}",
         (
             "import datasets, torchvision",
             'for name in ("train", "test"):',

@@ -10,7 +10,7 @@ import numpy as np
 from refluence.data.agreement import plain
 from refluence.data.labels import class_keys, few
 from refluence.data.stored import RawSplit
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 
 def matched(stored: RawSplit, classes: Sequence[str], train: RawSplit, source: str) -> tuple[np.ndarray, list[str]]:
@@ -25,7 +25,7 @@ def matched(stored: RawSplit, classes: Sequence[str], train: RawSplit, source: s
         keys = [None if key == -1 else key for key in keys]
     labelled = [key for key in keys if key is not None]
     if not labelled:
-        raise InputError(f"--validation {source} has no labels ({len(keys)} images)")
+        raise InputError(f"{option('validation', source)} has no labels ({len(keys)} images)")
     own, notes = set(map(str, labelled)), list[str]()
     if not any(_composed(name) in index for name in own) and train.names and not stored.names:
         numbers = [key for key in labelled if isinstance(key, int)]
@@ -38,12 +38,14 @@ def matched(stored: RawSplit, classes: Sequence[str], train: RawSplit, source: s
         close = [] if _composed(name) in index else [other for other in classes if plain(other) == plain(name)]
         if close:
             raise InputError(
-                f"the class '{name}' of --validation {source} is no class of train, which has '{close[0]}': spell them alike"
+                f"the class '{name}' of {option('validation', source)} is no class of train, which has '{close[0]}': "
+                "spell them alike"
             )
     unknown = sorted(name for name in own if _composed(name) not in index)
     if len(unknown) == len(own):
         raise InputError(
-            f"--validation {source} has no class of train: it has {few(unknown)}, train has {few(classes)}; classes are "
+            f"{option('validation', source)} has no class of train: it has {few(unknown)}, train has {few(classes)}; "
+            "classes are "
             "matched by name"
         )
     positions = [-1 if key is None else index.get(_composed(str(key)), -1) for key in keys]

@@ -12,7 +12,7 @@ from PIL import Image
 from refluence.data.distilled import DistilledSet, decoded, load_distilled, locate, pixel_values, to_uint8
 from refluence.data.folder_names import folder_names
 from refluence.data.readme import CARD, IMAGES, README
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 FORMATS = ("imagefolder", "parquet", "tensors")
 
@@ -28,7 +28,7 @@ def export(folder: Path, format: str, out: Path) -> str:
     """
     out = Path(out)
     if format not in FORMATS:
-        raise InputError(f"--format {format}: choose one of {', '.join(FORMATS)}")
+        raise InputError(f"{option('format', format)}: choose one of {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty: choose a new folder to export to")
     place = locate(folder)
@@ -100,7 +100,7 @@ def _parquet(distilled: DistilledSet, out: Path) -> str:
 def _pngs(distilled: DistilledSet) -> list[bytes]:
     channels = distilled.images.shape[1]
     if channels not in (1, 3):
-        raise InputError(f"images of {channels} channels cannot become PNG: export with --format tensors")
+        raise InputError(f"images of {channels} channels cannot become PNG: export with {option('format', 'tensors')}")
     files = []
     for pixels in to_uint8(distilled).numpy():
         stream = io.BytesIO()

@@ -8,7 +8,7 @@ from pathlib import Path
 from refluence.data import walk
 from refluence.data.columns import LABEL_NAMES
 from refluence.data.convert import first_rows, quoted, reading
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 
 def refuse(folder: Path, split: str) -> InputError:
@@ -50,7 +50,8 @@ def _paths(table: Path, folder: Path, root: Path, pictures: list[Path]) -> tuple
         return (
             reading(table, column),
             f'table = pandas.DataFrame({{"image": {paths}, "label": table[{json.dumps(label)}]}})',
-            f"table.to_parquet({quoted(root / 'train.parquet')})  # then --data {root} --image-column image",
+            f"table.to_parquet({quoted(root / 'train.parquet')})  # then {option('data', root)} "
+            f"{option('image_column', 'image')}",
         )  # fmt: skip
     return ()
 
@@ -70,5 +71,5 @@ def _shapes(folder: Path, loose: list[Path]) -> tuple[str, ...]:
         f'for file in pathlib.Path({quoted(folder)}).glob("*.json"):',
         f'    held = json.loads(file.read_text()); place = pathlib.Path({quoted(out)}, held["shapes"][0]["label"])',
         '    place.mkdir(parents=True, exist_ok=True); shutil.copy(file.parent / held["imagePath"], place)',
-        f"# then --data {out}",
+        f"# then {option('data', out)}",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refluence.data import flat, walk
 from refluence.data.stored import UNSPLIT, RawSplit, split_names
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 LISTED = 5  # names in a note
 
@@ -66,7 +66,8 @@ def _merged(folder: Path, split: str, chosen: dict[str, list[Path]]) -> tuple[st
         trains, tests = split_names(parts, str(folder / name))
         if trains and tests:
             raise InputError(
-                f"{folder / name} holds splits of its own ({trains[0]}, {tests[0]}): --data {folder / name} reads it alone; "
+                f"{folder / name} holds splits of its own ({trains[0]}, {tests[0]}): {option('data', folder / name)} "
+                "reads it alone; "
                 f"where {name} is a class, lay the images as {folder}/train/{name}/… and {folder}/test/{name}/…"
             )
     if not several:
@@ -75,7 +76,7 @@ def _merged(folder: Path, split: str, chosen: dict[str, list[Path]]) -> tuple[st
     listed = "; ".join(f"{name}: {_list(parts)}" for name, parts in list(several.items())[:LISTED])
     return (
         f"the subfolders of {len(several)} of {len(chosen)} classes are merged into them ({listed}); if the subfolders are the "
-        f"classes, lay all of them straight in one folder (--data {folder / first} reads those of {first} alone)",
+        f"classes, lay all of them straight in one folder ({option('data', folder / first)} reads those of {first} alone)",
     )
 
 

@@ -84,7 +84,7 @@ def read(split: datasets.Dataset, where: str, options: SourceOptions) -> RawSpli
     label = columns.label_column(split.features, options.label_column, where)
     groups = None
     if options.group_column is not None:
-        groups = list(split[columns.require(split.features, options.group_column, "--group-column", where)])
+        groups = list(split[columns.require(split.features, options.group_column, "group_column", where)])
     raw = split.select_columns([image])
     if isinstance(split.features[image], datasets.Image):
         raw = raw.cast_column(image, datasets.Image(decode=False))

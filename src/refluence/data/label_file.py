@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from refluence.data.options import split_pair
 from refluence.data.stored import RawSplit
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 TEXT = (".csv", ".tsv", ".txt")
 DELIMITERS = ",;\t|"
@@ -41,10 +41,10 @@ class LabelColumn:
 
 def read_column(pair: str, train: RawSplit) -> LabelColumn:
     """The values of `FILE:COLUMN` for the rows of `train`. `InputError` where they cannot be those."""
-    file, column = split_pair(pair, "--labels", "FILE:COLUMN, a .parquet or .csv file and one of its columns")
+    file, column = split_pair(pair, "labels", "FILE:COLUMN, a .parquet or .csv file and one of its columns")
     path = Path(file).expanduser()
     if not path.is_file():
-        raise InputError(f"--labels {pair}: there is no file {path}")
+        raise InputError(f"{option('labels', pair)}: there is no file {path}")
     if path.suffix.lower() in TEXT:
         found, beside = _text_column(path, column, pair)
     else:
@@ -62,11 +62,11 @@ def _parquet_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, Ma
 
     schema = parquet.schema(path)
     features = columns.features(schema)
-    columns.require(features, column, f"--labels {pair}", str(path))
+    columns.require(features, column, "labels", str(path), option("labels", pair))
     values = parquet.column([path], column)
     text_or_whole = [field.name for field in schema if "int" in str(field.type) or columns.is_text(field.type)]
     beside = {name: parquet.column([path], name) for name in text_or_whole if name != column and _tells_rows(name)}
-    return LabelColumn(values, columns.class_names(features, column), f"--labels {pair}"), beside
+    return LabelColumn(values, columns.class_names(features, column), option("labels", pair)), beside
 
 
 def _text_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, Mapping[str, Sequence[object]]]:
@@ -74,19 +74,20 @@ def _text_column(path: Path, column: str, pair: str) -> tuple[LabelColumn, Mappi
     try:
         header, rows = _table(text, column)
     except csv.Error as error:
-        raise InputError(f"--labels {pair}: {path} cannot be read as a table of text ({error})") from error
+        raise InputError(f"{option('labels', pair)}: {path} cannot be read as a table of text ({error})") from error
     if header.count(column) != 1:
         problem = f"no column '{column}'" if column not in header else f"several columns '{column}'"
-        raise InputError(f"--labels {pair}: {path} has {problem}; it has {', '.join(header) or 'nothing'}")
+        raise InputError(f"{option('labels', pair)}: {path} has {problem}; it has {', '.join(header) or 'nothing'}")
     for row, cells in enumerate(rows):
         if any(cells[len(header) :]):
             raise InputError(
-                f"row {row} of --labels {pair} has {len(cells)} fields, the header line {len(header)}: which column is which "
+                f"row {row} of {option('labels', pair)} has {len(cells)} fields, the header line {len(header)}: which "
+                "column is which "
                 "cannot be known"
             )
     values = {name: [cells[i] if i < len(cells) else None for cells in rows] for i, name in enumerate(header)}
     beside = {name: held for name, held in values.items() if name != column and _tells_rows(name)}
-    where = f"--labels {pair}" + (f" ({note})" if note else "")
+    where = option("labels", pair) + (f" ({note})" if note else "")
     return LabelColumn(values[column], None, where, f"{path} {note}" if note else ""), beside
 
 
@@ -95,7 +96,7 @@ def _text(path: Path, pair: str) -> tuple[str, str]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"--labels {pair}: {path} cannot be read ({error.strerror or error})") from error
+        raise InputError(f"{option('labels', pair)}: {path} cannot be read ({error.strerror or error})") from error
     encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8-sig")
     note = ""
     try:
@@ -106,11 +107,12 @@ def _text(path: Path, pair: str) -> tuple[str, str]:
             text, note = data.decode("cp1252"), "is no UTF-8 and was read as Windows-1252"
         except UnicodeDecodeError:
             raise InputError(
-                f"--labels {pair}: row {row} of {path} is no {'UTF-8' if encoding == 'utf-8-sig' else encoding.upper()} (byte "
+                f"{option('labels', pair)}: row {row} of {path} is no "
+                f"{'UTF-8' if encoding == 'utf-8-sig' else encoding.upper()} (byte "
                 f"0x{byte:02x}) and no Windows-1252: store the file as UTF-8"
             ) from None
     if "\0" in text:
-        raise InputError(f"--labels {pair}: {path} is no text in UTF-8 (it holds zero bytes): store it as UTF-8")
+        raise InputError(f"{option('labels', pair)}: {path} is no text in UTF-8 (it holds zero bytes): store it as UTF-8")
     return text, note
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from refluence.data.agreement import plain
 from refluence.data.label_file import read_column
 from refluence.data.stored import RawSplit
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 Key = str | int
 WRITTEN_FOR_MISSING = ("nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A", "NaT", "-1", "-1.0")
@@ -131,7 +131,7 @@ def _refuse_missing(keys: Sequence[Key | None], where: str, hint: str = "") -> N
     if missing := [row for row, key in enumerate(keys) if key is None]:
         raise InputError(
             f"{where}: {len(missing)} of {len(keys)} labels are missing (rows {few(missing)}); "
-            f"remove those rows, or give labels with --labels FILE:COLUMN{hint}"
+            f"remove those rows, or give labels with {option('labels')}{hint}"
         )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from refluence.data import convert, flat, folder, idx, parquet, saved, shards, walk, webdataset
 from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, UNSPLIT, RawSplit, Splits, split_names
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.options import SourceOptions
 
 FORMS = (
@@ -68,7 +68,7 @@ def _here(place: Path, options: SourceOptions) -> Splits | Path:
         return replace(parquet.splits(place, None, options), notes=_beside_tables(place, tables))
     if walk.has_pictures(place):
         if options.group_column is not None:
-            raise InputError(f"--group-column {options.group_column}: {place} is an image folder, it has no columns")
+            raise InputError(f"{option('group_column', options.group_column)}: {place} is an image folder, it has no columns")
         return _pictures(place)
     return _tables(place, options) or _other(place, options)
 
@@ -79,14 +79,15 @@ def _tables(place: Path, options: SourceOptions) -> Splits | Path | None:
     sets = [path for path in inner if parquet.files_by_task(path) or saved.is_saved(path) or parquet.unnamed(path)]
     if len(sets) > 1:
         names = ", ".join(path.name for path in sets)
-        raise InputError(f"{place} holds several sets ({names}): name one, for example --data {sets[0]}")
+        raise InputError(f"{place} holds several sets ({names}): name one, for example {option('data', sets[0])}")
     if sets:
         return sets[0]
     tables = parquet.unnamed(place)
     if tables and not shards.belong_together(tables):
         names = ", ".join(path.name for path in tables[:5])
         raise InputError(
-            f"{place} holds several tables whose names spell no split ({names}): name one (--data {tables[0]}), or call them "
+            f"{place} holds several tables whose names spell no split ({names}): name one "
+            f"({option('data', tables[0])}), or call them "
             "train.parquet and test.parquet (parts of one split: train-00000-of-00002.parquet, …)"
         )
     if not tables:
@@ -122,7 +123,7 @@ def _pictures(place: Path) -> Splits | Path:
         if trains:
             raise flat.refuse(place / trains[0], trains[0])
         raise InputError(
-            f"{place} holds {', '.join(tests)} and no train split: expected {place}/train/<class>/<image>; --data "
+            f"{place} holds {', '.join(tests)} and no train split: expected {place}/train/<class>/<image>; {option('data')} "
             f"{place / tests[0]} reads that folder alone"
         )
     if first is None:
@@ -176,7 +177,7 @@ def _refuse_names_like_splits(place: Path, inner: list[Path]) -> None:
             raise flat.refuse(train, train.name)
         raise InputError(
             f"{place} holds {train.name} and {test.name}, which are called like splits: rename them to train and test, or give "
-            f"--data {train} for that one alone"
+            f"{option('data', train)} for that one alone"
         )
 
 
@@ -196,7 +197,9 @@ def _snapshot(place: Path) -> Path:
     found = [path for path in versions if path.name == wanted] or versions
     if len(found) != 1:
         names = ", ".join(map(str, versions)) or "none"
-        raise InputError(f"{place} is a cache of the Hub, with several versions or none: give --data and one of them ({names})")
+        raise InputError(
+            f"{place} is a cache of the Hub, with several versions or none: give {option('data')} and one of them ({names})"
+        )
     return found[0]
 
 
@@ -214,4 +217,6 @@ def _other(place: Path, options: SourceOptions) -> Splits:
     held = ", ".join(walk.counted(Counter(map(walk.kind, files)))) or ", ".join(
         path.name for path in walk.listing(place)[0][:8]
     )
-    raise InputError(f"--data {place} holds no train.parquet and no images (it holds {held or 'nothing'}); expected {FORMS}")
+    raise InputError(
+        f"{option('data', place)} holds no train.parquet and no images (it holds {held or 'nothing'}); expected {FORMS}"
+    )

@@ -17,7 +17,7 @@ from refluence.data.origin import origin
 from refluence.data.partition import RowSet, partition
 from refluence.data.pixels import Pixels
 from refluence.data.stored import RawSplit
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.options import SourceOptions
 
 LISTED = 10  # corrupt images that a note lists by name
@@ -125,7 +125,7 @@ def _decoded(stored: dict[str, RawSplit], options: SourceOptions, elsewhere: str
             else:
                 found[name] = pixels.read(split, options.image_size, options.skip_corrupt, size)
     except pixels.MixedSizesError:
-        both = f"{stored['train'].where} and --validation {elsewhere} hold"
+        both = f"{stored['train'].where} and {option('validation', elsewhere)} hold"
         raise pixels.mixed_sizes(list(stored.values()), both if elsewhere else None) from None
     channels = {part.images.shape[1] for part in found.values()}
     if not channels <= {1, 3} and len(channels) > 1:
@@ -164,7 +164,7 @@ def _corrupt(stored: RawSplit, decoded: Pixels) -> list[str]:
         return []
     listed = "; ".join(f"{stored.describe(row)}: {why}" for row, why in list(decoded.corrupt.items())[:LISTED])
     more = "; …" if len(decoded.corrupt) > LISTED else ""
-    return [f"--skip-corrupt skipped {len(decoded.corrupt)} of {len(stored)} images: {listed}{more}"]
+    return [f"{option('skip_corrupt')} skipped {len(decoded.corrupt)} of {len(stored)} images: {listed}{more}"]
 
 
 def _duplicates(digests: dict[str, Tensor]) -> list[str]:

@@ -177,7 +177,7 @@ def read(paths: list[Path], options: SourceOptions) -> RawSplit:
     _one(arrow.names, image, paths[0])
     groups = None
     if options.group_column is not None:
-        groups = column(paths, columns.require(features, options.group_column, "--group-column", where))
+        groups = column(paths, columns.require(features, options.group_column, "group_column", where))
     kind = arrow.field(image).type
     has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
     image_paths = column(paths, image, "path") if has_path else column(paths, image) if columns.is_text(kind) else None

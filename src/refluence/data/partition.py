@@ -11,7 +11,7 @@ from refluence.data import splits
 from refluence.data.drop import harmful
 from refluence.data.labels import Labels
 from refluence.data.stored import RawSplit
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.options import SourceOptions
 
 TEST_FRACTION = 0.2
@@ -134,21 +134,25 @@ def _kept_classes(
     empty = [classes[k] for k in small if counts[k] == 0]
     if policy == "refuse":
         raise InputError(
-            f"{where}: too few training images after the validation cut in {named}; {need}. Use --small-classes cap "
-            "(fewer images of such a class) or drop (leave it out), or a smaller --ipc"
+            f"{where}: too few training images after the validation cut in {named}; {need}. Use "
+            f"{option('small_classes', 'cap')} "
+            f"(fewer images of such a class) or drop (leave it out), or a smaller {option('ipc')}"
         )
     if policy == "cap":
         if empty:
             raise InputError(
-                f"{where}: no training image at all of {', '.join(map(repr, empty[:10]))}: --small-classes cap cannot "
-                "help, use --small-classes drop"
+                f"{where}: no training image at all of {', '.join(map(repr, empty[:10]))}: "
+                f"{option('small_classes', 'cap')} cannot "
+                f"help, use {option('small_classes', 'drop')}"
             )
-        notes.append(f"--small-classes cap: fewer training images than {per_class} in {named}")
+        notes.append(f"{option('small_classes', 'cap')}: fewer training images than {per_class} in {named}")
         return np.arange(len(classes))
     kept = np.flatnonzero(counts >= max(per_class, 1))
     if len(kept) < 2:
-        raise InputError(f"{where}: --small-classes drop leaves {len(kept)} classes; at least 2 are needed ({need})")
-    notes.append(f"--small-classes drop: left out, with their validation and test images: {named}; {need}")
+        raise InputError(
+            f"{where}: {option('small_classes', 'drop')} leaves {len(kept)} classes; at least 2 are needed ({need})"
+        )
+    notes.append(f"{option('small_classes', 'drop')}: left out, with their validation and test images: {named}; {need}")
     return kept
 
 

@@ -20,7 +20,7 @@ from refluence.data import cache
 from refluence.data.decode import VERSION, Remark, decode, short_side
 from refluence.data.remarks import notes, summary
 from refluence.data.stored import Encoded, RawSplit
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 CHUNK, TASK = 512, 64  # images decoded between two writes; images a thread takes at once
 LOOKED_AT = 20_000  # headers read before a size is proposed
@@ -185,7 +185,7 @@ def _one(encoded: Encoded, size: int | None, remarks: list[Remark]) -> tuple[np.
 
 def _refuse(stored: RawSplit, row: int, reason: str) -> None:
     raise InputError(
-        f"{stored.describe(row)} cannot be read as an image ({reason}); repair or remove it, or pass --skip-corrupt"
+        f"{stored.describe(row)} cannot be read as an image ({reason}); repair or remove it, or pass {option('skip_corrupt')}"
     )
 
 
@@ -204,5 +204,5 @@ def mixed_sizes(splits: list[RawSplit], holding: str | None = None) -> InputErro
     proposal = max(8, round(read[len(read) // 2] / 8) * 8)
     return InputError(
         f"{holding or f'{splits[0].where} holds'} images of several sizes (short sides {read[0]} to {read[-1]} px): pass "
-        f"--image-size N to resize and crop them to one; --image-size {proposal} is near the median"
+        f"{option('image_size')} to resize and crop them to one; {option('image_size', proposal)} is near the median"
     )

@@ -17,7 +17,7 @@ from refluence.data.objects import DIGEST
 from refluence.data.options import refuse_columns
 from refluence.data.readme import CARD
 from refluence.data.stored import RawSplit, Splits
-from refluence.errors import InputError
+from refluence.errors import InputError, again
 from refluence.files import read_json
 from refluence.options import SourceOptions
 
@@ -83,7 +83,7 @@ def _no_set(folder: Path, config: object) -> InputError:
         return InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     if command == "run":
         return InputError(f"{folder} holds a recipe: name one of its units, {folder}/PART/units/ARM/SEED")
-    return InputError(f"the run in {folder} is not finished: the same command with --resume ends it")
+    return InputError(f"the run in {folder} is not finished: {again()} ends it")
 
 
 def _real(folder: Path, config: Any, options: SourceOptions) -> Dataset:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from refluence.data.dataset import Dataset
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.files import Json, replacing, write_tensors
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
@@ -196,7 +196,7 @@ def read_facts(path: Path) -> Json:
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(FACTS, b"{}"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as scores ({error}): choose another --out") from None
+        raise InputError(f"{path} cannot be read as scores ({error}): choose another {option('out')}") from None
 
 
 def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:

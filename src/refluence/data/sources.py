@@ -13,7 +13,7 @@ from refluence.data.distilled import DistilledSet, load_distilled
 from refluence.data.objects import Single, Source
 from refluence.data.options import NoColumnError
 from refluence.data.stored import UNSPLIT, VALIDATION_NAMES, Moments, RawSplit, Splits, split_names
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.options import SourceOptions
 
 LISTED = 10  # classes in the line
@@ -156,8 +156,9 @@ def _elsewhere(source: Source, options: SourceOptions) -> tuple[str, RawSplit]:
         except NoColumnError as error:
             options = error.without(options)
         except InputError as error:
-            text = source if isinstance(source, (str, Path)) else "from Python"
-            raise InputError(f"--validation {text}: {str(error).removeprefix('--data ')}", error.lines) from error
+            text = str(source) if isinstance(source, (str, Path)) else None
+            said = str(error) if text is None else str(error).replace(option("data", text), text)
+            raise InputError(f"{option('validation', text)}: {said}", error.lines) from error
 
 
 def _counted(name: str, splits: Splits) -> str:
@@ -196,7 +197,7 @@ def _splits(source: str, options: SourceOptions) -> Splits:
             return hub.splits(base or source, task if colon else None, options)
         except hub.NotOnHubError as error:
             reason += f", and as a Hub id: {error}"
-    raise InputError(f"--data {source} is not a data source ({reason}); expected {layout.FORMS}")
+    raise InputError(f"{option('data', source)} is not a data source ({reason}); expected {layout.FORMS}")
 
 
 def _close(source: str) -> list[str]:

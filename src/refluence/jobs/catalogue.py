@@ -10,7 +10,7 @@ from functools import lru_cache
 from refluence.arm import UNIFORM, Arm, read_arm
 from refluence.condense import job as condense
 from refluence.condense.method import Method
-from refluence.errors import InputError, did_you_mean
+from refluence.errors import InputError, did_you_mean, option
 from refluence.influence.weighting import KINDS
 from refluence.select import job as select
 from refluence.select.selection import Selection
@@ -97,7 +97,9 @@ def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Ar
     own_by_name = own_methods(given)
     asked = [parse_arm(each, own_by_name) for each in given]
     if twice := next((arm for number, arm in enumerate(asked) if any(arm.same(other) for other in asked[:number])), None):
-        raise InputError(f"arm '{twice.name}' is given twice: an arm is one row of the comparison, --seeds repeats it")
+        raise InputError(
+            f"arm '{twice.name}' is given twice: an arm is one row of the comparison, {option('seeds')} repeats it"
+        )
     arms: list[Arm] = []
     for arm in asked:
         own = [arm]

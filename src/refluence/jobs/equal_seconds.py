@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from refluence.arm import Arm
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import base_of
 from refluence.jobs.job import Job
@@ -28,10 +28,14 @@ def check(arms: list[Arm]) -> None:
     """`InputError` where there is nothing to give equal seconds to."""
     weighted = [arm for arm in arms if arm.kind == "influence"]
     if not weighted:
-        raise InputError("--equal-seconds needs an arm with influence weights in --methods, such as dc+influence")
+        raise InputError(
+            f"{option('equal_seconds')} needs an arm with influence weights in {option('methods')}, such as dc+influence"
+        )
     for arm in weighted:
         if base_of(arm) not in arms:
-            raise InputError(f"--equal-seconds needs '{base_of(arm).name}' beside '{arm.name}': add it to --methods")
+            raise InputError(
+                f"{option('equal_seconds')} needs '{base_of(arm).name}' beside '{arm.name}': add it to {option('methods')}"
+            )
 
 
 def jobs(

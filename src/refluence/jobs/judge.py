@@ -9,7 +9,7 @@ import torch
 
 from refluence.data.distilled import DistilledSet, count_test_use, load_distilled
 from refluence.data.whitening import whitening
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, option
 from refluence.evaluate.evaluation import evaluate_set
 from refluence.evaluate.measure import Scores, imbalance
 from refluence.evaluate.protocol import Protocol
@@ -91,7 +91,8 @@ def judge_once(
             if "more than 1 value per channel" not in str(error):
                 raise
             raise InputError(
-                f"{what}: batch norm cannot be trained on a batch of one image whose map is one pixel: another --batch than "
+                f"{what}: batch norm cannot be trained on a batch of one image whose map is one pixel: another "
+                f"{option('batch')} than "
                 f"{protocol.batch} for {len(small.labels)} images, or a network with another norm"
             ) from None
     own = {"split": split, "imbalance": imbalance(held_out.labels), "width": model.width, "norm": model.norm}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled, read_card
 from refluence.data.readme import CARD
-from refluence.errors import InputError
+from refluence.errors import InputError, again, option
 from refluence.files import Json
 from refluence.jobs.job import Job
 from refluence.jobs.run_job import finished
@@ -44,7 +44,7 @@ def require_finished(folder: Path, config: Json) -> None:
     """`InputError` for a run that was stopped before its end."""
     done = (folder / "results.json").exists() if config["command"] in ("compare", "run") else finished(folder)
     if not done:
-        raise InputError(f"the run in {folder} is not finished: the same `refluence {config['command']}` with --resume ends it")
+        raise InputError(f"the run in {folder} is not finished: {again()} ends it")
 
 
 def data_of(run: Finished, source: str | None, asked: SourceOptions) -> tuple[str, SourceOptions, int]:
@@ -70,7 +70,7 @@ def check_fits(name: str, dataset: Dataset, small: DistilledSet) -> None:
     if dataset.shape != tuple(small.images.shape[1:]):
         raise InputError(
             f"{name} has images of {_shape(dataset.shape)}, the distilled set of {_shape(tuple(small.images.shape[1:]))}: "
-            "they must be the same (--image-size resizes)"
+            f"they must be the same ({option('image_size')} resizes)"
         )
 
 

@@ -87,7 +87,7 @@ def repeat_scores(path: Path, out: Path, *, resume: bool = False, page: Callable
     if out.absolute() == path.absolute():
         raise InputError(f"{option('out')} {out} is the table itself: choose a new file")
     if out.exists() and not resume:
-        raise InputError(f"{option('out')} {out} is there already: choose another file, or add --resume")
+        raise InputError(f"{option('out')} {out} is there already: choose another file, or add {option('resume')}")
     _refuse_python(path, resolved)
     session, job = _session(resolved, {}, 1), cast(BareJob[ScorePlan], read_job(resolved))
     own = {name: facts[name] for name in ("weights", "seed", "version", "resolved")}

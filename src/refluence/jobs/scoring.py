@@ -80,7 +80,7 @@ def against_validation(
     weighting = read_weighting(weights or WEIGHTS)
     if asked.terms is None and dataset.validated_elsewhere:
         settings = replace(settings, terms="implicit")
-        notes.append(f"scores are of the risk on {dataset.validation} alone (--terms implicit)")
+        notes.append(f"scores are of the risk on {dataset.validation} alone ({option('terms', 'implicit')})")
     trained = None
     if asked.load is None and not isinstance(asked.model, nn.Module):
         model = _network(asked, dataset, {}, trains=True)
@@ -147,7 +147,9 @@ def check_file(path: Path, resume: bool) -> None:
         raise InputError(f"{option('out')} {path}: the scores are written as Parquet, so name a file that ends in .parquet")
     check_writable(path)
     if path.exists() and not resume:
-        raise InputError(f"{option('out')} {path} is there already: choose another file, or add --resume to leave it as it is")
+        raise InputError(
+            f"{option('out')} {path} is there already: choose another file, or add {option('resume')} to leave it as it is"
+        )
 
 
 def write_scores(scores: Scores, path: Path, asked: Json, resume: bool, page: Callable[[], Path]) -> tuple[ScoreTable, bool]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from refluence import __version__
 from refluence.arm import read_arm
 from refluence.compute import Compute
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.files import Json
 from refluence.jobs.job import Job
 from refluence.recipes.base import Part, Recipe
@@ -65,7 +65,8 @@ def present(unit: Job, facts: Row, path: Path) -> set[str]:
         other = _difference(unit, facts, row)
         if other is not None:
             raise InputError(
-                f"{path} has {facts['part']}, {unit.what} with {other}: give the same flags, or another file with --rows"
+                f"{path} has {facts['part']}, {unit.what} with {other}: give the same flags, or another file with "
+                f"{option('rows')}"
             )
     return {row["protocol"] for row in found}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.files import Json, write_json
 from refluence.jobs.comparison import RESULTS
 from refluence.recipes.base import Part, Recipe
@@ -45,13 +45,15 @@ def tables(making: Making, parts: Sequence[Part], given: Mapping[str, str]) -> N
     rows = [row for row in _rows(making) if (row.get("recipe"), row.get("size")) == (recipe.name, size)]
     if not rows:
         since = f" from seed {making.seed} on" if making.seed else ""
-        raise InputError(f"{making.rows} holds no rows of {recipe.name} at size {size}{since}: make some without --tables")
+        raise InputError(
+            f"{making.rows} holds no rows of {recipe.name} at size {size}{since}: make some without {option('tables')}"
+        )
     names = {data: data_name(source) for data, source in given.items()}
     for data in dict.fromkeys(row["set"] for row in rows):
         found = list(dict.fromkeys(row["data"] for row in rows if row["set"] == data))
         if data not in names and len(found) > 1:
             raise InputError(
-                f"{making.rows} holds rows of {data} from {' and '.join(found)}: choose with --data {data}={found[0]}"
+                f"{making.rows} holds rows of {data} from {' and '.join(found)}: choose with {option('data')} {data}={found[0]}"
             )
         names.setdefault(data, found[0])
     _write(making, parts, names)
@@ -62,7 +64,7 @@ def choose_parts(recipe: Recipe, size: str, only: Sequence[str]) -> tuple[Part, 
     parts = recipe.parts(size)
     for pattern in only:
         if not any(fnmatchcase(part.name, pattern) for part in parts):
-            raise InputError(f"--only {pattern}: {recipe.name} has the parts {', '.join(part.name for part in parts)}")
+            raise InputError(f"{option('only', pattern)}: {recipe.name} has the parts {', '.join(part.name for part in parts)}")
     return tuple(part for part in parts if not only or any(fnmatchcase(part.name, pattern) for pattern in only))
 
 
@@ -70,7 +72,7 @@ def planned(recipe: Recipe, parts: Sequence[Part], seeds: int | None) -> str:
     """How much a run is, before it begins: units (an arm with a seed) by part."""
     units = {part.name: len(part.arms) * (seeds or part.seeds) for part in parts}
     each = ", ".join(f"{name} {count}" for name, count in units.items())
-    more = f" ({each}); --only takes some of them" if len(units) > 1 else ""
+    more = f" ({each}); {option('only')} takes some of them" if len(units) > 1 else ""
     return f"{recipe.name}: at most {sum(units.values())} sets to make and judge; those that have rows are not made again{more}"
 
 
@@ -79,16 +81,17 @@ def sources(recipe: Recipe, size: str, words: Sequence[str]) -> dict[str, str]:
     sets = recipe.sets(size)
     found: dict[str, str] = {}
     if not words:
-        raise InputError(f"--data is missing: SRC for {sets[0]}" + "".join(f", {name}=SRC" for name in sets[1:]))
+        raise InputError(f"{option('data')} is missing: SRC for {sets[0]}" + "".join(f", {name}=SRC" for name in sets[1:]))
     for word in words:
         name, equals, source = word.partition("=")
         if not (equals and name in sets):
             name, source = sets[0], word
         if not source:
-            raise InputError(f"--data {word}: expected {name}=SRC")
+            raise InputError(f"{option('data', word)}: expected {name}=SRC")
         if name in found:
             raise InputError(
-                f"--data gives {name} twice ({found[name]}, {source}): name the others, {', '.join(sets)}, as NAME=SRC"
+                f"{option('data')} gives {name} twice ({found[name]}, {source}): name the others, {', '.join(sets)}, "
+                "as NAME=SRC"
             )
         found[name] = source
     return found
@@ -102,7 +105,7 @@ def _own(making: Making) -> Json:
 def _make(making: Making, parts: Sequence[Part], given: Mapping[str, str]) -> list[str]:
     if left_out := [part for part in parts if part.data not in given]:
         sets = dict.fromkeys(part.data for part in left_out)
-        making.say(f"{len(left_out)} parts left out: no --data {' '.join(f'{name}=SRC' for name in sets)}")
+        making.say(f"{len(left_out)} parts left out: no {option('data')} {' '.join(f'{name}=SRC' for name in sets)}")
     parts, names = [part for part in parts if part.data in given], {data: data_name(text) for data, text in given.items()}
     if making.machine.progress:
         making.say(planned(making.recipe, parts, making.seeds))

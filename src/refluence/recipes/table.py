@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from statistics import fmean
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json
@@ -115,12 +115,12 @@ def _check_alike(rows: list[Row]) -> None:
             if row.get(name) != first.get(name):
                 raise InputError(
                     f"rows of part {row['part']}, arm {row['arm']} are not alike: {name} is {first.get(name)!r} with seed "
-                    f"{first['seed']}, {row.get(name)!r} with seed {row['seed']}; keep them in two files (--rows)"
+                    f"{first['seed']}, {row.get(name)!r} with seed {row['seed']}; keep them in two files ({option('rows')})"
                 )
         if len(row["nets"]) != len(first["nets"]):
             raise InputError(
                 f"rows of part {row['part']}, arm {row['arm']} are not alike: {len(first['nets'])} and {len(row['nets'])} "
-                "networks a set; keep them in two files (--rows)"
+                f"networks a set; keep them in two files ({option('rows')})"
             )
 
 

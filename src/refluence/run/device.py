@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 
 
 def choose(name: str) -> torch.device:
@@ -21,13 +21,13 @@ def choose(name: str) -> torch.device:
     if name == "auto":
         return torch.device(available[0] if available else "cpu")
     if name.split(":")[0] not in [*available, "cpu"]:
-        raise InputError(f"--device {name} is not available here: choose auto, {', '.join([*available, 'cpu'])}")
+        raise InputError(f"{option('device', name)} is not available here: choose auto, {', '.join([*available, 'cpu'])}")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"--device {name} is not a device: choose auto, cpu, cuda, cuda:1, mps") from None
+        raise InputError(f"{option('device', name)} is not a device: choose auto, cpu, cuda, cuda:1, mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {name} is not available here: cuda:0 to cuda:{torch.cuda.device_count() - 1} are")
+        raise InputError(f"{option('device', name)} is not available here: cuda:0 to cuda:{torch.cuda.device_count() - 1} are")
     return device
 
 

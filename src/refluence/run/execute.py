@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar, cast
 
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, again, option
 from refluence.run.device import processors
 
 Context = TypeVar("Context")
@@ -94,8 +94,8 @@ class Processes:
                 yield future.result()
         except BrokenProcessPool:
             raise RunError(
-                "a worker process was killed, perhaps for want of memory: fewer workers (--executor processes:N) need less; "
-                "--resume continues"
+                "a worker process was killed, perhaps for want of memory: fewer workers "
+                f"({option('executor', 'processes:N')}) need less; {again()} continues"
             ) from None
         finally:
             self.close()
@@ -141,7 +141,7 @@ def parse(text: str | None, workers: int = 0) -> Choice:
         raise InputError(f"executor '{text}': expected {right}")
     choice = Choice(name, 1 if name in SINGLE else int(number or 0))
     if workers and choice.size not in (0, workers):
-        raise InputError(f"--workers {workers} and --executor {text} differ: give one of them")
+        raise InputError(f"{option('workers', workers)} and {option('executor', text)} differ: give one of them")
     return Choice(choice.kind or "processes", workers) if workers else choice
 
 

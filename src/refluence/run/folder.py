@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from refluence import __version__
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, option
 from refluence.files import Json, check_writable, read_json, write_json, write_text
 from refluence.locks import held, refuse_held
 
@@ -28,17 +28,19 @@ def check_free(folder: Path, command: str, resume: bool, locked: bool = False) -
     `locked`: this process holds it; else one that another process holds is refused.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: --out takes a folder")
+        raise InputError(f"{folder} is a file: {option('out')} takes a folder")
     if not locked:
         refuse_held(folder / LOCK, str(folder))
     if (folder / CONFIG).exists():
         if not resume:
-            raise InputError(f"{folder} already holds a run: add --resume to continue it, or choose another --out")
+            raise InputError(
+                f"{folder} already holds a run: add {option('resume')} to continue it, or choose another {option('out')}"
+            )
         if (held := configuration(folder)["command"]) != command:
-            raise InputError(f"{folder} holds a run of '{held}', not of '{command}': choose another --out")
+            raise InputError(f"{folder} holds a run of '{held}', not of '{command}': choose another {option('out')}")
         return
     if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no Refluence run: choose a new folder for --out")
+        raise InputError(f"{folder} is not empty and holds no Refluence run: choose a new folder for {option('out')}")
     check_writable(folder / CONFIG)
 
 
@@ -103,7 +105,7 @@ def grows(place: Path, stored: Json, resolved: Json, growing: Sequence[str] = ()
             raise InputError(
                 f"{place} holds the {name} {', '.join(map(str, there))}, and {', '.join(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not asked for: a run may grow, not shrink; give these too, or choose "
-                "another --out"
+                f"another {option('out')}"
             )
         more |= len(here) > len(there)
         asked[name] = {each: here[each] for each in there} if isinstance(there, dict) else there
@@ -117,7 +119,8 @@ def check_same(place: Path, stored: Json, resolved: Json) -> None:
     if differing:
         more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
-            f"{place} holds another run ({'; '.join(differing[:3])}{more}): give the same flags, or choose another --out"
+            f"{place} holds another run ({'; '.join(differing[:3])}{more}): give the same flags, or choose another "
+            f"{option('out')}"
         )
 
 

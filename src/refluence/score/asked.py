@@ -28,9 +28,11 @@ def settings_of(asked: ScoreOptions, nets: int | None = None) -> CrossFit:
     if trained and asked.load is not None:
         raise InputError(f"{option('load')} {asked.load}: model is a network that is trained already, leave one of them out")
     if asked.pixels is not None and asked.load is None and not trained:
-        raise InputError(f"{option('pixels')} {asked.pixels} is for a network that was trained elsewhere: it goes with --load")
+        raise InputError(
+            f"{option('pixels')} {asked.pixels} is for a network that was trained elsewhere: it goes with {option('load')}"
+        )
     if trained or asked.load is not None:
-        beside = "a network that is trained already" if trained else "--load, where nothing is trained"
+        beside = "a network that is trained already" if trained else f"{option('load')}, where nothing is trained"
         for name, value in {**{name: getattr(asked, name) for name in TRAINING}, "nets": nets}.items():
             if value is not None:
                 raise InputError(f"{option(name)} {value} means nothing with {beside}: leave one of them out")

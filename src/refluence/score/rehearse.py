@@ -10,7 +10,7 @@ from torch import nn
 
 from refluence.data import Dataset
 from refluence.data.dataset import Split
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, option
 from refluence.models.library import reason
 from refluence.score.instances import score_rows
 from refluence.score.settings import CrossFit
@@ -36,7 +36,7 @@ def rehearse(net: nn.Module, dataset: Dataset, settings: CrossFit, name: str, de
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        less = "" if settings.terms == "explicit" else "; --terms explicit asks for no derivatives of it"
+        less = "" if settings.terms == "explicit" else f"; {option('terms', 'explicit')} asks for no derivatives of it"
         why = error if isinstance(error, InputError) else reason(error)
         raise InputError(f"{name} cannot be scored: {why}{less}") from error
 

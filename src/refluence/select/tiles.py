@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.data.formation import edges, tile
-from refluence.errors import NoRoomError
+from refluence.errors import NoRoomError, option
 
 
 def tiled(dataset: Dataset, positions: Tensor, factor: int) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def check_room(dataset: Dataset, counts: Sequence[int], factor: int) -> None:
     there, count = members[label], counts[label]
     if there < factor**2 * count:
         ipc, largest = there // factor**2, math.isqrt(there // count)
-        smaller = f"--ipc {ipc} or factor={largest}" if ipc else f"factor={largest}"
+        smaller = f"{option('ipc', ipc)} or factor={largest}" if ipc else f"factor={largest}"
         raise NoRoomError(
             f"class '{dataset.classes[label]}' has {there} training images, but factor={factor} at {count} images per "
             f"class needs {factor**2 * count}: {smaller} would fit"
