@@ -201,7 +201,7 @@ def test_small_classes(tmp_path):
     for split in (dropped.train, dropped.val, dropped.test):
         assert split.labels.unique().tolist() == [0, 1]
         assert all(row < 60 for row in split.rows.tolist())
-    with pytest.raises(InputError, match=r"drop leaves 1 classes"):
+    with pytest.raises(InputError, match=r"small_classes='drop' leaves 1 classes"):
         load(source, SourceOptions(small_classes="drop"), per_class=20)
 
 
