@@ -92,7 +92,7 @@ def _unexpected(error: Exception) -> int:
         return _fail(SMALLER, 1)
     if isinstance(error, ImportError) and not (error.name or "").startswith("refluence"):
         return _fail(f"a library that Refluence needs cannot be loaded ({error}): install it again", 1)
-    models = sys.modules.get("refluence.models.custom")  # not imported: there is no network of a user's
+    models = sys.modules.get("refluence.models.user_file")  # not imported: there is no network of a user's
     if models is not None and (place := models.blamed(error)) is not None:
         return _fail(f"the network that you gave fails: {place}", 2)
     if isinstance(error, OSError) and error.strerror:  # a full disk, a file taken away, no more processes

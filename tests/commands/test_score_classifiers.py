@@ -15,7 +15,7 @@ from refluence.data.foreign import doubts, mean_and_std
 from refluence.errors import InputError
 from refluence.matching.augment import parse
 from refluence.models import network
-from refluence.models.custom import blamed
+from refluence.models.user_file import blamed
 from support.command_line import pictures
 
 QUICK = ("--folds", "2", "--epochs", "1", "--curvature", "identity", "--threads", "1", "--quiet")

@@ -25,8 +25,9 @@ from refluence.jobs.open_run import Finished
 from refluence.jobs.score_progress import ByNetwork
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec, network
-from refluence.models.custom import file_digest, is_own, trained_spec
+from refluence.models.custom import trained_spec
 from refluence.models.stored import put, read_model
+from refluence.models.user_file import file_digest, is_own
 from refluence.options import ScoreOptions
 from refluence.run import checkpoint
 from refluence.run import device as machine

@@ -2,7 +2,8 @@
 
 from refluence.models.build import ModelSpec, build, width_beside
 from refluence.models.choose import another, network, read_spec
-from refluence.models.custom import Maker, OwnSpec
+from refluence.models.custom import OwnSpec
 from refluence.models.library import is_library
+from refluence.models.user_file import Maker
 
 __all__ = ["Maker", "ModelSpec", "OwnSpec", "another", "build", "is_library", "network", "read_spec", "width_beside"]

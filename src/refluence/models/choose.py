@@ -7,7 +7,8 @@ from typing import Any
 
 from refluence.errors import InputError, stated
 from refluence.models.build import ModelSpec, width_beside
-from refluence.models.custom import Maker, OwnSpec, Shape, is_own, own_spec, refuse_beside
+from refluence.models.custom import OwnSpec, own_spec, refuse_beside
+from refluence.models.user_file import Maker, Shape, is_own
 
 
 def network(

@@ -11,17 +11,11 @@ digest, and another process asks for it.
 from __future__ import annotations
 
 import copy
-import hashlib
-import importlib.util
 import pickle
 import sys
-import traceback
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -31,19 +25,15 @@ from torch.nn.parameter import is_lazy
 from refluence.digests import digest
 from refluence.errors import InputError, option
 from refluence.files import Json
+from refluence.models import user_file
 from refluence.models.build import ModelSpec
-from refluence.models.library import SEEDS, is_library, norm_of, reason
+from refluence.models.library import SEEDS, norm_of, reason
 from refluence.models.own import Own, last_linear
 from refluence.models.plain import plain
 from refluence.models.trial import TRIED, check, tried, unusable
+from refluence.models.user_file import FUNCTION, Maker, Shape, file_digest
 from refluence.randomness import seeded
 
-Shape = tuple[int, int, int]
-Maker = Callable[[Shape, int], nn.Module]
-PACKAGE = Path(__file__).resolve().parents[1]
-PREFIX = "refluence_model_"  # of the modules that are users' files
-FUNCTION = "a function (shape, classes) -> nn.Module"
-FORM = f"FILE.py:FUNCTION, {FUNCTION}"
 _known: dict[tuple[str, str, Shape, int, bool], tuple[int, str, str | None]] = {}
 
 
@@ -83,10 +73,10 @@ class OwnSpec(ModelSpec):
             return self.maker
         if self.name.endswith("()"):
             raise _elsewhere(self.name)
-        path, name = _place(self.name)
+        path, name = user_file.place(self.name)
         if (now := file_digest(path)) != self.sha256:
             raise unusable(self.name, f"{path} has changed since the run (sha256 {self.sha256[:12]} then, {now[:12]} now)")
-        return _function(path, name, self.name, now)
+        return user_file.function(path, name, self.name, now)
 
     def fresh(self, generator: torch.Generator) -> nn.Module:
         """See `ModelSpec`."""
@@ -110,11 +100,6 @@ class OwnSpec(ModelSpec):
         return type(self), (self.name, self.shape, self.classes, self.width, self.norm, self.sha256, self.maker)
 
 
-def is_own(text: str) -> bool:
-    """Whether a model named so is a file of the user's."""
-    return (":" in text or text.endswith(".py")) and not is_library(text)
-
-
 def own_spec(model: str | Maker, shape: Shape, classes: int, *, trains: bool = True) -> OwnSpec:
     """The network of a file or function for images `shape` (C, H, W), tried on a few (trial.py). `trains`: it is to be trained.
 
@@ -128,9 +113,9 @@ def own_spec(model: str | Maker, shape: Shape, classes: int, *, trains: bool = T
     if isinstance(model, str):
         if model.endswith("()"):
             raise _elsewhere(model)
-        path, name = _place(model)
+        path, name = user_file.place(model)
         sha256, maker = file_digest(path), None
-        _function(path, name, model, sha256)
+        user_file.function(path, name, model, sha256)
         spec = OwnSpec(model, shape, classes, None, None, sha256, maker)
     else:
         spec = OwnSpec(f"{_name(model)}()", shape, classes, None, None, digest(model), model)
@@ -154,26 +139,6 @@ def refuse_beside(name: str, width: int | None, norm: str | None) -> None:
     for asked, value in (("width", width), ("norm", norm)):
         if value is not None:
             raise InputError(f"{option(asked)} {value} is for a convnet or a resnet: {name} decides that itself")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def blamed(error: BaseException) -> str | None:
-    """The place in a file of the user's that an exception came from, None where the last to act was Refluence.
-
-    Libraries in between are passed over: who called them wrongly decides.
-    """
-    own = [Path(file).resolve() for name, m in list(sys.modules.items()) if name.startswith(PREFIX) and (file := m.__file__)]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename).resolve()
-        if path.is_relative_to(PACKAGE):
-            return None
-        if any(path.is_relative_to(file.parent) for file in own) and "site-packages" not in path.parts:
-            return f"{frame.filename}, line {frame.lineno}, in {frame.name}: {reason(error)}"
-    return None
 
 
 def _facts(spec: OwnSpec, trains: bool = False) -> tuple[int, str, str | None]:
@@ -207,43 +172,6 @@ def _made(spec: OwnSpec, generator: torch.Generator) -> tuple[nn.Module, list[st
             with tried(spec.name, shape, TRIED):
                 net.eval()(torch.zeros(TRIED, *shape))
     return net, words
-
-
-def _place(text: str) -> tuple[Path, str]:
-    """`FILE.py:FUNCTION` as a file that is there, and a name."""
-    file, _, function = text.rpartition(":")
-    if not file.endswith(".py") or not function.isidentifier():
-        raise unusable(text, f"expected {FORM}")
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise unusable(text, f"there is no file {path}")
-    return path, function
-
-
-@lru_cache
-def _function(path: Path, name: str, text: str, sha256: str) -> Maker:
-    """The function in a file with that digest."""
-    found = getattr(_module(path, text), name, None)
-    if not callable(found):
-        raise unusable(text, f"{path} has no function '{name}'; expected {FORM}")
-    return found
-
-
-def _module(path: Path, text: str) -> ModuleType:
-    """The user's file as a module; what lies beside it can be imported from it."""
-    name = f"{PREFIX}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None, "a file that ends in .py has a loader"
-    assert spec.loader is not None, "a file that ends in .py has a loader"
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
-    try:
-        with seeded(0):  # what it draws while it is read
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise unusable(text, f"{path} cannot be imported ({reason(error)})") from error
-    return module
 
 
 def _name(function: Maker) -> str:
