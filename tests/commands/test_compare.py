@@ -1,13 +1,11 @@
-"""`compare`: controls, units that stand alone, processes, resume, equal seconds."""
+"""`compare`: the folder, units that stand alone, resume, what is refused; the rest is in tests/jobs."""
 
 import shutil
 
 import pytest
-from safetensors.torch import load_file
 
 from refluence.arm import Arm
 from refluence.errors import InputError, RunError
-from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import parse_arm, with_controls
 from refluence.run.folder import locked
 from support.command_line import DIGITS, TINY, pictures, read, tree, without_seconds
@@ -95,25 +93,6 @@ def test_another_comparison_in_the_folder_is_refused(refused, compared):
     assert tree(compared) == before
 
 
-def test_a_comparison_grows_by_arms_and_seeds_to_what_it_had_been_at_once(refluence, compared, tmp_path):
-    more = ("compare", *DIGITS, "--methods", "random", "herding", "dc+influence", "--iterations", "4", "--seeds", "3")
-    before = tree(compared / "units")
-    said = refluence(*more, "--executor", "serial", "--out", compared, "--resume")
-    assert said.code == 0, said.err
-    assert "nothing to do" not in said.out
-    after = tree(compared / "units")
-    assert {name: after[name] for name in before} == before, "what was finished is as it was"
-    assert refluence(*more, "--workers", "1", "--out", tmp_path / "whole").code == 0
-    assert images(compared) == images(tmp_path / "whole")
-    assert len(images(compared)) == 5 * 3
-    grown, whole = (without_seconds(read(folder / "results.json")) for folder in (compared, tmp_path / "whole"))
-    assert grown == whole
-    assert read(compared / "config.json")["resolved"] == read(tmp_path / "whole" / "config.json")["resolved"]
-    assert read(compared / "config.json")["arguments"]["seeds"] == 3
-    assert "nothing to do" in refluence(*more, "--workers", "1", "--out", compared, "--resume").out
-    assert not list(compared.rglob(".*"))
-
-
 def test_a_comparison_that_is_under_way_is_refused(refused, compared):
     (compared / "results.json").unlink()
     with locked(compared):
@@ -140,15 +119,6 @@ def test_executors_that_are_none(refused, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-def test_processes_give_the_same_bits(refluence, compared_once, tmp_path):
-    said = refluence(*WORDS, "--executor", "processes:2", "--out", tmp_path / "run")
-    assert said.code == 0, said.err
-    assert images(tmp_path / "run") == images(compared_once)
-    rows = [without_seconds(read(folder / "results.json")["rows"]) for folder in (tmp_path / "run", compared_once)]
-    assert rows[0] == rows[1]
-
-
 def test_errors_survive_the_way_between_processes():
     import pickle
 
@@ -171,23 +141,6 @@ def test_controls_come_along_once():
     assert parse_arm("dc+uniform").name == "dc"
 
 
-def test_every_arm_gets_the_same_images_per_class(refluence, tmp_path):
-    data = pictures(tmp_path / "pets", count=10)
-    pictures(tmp_path / "few", classes=("cow",), count=6)
-    (tmp_path / "few" / "cow").rename(data / "cow")
-    words = ("compare", *DIGITS, "--data", data, "--ipc", "3", "--allocation", "proportional", "--seeds", "1")
-    said = refluence(*words, "--methods", "random", "herding", "dc", "--iterations", "2", "--out", tmp_path / "run")
-    assert said.code == 0, said.err
-    found = {
-        arm: load_file(tmp_path / "run" / "units" / arm / "0" / "distilled" / "images.safetensors")["labels"]
-        .bincount()
-        .tolist()
-        for arm in ("random", "herding", "dc")
-    }
-    assert found["random"] == found["herding"] == found["dc"]
-    assert len(set(found["dc"])) > 1
-
-
 def test_an_arm_is_one_folder_whatever_stands_in_it():
     for arm, expected in (
         (parse_arm("dc+influence:tau=.1,sign=-1"), "dc+influence@tau=.1,sign=-1"),
@@ -197,108 +150,6 @@ def test_an_arm_is_one_folder_whatever_stands_in_it():
         assert arm.folder == expected
     with pytest.raises(InputError, match=r"'\.\.' may not stand"):
         parse_arm("dc:augmentation=..")
-
-
-# -- equal seconds
-
-
-@pytest.fixture
-def equal(refluence, tmp_path, monkeypatch):
-    """A comparison with equal seconds, of which the influence arm is said to have taken `ratio` times as long."""
-
-    def run(ratio, *more):
-        real = equal_seconds.decide
-
-        def decide(made, rows):
-            slow = [{**row, "seconds": ratio if "influence" in row["arm"] else 1.0} for row in rows]
-            return real(made, slow)
-
-        monkeypatch.setattr(equal_seconds, "decide", decide)
-        words = (*WORDS, "--workers", "1", "--equal-seconds", "--out", tmp_path / "equal", *more)
-        said = refluence(*words)
-        assert said.code == 0, said.err
-        return tmp_path / "equal", said
-
-    return run
-
-
-def test_the_base_at_equal_seconds_is_an_arm_and_a_reference(equal):
-    folder, said = equal(2.5)
-    decided = read(folder / "equal_seconds.json")["dc+influence"]
-    assert decided == {"seconds": 2.5, "base_seconds": 1.0, "ratio": 2.5, "iterations": 10}
-    results = read(folder / "results.json")
-    extra = [row for row in results["rows"] if row["arm"] == "dc:equal_seconds=influence"]
-    assert [row["seed"] for row in extra] == [0, 1]
-    assert [row["iterations"] for row in extra] == [10, 10]
-    pairs = [(line["arm"], line["against"]) for line in results["summary"]]
-    assert ("dc+influence", "dc:equal_seconds=influence") in pairs
-    assert ("dc:equal_seconds=influence", "random") in pairs
-    assert "over uniform at equal seconds" in results["verdict"]
-    assert any("2.50 times the seconds" in note and "10 iterations" in note for note in results["notes"])
-    assert "equal_seconds" in said.out
-    sets = images(folder)
-    assert sets["units/dc@equal_seconds=influence/0/distilled/images.safetensors"] not in [
-        v for k, v in sets.items() if k.startswith("units/dc/")
-    ]
-
-
-def test_training_beforehand_follows_the_steps_at_equal_seconds(equal):
-    folder, _ = equal(2.5, "--methods", "ncfm+influence", "--seeds", "1")  # the last --methods counts
-    base, longer = (
-        read(folder / "units" / arm / "0" / "config.json")["resolved"]["unit"]["settings"]
-        for arm in ("ncfm", "ncfm@equal_seconds=influence")
-    )
-    assert (base["iterations"], base["pretrain"]) == (4, 2)
-    assert (longer["iterations"], longer["pretrain"]) == (10, 5)
-
-
-def test_resume_keeps_the_iterations_that_were_measured(equal):
-    folder, _ = equal(2.5)
-    (folder / "results.json").unlink()
-    shutil.rmtree(folder / "units" / "dc@equal_seconds=influence" / "1")
-    before = tree(folder / "units")
-    kept = images(folder)
-    equal(7.0, "--resume")  # another measurement would now say 28 iterations
-    assert read(folder / "equal_seconds.json")["dc+influence"]["iterations"] == 10
-    after = tree(folder / "units")
-    assert {k: after[k] for k in before} == before
-    assert {k: v for k, v in images(folder).items() if k in kept} == kept
-    assert [r["iterations"] for r in read(folder / "results.json")["rows"] if "equal" in r["arm"]] == [10, 10]
-
-
-def test_weights_that_cost_nothing_need_no_such_arm(equal):
-    folder, _ = equal(1.04)
-    results = read(folder / "results.json")
-    assert not [row for row in results["rows"] if "equal" in row["arm"]]
-    assert any("no arm at equal seconds is needed" in note for note in results["notes"])
-
-
-def test_a_unit_at_equal_seconds_can_be_repeated_and_judged(refluence, equal, tmp_path):
-    folder, _ = equal(2.0)
-    unit = folder / "units" / "dc@equal_seconds=influence" / "1"
-    said = refluence("repeat", unit, "--out", tmp_path / "again")
-    assert "1 distilled set: the same bit for bit" in said.out, said
-    assert refluence("evaluate", unit, "--nets", "1", "--split", "val", "--quiet").code == 0
-
-
-def test_an_influence_arm_that_comes_later_gets_its_own(equal):
-    folder, _ = equal(3.0, "--seeds", "1")
-    first = read(folder / "equal_seconds.json")
-    equal(2.0, "--seeds", "1", "--methods", "random", "dc+influence", "dc+influence:tau=.1", "--resume")
-    decided = read(folder / "equal_seconds.json")
-    assert list(first) == ["dc+influence"]
-    assert decided["dc+influence"] == first["dc+influence"]
-    assert "dc:equal_seconds=influence,tau=.1" in [row["arm"] for row in read(folder / "results.json")["rows"]]
-
-
-def test_each_influence_arm_has_its_own(equal):
-    folder, _ = equal(3.0, "--methods", "dc+influence", "dc+influence:tau=.1,sign=-1", "--seeds", "1")
-    names = ["dc:equal_seconds=influence", "dc:equal_seconds=influence,tau=.1,sign=-1"]
-    rows = read(folder / "results.json")["rows"]
-    assert [row["arm"] for row in rows if "equal" in row["arm"]] == names
-    pairs = [(line["arm"], line["against"]) for line in read(folder / "results.json")["summary"]]
-    assert ("dc+influence:tau=.1,sign=-1", names[1]) in pairs
-    assert ("dc+influence", names[1]) not in pairs
 
 
 def test_balanced_accuracy_and_f1_stand_beside_accuracy_where_classes_are_unequal(refluence, compared_once, tmp_path):

@@ -10,11 +10,12 @@ import torch
 import refluence as rf
 from refluence.cli import main
 from refluence.condense.dm import METHOD
+from refluence.data import load_distilled
 from refluence.errors import InputError
 from refluence.jobs.session import Machine, open_session
 from refluence.options import SourceOptions
 from refluence.run.execute import Serial
-from support.command_line import pictures
+from support.command_line import pictures, read, without_seconds
 
 SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1}
 WORDS = ("--data", "digits", "--ipc", "1", "--width", "4", "--nets", "1", "--epochs", "1", "--threads", "1", "--quiet")
@@ -27,6 +28,10 @@ def data():
 
 def made(folder):
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("images.safetensors")}
+
+
+def images(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("images.safetensors")}
 
 
 def test_the_folder_of_a_comparison_is_one_of_the_command_line(tmp_path, data, capsys):
@@ -47,26 +52,45 @@ def test_the_folder_of_a_comparison_is_one_of_the_command_line(tmp_path, data, c
     assert rf.open(out / "units" / "random" / "1").job.seed == 1
 
 
-def test_the_same_call_continues_and_grows(tmp_path, data, monkeypatch):
-    whole = rf.compare(data, ["random", "random:factor=2"], seeds=2, **SHORT)
+def test_the_same_call_continues_and_grows_to_what_it_had_been_at_once(tmp_path, data, monkeypatch):
+    more = {"methods": ["random", "random:factor=2", "dm+influence"], "seeds": 2, "iterations": 2, "real_batch": 8, **SHORT}
+    whole = rf.compare(data, out=tmp_path / "whole", **more)
 
     def stops(self, work, tasks, context):
         yield work(context(), tasks[0])
         raise KeyboardInterrupt
 
+    fewer, out = {**more, "methods": ["random", "dm+influence"], "seeds": 1}, tmp_path / "grown"
     with monkeypatch.context() as patch:
         patch.setattr(Serial, "run", stops)
         with pytest.raises(KeyboardInterrupt):
-            rf.compare(data, ["random"], seeds=2, out=tmp_path, **SHORT)
-    first = made(tmp_path)
-    assert len(first) == 1
-    grown = rf.compare(data, ["random", "random:factor=2"], seeds=2, out=tmp_path, **SHORT)
-    assert [row["nets"] for row in grown.rows] == [row["nets"] for row in whole.rows]
-    assert grown.summary == whole.summary
-    assert first.items() <= made(tmp_path).items()
-    assert rf.compare(data, ["random", "random:factor=2"], seeds=2, out=tmp_path, **SHORT).rows == grown.rows
+            rf.compare(data, out=out, **fewer)
+    assert len(first := made(out)) == 1
+    rf.compare(data, out=out, **fewer)
+    assert first.items() <= (second := made(out)).items()
+    grown = rf.compare(data, out=out, **more)
+    assert second.items() <= made(out).items(), "what was finished is as it was"
+    assert without_seconds(grown.rows) == without_seconds(whole.rows)
+    assert without_seconds(grown.summary) == without_seconds(whole.summary)
+    assert images(out) == images(tmp_path / "whole")
+    assert len(images(out)) == 5 * 2
+    assert read(out / "config.json")["resolved"] == read(tmp_path / "whole" / "config.json")["resolved"]
+    assert read(out / "config.json")["arguments"]["seeds"] == 2
+    assert rf.compare(data, out=out, **more).rows == grown.rows
+    assert not list(out.rglob(".*"))
     with pytest.raises(InputError, match="a run may grow, not shrink"):
-        rf.compare(data, ["random"], seeds=2, out=tmp_path, **SHORT)
+        rf.compare(data, out=out, **fewer)
+
+
+def test_every_arm_gets_the_same_images_per_class(tmp_path):
+    place = pictures(tmp_path / "pets", count=10)
+    pictures(tmp_path / "pets", classes=("cow",), count=6)
+    given = {**SHORT, "ipc": 3, "allocation": "proportional", "iterations": 1}
+    rf.compare(str(place), ["random", "herding:steps=1", "dm"], seeds=1, out=tmp_path / "run", **given)
+    sets = [load_distilled(path.parent) for path in (tmp_path / "run").rglob("card.json")]
+    counts = [small.labels.bincount().tolist() for small in sets]
+    assert counts[0] == counts[1] == counts[2]
+    assert len(set(counts[0])) > 1
 
 
 def test_data_that_were_changed_are_other_data(tmp_path, data):
@@ -128,9 +152,10 @@ def test_methods_of_ones_own_are_arms(tmp_path, data):
 
 
 @pytest.mark.slow
-def test_other_processes_get_data_that_only_python_has(tmp_path):
-    images, labels = torch.rand(60, 1, 8, 8), torch.arange(60) % 3
-    given = {"seeds": 2, "out": tmp_path / "run", **SHORT}
-    found = rf.compare(rf.load((images, labels)), ["random"], executor="processes:2", **given)
-    here = rf.compare(rf.load((images, labels)), ["random"], seeds=2, **SHORT)
-    assert [row["nets"] for row in found.rows] == [row["nets"] for row in here.rows]
+def test_other_processes_make_the_same_bits_also_of_data_that_only_python_has(tmp_path):
+    pixels, labels = torch.rand(60, 1, 8, 8), torch.arange(60) % 3
+    given = {"methods": ["random", "dm+influence"], "seeds": 2, "iterations": 2, "real_batch": 8, **SHORT}
+    found = rf.compare(rf.load((pixels, labels)), executor="processes:2", out=tmp_path / "a", **given)
+    here = rf.compare(rf.load((pixels, labels)), out=tmp_path / "b", **given)
+    assert without_seconds(found.rows) == without_seconds(here.rows)
+    assert images(tmp_path / "a") == images(tmp_path / "b")
