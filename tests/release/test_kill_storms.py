@@ -56,7 +56,7 @@ def test_a_command_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_pa
     while kills < KILLS:
         child = process(*words, "--out", target(name, killed), "--resume")
         try:
-            child.wait(draw.uniform(0.3, 1.0) * long)
+            child.wait(draw.uniform(0.1, 0.6) * long)
             break
         except subprocess.TimeoutExpired:  # still at work
             everyone = draw.random() < 0.5  # or the parent alone, whose workers have to end by themselves
@@ -66,7 +66,7 @@ def test_a_command_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_pa
     child = process(*words, "--out", target(name, killed), "--resume")
     said = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0, said
-    assert kills >= 3, f"{kills} kills fell on the run"
+    assert kills >= 2, f"{kills} kills fell on the run"
     assert digests(killed) == digests(whole)
     assert digests(whole)
     assert rest(killed) == rest(whole)
