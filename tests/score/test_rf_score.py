@@ -74,6 +74,14 @@ def test_a_run_is_scored_against_its_set_and_has_its_own_scores(data):
         rf.score(data, distilled=rf.select(data, "random", ipc=1))
 
 
+def test_a_solve_that_stops_early_is_said(data, capsys):
+    table = rf.score(data, folds=2, epochs=1, width=4, damping=1e-7, progress=True)
+    assert not table.facts["converged"]
+    said = capsys.readouterr().err
+    assert "the curvature solve stopped at a relative residual of " in said
+    assert "network 2 of 2: " in said
+
+
 def test_no_group_is_in_two_folds(data):
     groups = torch.arange(len(data.train)) // 4
     table = rf.score(replace(data, train=replace(data.train, groups=groups)), folds=3, epochs=1, width=4, terms="explicit")

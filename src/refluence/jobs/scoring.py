@@ -134,6 +134,9 @@ def make_scores(scores: Scores, folder: Path | None) -> ScoreTable:
     result, _ = drive(work, folder, job.what, driver)
     table = result.artifact
     assert isinstance(table, ScoreTable), "what scores make"
+    if not result.card.get("converged", True):
+        far = f"a relative residual of {max(result.card['residual']):.2g}"
+        session.reporter.say(f"the curvature solve stopped at {far}: a larger {option('damping')} would help")
     return replace(table, facts={**result.card, **scores.facts})
 
 
