@@ -23,6 +23,7 @@ from refluence.data.scores import FILE, RunScores, ScoreTable
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
+from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.comparison import Comparing
@@ -421,7 +422,7 @@ def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[s
     return session, job
 
 
-def _made(job: Job, session: Session) -> tuple[DistilledSet, dict[str, Any], ScoreTable | None]:
+def _made(job: Job, session: Session) -> tuple[DistilledSet, Json, ScoreTable | None]:
     result, card = make(job, session, None)
     assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
     measured = next((beside.table for beside in result.beside if isinstance(beside, RunScores)), None)

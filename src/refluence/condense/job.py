@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from refluence.condense.scoring import influence
 from refluence.condense.work import DistillationWork, ahead
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet
+from refluence.files import Json
 from refluence.influence.weighting import BY_INFLUENCE, KINDS, Weighting
 from refluence.models import ModelSpec
 from refluence.options import JobOptions
@@ -139,7 +139,7 @@ class Distilling:
             return []
         return [engine(self.method, self.settings, dataset, model, streams(seed), compute)]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
         own = {"settings": asdict(self.settings), "weighting": asdict(self.weighting), "selection_steps": self.steps}
         return {**own, "allocation": None, "factor": 1}
@@ -160,7 +160,7 @@ def plan(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, int, int
     return Distilling(method, settings_for(arm, method, asked, shape), weighting_of(arm), arm)
 
 
-def plan_from(arm: Arm, method: Method, stored: Mapping[str, Any]) -> Distilling:
+def plan_from(arm: Arm, method: Method, stored: Json) -> Distilling:
     """The plan that `Distilling.to_json` wrote."""
-    weighting: dict[str, Any] = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
+    weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
     return Distilling(method, Settings(**stored["settings"]), Weighting(**weighting), arm, stored["selection_steps"])

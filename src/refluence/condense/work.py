@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet
 from refluence.data.scores import RunScores
 from refluence.errors import InputError, RunError
+from refluence.files import Json
 from refluence.influence.bags import bag_weights
 from refluence.influence.weighting import BY_INFLUENCE, Weighting
 from refluence.models import ModelSpec
@@ -44,7 +45,7 @@ class DistillationWork(Distillation):
         model: ModelSpec,
         rng: Rng,
         compute: Compute,
-        facts: Mapping[str, Any],
+        facts: Json,
     ):
         super().__init__(method, settings, weighting, dataset, model, rng, compute)
         self.asked, self.weighting, self.model, self.facts, self.total = settings, weighting, model, facts, settings.iterations

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError, option
+from refluence.files import Json
 
 Numbers = tuple[float, ...]
 PIXELS: dict[str, tuple[Numbers, Numbers]] = {
@@ -96,7 +95,7 @@ def _reading(order: list[int], classes: tuple[str, ...]) -> str:
     return f"if its classes stood in another order ({', '.join(moved[:3])}{' …' * (len(moved) > 3)})"
 
 
-def check_classes(path: Path, facts: Mapping[str, Any], dataset: Dataset) -> None:
+def check_classes(path: Path, facts: Json, dataset: Dataset) -> None:
     """`InputError` where the network in `path`, of which its file says `facts`, was trained on other classes."""
     classes = facts.get("classes")
     if classes is not None and tuple(classes) != dataset.classes:
@@ -106,7 +105,7 @@ def check_classes(path: Path, facts: Mapping[str, Any], dataset: Dataset) -> Non
         )
 
 
-def normalised(path: Path, facts: Mapping[str, Any], dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
+def normalised(path: Path, facts: Json, dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
     """The dataset with its pixels normalised as the network in `path` knows them: by `pixels`, else as its file says in
     `facts`, else as the training split, which the line says then.
     """

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -77,7 +76,7 @@ class Comparing:
         return {**shared, **own, "methods": [getattr(each, "name", each) for each in self.methods], "workers": 0}
 
     @classmethod
-    def from_arguments(cls, stored: Mapping[str, Any]) -> Comparing:
+    def from_arguments(cls, stored: Json) -> Comparing:
         """The comparison of a folder whose config.json has these arguments."""
         executor = executor_name(stored.get("executor"), stored.get("workers", 0))
         return cls(
@@ -121,7 +120,7 @@ def compare(
     *,
     resume: bool = True,
     page: Callable[[Path], object] | None = None,
-    decided: Mapping[str, Any] | None = None,
+    decided: Json | None = None,
 ) -> Compared:
     """Make and judge what is missing of a comparison.
 
@@ -180,7 +179,7 @@ def unit_folder(out: Path, job: Job) -> Path:
     return out / "units" / job.arm.folder / str(job.seed)
 
 
-def write_unit_config(job: Job, asked: JobOptions, session: Session, folder: Path, facts: Mapping[str, Any]) -> None:
+def write_unit_config(job: Job, asked: JobOptions, session: Session, folder: Path, facts: Json) -> None:
     """config.json of a unit, as the `distill` that makes the same set: evaluate, score, report and repeat can use it."""
     if not (folder / CONFIG).exists():
         own = record.distilling(job, asked, session, folder, facts)
@@ -193,8 +192,8 @@ def _all(
     session: Session,
     out: Path | None,
     executor: Executor,
-    facts: Mapping[str, Any],
-    decided: Mapping[str, Any],
+    facts: Json,
+    decided: Json,
 ) -> Compared:
     """All jobs, then those at equal seconds."""
     rows, notes = list(_rows(asked, jobs, session, out, executor, facts)), list(session.dataset.notes)
@@ -206,7 +205,7 @@ def _all(
 
 
 def _rows(
-    asked: Comparing, jobs: Sequence[Job], session: Session, out: Path | None, executor: Executor, facts: Mapping[str, Any]
+    asked: Comparing, jobs: Sequence[Job], session: Session, out: Path | None, executor: Executor, facts: Json
 ) -> Iterator[Row]:
     """Rows of all jobs, in order. Finished ones are read; the executor makes the others."""
     shared = None if out is None else out / "shared"

@@ -8,10 +8,9 @@ with the same number; another machine measures another one, so `repeat` takes ov
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from refluence.arm import Arm
 from refluence.errors import InputError, option
@@ -39,7 +38,7 @@ def check(arms: list[Arm]) -> None:
 
 
 def jobs(
-    made: Sequence[Job], rows: list[Json], size: str, out: Path | None, decided: Mapping[str, Any] | None = None
+    made: Sequence[Job], rows: list[Json], size: str, out: Path | None, decided: Json | None = None
 ) -> tuple[list[Job], list[str]]:
     """The jobs of these arms, and a note on each arm. With a folder each is decided once: then equal_seconds.json is read.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -81,7 +80,7 @@ class Job(BareJob[SetPlan]):
         return Job.from_json, (self.to_json(), self.model)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any], model: ModelSpec | None = None) -> Job:
+    def from_json(cls, stored: Json, model: ModelSpec | None = None) -> Job:
         """The job that `to_json` wrote, of this version or an earlier one. `model`: its network (None: as it is stored).
 
         Raises:
@@ -100,7 +99,7 @@ class Job(BareJob[SetPlan]):
         return cls(stored["seed"], plan, model, arm, **own)
 
 
-def read_job(stored: Mapping[str, Any]) -> BareJob[Plan]:
+def read_job(stored: Json) -> BareJob[Plan]:
     """The job of any family that `to_json` wrote. What JSON cannot hold, a trained network, is to be handed over again."""
     for family in (score, at_set):
         if family.KEY in stored:
@@ -108,7 +107,7 @@ def read_job(stored: Mapping[str, Any]) -> BareJob[Plan]:
     return Job.from_json(stored)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """The same without infinities, which JSON cannot represent."""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -93,7 +92,7 @@ class Again:
         how = {"split": self.split, "source": self.source, "width": model.width, "norm": model.norm, "seed": self.seed}
         return {**how, "protocol": protocol.name, "model": model.name, "nets": self.nets, **own}
 
-    def _there(self, found: Sequence[Mapping[str, Any]], model: ModelSpec, protocol: Protocol) -> Json | None:
+    def _there(self, found: Sequence[Json], model: ModelSpec, protocol: Protocol) -> Json | None:
         """The last entry that was judged like this, with `resume`."""
         asked = self._facts(model, protocol).items()
         like = [dict(entry) for entry in found if all(entry.get(k) == v for k, v in asked)]

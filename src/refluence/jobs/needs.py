@@ -10,9 +10,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,7 +41,7 @@ class Need(Protocol):
         """What it is, in a word."""
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
 
     def make(self, session: Session) -> dict[str, Tensor]:

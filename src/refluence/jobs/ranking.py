@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from refluence.compute import Compute
 from refluence.condense.loop import Distillation
 from refluence.condense.ranking import Ranking
 from refluence.data import Dataset
+from refluence.files import Json
 from refluence.influence.weighting import Weighting
 from refluence.jobs.session import Session
 from refluence.seeds import streams
@@ -33,7 +33,7 @@ class RankingNeed:
     name: ClassVar[str] = "ranking"
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Json:
         """Everything that decides the scores beside data and machine."""
         return self.ranking.facts
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from refluence.digests import digest
 from refluence.files import Json
@@ -25,7 +23,7 @@ class Record:
     resolved: Json
 
 
-def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: Mapping[str, Any] | None = None) -> Record:
+def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: Json | None = None) -> Record:
     """The record of one job: of a run, or of a unit of a comparison. `facts` are those of `about`, where they are known."""
     own = equal_seconds.plain(job.arm)
     which = {"method": own.method, "weights": own.weights, "seed": job.seed}
@@ -44,7 +42,7 @@ def shared_arguments(asked: JobOptions, model: ModelSpec, session: Session, out:
     return {**own, **asdict(dataset.options), **session.machine.arguments(), **where}
 
 
-def options_from(arguments: Mapping[str, Any]) -> JobOptions:
+def options_from(arguments: Json) -> JobOptions:
     """What was asked for in a run whose config.json has these arguments."""
     known: Json = {f.name: arguments[f.name] for f in fields(JobOptions) if f.name in arguments}
     return JobOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from refluence.data import Dataset, SourceOptions
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
-from refluence.files import read_json
+from refluence.files import Json, read_json
 from refluence.jobs import equal_seconds, single
 from refluence.jobs.comparison import Comparing, compare
 from refluence.jobs.job import BareJob, Job, ScorePlan, read_job
@@ -112,7 +112,7 @@ def artifacts(folder: Path) -> dict[str, str]:
     return found
 
 
-def _session(resolved: Mapping[str, Any], arguments: Mapping[str, Any], per_class: int) -> Session:
+def _session(resolved: Json, arguments: Json, per_class: int) -> Session:
     """The data and the machine of a run, as it recorded them."""
     data, machine = resolved["data"], resolved["machine"]
     stored = {f.name: data["options"][f.name] for f in fields(SourceOptions) if f.name in data["options"]}
@@ -121,7 +121,7 @@ def _session(resolved: Mapping[str, Any], arguments: Mapping[str, Any], per_clas
     return open_session(data["source"], how, SourceOptions(**stored), per_class=per_class)
 
 
-def _refuse_python(place: Path, resolved: Mapping[str, Any]) -> None:
+def _refuse_python(place: Path, resolved: Json) -> None:
     """`InputError` for data that were changed, and a validation set or a method that was given, in Python."""
     data = resolved["data"]
     if "content" in data:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -182,7 +181,7 @@ def write_scores(scores: Scores, path: Path, asked: Json, resume: bool, page: Ca
     return ScoreTable.load(path), False
 
 
-def _network(asked: ScoreOptions, dataset: Dataset, facts: Mapping[str, Any], trains: bool) -> ModelSpec:
+def _network(asked: ScoreOptions, dataset: Dataset, facts: Json, trains: bool) -> ModelSpec:
     """The network that is asked for; what is left open is as the file of a trained one says."""
     model, width, norm = asked.model, asked.width, asked.norm
     assert not isinstance(model, nn.Module), "it is trained already"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -49,7 +48,7 @@ class Machine(MachineOptions):
         return {**own, "threads": torch.get_num_threads(), "quiet": not self.progress}
 
     @classmethod
-    def from_arguments(cls, stored: Mapping[str, Any], progress: bool = False) -> Machine:
+    def from_arguments(cls, stored: Json, progress: bool = False) -> Machine:
         """The machine of a run whose config.json has these arguments."""
         known = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
         return cls(**{**known, "progress": progress})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from refluence.errors import InputError, stated
+from refluence.files import Json
 from refluence.models.build import ModelSpec, width_beside
 from refluence.models.custom import OwnSpec, own_spec, refuse_beside
 from refluence.models.user_file import Maker, Shape, is_own
@@ -45,7 +43,7 @@ def another(spec: ModelSpec, model: str | Maker | None, width: int | None = None
     return network(model, spec.shape, spec.classes, width, norm)
 
 
-def read_spec(stored: Mapping[str, Any]) -> ModelSpec:
+def read_spec(stored: Json) -> ModelSpec:
     """The spec that `to_json` wrote. A function given in Python is not in it: `verify` says so."""
     kind = OwnSpec if "sha256" in stored else ModelSpec
     return kind(**{**stored, "shape": tuple(stored["shape"])})

@@ -17,6 +17,7 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -93,7 +94,7 @@ class OwnSpec(ModelSpec):
         file, colon, function = self.name.rpartition(":")
         return f"{Path(file).name}:{function}" if colon else self.name
 
-    def __reduce__(self) -> tuple[type[OwnSpec], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[OwnSpec], tuple[object, ...]]:
         """A worker in another process gets a function by its name, where it has one that can be imported."""
         if self.maker is not None:
             _check_portable(self.name, self.maker)

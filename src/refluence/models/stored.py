@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -38,13 +38,29 @@ class StoredModel:
     dropped: dict[str, str] = field(default_factory=dict)
 
 
-def save_model(path: Path, net: nn.Module, spec: ModelSpec, trained_on: Any) -> None:
+class TrainedOn(Protocol):
+    """What stored weights say of the images that they were trained on."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the labels."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, on [0, 1]."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel."""
+
+
+def save_model(path: Path, net: nn.Module, spec: ModelSpec, trained_on: TrainedOn) -> None:
     """Write a network's state with its name, width and norm. `trained_on` has `classes`, `mean` and `std`.
 
     The tensors of a user's network have the names that it gives them.
     """
     own = {} if isinstance(spec, OwnSpec) else {"width": spec.width, "norm": spec.norm}
-    facts = {"model": spec.name, **own, "classes": list(trained_on.classes)}
+    facts: Json = {"model": spec.name, **own, "classes": list(trained_on.classes)}
     facts |= {"mean": list(trained_on.mean), "std": list(trained_on.std)}
     write_tensors(path, bare(net).state_dict(), {HEADER: json.dumps(facts)})
 

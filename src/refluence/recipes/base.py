@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 REAL = ("random", "herding")  # every table has these rows
 CONTROLS = ("dc+shuffled", "dc+loss", "dc+flipped")  # of DC's influence weights
@@ -37,7 +36,7 @@ class Part:
     protocols: tuple[str, ...]
     seeds: int = 5
     model: str = "convnet"  # ConvNet-3 at 32 pixels
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     pairs: tuple[tuple[str, str], ...] = ()
     primary: str | None = None
 

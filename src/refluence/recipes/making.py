@@ -12,7 +12,7 @@ from refluence.data import SourceOptions
 from refluence.errors import NoRoomError, RunError
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
-from refluence.files import read_json, write_json
+from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.comparison import RESULTS, Comparing, unit_folder, write_unit_config
 from refluence.jobs.job import Job
@@ -137,7 +137,7 @@ def _units(making: Making, part: Part, asked: Comparing, source: str, session: S
     return made, failed
 
 
-def _claim(asked: Comparing, jobs: list[Job], session: Session, out: Path, facts: Mapping[str, Any]) -> None:
+def _claim(asked: Comparing, jobs: list[Job], session: Session, out: Path, facts: Json) -> None:
     """config.json of the part's folder, as that of a comparison; more seeds than before may be asked for, nothing else."""
     resolved = {"arms": {job.arm.name: job.to_json() for job in jobs}, "equal_seconds": False, **facts}
     path = out / CONFIG

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ def needs_of(small: DistilledSet) -> Prepared:
     return Prepared(found)
 
 
-def plan_from(stored: Mapping[str, Any], methods: Mapping[str, object]) -> ScoringSet:
+def plan_from(stored: Json, methods: Mapping[str, object]) -> ScoringSet:
     """The plan that `ScoringSet.to_json` wrote."""
     own = stored[KEY]
     arm = read_arm(own["arm"])

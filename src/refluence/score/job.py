@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
@@ -135,7 +135,7 @@ class Scoring:
         return {"nets": self.nets, "load": load, KEY: asdict(self.settings), "weights": asdict(self.weighting)}
 
 
-def plan_from(stored: Mapping[str, Any], methods: Mapping[str, object]) -> Scoring:
+def plan_from(stored: Json, methods: Mapping[str, object]) -> Scoring:
     """The plan that `Scoring.to_json` wrote; no method has a part in it."""
     settings = CrossFit(**{**stored[KEY], "curvature": Curvature(**stored[KEY]["curvature"])})
     weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored["weights"].items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from refluence.data import Dataset
 from refluence.data.allocation import allocate
 from refluence.data.distilled import DistilledSet
 from refluence.errors import InputError
+from refluence.files import Json
 from refluence.influence.weighting import KINDS, Weighting
 from refluence.models import ModelSpec
 from refluence.options import JobOptions
@@ -36,7 +37,7 @@ def check(arm: Arm, selection: Selection) -> None:
     read(arm, selection)
 
 
-def read(arm: Arm, selection: Selection) -> dict[str, Any]:
+def read(arm: Arm, selection: Selection) -> Json:
     """The options of an arm, such as `random:factor=2`, as values."""
     try:
         return selection.read(dict(arm.options))
@@ -128,7 +129,7 @@ class Selecting:
         """Nothing before the run."""
         return []
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
         own = {"settings": None, "weighting": asdict(Weighting()), "selection_steps": self.steps}
         return {**own, "allocation": self.asked_allocation, "factor": self.factor}
@@ -196,7 +197,7 @@ def plan(arm: Arm, selection: Selection, asked: JobOptions, shape: tuple[int, in
     return Selecting(selection, arm, asked.ipc, allocation, own.get("factor", 1), own.get("steps"))
 
 
-def plan_from(arm: Arm, selection: Selection, stored: Mapping[str, Any]) -> Selecting:
+def plan_from(arm: Arm, selection: Selection, stored: Json) -> Selecting:
     """The plan that `Selecting.to_json` wrote; `stored` has the job's `ipc` beside it."""
     allocation, factor = stored.get("allocation"), stored.get("factor", 1)
     return Selecting(selection, arm, stored["ipc"], allocation, factor, stored["selection_steps"])
