@@ -47,7 +47,8 @@ def _field(name: str, setting: Setting) -> tuple[str, Any, Any]:
     if bool in setting.kinds and not setting.pair:
         hint = _marked(hint, FlagCreatePairsOff)
     if setting.optional:
-        hint = hint | None if not setting.choices else Literal[(*setting.choices, None)]
+        choices = (*setting.choices, None)
+        hint = Literal[choices] if setting.choices else hint | None
     silent = (not setting.required and setting.default in (None, ())) or (bool in setting.kinds and not setting.pair)
     shown = arg(help=setting.text, metavar=_metavar(setting), help_behavior_hint="" if silent else None)
     return name, _marked(hint, shown), field() if setting.required else field(default=setting.default)
