@@ -16,8 +16,6 @@ import sys
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from types import ModuleType
 
 import torch
 from torch import nn
