@@ -24,7 +24,7 @@ release: $(STAMP)
 	$(BIN)/python -m pytest $(PARALLEL) -m release --durations=20
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks examples && $(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples && $(BIN)/ruff format --check src tests benchmarks examples && $(BIN)/mypy
 
 install: $(STAMP)
 
