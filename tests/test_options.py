@@ -1,6 +1,9 @@
 """Keyword arguments, fields, flags and config.json are one declaration."""
 
+import ast
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +36,7 @@ SHARED = {
     "run": (SourceOptions, MachineOptions),
     "evaluate": (MachineOptions,),
 }
+SOURCE = Path(rf.__file__).parent
 NEEDED = {"data": "digits", "out": "x", "methods": ("dc",), "folder": "x", "recipe": "fig3"}
 SEVERAL = {"run": {"data": ("digits",)}}
 
@@ -114,3 +118,25 @@ def test_what_a_size_asks_for_and_what_a_method_reads_have_one_range():
     for name in shared:
         asked, read = settings_of(JobOptions)[name], settings_of(Settings)[name]
         assert (asked.least, asked.most, asked.choices) == (read.least, read.most, read.choices)
+
+
+ABOVE_THE_DOOR = ("commands", "cli.py", "__main__.py")
+
+
+def texts(path):
+    """Texts of a module that can reach a user: no docstrings, and no commands between backticks."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bodies = (
+        n.body for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    docs = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+    constants = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs)
+    return [re.sub(r"`[^`]*`", "", node.value) for node in constants]
+
+
+def test_messages_of_the_library_name_options_not_flags():
+    """`errors.option` says `--ipc` on the command line and `ipc` from Python."""
+    paths = [p for p in SOURCE.rglob("*.py") if p.relative_to(SOURCE).parts[0] not in ABOVE_THE_DOOR]
+    paths = [p for p in paths if p.name not in ("options.py", "errors.py") or p.parent != SOURCE]
+    found = {f"{p.relative_to(SOURCE)}: {text}" for p in paths for text in texts(p) if re.search(r"(?<![\w!<-])--[a-z]", text)}
+    assert not found

@@ -50,15 +50,26 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return (f"did you mean {close[0]}? " if close else "") + f"choose one of {', '.join(known)}"
 
 
+def says_flags() -> bool:
+    """Whether options are called by the names of flags here."""
+    return _flags
+
+
+def say_flags(flags: bool) -> None:
+    """From now on call options by the names of flags, or not: a worker speaks as the process that started it."""
+    global _flags
+    _flags = flags
+
+
 @contextmanager
 def in_flags() -> Iterator[None]:
     """Options are called as on the command line inside the block: it is who called."""
-    global _flags
-    before, _flags = _flags, True
+    before = says_flags()
+    say_flags(True)
     try:
         yield
     finally:
-        _flags = before
+        say_flags(before)
 
 
 def option(name: str, value: object = None) -> str:

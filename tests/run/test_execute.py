@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, in_flags, option
 from refluence.run import execute
 from refluence.run.execute import Processes, Serial, automatic, in_worker, parse
 
@@ -35,7 +35,7 @@ def sleeping(offset, task):
 
 
 def is_worker(offset, task):
-    return in_worker()
+    return in_worker(), option("ipc")
 
 
 def hundred():
@@ -66,7 +66,8 @@ def test_results_come_in_the_order_of_the_tasks(executor):
     assert [value for value, _ in found] == [100, 101, 102, 103, 104]
     assert (os.getpid() in {pid for _, pid in found}) == (executor.size == 1)
     assert list(executor.run(late_for_small, [], broken)) == [], "nothing to do needs no context"
-    assert list(executor.run(is_worker, [0, 1], hundred)) == [executor.size > 1] * 2
+    with in_flags():
+        assert list(executor.run(is_worker, [0, 1], hundred)) == [(executor.size > 1, "--ipc")] * 2, "words of who started it"
     assert not in_worker()
 
 

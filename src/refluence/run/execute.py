@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar, cast
 
-from refluence.errors import InputError, RunError, again, option
+from refluence.errors import InputError, RunError, again, option, say_flags, says_flags
 from refluence.run.device import processors
 
 Context = TypeVar("Context")
@@ -80,7 +80,7 @@ class Processes:
             return
         spawn = multiprocessing.get_context("spawn")
         listening, held = spawn.Pipe(duplex=False)  # closed when this process stops or dies: the workers wait for that
-        pool = ProcessPoolExecutor(min(self.size, len(tasks)), spawn, _start, (listening, context))
+        pool = ProcessPoolExecutor(min(self.size, len(tasks)), spawn, _start, (listening, context, says_flags()))
 
         def end() -> None:
             held.close()
@@ -171,7 +171,9 @@ def _interrupts_ignored() -> Iterator[None]:
 _made: list[Callable[[], object]] = []  # of a worker process: gives its context, or raises what went wrong when it was made
 
 
-def _start(listening: Connection, context: Callable[[], Context]) -> None:
+def _start(listening: Connection, context: Callable[[], Context], flags: bool) -> None:
+    say_flags(flags)
+
     def watch() -> None:
         with contextlib.suppress(OSError, EOFError):  # Windows says that the other end has gone with an exception
             listening.poll(None)
