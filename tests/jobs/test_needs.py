@@ -53,6 +53,11 @@ def test_arms_that_rank_alike_share_a_ranking(tmp_path, data, ranked):
     assert unit.costs["seconds"] >= unit.card["kept"]["seconds"] > 0, "each arm pays for what it needs"
 
 
+def test_nothing_is_ranked_twice_where_nothing_is_written(data, ranked):
+    rf.compare(data, ARMS[:2], seeds=1, controls=False, **SHORT)
+    assert ranked == [("loss", 0)]
+
+
 def test_a_unit_of_an_earlier_version_keeps_its_ranking(tmp_path, data, ranked):
     out = tmp_path / "run"
     rf.compare(data, ARMS[:1], seeds=1, controls=False, out=out, **SHORT)

@@ -60,9 +60,12 @@ def key(need: Need, session: Session) -> str:
 
 
 def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
-    """The tensors of a need, read from `shared` or made and written there; with None only made."""
+    """The tensors of a need, read from `shared` or made and written there; with None the session remembers them."""
     if shared is None:
-        return _made(need, session)
+        name = key(need, session)
+        if name not in session.made:
+            session.made[name] = _made(need, session)
+        return session.made[name]
     folder = shared / f"{need.name}-{key(need, session)}"
     path = folder / TENSORS
     if path.exists():

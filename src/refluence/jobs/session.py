@@ -26,6 +26,7 @@ from refluence.run.drive import Driver
 from refluence.run.progress import Reporter, one_line_warnings
 from refluence.select import forgetting, pretrain, young_networks
 from refluence.select import influence as by_influence
+from refluence.work import Prepared
 
 SMALL = 16 * 16  # pixels of an image, at most: then a second thread costs more than it brings
 
@@ -56,12 +57,13 @@ class Machine(MachineOptions):
 
 @dataclass(frozen=True)
 class Session:
-    """A prepared machine and a loaded source."""
+    """A prepared machine and a loaded source. `made`: what jobs need beforehand and no folder keeps (needs.py)."""
 
     dataset: Dataset
     compute: Compute
     reporter: Reporter
     machine: Machine = field(default_factory=Machine)
+    made: dict[str, Prepared] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def driver(self) -> Driver:

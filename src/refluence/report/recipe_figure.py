@@ -177,7 +177,7 @@ def _colours(names: list[str]) -> list[str]:
 
 
 def gallery(results: Json, folder: Path) -> dict[str, bytes]:
-    """A row of images for each class, those of all seeds (`commands/pooled.py`), the lowest influence on the left."""
+    """A row of images for each class, those of all seeds (`recipes/pooled.py`), the lowest influence on the left."""
     found: dict[int, list[tuple[float, int, np.ndarray]]] = {}
     names: list[str] = []
     for part in results["parts"]:
