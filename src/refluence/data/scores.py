@@ -30,9 +30,26 @@ NUMBERS = ("index", "label", "score", "weight", "loss")  # columns that every ta
 class ScoreTable:
     """Scores of training instances, all `(n,)`. The higher, the more an instance raises the objective: the more harmful.
 
-    `index`: row of the *stored* train split. `score`: dM/dw. `weight`: what the score makes of it. `loss`: NaN where none was
-    kept. `fold`: the fold that held it out, -1 where nothing was held out. `suggested`: the class that the network would
-    rather give. `visits`: how often it was scored. `facts`: JSON values, everything that decided the numbers.
+    Args:
+        index: row of the *stored* train split.
+        label: its class.
+        score: dM/dw.
+        weight: what the score makes of it.
+        loss: NaN where none was kept.
+        fold: the fold that held it out, -1 where nothing was held out.
+        suggested: the class that the network would rather give.
+        visits: how often it was scored.
+        paths: of files, where the source has any.
+        classes: their names.
+        facts: JSON values, everything that decided the numbers.
+
+    Example:
+        >>> import torch
+        >>> import refluence as rf
+        >>> rows, ones = torch.arange(3), torch.ones(3)
+        >>> table = rf.ScoreTable(index=rows, label=rows, score=torch.tensor([0.1, 0.3, 0.2]), weight=ones, loss=ones)
+        >>> table.most_harmful(2).index.tolist()
+        [1, 2]
     """
 
     kind: ClassVar[str] = "scores"
