@@ -212,22 +212,22 @@ def test_files_that_make_no_classifier(refused, pets, file, tmp_path, monkeypatc
 def test_a_network_that_draws_random_numbers_gives_the_same_bits_after_a_stop(
     refluence, pets, file, tmp_path, monkeypatch, name
 ):
-    from refluence.score import work
+    from refluence.score import folds_work
 
     words = ("score", "--data", pets, "--model", f"{file}:{name}", *QUICK, "--out")
     torch.manual_seed(1)
     assert refluence(*words, tmp_path / "whole.parquet").code == 0
     torch.manual_seed(2)
-    real = work.score_fold
+    real = folds_work.score_fold
 
     def first_alone(*given, **named):
         if given[3]:
             raise KeyboardInterrupt
         return real(*given, **named)
 
-    monkeypatch.setattr(work, "score_fold", first_alone)
+    monkeypatch.setattr(folds_work, "score_fold", first_alone)
     assert refluence(*words, tmp_path / "part.parquet").code == 130
-    monkeypatch.setattr(work, "score_fold", real)
+    monkeypatch.setattr(folds_work, "score_fold", real)
     torch.manual_seed(3)
     assert refluence(*words, tmp_path / "part.parquet", "--resume").code == 0
     assert (tmp_path / "part.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

@@ -35,9 +35,9 @@ def score(refluence, pets, tmp_path):
 @pytest.fixture
 def stop(monkeypatch):
     """Let Ctrl-C come when as many folds have been scored."""
-    from refluence.score import work
+    from refluence.score import folds_work
 
-    real, done = work.score_fold, []
+    real, done = folds_work.score_fold, []
 
     def after(folds):
         done.clear()
@@ -48,7 +48,7 @@ def stop(monkeypatch):
             done.append(given[3])
             return real(*given, **named)
 
-        monkeypatch.setattr(work, "score_fold", scored)
+        monkeypatch.setattr(folds_work, "score_fold", scored)
         return done
 
     return after

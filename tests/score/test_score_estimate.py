@@ -11,9 +11,10 @@ from refluence.compute import Compute
 from refluence.influence.curvature import Curvature
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
-from refluence.score import work as works
+from refluence.score.folds_work import FoldsWork
 from refluence.score.job import Scoring, Trained
 from refluence.score.settings import CrossFit
+from refluence.score.trained_work import TrainedWork
 from refluence.seeds import streams
 from refluence.work import Prepared
 from support.tiny_data import split, tiny_dataset
@@ -36,7 +37,7 @@ def test_the_units_of_an_estimate_add_up_to_the_work(settings, trained, expected
     net = Trained("digest", net=spec.fresh(torch.Generator().manual_seed(0))) if trained else None
     plan = Scoring(settings, Weighting("influence", bag="all"), trained=net)
     work = plan.open(data, spec, streams(0), Compute(torch.device("cpu")), Prepared())
-    assert isinstance(work, works.TrainedWork if trained else works.FoldsWork)
+    assert isinstance(work, TrainedWork if trained else FoldsWork)
     costs = {cost.what: cost for cost in work.costs()}
     assert {name: pytest.approx(cost.count) for name, cost in costs.items()} == expected
     if settings.curvature.kind != "kfac":

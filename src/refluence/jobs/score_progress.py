@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from refluence.run.progress import Reporter
-from refluence.score.work import ScoredFold, ScoredRows
+from refluence.score.folds_work import ScoredFold
+from refluence.score.trained_work import ScoredRows
 
 Item = TypeVar("Item")
 

@@ -17,7 +17,8 @@ from refluence.score.train import train_epochs
 from refluence.work import Cost
 
 if TYPE_CHECKING:
-    from refluence.score.work import FoldsWork, TrainedWork
+    from refluence.score.folds_work import FoldsWork
+    from refluence.score.trained_work import TrainedWork
 
 DIRECT = ("identity", "kfac", "ekfac")  # curvatures whose inverse takes no iterations
 

@@ -19,10 +19,11 @@ from refluence.files import Json
 from refluence.influence.curvature import Curvature
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, OwnSpec
+from refluence.score.folds_work import FoldsWork
 from refluence.score.instances import FoldScores, engine_of
 from refluence.score.rehearse import rehearse
 from refluence.score.settings import CrossFit
-from refluence.score.work import FoldsWork, TrainedWork
+from refluence.score.trained_work import TrainedWork
 from refluence.seeds import Rng, streams
 from refluence.work import Prepared
 

@@ -1,0 +1,123 @@
+"""Scores out of fold as a work (work.py): a finished fold and network is a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
+
+from refluence.compute import Compute
+from refluence.data.dataset import Dataset
+from refluence.errors import RunError
+from refluence.models import ModelSpec
+from refluence.score.costs import costs
+from refluence.score.crossfit import score_fold
+from refluence.score.folds import assign
+from refluence.score.instances import FoldScores
+from refluence.score.together import Scored, together
+from refluence.score.work import NUMBERS, ScoringWork, read_numbers
+from refluence.seeds import Rng
+from refluence.work import Cost
+
+if TYPE_CHECKING:
+    from refluence.score.job import Scoring
+
+ROWS = ("positions", "score", "loss", "suggested")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ScoredFold:
+    """A network has scored the fold that it did not train on."""
+
+    step: int
+    fold: int
+    net: int
+    accuracy: float
+    damping: float
+    iterations: int
+    residual: float
+    converged: bool
+
+
+class FoldsWork(ScoringWork):
+    """Networks of every fold, one after the other; each depends on the seed, its fold and its number alone."""
+
+    def __init__(self, plan: Scoring, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute):
+        super().__init__(plan, dataset, model, rng, compute)
+        train, folds = dataset.train, plan.settings.folds
+        self.fold_of = assign(train.labels, folds, rng("folds", 0), train.groups, dataset.classes)
+        self.parts = [(fold, net) for fold in range(folds) for net in range(plan.nets)]
+        self.total, self.found = len(self.parts), dict[int, FoldScores]()
+
+    @property
+    def step(self) -> int:
+        """How many networks are done."""
+        return len(self.found)
+
+    def part(self, number: int) -> FoldScores:
+        """The scores by network `number` of all; `RunError` where they are not finite: they could not be ranked."""
+        (fold, net), rng, show = self.parts[number], self.rng, self.track
+        streams = rng if net == 0 else lambda purpose, index=0: rng(f"{purpose}/network {net}", index)
+        assert self.fold_of is not None, "made with the work"
+
+        def track(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+            return items if show is None else show(items, f"network {number + 1} of {self.total}, {what}", total)
+
+        found = score_fold(
+            self.dataset,
+            self.model.bare,
+            self.fold_of,
+            fold,
+            self.plan.settings,
+            streams,
+            self.device,
+            track,
+            compile=self.compute.compile,
+            precision=self.compute.precision,
+        )
+        if not bool(found.score.isfinite().all()) or not bool(found.loss.isfinite().all()):
+            raise RunError(f"scores of fold {fold} are not finite")
+        return found
+
+    def steps(self) -> Iterator[ScoredFold]:
+        """The networks that are left."""
+        for number in [n for n in range(self.total) if n not in self.found]:
+            found = self.found[number] = self.part(number)
+            fold, net = self.parts[number]
+            yield ScoredFold(
+                step=self.step - 1,
+                fold=fold,
+                net=net,
+                accuracy=found.accuracy,
+                damping=found.damping,
+                iterations=found.iterations,
+                residual=found.residual,
+                converged=found.converged,
+            )
+
+    def costs(self) -> list[Cost]:
+        """What the work takes, in all: its steps are too few to be measured."""
+        return costs(self)
+
+    def scored(self) -> Scored:
+        """What the networks that are done say."""
+        return together([self.found[number] for number in sorted(self.found)], len(self.dataset.train))
+
+    def state(self) -> dict[str, Tensor]:
+        """The scores by each network that is done, `number/name`."""
+        state = {"step": torch.tensor(self.step)}
+        for number, found in self.found.items():
+            state |= {f"{number}/{name}": getattr(found, name) for name in ROWS}
+            state[f"{number}/numbers"] = torch.tensor([float(getattr(found, n)) for n in NUMBERS], dtype=torch.float64)
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Leave out what `state` has."""
+        self.found = {}
+        for number in sorted(int(name.partition("/")[0]) for name in state if name.endswith("/numbers")):
+            positions, score, loss, suggested = (state[f"{number}/{name}"] for name in ROWS)
+            self.found[number] = FoldScores(positions, score, loss, suggested, *read_numbers(state[f"{number}/numbers"]))
