@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from operator import ge, gt, le, lt
 from types import NoneType
@@ -190,9 +190,10 @@ def read(kind: type, key: str, text: str) -> Any:
     return value
 
 
-def subset(kind: Callable[..., T], values: object) -> T:
+def subset(kind: type[T], values: object) -> T:
     """The fields of one dataclass among those of another: the options of a job among a command's flags."""
-    names = [f.name for f in fields(kind) if hasattr(values, f.name)]  # type: ignore[arg-type]
+    assert is_dataclass(kind), f"{kind.__name__} declares no fields"
+    names = [f.name for f in fields(kind) if hasattr(values, f.name)]
     return kind(**{name: getattr(values, name) for name in names})
 
 

@@ -81,7 +81,9 @@ def machine() -> str | None:
 def _alive_on_windows(pid: int) -> bool:
     import ctypes
 
-    query, active, kernel = 0x1000, 259, ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+    if sys.platform != "win32":
+        raise OSError("only Windows is asked so")
+    query, active, kernel = 0x1000, 259, ctypes.WinDLL("kernel32")
     if not (handle := kernel.OpenProcess(query, False, pid)):
         return False
     code = ctypes.c_ulong()

@@ -71,10 +71,10 @@ def _kind(source: Single) -> str:
 def _one(source: Single, where: str, options: SourceOptions) -> tuple[RawSplit, str]:
     """One split, and its digest."""
     kind = _kind(source)
-    if kind == "datasets":
+    if kind == "datasets" and hasattr(source, "with_format"):
         from refluence.data import hub
 
-        split = hub.read(source.with_format(None), where, options)  # type: ignore[union-attr]
+        split = hub.read(source.with_format(None), where, options)
         return split, arrays.digest(split, split.encoded())
     refuse_columns(options, f"{where}: only tables have columns")
     if isinstance(source, (tuple, list)):

@@ -66,7 +66,8 @@ class Drawer:
             return ""
         for pipe in (process.stdin, process.stdout):
             with contextlib.suppress(OSError):  # what was not sent yet has nobody to go to
-                pipe.close()  # type: ignore[union-attr]
+                if pipe is not None:
+                    pipe.close()
         try:
             code = process.wait(5.0)
         except subprocess.TimeoutExpired:
