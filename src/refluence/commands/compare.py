@@ -8,7 +8,8 @@ from refluence.commands.session import open_session, relative
 from refluence.commands.table import show
 from refluence.errors import InputError
 from refluence.fields import subset
-from refluence.jobs.comparison import Comparing, compare, executor_name
+from refluence.jobs.comparing import Comparing, executor_name
+from refluence.jobs.comparison import compare
 from refluence.options import JobOptions
 from refluence.run.folder import check_free, recorded_threads
 

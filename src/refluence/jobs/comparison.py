@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from refluence.arm import Arm
-from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json, read_json, write_json
 from refluence.jobs import equal_seconds, record
-from refluence.jobs.catalogue import Declaration, own_methods, with_controls
+from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import Job
-from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import Row, finished, run_job
 from refluence.jobs.session import Session, about
-from refluence.models import ModelSpec
-from refluence.options import JobOptions, SeedOptions
+from refluence.options import JobOptions
 from refluence.run import device
 from refluence.run.execute import Executor, automatic, parse
 from refluence.run.folder import CONFIG, ENDING, claimed, locked, write_config
@@ -30,59 +26,6 @@ from refluence.run.folder import CONFIG, ENDING, claimed, locked, write_config
 RESULTS, PAGE = "results.json", "report.html"
 GROWING = ("arms", "seeds")  # more of these may be asked for of a folder that is there
 Task = tuple[Job, Path | None, Path | None, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparing:
-    """What is compared: arms, each with the same seeds.
-
-    `methods` are arms as text, or methods of one's own; with `controls`, `X+influence` brings `X` and `X+shuffled` along.
-    `seeds`: how many, from `seed` on. `equal_seconds` adds `X` without weights for as many seconds as `X+influence` took.
-    `executor`: `serial`, `processes[:N]`, None for as many processes as are faster.
-    """
-
-    methods: tuple[str | Declaration, ...]
-    options: JobOptions = field(default_factory=JobOptions)
-    seeds: int = 3
-    seed: int = 0
-    controls: bool = True
-    equal_seconds: bool = False
-    executor: str | None = None
-
-    def arms(self) -> list[Arm]:
-        """Each row of the comparison. `InputError` for what cannot run, found before any data is read."""
-        if isinstance(self.methods, str) or not self.methods:
-            raise InputError(f"methods is {self.methods!r}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
-        SeedOptions(seed=self.seed, seeds=self.seeds)
-        arms = with_controls(self.methods, self.controls)
-        if self.equal_seconds:
-            equal_seconds.check(arms)
-        parse(self.executor)
-        return arms
-
-    def jobs(self, dataset: Dataset) -> list[Job]:
-        """A job for each seed and arm, all arms of a seed before the next seed."""
-        own, arms = own_methods(self.methods), self.arms()
-        seeds = range(self.seed, self.seed + self.seeds)
-        jobs = [resolve(self.options, arm, dataset, seed, own.get(arm.method)) for seed in seeds for arm in arms]
-        for job in jobs[: len(jobs) // self.seeds]:
-            job.plan.check_model(job.model)
-        return jobs
-
-    def arguments(self, model: ModelSpec, session: Session, out: Path) -> Json:
-        """The flags of the `refluence compare` that makes the same folder; `model` is the network of its jobs."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "options"}
-        shared = record.shared_arguments(self.options, model, session, out)
-        return {**shared, **own, "methods": [getattr(each, "name", each) for each in self.methods], "workers": 0}
-
-    @classmethod
-    def from_arguments(cls, stored: Json) -> Comparing:
-        """The comparison of a folder whose config.json has these arguments."""
-        executor = executor_name(stored.get("executor"), stored.get("workers", 0))
-        return cls(
-            methods=tuple(stored["methods"]), options=record.options_from(stored), seeds=stored["seeds"], seed=stored["seed"],
-            controls=stored["controls"], equal_seconds=stored["equal_seconds"], executor=executor,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,12 +102,6 @@ def compare(
             if page is not None:
                 page(out)
     return found
-
-
-def executor_name(executor: str | None, workers: int) -> str | None:
-    """An executor by name and a number of processes, as the command line takes them, as one; `InputError` where they differ."""
-    parse(executor, workers)
-    return f"processes:{workers}" if workers and executor in (None, "processes") else executor
 
 
 def executor_of(asked: Comparing, jobs: Sequence[Job], session: Session) -> Executor:

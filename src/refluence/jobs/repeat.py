@@ -13,7 +13,8 @@ from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
 from refluence.jobs import equal_seconds, single
-from refluence.jobs.comparison import Comparing, compare
+from refluence.jobs.comparing import Comparing
+from refluence.jobs.comparison import compare
 from refluence.jobs.job import BareJob, Job, ScorePlan, read_job
 from refluence.jobs.open_run import require_finished
 from refluence.jobs.record import options_from

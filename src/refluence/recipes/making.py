@@ -14,7 +14,8 @@ from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import parse_arm
-from refluence.jobs.comparison import RESULTS, Comparing, unit_folder, write_unit_config
+from refluence.jobs.comparing import Comparing
+from refluence.jobs.comparison import RESULTS, unit_folder, write_unit_config
 from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import run_job

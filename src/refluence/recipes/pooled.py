@@ -14,7 +14,7 @@ import torch
 
 from refluence.data.distilled import DistilledSet, load_distilled, save_distilled
 from refluence.jobs.catalogue import parse_arm
-from refluence.jobs.comparison import Comparing
+from refluence.jobs.comparing import Comparing
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Session
 from refluence.recipes.base import Part
