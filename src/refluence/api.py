@@ -361,6 +361,8 @@ def score(
     path = None if out is None else Path(out) if Path(out).suffix == ".parquet" else Path(out) / FILE
     if path is not None:
         check_file(path, resume=True)
+        if distilled is not None and path.exists():
+            raise InputError(f"out {path} is there already: choose another file")
         if not path.exists():
             check_free(parts(path), "score", resume=True)
     session = _session(data, options)

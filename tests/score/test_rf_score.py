@@ -63,9 +63,11 @@ def test_what_it_writes_is_what_the_command_writes(data, tmp_path):
         rf.score("digits", **{**QUICK, "epochs": 2}, out=tmp_path / "run")
 
 
-def test_a_run_is_scored_against_its_set_and_has_its_own_scores(data):
+def test_a_run_is_scored_against_its_set_and_has_its_own_scores(data, tmp_path):
     run = rf.distill(data, "dm+influence", ipc=1, iterations=2, width=4)
-    table = rf.score(data, distilled=run, nets=1)
+    table = rf.score(data, distilled=run, nets=1, out=tmp_path / "at_set.parquet")
+    with pytest.raises(rf.InputError, match="is there already: choose another file"):
+        rf.score(data, distilled=run, nets=2, out=tmp_path / "at_set.parquet")
     assert len(table) == len(data.train)
     assert table.facts["kind"] == "distilled"
     assert set(run.scores.index.tolist()) <= set(table.index.tolist())
