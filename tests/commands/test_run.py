@@ -332,7 +332,7 @@ def test_a_run_says_beforehand_how_many_sets_it_makes(refluence, made):
     assert "14 sets" not in refluence(*WORDS, "--out", made, "--resume").err
     text = planned(recipes()["fig4a"], recipes()["fig4a"].parts("cpu"), 2)
     assert text.startswith("fig4a: at most 132 sets")
-    assert "(ipc1 22, ipc10 22, ipc50 22, ipc1-raw 22, ipc10-raw 22, ipc50-raw 22); --only takes" in text
+    assert "(ipc1 22, ipc10 22, ipc50 22, ipc1-raw 22, ipc10-raw 22, ipc50-raw 22); only takes" in text
 
 
 def test_parts_of_other_sets_are_left_out_and_said(refluence, tmp_path):
