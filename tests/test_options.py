@@ -140,3 +140,15 @@ def test_messages_of_the_library_name_options_not_flags():
     paths = [p for p in paths if p.name not in ("options.py", "errors.py") or p.parent != SOURCE]
     found = {f"{p.relative_to(SOURCE)}: {text}" for p in paths for text in texts(p) if re.search(r"(?<![\w!<-])--[a-z]", text)}
     assert not found
+
+
+def test_the_share_of_validation_is_recorded_and_decides_which_run_it_is(tmp_path, capsys):
+    words = ["distill", "--data", "digits", "--method", "random", "--ipc", "1", "--nets", "1", "--epochs", "1", "--width", "4"]
+    words += ["--threads", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert main([*words, "--val-fraction", ".3"]) == 0
+    data = read_json(tmp_path / "run" / "config.json")["resolved"]["data"]
+    assert data["options"]["val_fraction"] == 0.3
+    assert data["val"] == pytest.approx(0.3 * (data["train"] + data["val"]), rel=0.02)
+    capsys.readouterr()
+    assert main([*words, "--resume"]) == 2
+    assert "data.options.val_fraction is 0.3 there, None here" in capsys.readouterr().err
