@@ -32,6 +32,7 @@ class Numbers:
         ("count", 2.0, "count is 2.0: it must be a whole number, at least 1"),
         ("count", True, "count is True: it must be a whole number"),
         ("count", 2**31, "count is 2147483648: it must be a whole number, at least 1 and at most 2147483647"),
+        ("count", 10**400, "count is 1000.*: it must be a whole number, at least 1 and at most 2147483647"),
         ("count", None, "count is None: it must be a whole number"),
         ("share", 0, "share is 0: it must be a finite number, above 0 and at most 1"),
         ("share", math.nan, "share is nan: it must be a finite number"),

@@ -94,27 +94,19 @@ class Setting:
             raise ValueError(self.wrong(text)) from None
 
     def _out_of_range(self, value: object) -> str:
-        limits = (
-            ("at least", self.least, ge),
-            ("above", self.above, gt),
-            ("at most", self._most, le),
-            ("below", self.below, lt),
-        )
+        whole = self.number is int
+        usual = LARGEST if whole else math.inf
+        most = usual if self.most is None else self.most
+        limits = (("at least", self.least, ge), ("above", self.above, gt), ("at most", most, le), ("below", self.below, lt))
         bounds = [(words, bound, holds) for words, bound, holds in limits if bound not in (None, math.inf)]
-        allowed = (int,) if self.number is int else (int, float)
-        if isinstance(value, allowed) and not isinstance(value, bool) and (self.infinite or abs(value) < math.inf):
-            if all(holds(value, bound) for _, bound, holds in bounds) and value == value:
+        large = False
+        if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool):
+            if (self.infinite or -math.inf < value < math.inf) and all(holds(value, bound) for _, bound, holds in bounds):
                 return ""
-            bounds = [b for b in bounds if b[1] != LARGEST or value > LARGEST]
-        else:
-            bounds = [b for b in bounds if b[1] != LARGEST]
-        what = "a whole number" if self.number is int else "a number" if self.infinite else "a finite number"
-        said = " and ".join(f"{words} {bound}" for words, bound, _ in bounds)
+            large = value > usual
+        what = "a whole number" if whole else "a number" if self.infinite else "a finite number"
+        said = " and ".join(f"{words} {bound}" for words, bound, _ in bounds if bound != LARGEST or large)
         return f"it must be {', '.join(part for part in (what, said) if part)}" + "".join(f", or {word}" for word in self.also)
-
-    @property
-    def _most(self) -> float | None:
-        return LARGEST if self.most is None and self.number is int else self.most
 
 
 def setting(default: T, help: str, **says: Any) -> T:
