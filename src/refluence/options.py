@@ -119,6 +119,12 @@ class SourceOptions(Options):
     labels: str | None = setting(
         None, "Other training labels, row by row, for example human annotations.", metavar="FILE:COLUMN"
     )
+    noise: str | None = setting(
+        None,
+        "Wrong labels on purpose, any other class or the next one, on a share P of each class of train and of the validation "
+        "images cut from it.",
+        metavar="symmetric:P|asymmetric:P",
+    )
     group_column: str | None = setting(None, "Rows of one group (a patient, a scene) never straddle a split.")
     small_classes: str = setting(
         "refuse",

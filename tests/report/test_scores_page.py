@@ -39,6 +39,31 @@ def test_the_instances_of_both_ends_come_with_label_suggestion_score_and_loss(sc
     assert shown == found.index[np.argsort(-found.score)[:24]].tolist()
 
 
+def test_labels_that_are_not_the_stored_ones_are_counted_shown_and_found_by_score_and_loss(tmp_path):
+    stored = np.repeat(np.arange(10), 40)
+    stored[::4] = (stored[::4] + 1) % 10
+    stored[0] = -1
+    path, images = fabricate.validation_scores(tmp_path / "scores.parquet", TEN, stored=stored, noise="symmetric:0.25")
+    page = report.write_scores(path, images, TEN, "noisy").read_text(encoding="utf-8")
+    text = Outline(page).text
+    found = report.scores.read_scores(path, {})
+    wrong = stored != found.label
+    pairs = [[(a > b) + (a == b) / 2 for a in x[wrong] for b in x[~wrong]] for x in (found.score, found.loss)]
+    assert "Label differs from the stored one 100 (25.0 %)" in text
+    assert "These found by score, by loss (AUC) {:.3f}, {:.3f}".format(*map(np.mean, pairs)) in text
+    assert "Some labels are wrong on purpose (symmetric:0.25)." in text
+    assert "refluence distill --data shapes --noise symmetric:0.25 --drop scores.parquet:0.05" in text
+    for words in re.findall(r'alt="([^"]*, row \d+, [^"]*)"', page):
+        row = int(re.search(r"row (\d+)", words)[1]) // 2
+        own = "another class" if stored[row] < 0 else TEN[stored[row]]
+        assert words.endswith(f"stored: {own}") if wrong[row] else "stored" not in words
+
+
+def test_ties_count_half_where_scores_find_labels():
+    wrong = np.array([True, False, False, True])
+    assert report.scores.auc(np.array([1.0, 1.0, 0.0, 2.0]), wrong) == 7 / 8
+
+
 def test_names_are_text_and_never_markup(score_pages):
     page = score_pages["hostile"].read_text(encoding="utf-8")
     outline = Outline(page)

@@ -22,7 +22,8 @@ class Split:
 
     `rows` are the positions in the *stored* split (train for `train` and for a split that is cut from it), so that a score
     stays with its instance whatever is left out or shuffled. `soft (N, K)` are probabilities of the classes, where a source
-    that is a distilled set has them. `groups (N,)` int64 number what stays together, where the source has groups.
+    that is a distilled set has them. `groups (N,)` int64 number what stays together, where the source has groups. `stored (N,)`
+    int64 are the labels of the source where `labels` or `noise` put others in their place, -1 for a class that is not here.
     """
 
     images: Tensor
@@ -31,6 +32,7 @@ class Split:
     paths: tuple[str, ...] | None = None
     soft: Tensor | None = None
     groups: Tensor | None = None
+    stored: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,7 +59,8 @@ class Split:
         paths = None if self.paths is None else tuple(self.paths[p] for p in positions.tolist())
         soft = None if self.soft is None else self.soft[positions]
         groups = None if self.groups is None else self.groups[positions]
-        return Split(self.images[positions], self.labels[positions], self.rows[positions], paths, soft, groups)
+        stored = None if self.stored is None else self.stored[positions]
+        return Split(self.images[positions], self.labels[positions], self.rows[positions], paths, soft, groups, stored)
 
 
 @dataclass(frozen=True)

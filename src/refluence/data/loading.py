@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refluence.data import elsewhere, exact, labels, pixels, sources
+from refluence.data import elsewhere, exact, labels, noise, pixels, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
 from refluence.data.origin import origin
@@ -67,10 +67,12 @@ def load(
     options = options or SourceOptions()
     if isinstance(validation, (str, Path)):
         options, validation = replace(options, validation=str(validation)), None
+    wrong = noise.read(options)
     found = sources.find(source, options, test, validation)
     train, held = found.train, found.held
     if len(train) == 0:
         raise InputError(f"{train.where} has no rows")
+    noise.refuse_soft(train, wrong)
     numbered = labels.resolve(train, found.own, options.labels)
     if found.elsewhere:
         indices, more = elsewhere.matched(held["val"], numbered.classes, train, found.elsewhere)
@@ -148,6 +150,7 @@ def _split(part: RowSet, decoded: Pixels, stored: RawSplit, classes: tuple[str, 
         paths=None if stored.paths is None else tuple(stored.paths[row] for row in part.rows),
         soft=soft,
         groups=None if stored.groups is None else _numbered([stored.groups[row] for row in part.rows]),
+        stored=None if part.stored is None else torch.from_numpy(part.stored),
     )
 
 

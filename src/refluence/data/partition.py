@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refluence.data import splits
+from refluence.data import noise, splits
 from refluence.data.drop import harmful
 from refluence.data.labels import Labels
 from refluence.data.stored import RawSplit
@@ -19,14 +19,18 @@ TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class RowSet:
-    """One split that is made here: stored row numbers `(N,)`, ascending, and class indices `(N,)`."""
+    """One split that is made here: stored row numbers `(N,)`, ascending, and class indices `(N,)`.
+
+    `stored (N,)` are the indices by the labels of the source, where the others are not those.
+    """
 
     rows: np.ndarray
     labels: np.ndarray
+    stored: np.ndarray | None = None
 
     def where(self, mask: np.ndarray) -> RowSet:
         """The rows that a mask `(N,)` keeps."""
-        return RowSet(self.rows[mask], self.labels[mask])
+        return RowSet(self.rows[mask], self.labels[mask], None if self.stored is None else self.stored[mask])
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def partition(
     """Cut the splits that are not `held` ("val", "test"). `skipped` holds the rows that cannot be decoded, by stored split."""
     notes: list[str] = []
     skipped = skipped or {}
-    ours = _part(labels.train, skipped.get("train"))
+    ours = _part(labels.train, skipped.get("train"), labels.stored if options.labels else None)
     beside = {name: _part(labels.held[name], skipped.get(name)) for name in held}
     if "val" in held and "test" in held:
         beside["val"] = _without_groups(held, "val", beside["val"], beside["test"], "test", notes)
@@ -65,8 +69,12 @@ def partition(
         notes.append(f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}")
     else:
         theirs = beside["test"]
+    before = ours.labels
+    if wrong := noise.read(options):
+        ours = replace(ours, labels=noise.noisy(before, ours.rows, labels.classes, wrong), stored=before)
+        notes.append(noise.note(before, ours.labels, str(options.noise), "val" in held))
     if "val" not in held:
-        mask = splits.cut(ours.labels, ours.rows, options.val_fraction, "val", _groups(train, ours))
+        mask = splits.cut(before, ours.rows, options.val_fraction, "val", _groups(train, ours))
         ours, val = ours.where(~mask), ours.where(mask)
     else:
         val = beside["val"]
@@ -93,10 +101,10 @@ def partition(
     return Partition(classes, ours, val, theirs, tuple(notes))
 
 
-def _part(labels: np.ndarray, skipped: np.ndarray | None) -> RowSet:
+def _part(labels: np.ndarray, skipped: np.ndarray | None, stored: np.ndarray | None = None) -> RowSet:
     rows = np.arange(len(labels))
     rows = rows if skipped is None else np.setdiff1d(rows, skipped, assume_unique=True)
-    return RowSet(rows, labels[rows])
+    return RowSet(rows, labels[rows], None if stored is None else stored[rows])
 
 
 def _groups(stored: RawSplit, part: RowSet) -> list[object] | None:
@@ -158,4 +166,7 @@ def _kept_classes(
 
 def _renumbered(part: RowSet, kept: np.ndarray) -> RowSet:
     part = part.where(np.isin(part.labels, kept))
-    return RowSet(part.rows, np.searchsorted(kept, part.labels))
+    stored = part.stored
+    if stored is not None:
+        stored = np.where(np.isin(stored, kept), np.searchsorted(kept, stored), -1)
+    return RowSet(part.rows, np.searchsorted(kept, part.labels), stored)

@@ -39,6 +39,7 @@ class ScoreTable:
         fold: the fold that held it out, -1 where nothing was held out.
         suggested: the class that the network would rather give.
         visits: how often it was scored.
+        stored: the label of the source, where `labels` or `noise` put another in its place, -1 for a class that is not here.
         paths: of files, where the source has any.
         classes: their names.
         facts: JSON values, everything that decided the numbers.
@@ -63,6 +64,7 @@ class ScoreTable:
     fold: Tensor | None = None
     visits: Tensor | None = None
     suggested: Tensor | None = None
+    stored: Tensor | None = None
     paths: tuple[str, ...] | None = None
     classes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -96,6 +98,7 @@ class ScoreTable:
             fold=at(fold),
             visits=at(visits),
             suggested=at(suggested),
+            stored=at(split.stored),
             paths=None if split.paths is None else tuple(split.paths[i] for i in seen.tolist()),
             classes=dataset.classes,
             facts=facts or {},
@@ -118,7 +121,7 @@ class ScoreTable:
             **{name: getattr(self, name).numpy() for name in ("label", "score", "weight", "loss")},
             "fold": pa.nulls(len(self), pa.int64()) if self.fold is None else self.fold.numpy(),
         }
-        columns |= {name: t.numpy() for name in ("visits", "suggested") if (t := getattr(self, name)) is not None}
+        columns |= {name: t.numpy() for name in ("visits", "suggested", "stored") if (t := getattr(self, name)) is not None}
         table = pa.table(columns)
         if self.facts:
             table = table.replace_schema_metadata({FACTS: json.dumps(self.facts, allow_nan=False)})
@@ -157,7 +160,7 @@ class ScoreTable:
             tensors = {name: torch.tensor(table.column(name).to_numpy()) for name in NUMBERS}
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} cannot be read as scores ({error})") from None
-        for name in ("fold", "visits", "suggested"):
+        for name in ("fold", "visits", "suggested", "stored"):
             if name in table.column_names and not table.column(name).null_count:
                 tensors[name] = torch.tensor(table.column(name).to_numpy())
         paths = tuple(table.column("path").to_pylist()) if "path" in table.column_names else ()
@@ -190,7 +193,8 @@ class ScoreTable:
         return f"{what}, scores {float(self.score.min()):.3g} to {float(self.score.max()):.3g})"
 
     def _repr_html_(self) -> str:
-        heads = ("index", "label", "score", "loss", *(("suggested",) if self.suggested is not None else ()))
+        named = (name for name in ("suggested", "stored") if getattr(self, name) is not None)
+        heads = ("index", "label", "score", "loss", *named)
         both = len(self) > 2 * SHOWN
         parts = (self.most_harmful(SHOWN), self.most_helpful(SHOWN)) if both else (self,)
         gap = f'<tr><td colspan="{len(heads)}">…</td></tr>'
@@ -200,7 +204,9 @@ class ScoreTable:
 
     def _html_rows(self, heads: tuple[str, ...]) -> list[str]:
         def cell(name: str, value: float) -> str:
-            if name in ("label", "suggested"):
+            if name in ("label", "suggested", "stored"):
+                if value < 0:
+                    return "other"
                 return escape(self.classes[int(value)]) if self.classes else str(int(value))
             return str(int(value)) if name == "index" else f"{value:.4g}"
 

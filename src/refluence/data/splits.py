@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SALTS = {"test": 0x7E57, "val": 0xA11D}
+SALTS = {"test": 0x7E57, "val": 0xA11D, "noise": 0x4015E, "noise-class": 0xC1A55}
 
 
-def _mix(values: np.ndarray, purpose: str) -> np.ndarray:
+def mix(values: np.ndarray, purpose: str) -> np.ndarray:
     """splitmix64 of `(N,)` integers: the same numbers on every machine."""
     with np.errstate(over="ignore"):
         x = values.astype(np.uint64) + np.uint64(SALTS[purpose]) * np.uint64(0x9E3779B97F4A7C15)
@@ -38,7 +38,7 @@ def cut(
     if groups is not None:
         return _cut_groups(labels, goal, purpose, groups)
     taken = np.zeros(len(labels), bool)
-    order = np.lexsort((rows, _mix(rows, purpose)))
+    order = np.lexsort((rows, mix(rows, purpose)))
     for label, count in goal.items():
         taken[order[labels[order] == label][:count]] = True
     return taken
@@ -64,7 +64,7 @@ def _cut_groups(labels: np.ndarray, goal: dict[int, int], purpose: str, groups: 
     def keeps_all(group: int) -> bool:
         return bool(((left - counts[group] > 0) | (counts[group] == 0)).all())
 
-    order = np.lexsort((np.arange(len(unique)), _mix(keys, purpose)))
+    order = np.lexsort((np.arange(len(unique)), mix(keys, purpose)))
     for group in order:  # a group is taken if it brings the counts closer to the goal
         closer = np.abs(want - counts[group]).sum() < np.abs(want).sum()
         if closer and keeps_all(group):

@@ -130,9 +130,10 @@ def _check_small(dataset: Dataset, per_class: int) -> None:
 
 
 def source_facts(dataset: Dataset) -> Json:
-    """How the source was read, as runs record it: the validation share only where it is unusual."""
+    """How the source was read, as runs record it: options that came later only where they are unusual."""
     read = asdict(dataset.options)
-    return {k: v for k, v in read.items() if k != "val_fraction" or v != SourceOptions.val_fraction}
+    usual = asdict(SourceOptions())
+    return {k: v for k, v in read.items() if k not in ("val_fraction", "noise") or v != usual[k]}
 
 
 def about(session: Session) -> Json:

@@ -20,7 +20,7 @@ FIRST = 24
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture; without `uri` its number stands in. `loss`, `given` and `suggested` are lines below the caption."""
+    """One picture; without `uri` its number stands in. `loss`, `given`, `suggested`, `stored` are lines below the caption."""
 
     uri: str | None
     caption: str
@@ -29,6 +29,7 @@ class Tile:
     suggested: str = ""
     loss: str = ""
     given: str = ""
+    stored: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,15 +173,19 @@ def _real(scores: Scores, position: int, name: str, classes: list[str], scale: t
     score = scores.score[position]
     where = f" ({scores.path[position]})" if scores.path[position] else ""
     words = f"{name}, row {row}{where}, influence {compact(score, sign=True)}"
-    suggested, loss = "", ""
+    suggested, loss, stored = "", "", ""
     if scores.suggested is not None and scores.suggested[position] != scores.label[position]:
         other = class_name(classes, int(scores.suggested[position]))
         suggested, words = f"→ {other}", f"{words}, the network says {other}"
     if scores.suggested is not None and scores.loss is not None:
         loss = f"loss {fixed(scores.loss[position], 2)}"
         words = f"{words}, {loss}"
+    if scores.stored is not None and scores.stored[position] != scores.label[position]:
+        own = int(scores.stored[position])
+        stored = f"stored: {class_name(classes, own) if own >= 0 else 'another class'}"
+        words = f"{words}, {stored}"
     uri = None if picture is None else data_uri(np.asarray(picture, np.uint8))
-    return Tile(uri, signed(score / scale[0], scale[2]), words, f"row {row}", suggested, loss)
+    return Tile(uri, signed(score / scale[0], scale[2]), words, f"row {row}", suggested, loss, stored=stored)
 
 
 def _by_stage(members: np.ndarray, stage: np.ndarray) -> list[int]:

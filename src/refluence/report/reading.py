@@ -36,8 +36,9 @@ class Distilled:
 class Scores:
     """Influence of the scored real instances, all (N,); `pictures` maps a row of the dataset to uint8 (C, H, W).
 
-    `loss` and `suggested` (the class that the model would rather give) are None where the file has none. `facts` is what
-    `refluence score` says of its run; `{}` for scores that a distillation left.
+    `loss`, `suggested` (the class that the model would rather give) and `stored` (the label of the source, where the run had
+    another, -1 for a class that it had not) are None where the file has none. `facts` is what `refluence score` says of its
+    run; `{}` for scores that a distillation left.
     """
 
     index: np.ndarray
@@ -47,6 +48,7 @@ class Scores:
     pictures: dict[int, np.ndarray]
     loss: np.ndarray | None = None
     suggested: np.ndarray | None = None
+    stored: np.ndarray | None = None
     facts: Json = field(default_factory=dict)
 
     @property
@@ -125,7 +127,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
         columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in ("index", "label", "score")}
         more = {
             name: table.column(name).to_numpy(zero_copy_only=False)
-            for name in ("loss", "suggested")
+            for name in ("loss", "suggested", "stored")
             if name in table.column_names
         }
         facts = json.loads((table.schema.metadata or {}).get(b"refluence", b"{}"))
@@ -145,6 +147,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
         pictures,
         more["loss"][known].astype(np.float64) if "loss" in more else None,
         more["suggested"][known].astype(np.int64) if "suggested" in more else None,
+        more["stored"][known].astype(np.int64) if "stored" in more else None,
         facts,
     )
 

@@ -99,6 +99,7 @@ class ScoreSection:
     by_class: Markup | None = None
     by_class_words: str = ""
     first: list[Tile] = field(default_factory=list)
+    compared: bool = False
 
 
 def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSection | None:
@@ -123,6 +124,7 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     if scores.suggested is not None:
         other = scores.suggested != scores.label
         facts.append(("Network says another class", f"{int(other.sum())} ({100 * float(other.mean()):.1f} %)"))
+    facts += against_stored(scores)
     notes = [f"Scores on this page are in units of {name}."] if name else []
     if beyond:
         notes.append(f"The outermost bars also hold {counted(beyond, 'instance')} further out.")
@@ -137,7 +139,30 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     groups = {class_name(classes, int(c)): (score - centre)[scores.label == c] for c in np.unique(scores.label)}
     boxes, left_out = boxed(groups, 0.0, axis, f"{words.by_class}: percentiles") or (None, "")
     told = f"{READING} {words.by_class_lead} {left_out}".strip()
-    return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, boxes, told, first)
+    compared = scores.stored is not None
+    return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, boxes, told, first, compared)
+
+
+def against_stored(scores: Scores) -> list[tuple[str, str]]:
+    """How many labels are not those that the source stores, and how well the score, and the loss beside it, find them."""
+    if scores.stored is None:
+        return []
+    other = scores.stored != scores.label
+    facts = [("Label differs from the stored one", f"{int(other.sum())} ({100 * float(other.mean()):.1f} %)")]
+    if 0 < other.sum() < len(other):
+        by = {"score": scores.score, "loss": scores.loss}
+        known = {name: each for name, each in by.items() if each is not None and np.isfinite(each).all()}
+        areas = ", ".join(fixed(auc(each, other), 3) for each in known.values())
+        facts.append((f"These found by {', by '.join(known)} (AUC)", areas))
+    return facts
+
+
+def auc(score: np.ndarray, wrong: np.ndarray) -> float:
+    """How often one of `wrong (N,)` has a higher score `(N,)` than one of the others; a tie counts half."""
+    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (counts.cumsum() - (counts - 1) / 2)[place]
+    ours, theirs = int(wrong.sum()), int((~wrong).sum())
+    return float((rank[wrong].sum() - ours * (ours + 1) / 2) / (ours * theirs))
 
 
 def histogram_bins(score: np.ndarray) -> tuple[list[tuple[float, float, int]], int]:
@@ -171,6 +196,7 @@ def measured(facts: Json) -> str:
             nets = f"{facts['nets'] * facts['folds']} networks, all but {facts['nets']} of which were trained on it"
         how = f"Each of {what} was scored by {nets}"
     labels = f" Labels are those of {facts['labels']}." if facts.get("labels") else ""
+    labels += f" Some labels are wrong on purpose ({facts['noise']})." if facts.get("noise") else ""
     return f"{how}. The {counted(validation['images'], 'validation image')} were held out of all training.{labels}"
 
 
