@@ -9,6 +9,8 @@ from inspect import Signature, signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from refluence.version import __version__ as __version__
+
 if TYPE_CHECKING:  # what a type checker and an editor see; at run time the names of `_NAMES` are loaded when asked for
     from refluence.api import compare as compare
     from refluence.api import distill as distill
@@ -37,8 +39,6 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
     from refluence.results import Comparison as Comparison
     from refluence.results import Run as Run
     from refluence.select.selection import Selection as Selection
-
-__version__ = "0.1.0"
 
 _NAMES = {
     # data, sets and verdicts

@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
-from refluence import __version__
 from refluence.errors import InputError, RunError, in_flags
 from refluence.run.streams import prepare, printable
+from refluence.version import __version__
 
 USAGE = f"""Refluence {__version__}: find which training instances matter, make training small
 

@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from refluence import __version__
 from refluence.data.check import check, check_card
 from refluence.data.formation import decode, repeat
 from refluence.data.readme import CARD, IMAGES, README, readme
 from refluence.errors import InputError
 from refluence.files import Json, read_json, write_json, write_tensors, write_text
 from refluence.locks import held
+from refluence.version import __version__
 
 FORMAT = 1
 """Version of the folder's layout, as `version` in the card."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from refluence import __version__
 from refluence.files import Json
+from refluence.version import __version__
 
 IMAGES, CARD, README = "images.safetensors", "card.json", "README.md"
 LOSES = """- **Exporting to PNG loses accuracy**: pixels lie between the 256 levels that a PNG can hold, or beyond them.

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from refluence import __version__
 from refluence.condense.method import Method, Settings
 from refluence.data import Dataset
 from refluence.data.foreign import check_classes, mean_and_std, normalised
@@ -36,6 +35,7 @@ from refluence.score.asked import WEIGHTS, read_weighting, settings_of
 from refluence.score.at_set import NETS, ScoringSet, needs_of, weighting_beside
 from refluence.score.job import Scoring, Trained
 from refluence.seeds import streams
+from refluence.version import __version__
 from refluence.work import Prepared
 
 OF_DATA = ("data", "machine")  # of what decides a result beside a job

@@ -7,7 +7,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from refluence import __version__
 from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.errors import InputError, option
@@ -15,6 +14,7 @@ from refluence.files import Json
 from refluence.jobs.job import Job
 from refluence.recipes.base import Part, Recipe
 from refluence.run.rows import append_rows, read_rows
+from refluence.version import __version__
 
 Row = Json
 OLDER = {"precision": "fp32"}  # of rows from before it was kept

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from refluence import __version__
 from refluence.errors import InputError, RunError, option
 from refluence.files import Json, check_writable, read_json, write_json, write_text
 from refluence.locks import held, refuse_held
+from refluence.version import __version__
 
 VERSION = 1
 CONFIG = "config.json"
