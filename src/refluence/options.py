@@ -146,6 +146,11 @@ class SourceOptions(Options):
         "Leave out the training instances with the highest score (dM/dw): scores.parquet:0.1 drops a tenth.",
         metavar="SCORES:SHARE",
     )
+    relabel: str | None = setting(
+        None,
+        "Give the training instances with the highest score the class that held-out networks suggest (after --drop).",
+        metavar="SCORES:SHARE",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ def test_a_class_that_drop_makes_small_is_refused(source, tmp_path):
 @pytest.mark.parametrize(
     ("index", "score", "share", "message"),
     [
-        ([0, 1], [0.0, 1.0], "1.5", r"share '1.5' must be a number between 0 and 1"),
+        ([0, 1], [0.0, 1.0], "1.5", r"share '1.5' must be a number from 0 to below 1"),
         ([0, 1], [0.0, 1.0], "many", r"share 'many'"),
         ([0, 60], [0.0, 1.0], "0.5", r"index runs from 0 to 60.*rows 0 … 59"),
         ([0, 1], [0.0, float("nan")], "0.5", r"1 scores are not numbers \(first: index 1\)"),

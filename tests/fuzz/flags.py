@@ -25,7 +25,7 @@ NUMERIC = {
     "repeat": (),
 }
 SPLIT_AND_MACHINE = ("--protocol", "--model", "--norm", "--split", "--device", "--precision")
-SOURCE = ("--small-classes", "--drop", "--noise", "--labels", "--image-column", "--group-column", "--nope")
+SOURCE = ("--small-classes", "--drop", "--relabel", "--noise", "--labels", "--image-column", "--group-column", "--nope")
 WORDS = {
     "distill": ("--method", "--weights", "--initial", "--allocation", "--size", *SPLIT_AND_MACHINE, *SOURCE),
     "compare": ("--initial", "--allocation", "--size", *SPLIT_AND_MACHINE, *SOURCE),
@@ -78,6 +78,7 @@ VALUES = {
     "--risk": ("error", "cross-entropy", ""),
     "--curvature": ("identity", "ggn", "hessian", "kfac", "ekfac", "lbfgs", "lissa", "nope", ""),
     "--drop": ("nope", "x.parquet:0.5", ":", "x:y", ""),
+    "--relabel": ("nope", "x.parquet:0.5", ":", "x:y", ""),
     "--noise": ("symmetric:0.4", "asymmetric:1", "nope", ":", ""),
     "--labels": ("nope", ":", "x.csv:", ":y", ""),
     "--image-column": ("image", ""),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refluence.data import elsewhere, exact, labels, noise, pixels, sources
+from refluence.data import elsewhere, exact, labels, noise, pixels, relabel, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
 from refluence.data.origin import origin
@@ -73,6 +73,7 @@ def load(
     if len(train) == 0:
         raise InputError(f"{train.where} has no rows")
     noise.refuse_soft(train, wrong)
+    relabel.refuse_soft(train, options)
     numbered = labels.resolve(train, found.own, options.labels)
     if found.elsewhere:
         indices, more = elsewhere.matched(held["val"], numbered.classes, train, found.elsewhere)

@@ -1,4 +1,4 @@
-"""Which stored row goes where: test, validation and train, small classes, dropped rows. No pixel is read here."""
+"""Which stored row goes where: test, validation and train, small classes, rows that scores drop or relabel. Reads no pixel."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refluence.data import noise, splits
-from refluence.data.drop import harmful
+from refluence.data.drop import dropped
 from refluence.data.labels import Labels
+from refluence.data.relabel import relabelled
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError, option
 from refluence.options import SourceOptions
@@ -79,8 +80,12 @@ def partition(
     else:
         val = beside["val"]
     if options.drop:
-        mask, note = harmful(options.drop, ours.rows, train)
+        mask, note = dropped(options.drop, ours.rows, train)
         ours = ours.where(~mask)
+        notes.append(note)
+    if options.relabel:
+        after, note = relabelled(options, ours.rows, ours.labels, labels.classes, train)
+        ours = replace(ours, labels=after)
         notes.append(note)
     stay = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
     ours, val, theirs = (_renumbered(part, stay) for part in (ours, val, theirs))

@@ -133,7 +133,7 @@ def source_facts(dataset: Dataset) -> Json:
     """How the source was read, as runs record it: options that came later only where they are unusual."""
     read = asdict(dataset.options)
     usual = asdict(SourceOptions())
-    return {k: v for k, v in read.items() if k not in ("val_fraction", "noise") or v != usual[k]}
+    return {k: v for k, v in read.items() if k not in ("val_fraction", "noise", "relabel") or v != usual[k]}
 
 
 def about(session: Session) -> Json:

@@ -197,6 +197,7 @@ def measured(facts: Json) -> str:
         how = f"Each of {what} was scored by {nets}"
     labels = f" Labels are those of {facts['labels']}." if facts.get("labels") else ""
     labels += f" Some labels are wrong on purpose ({facts['noise']})." if facts.get("noise") else ""
+    labels += f" Some were replaced by what networks suggest ({facts['relabel']})." if facts.get("relabel") else ""
     return f"{how}. The {counted(validation['images'], 'validation image')} were held out of all training.{labels}"
 
 

@@ -116,7 +116,7 @@ class Scoring:
             "load": None if trained is None else trained.where,
             "pixels": None if trained is None else {"mean": dataset.mean, "std": dataset.std},
             "labels": dataset.options.labels,
-            **({} if dataset.options.noise is None else {"noise": dataset.options.noise}),
+            **{name: value for name in ("noise", "relabel") if (value := getattr(dataset.options, name)) is not None},
             "train": len(dataset.train),
             "validation": {"images": len(dataset.val), "accuracy": fmean(accuracies), "accuracies": accuracies},
             "folds": None if trained is not None else settings.folds,
