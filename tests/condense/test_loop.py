@@ -74,3 +74,16 @@ def test_agreement_of_lines_and_of_constants():
     assert agreement(a, -a) == pytest.approx(-1)
     assert agreement(a, torch.ones(5)) == 0
     assert agreement(a[:1], a[:1]) == 0
+
+
+def test_shuffled_weights_are_as_uneven_in_the_first_step_and_later_as_their_own_images_make_them():
+    ess = {}
+    for kind in ("influence", "shuffled"):
+        work = start("dm", Weighting(kind), iterations=3)
+        steps = kept(work)
+        ess[kind] = [event.ess for event in work.steps()]
+        for matches, told in zip(steps, ess[kind], strict=True):
+            by_class = [float(m.omega.sum() ** 2 / (len(m.omega) * m.omega.square().sum())) for m in matches]
+            assert told == pytest.approx(np.mean(by_class), rel=1e-5)
+    assert ess["shuffled"][0] == pytest.approx(ess["influence"][0], rel=1e-9)
+    assert ess["shuffled"][1:] != pytest.approx(ess["influence"][1:], rel=1e-3)

@@ -279,3 +279,12 @@ def test_equal_differences_have_no_interval_on_the_page(tmp_path):
     (folder / "results.json").write_text(json.dumps(results))
     text = Outline(report.write(folder).read_text(encoding="utf-8")).text
     assert "no interval (all differences are equal) against random" in text
+
+
+def test_the_ends_of_the_scores_of_a_run_are_not_called_harmful(outlines, score_pages):
+    text = outlines["compare"].text
+    assert "may stand at either end" in text
+    assert "Neither end says that an instance helps or harms a classifier" in text
+    assert "At the top" not in text
+    assert "over a whole run the two arms may differ in ESS" in text
+    assert "either end" not in score_pages["ten"].read_text(encoding="utf-8")

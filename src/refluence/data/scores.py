@@ -28,7 +28,11 @@ NUMBERS = ("index", "label", "score", "weight", "loss")  # columns that every ta
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """Scores of training instances, all `(n,)`. The higher, the more an instance raises the objective: the more harmful.
+    """Scores of training instances, all `(n,)`. The higher, the more weight on an instance raises the objective.
+
+    Where the objective is the risk on validation data (`score`), that is harm. Where it is how far a set is from the real
+    data (`run.scores`, `score` of a set), a high score says that the set does not match the instance yet, a low one that it
+    leans towards it: neither end says that an instance harms a classifier, and wrong labels may stand at either.
 
     Args:
         index: row of the *stored* train split.
@@ -168,11 +172,14 @@ class ScoreTable:
         return cls(**tensors, paths=known, classes=tuple(facts.get("classes", classes)), facts=facts)
 
     def most_harmful(self, n: int = 20) -> ScoreTable:
-        """The `n` rows with the highest scores, the highest first; equal ones go by row of the split."""
+        """The `n` rows with the highest scores, the highest first; equal ones go by row of the split.
+
+        Of scores against a distilled set these are the instances that it does not match yet, harmful or not.
+        """
         return self._at(np.lexsort((self.index.numpy(), -self.score.numpy()))[:n])
 
     def most_helpful(self, n: int = 20) -> ScoreTable:
-        """The `n` rows with the lowest scores, the lowest first."""
+        """The `n` rows with the lowest scores, the lowest first; against a distilled set, those that it leans towards."""
         return self._at(np.lexsort((self.index.numpy(), self.score.numpy()))[:n])
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 An arm with weights (`dc+influence:tau=1,image_lr=.5`) is compared
 
     with its method at the same settings without weights (`dc:image_lr=.5`, no other)           UNIFORM
-    with weights as uneven that belong to the wrong instances (`dc+shuffled:tau=1,image_lr=.5`; for `dc+pruned` and
+    with the weights of each step on the wrong instances (`dc+shuffled:tau=1,image_lr=.5`; for `dc+pruned` and
     `dc+selected` as many left out at by=random)                                                CONTROL
     with `dc:equal_seconds=influence,tau=1,image_lr=.5`: no weights, but as many seconds        EQUAL_SECONDS
 
@@ -71,7 +71,7 @@ def another_distance(arm: str, against: str) -> bool:
 
 
 def _is_control(other: Arm, arm: Arm) -> bool:
-    """Whether the weights of `other` are as uneven as those of `arm`, but belong to the wrong instances."""
+    """Whether the weights of `other` come about as those of `arm` do, but are put on the wrong instances."""
     if other.method != arm.method:
         return False
     if arm.kind in PRUNING:

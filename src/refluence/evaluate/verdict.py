@@ -1,7 +1,7 @@
 """The verdict: one line on a comparison that claims no more than its numbers (paired.py) do.
 
-*Helped* needs an interval above 0 against uniform weights AND against the control: weights that are as uneven but belong to
-the wrong instances. *Hurt* needs one below 0 against uniform. Of methods without weights it names the one with the highest
+*Helped* needs an interval above 0 against uniform weights AND against the control: the influence weights of each step on the
+wrong instances. *Hurt* needs one below 0 against uniform. Of methods without weights it names the one with the highest
 mean; as that is a choice after the fact, *better* needs a Holm-corrected p of at most .05.
 """
 

@@ -31,8 +31,8 @@ from refluence.influence.links import (
 
 KINDS: dict[str, str] = {
     "uniform": "every instance weighs 1: the method as published",
-    "influence": "by the influence dM/dw_j of each instance in its bag: its softmax, unless `link` says otherwise",
-    "shuffled": "control: the influence weights permuted inside their bag, same effective sample size",
+    "influence": "by the influence dM/dw_j of each instance in its bag: its softmax, unless another link is given",
+    "shuffled": "control: in each step the influence weights on its own images, permuted inside their bag",
     "random": "control: random weights with the entropy of the influence weights",
     "flipped": "control: the influence weights with the opposite sign",
     "loss": "control: the per-instance loss in place of its influence",

@@ -43,15 +43,17 @@ DISTILLED = Words(
     title="Influence of the real instances",
     lead="The influence of a real instance is dM/dw: how the discrepancy M between the distilled and the real set changes when "
     "this instance gets more weight. Positive means that weight on it raises the discrepancy: it is not matched yet. Negative "
-    "means that the distilled set already covers it.",
+    "means that weight on it lowers the discrepancy: the distilled set leans towards it already. Neither end says that an "
+    "instance helps or harms a classifier; refluence score says that.",
     axis="influence dM/dw",
     raises="raises the discrepancy",
     lowers="lowers it",
     ends="The most and the least influential instances",
     ends_lead="For each class, the real instances with the highest and with the lowest influence, each with its score{unit}. "
-    "At the top is the place to look for odd or wrongly labelled pictures.",
+    "An odd or wrongly labelled picture lies far from the others of its class, and so may stand at either end: at one while the "
+    "set does not match it, at the other once the set was drawn towards it.",
     highest="Highest: not matched yet",
-    lowest="Lowest: matched best",
+    lowest="Lowest: the set leans towards them",
     by_class="Influence per class",
     by_class_lead="Right of the zero line: not matched yet. A wide class has instances that stand out; "
     "where instances compete inside their class alone, it gets no more weight for it. A score is the mean over an instance's "
