@@ -50,7 +50,7 @@ DISTILLED = Words(
     lowers="lowers it",
     ends="The most and the least influential instances",
     ends_lead="For each class, the real instances with the highest and with the lowest influence, each with its score{unit}. "
-    "An odd or wrongly labelled picture lies far from the others of its class, and so may stand at either end: at one while the "
+    "An odd or wrongly labelled picture lies far from the others of its class and may stand at either end: at one while the "
     "set does not match it, at the other once the set was drawn towards it.",
     highest="Highest: not matched yet",
     lowest="Lowest: the set leans towards them",
