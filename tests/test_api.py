@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pydoc
 import runpy
 import subprocess
 import sys
@@ -55,8 +56,16 @@ def test_every_public_name_is_there():
         _ = rf.distil
 
 
+def test_help_of_a_folder_is_that_of_its_function():
+    for name in ("select", "evaluate", "score"):
+        text = pydoc.plain(pydoc.render_doc(getattr(rf, name)))
+        assert f"{name}(" in text.splitlines()[3]
+        assert "\n    Args:\n" in text
+        assert inspect.getdoc(getattr(api, name)).splitlines()[0] in text
+
+
 def test_importing_the_library_loads_no_torch():
-    code = "import sys, refluence; assert 'torch' not in sys.modules; print(refluence.__version__)"
+    code = "import sys, refluence; assert 'torch' not in sys.modules; print(refluence.__version__, refluence.api.load)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -154,6 +163,16 @@ def test_a_run_is_judged_by_its_own_network(data):
     assert rf.evaluate(run, data, width=8, **short).curve == rf.evaluate(run.set, data, width=8, **short).curve
     found = rf.compare(data, ["random"], ipc=1, seeds=1, protocol="dc-cpu", width=4, **short)
     assert [row["protocol"] for row in found.rows] == ["dc-cpu:epochs=3"]
+
+
+def test_the_folder_of_a_run_is_judged_by_its_own_network_too(data, tmp_path):
+    short = {"nets": 1, "epochs": 1, "threads": 1}
+    run = rf.select(data, "random", ipc=1, width=4, norm="batch", out=tmp_path / "run", **short)
+    own = rf.evaluate(run, data, **short)
+    found = rf.evaluate(str(tmp_path / "run"), data, **short)
+    assert found.curve == own.curve
+    assert rf.evaluate(tmp_path / "run/distilled", data, **short).curve != own.curve, "a set without its run: convnet"
+    assert rf.open(tmp_path / "run").card["test_uses"] == 4
 
 
 def test_a_run_resumes_with_the_threads_that_it_had(tmp_path, data):

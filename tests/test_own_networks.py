@@ -131,9 +131,10 @@ def test_a_folder_is_opened_without_the_function_and_judged_with_it(data, tmp_pa
     run = rf.select(data, "random", ipc=1, model=mlp, out=tmp_path / "run", threads=1, **JUDGED)
     opened = rf.open(tmp_path / "run")
     assert torch.equal(opened.set.images, run.set.images)
-    with pytest.raises(InputError, match="hand it over again"):
-        rf.evaluate(opened, data, **JUDGED)
-    assert rf.evaluate(opened, data, model=mlp, **JUDGED).curve == rf.evaluate(run, data, **JUDGED).curve
+    for small in (opened, tmp_path / "run"):
+        with pytest.raises(InputError, match=r"again, with model= \(rf.distill continues the run, rf.evaluate judges"):
+            rf.evaluate(small, data, **JUDGED)
+        assert rf.evaluate(small, data, model=mlp, **JUDGED).curve == rf.evaluate(run, data, **JUDGED).curve
     assert rf.evaluate(opened, data, model="convnet", width=4, **JUDGED).model == "convnet1"
 
 

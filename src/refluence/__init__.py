@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from inspect import Signature, signature
+from inspect import Signature, getdoc, signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,11 @@ class _Package(ModuleType):
     def __signature__(self) -> Signature:
         return signature(self._function)
 
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        name, function = self.__name__.rpartition(".")[2], self._function
+        return f"{name}{signature(function)}\n\n{getdoc(function)}"
+
 
 class _Library(ModuleType):
     """The import system hands over each folder when it is loaded: those of `_PACKAGES` become callable."""
@@ -90,7 +95,7 @@ def __getattr__(name: str) -> Any:
     """Names are loaded when they are asked for (PEP 562): `import refluence` alone loads no PyTorch."""
     if name in _NAMES:
         return getattr(import_module(_NAMES[name]), name)
-    if name in _PACKAGES:
+    if name in (*_PACKAGES, "api"):
         return import_module(f"refluence.{name}")
     raise AttributeError(f"module 'refluence' has no attribute '{name}'")
 

@@ -41,7 +41,7 @@ from refluence.models import another, network
 from refluence.options import JobOptions, ScoreOptions, SeedOptions
 from refluence.results import Comparison, Run, score_page
 from refluence.run import device
-from refluence.run.folder import check_free, recorded_threads
+from refluence.run.folder import CONFIG, check_free, recorded_threads
 from refluence.seeds import streams
 from refluence.select.selection import Selection
 from refluence.work import Work
@@ -204,14 +204,15 @@ def evaluate(
         data: where the held-out images are, as in `distill`.
         protocol: how networks are trained (`refluence ls` lists them).
         seed: the networks follow from it.
-        options: `nets`, `split` ("test" or "val"), `model`, `width`, `norm` (default: those of a run, else convnet, 32, its
-            own), `epochs`, `batch`, and the fields of `Machine`.
+        options: `nets`, `split` ("test" or "val"), `model`, `width`, `norm` (default: those of a run or its folder, else
+            convnet, 32, its own), `epochs`, `batch`, and the fields of `Machine`.
 
     Returns:
         `accuracy` in percent, `accuracies` of each network, `balanced_accuracy`, `macro_f1`.
 
     Raises:
-        InputError: a set that does not fit the data, an unknown protocol, option or value.
+        InputError: a set that does not fit the data, an unknown protocol, option or value; a run whose network was a function
+            given in Python, where `model` is not given again.
 
     Example:
         >>> import refluence as rf
@@ -227,9 +228,10 @@ def evaluate(
         raise InputError(f"protocol is {protocol!r}: it must be one name")
     asked = _asked(options)
     session = _session(data, options)
-    folder = small.folder if isinstance(small, Run) else None if isinstance(small, DistilledSet) else Path(small)
-    whole = small.set if isinstance(small, Run) else small if isinstance(small, DistilledSet) else load_distilled(Path(small))
-    dataset = session.dataset
+    folder = Path(small) if isinstance(small, (str, Path)) else small.folder if isinstance(small, Run) else None
+    if isinstance(small, (str, Path)):
+        small = open(small) if (Path(small) / CONFIG).exists() else load_distilled(Path(small))
+    whole, dataset = small.set if isinstance(small, Run) else small, session.dataset
     check_fits(dataset.source, dataset, whole)
     SeedOptions(seed=seed)
     if isinstance(small, Run):
@@ -327,7 +329,8 @@ def score(
     Args:
         data: as in `distill`.
         model: a name, `FILE.py:FUNCTION`, a function (shape, classes) -> `nn.Module` (default: convnet), or a network that is
-            trained already, which scores all rows as it is.
+            trained already, which scores all rows as it is. It gets floats from Python as they came, other images normalised
+            by mean and deviation of the training split; `pixels` ("unit", "data", "0.5:0.25" …) says otherwise.
         folds: every instance is scored by a network that did not train on it (default: 5 folds).
         seed: folds and networks follow from it.
         out: FILE.parquet, or a folder for scores.parquet, written with its page as `refluence score` does. The same call

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from refluence.errors import InputError
 from refluence.influence.curvature import Curvature
@@ -256,6 +257,17 @@ def test_data_larger_than_memory_is_read_chunk_by_chunk():
     held = list(Stream(30))
     torch.testing.assert_close(found.scores, validation_influence(model, held, list(validation), **options).scores)
     torch.testing.assert_close(own, self_influence(model, [tuple(torch.cat(t) for t in zip(*held, strict=True))]))
+
+
+def test_a_loader_in_another_order_at_every_pass_is_refused():
+    case, _ = blobs()
+    rows = TensorDataset(case.x, case.y)
+    random = RandomSampler(rows)
+    shuffled = [DataLoader(rows, 8, shuffle=True), DataLoader(rows, batch_sampler=BatchSampler(random, 8, False))]
+    for loader in shuffled:
+        with pytest.raises(InputError, match=r"another order at every pass, .*: give the DataLoader shuffle=False"):
+            influence(case, loader)
+    assert torch.equal(influence(case, DataLoader(rows, len(rows))).scores, influence(case).scores)
 
 
 def test_a_generator_is_refused():

@@ -113,3 +113,35 @@ def test_the_risks_that_may_be_asked_for_are_those_that_there_are():
 def test_what_cannot_be_scored(data, options, expected):
     with pytest.raises(rf.InputError, match=expected):
         rf.score(data, **options)
+
+
+class Normalised(torch.utils.data.Dataset):
+    """Images that a user's transform has normalised, as torchvision's do."""
+
+    def __init__(self, kind):
+        draw = torch.Generator().manual_seed(0)
+        self.labels = (torch.arange(40) % 2).tolist()
+        self.images = torch.randint(0, 256, (40, 1, 4, 4), generator=draw, dtype=torch.uint8)
+        self.images = self.images if kind is torch.uint8 else (self.images.float() / 255 - 0.3) / 0.2
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.images[index], self.labels[index]
+
+
+@pytest.mark.filterwarnings("ignore:.*may be misread")
+@pytest.mark.parametrize(("kind", "pixels"), [(torch.float32, "unit"), (torch.uint8, "data")])
+def test_a_trained_network_gets_the_floats_that_it_was_trained_on(kind, pixels, capsys):
+    source, net = Normalised(kind), flat((1, 4, 4), 2).eval()
+    data = rf.load(source)
+    given = {"curvature": "identity", "terms": "explicit"}
+    table = rf.score(data, net, progress=True, **given)
+    assert torch.equal(table.loss, rf.score(data, net, pixels=pixels, **given).loss)
+    seen = source.images[table.index] if kind is torch.float32 else data.pixels(data.train)
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(net(seen), table.label, reduction="none")
+    torch.testing.assert_close(table.loss.float(), loss, rtol=1e-4, atol=1e-6)
+    words = "as they came: pixels='data' normalises" if kind is torch.float32 else "normalised by mean 0"
+    assert words in capsys.readouterr().err

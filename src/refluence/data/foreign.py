@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from refluence.data.dataset import Dataset
+from refluence.data.dataset import Dataset, unit
 from refluence.errors import InputError, option
 from refluence.files import Json
 
@@ -20,6 +21,7 @@ PIXELS: dict[str, tuple[Numbers, Numbers]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 FORM = "data, unit (0 to 1), signed (-1 to 1), imagenet, or MEAN:STD such as 0.5:0.25 or 0.49,0.48,0.45:0.25,0.24,0.26"
+FROM_PYTHON = re.compile("(arrays|torch|splits):[0-9a-f]{12}$")  # sources whose floats are nobody's but the user's
 TRIED, EACH = 512, 10  # training images that the network is tried on: so many, or so many for each class
 PIXELS_GAIN, ORDER_GAIN = 0.1, 0.25  # share of right answers that another normalisation, another order of classes must gain
 
@@ -54,16 +56,14 @@ def doubts(net: nn.Module, dataset: Dataset, device: torch.device | str) -> str 
     labels = dataset.train.labels[rows]
     asked = _confusion(net, dataset, rows, labels, device)
     right, found = _share(asked), []
-    for name, (mean, _) in {"": (dataset.mean, dataset.std), **PIXELS}.items():
-        if len(mean) in (1, dataset.shape[0]):
-            other = dataset.normalised_as(*mean_and_std(name, dataset)) if name else dataset
-            confusion = _confusion(net, other, rows, labels, device) if name else asked
-            order = linear_sum_assignment(confusion, maximize=True)[1]
-            flag = f"with {option('pixels', name)}" if name else ""
-            found.append((_share(confusion) - PIXELS_GAIN, flag))
-            if count >= EACH * len(dataset.classes):
-                words = f"{_reading(order.tolist(), dataset.classes)}{', and ' * bool(name)}{flag}"
-                found.append((_share(confusion[:, order]) - ORDER_GAIN, words))
+    for name, (mean, std) in {"": (dataset.mean, dataset.std), **_others(dataset, rows)}.items():
+        confusion = _confusion(net, dataset.normalised_as(mean, std), rows, labels, device) if name else asked
+        order = linear_sum_assignment(confusion, maximize=True)[1]
+        flag = f"with {option('pixels', name)}" if name else ""
+        found.append((_share(confusion) - PIXELS_GAIN, flag))
+        if count >= EACH * len(dataset.classes):
+            words = f"{_reading(order.tolist(), dataset.classes)}{', and ' * bool(name)}{flag}"
+            found.append((_share(confusion[:, order]) - ORDER_GAIN, words))
     best, how = max(found, key=lambda each: each[0])
     says = f"it is right on {100 * right:.0f} % of {count} training images"
     if best > right:
@@ -76,6 +76,15 @@ def doubts(net: nn.Module, dataset: Dataset, device: torch.device | str) -> str 
             f"({option('pixels')}), or its classes stand in another order"
         )
     return None
+
+
+def _others(dataset: Dataset, rows: Tensor) -> dict[str, tuple[Numbers, Numbers]]:
+    """Other normalisations by name; where pixels are as they came, that of the training split too, by its `rows`."""
+    found = {name: mean_and_std(name, dataset) for name, (mean, _) in PIXELS.items() if len(mean) in (1, dataset.shape[0])}
+    if (dataset.mean, dataset.std) == found["unit"]:
+        std, mean = torch.std_mean(unit(dataset.train.images[rows]), (0, 2, 3))
+        found["data"] = tuple(mean.tolist()), tuple(std.clamp(min=1e-6).tolist())
+    return found
 
 
 def _confusion(net: nn.Module, dataset: Dataset, rows: Tensor, labels: Tensor, device: torch.device | str) -> Tensor:
@@ -113,17 +122,32 @@ def normalised(path: Path, facts: Json, dataset: Dataset, pixels: str | None) ->
         return dataset.normalised_as(*mean_and_std(pixels, dataset)), None
     mean, std = facts.get("mean"), facts.get("std")
     if mean is None or std is None:
-        numbers = " and ".join(f"{what} {_numbers(each)}" for what, each in (("mean", dataset.mean), ("std", dataset.std)))
-        return dataset, (
-            f"{path} does not say by what its pixels were normalised: here they are by {numbers} of the training split; "
-            f"{option('pixels')} names others ({', '.join(PIXELS)}, MEAN:STD)"
-        )
+        return dataset, f"{path} does not say by what its pixels were normalised: here they are {_by_train(dataset)}"
     if len(mean) != dataset.shape[0]:
         raise InputError(
             f"{option('load')} {path} was trained on images of {len(mean)} channels, those of {dataset.source} have "
             f"{dataset.shape[0]}; {option('pixels')} says how to normalise them all the same"
         )
     return dataset.normalised_as(tuple(mean), tuple(std)), None
+
+
+def as_handed_over(dataset: Dataset, pixels: str | None) -> tuple[Dataset, str | None]:
+    """The dataset as a trained network that was handed over in Python knows it, and a line about what was not asked for.
+
+    Without `pixels`, floats that came from Python are taken as they came: who trained a network on them fed it these numbers.
+    Other pixels are normalised as the training split.
+    """
+    if pixels is not None:
+        return dataset.normalised_as(*mean_and_std(pixels, dataset)), None
+    if dataset.train.images.is_floating_point() and FROM_PYTHON.match(dataset.source):
+        said = f"the network gets the pixels as they came: {option('pixels', 'data')} normalises them by the training split"
+        return dataset.normalised_as(*mean_and_std("unit", dataset)), said
+    return dataset, f"the network gets pixels that are normalised {_by_train(dataset)}"
+
+
+def _by_train(dataset: Dataset) -> str:
+    numbers = " and ".join(f"{what} {_numbers(each)}" for what, each in (("mean", dataset.mean), ("std", dataset.std)))
+    return f"by {numbers} of the training split; {option('pixels')} names others ({', '.join(PIXELS)}, MEAN:STD)"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -12,6 +12,7 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from refluence.errors import InputError
 from refluence.influence.losses import take
@@ -19,6 +20,7 @@ from refluence.influence.watching import check_frozen
 from refluence.matching.statistics import Batches, Targets
 
 NUMBERS, LEAST, MOST = 2**18, 64, 256  # of input a pass, in samples at least and at most: what stays in a CPU's cache
+RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 ACCELERATOR = 8  # times as many elsewhere
 
 
@@ -32,6 +34,7 @@ def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tar
     """Every batch as (x, y, w or None) on `device`, in pieces of 64 to 256 samples by their size (CPU)."""
     if iter(batches) is batches:
         raise InputError("batches can be read only once, and every product reads them again: pass a list, not a generator")
+    check_order(batches)
     empty = True
     for batch in batches:
         x, y, w = _unpack(batch)
@@ -42,6 +45,16 @@ def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tar
             yield on(x[part], device), on(take(y, part), device), None if w is None else on(w[part], device)
     if empty:
         raise InputError("no samples: the batches are empty")
+
+
+def check_order(batches: Batches) -> None:
+    """`InputError` for a `DataLoader` that shuffles: every pass would have another order, and a score no position."""
+    for sampler in (getattr(batches, "sampler", None), getattr(getattr(batches, "batch_sampler", None), "sampler", None)):
+        if isinstance(sampler, RANDOM) or getattr(sampler, "shuffle", False) is True:
+            raise InputError(
+                "the batches come in another order at every pass, and a score belongs to a position: "
+                f"give the {type(batches).__name__} shuffle=False"
+            )
 
 
 def check_fixed(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from refluence.condense.method import Method, Settings
 from refluence.data import Dataset
-from refluence.data.foreign import check_classes, mean_and_std, normalised
+from refluence.data.foreign import as_handed_over, check_classes, normalised
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import Json, check_writable
@@ -195,9 +195,9 @@ def _trained(asked: ScoreOptions, dataset: Dataset, seed: int) -> tuple[ModelSpe
     """A network that is trained already, from a file or as it is; the data with pixels as it knows them; and notes."""
     if isinstance(asked.model, nn.Module):
         own = trained_spec(asked.model, dataset.shape, len(dataset.classes))
-        if asked.pixels is not None:
-            dataset = dataset.normalised_as(*mean_and_std(asked.pixels, dataset))
-        return own, Trained(own.sha256, own.name, False, own.bare(torch.Generator())), dataset, []
+        dataset, said = as_handed_over(dataset, asked.pixels)
+        notes = [] if said is None else [f"{own.name}: {said}"]
+        return own, Trained(own.sha256, own.name, False, own.bare(torch.Generator())), dataset, notes
     assert asked.load is not None, "what else is trained already"
     stored = read_model(asked.load)
     spec = _network(asked, dataset, stored.facts, trains=False)

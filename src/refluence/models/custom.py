@@ -180,7 +180,8 @@ def _name(function: Maker) -> str:
 
 
 def _elsewhere(name: str) -> InputError:
-    return unusable(name, "the run was made with this function given in Python: hand it over again, as rf.distill(…, model=…)")
+    again = "hand it over again, with model= (rf.distill continues the run, rf.evaluate judges it)"
+    return unusable(name, f"the run was made with this function given in Python: {again}")
 
 
 def _check_portable(name: str, maker: Maker) -> None:
