@@ -128,6 +128,18 @@ def test_the_readme_finds_the_wrong_label_first(readme, capsys):
     assert capsys.readouterr().out.split()
 
 
+def test_the_readme_loss_of_a_classifier_is_weighted_row_by_row(readme):
+    data, w = readme["data"], readme["w"]
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).double()
+    x, y = data.pixels(data.train).double(), data.train.labels
+    batch = torch.tensor([5, 0, 900, 41])
+    logs = net(x).log_softmax(1).detach()
+    each = [-float(w[j]) * float(logs[j, y[j]]) for j in batch.tolist()]
+    assert float(readme["weighted_loss"](net, x, y, batch)) == pytest.approx(sum(each) / 4, rel=1e-9)
+    assert len(w) == len(y)
+    assert 0.23 < float(w.min()) < 1 < float(w.max()) < 1.77
+
+
 def test_influence_takes_about_five_lines_of_the_example():
     """Between the rulers, and the same calls in the README."""
     between = re.split(r"^ *# -{20,}.*$", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1]

@@ -71,3 +71,46 @@ def test_what_is_no_table_is_named(tmp_path):
     pq.write_table(pa.table({"index": np.arange(2)}), tmp_path / "y.parquet")
     with pytest.raises(InputError, match=r"y.parquet cannot be read as scores"):
         ScoreTable.load(tmp_path / "y.parquet")
+
+
+def weighted(dataset):
+    score = torch.arange(6.0)
+    return ScoreTable.of(dataset, score, 1 + score, score, facts={"source": dataset.source})
+
+
+def test_weights_are_in_the_order_of_the_rows_that_train(dataset):
+    table = weighted(dataset)._at(np.array([4, 0, 5, 2, 1, 3]))
+    w = table.weights(dataset)
+    assert (w.dtype, w.tolist()) == (torch.float32, [1, 2, 3, 4, 5, 6])
+    fewer = replace(dataset, train=dataset.train.take(torch.tensor([5, 0, 3])))
+    assert table.weights(fewer).tolist() == [6, 1, 4]
+
+
+def test_a_source_may_be_spelled_in_two_ways(dataset):
+    assert len(weighted(replace(dataset, source="./made")).weights(dataset)) == 6
+
+
+def test_weights_of_another_source_are_refused(dataset):
+    with pytest.raises(InputError, match=r"^the scores are of made, not of other: score the data"):
+        weighted(dataset).weights(replace(dataset, source="other"))
+
+
+def test_weights_without_some_rows_are_refused(dataset):
+    table = weighted(dataset)
+    with pytest.raises(InputError, match=r"^the scores lack 4 of the 6 training rows of made \(first: row 3\)"):
+        table.most_harmful(2).weights(dataset)
+    with pytest.raises(InputError, match=r"^the scores lack 6 of the 6"):
+        table.most_harmful(0).weights(dataset)
+
+
+def test_weights_of_rows_given_twice_are_refused(dataset):
+    with pytest.raises(InputError, match=r"^the scores have 1 rows of made more than once"):
+        weighted(dataset)._at(np.array([0, 1, 2, 3, 4, 5, 2])).weights(dataset)
+
+
+@pytest.mark.parametrize("column", ["labels", "paths"])
+def test_weights_of_other_labels_or_files_are_refused(dataset, column):
+    table, train = weighted(dataset), dataset.train
+    other = {"labels": torch.tensor([0, 1, 1, 1, 0, 1]), "paths": (*train.paths[:2], "new.png", *train.paths[3:])}[column]
+    with pytest.raises(InputError, match=r"^row 7 has another label or file in the scores than in made"):
+        table.weights(replace(dataset, train=replace(train, **{column: other})))

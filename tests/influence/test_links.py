@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from refluence.errors import InputError
 from refluence.influence.links import (
+    LARGEST_DEVIATION,
     LARGEST_EXPONENT,
     LINKS,
     effective_sample_size,
@@ -53,7 +54,7 @@ def test_a_constant_shift_changes_nothing(s, tau, shift):
 
 
 @quick
-@given(bags, st.floats(1e-20, 1e20), st.sampled_from(["std", "robust"]))
+@given(bags, st.floats(1e-20, 1e20), st.sampled_from(["std", "robust", "mad"]))
 def test_standardising_does_not_see_the_scale(s, scale, how):
     torch.testing.assert_close(standardise(s * scale, how), standardise(s, how), rtol=1e-6, atol=1e-6)
 
@@ -171,6 +172,57 @@ def test_scale_keeps_zero_and_the_side_of_every_score():
     assert float(standardise(s, "scale")[0]) == 0
     assert torch.equal(standardise(torch.zeros(6), "scale"), torch.zeros(6))
     torch.testing.assert_close(standardise(1e200 * s, "scale"), standardise(s, "scale"))
+
+
+def mad_by_hand(scores: list[float]) -> list[float]:
+    def middle(values):
+        return sorted(values)[(len(values) - 1) // 2]
+
+    spread = 1.4826 * middle([abs(s - middle(scores)) for s in scores])
+    if spread == 0:
+        spread = math.sqrt(sum(s * s for s in scores) / len(scores))
+    return [0.0 if spread == 0 else max(-2.0, min(2.0, s / spread)) for s in scores]
+
+
+@pytest.mark.parametrize(
+    ("scores", "clipped"),
+    [
+        ([-2.0, -1.0, 0.0, 0.5, 1.5], 0),
+        ([-1.0, -0.5, 0.0, 1.0, 2.0, 500.0], 1),  # an even number; what lies far out moves nobody else
+        ([4.0, 5.0, 6.0, 5.5, 5.2], 5),  # all far above zero: not centred
+        ([0.0, 0.0, 0.0, 2.0, 2.0], 0),  # a MAD of zero at zero
+        ([0.7, 0.7, 0.7, 0.7, -2.0], 0),  # and away from it
+        ([-0.1] * 8, 0),
+        ([0.0] * 6, 0),
+        ([0.0] * 30 + [1.0, -7.0], 1),  # a MAD of zero, clipped
+    ],
+)
+def test_mad_is_that_by_hand(scores, clipped):
+    z = standardise(torch.tensor(scores, dtype=torch.float64), "mad")
+    torch.testing.assert_close(z, torch.tensor(mad_by_hand(scores), dtype=torch.float64), rtol=1e-14, atol=0)
+    assert int((z.abs() == LARGEST_DEVIATION).sum()) == clipped
+
+
+@quick
+@given(bags)
+def test_mad_keeps_zero_and_the_side_and_order_of_every_score(s):
+    z = standardise(s, "mad")
+    assert torch.equal(z.sign(), s.sign())
+    assert bool((z[s.argsort()].diff() >= 0).all())
+    assert float(z.abs().max()) <= LARGEST_DEVIATION
+
+
+def test_a_mad_of_rounding_alone_is_zero():
+    s = torch.full((9,), 0.1, dtype=torch.float64) * (1 + 1e-16 * torch.arange(9))
+    s[8] = -0.1
+    assert float(standardise(s, "mad").abs().max()) == pytest.approx(1)
+
+
+def test_mad_weighs_a_score_of_zero_one_and_no_instance_out():
+    s = torch.tensor([-1e9, -1.0, -0.2, 0.0, 0.3, 1.0, 1e9], dtype=torch.float64)
+    omega = sigmoid_weights(standardise(s, "mad"), 1.0, sign=-1)
+    assert float(omega[3]) == 1
+    assert float(omega[0] / omega[-1]) == pytest.approx(math.exp(2))
 
 
 @quick

@@ -148,7 +148,7 @@ def test_global_randomness_is_not_touched():
         ("sign", 0, "sign is 0: choose one of 1, -1"),
         ("bag", "pile", "bag is 'pile': choose one of class, batch, all"),
         ("where", "under", "where is 'under': choose one of inside, outside"),
-        ("standardise", "l2", "standardise is 'l2': choose one of std, robust, scale, none"),
+        ("standardise", "l2", "standardise is 'l2': choose one of std, robust, scale, mad, none"),
         ("link", "logit", "link is 'logit': choose one of softmax, sigmoid, exp, top, prune"),
         ("keep", 0, "keep is 0: it must be a finite number, above 0 and at most 1"),
         ("keep", 2.0, "keep is 2.0: "),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -32,6 +33,16 @@ def test_a_function_makes_the_networks_of_the_folds(data):
     assert first.facts["model"] == "flat()"
     ends = first.most_harmful(3), first.most_helpful(3)
     assert float(ends[0].score.min()) > float(ends[1].score.max())
+
+
+def test_the_default_weights_are_the_sigmoid_of_the_scores_by_their_mad(data):
+    table = rf.score(data, flat, folds=2, epochs=1, curvature="identity", damping=0.5)
+    score = table.score.numpy()
+    spread = 1.4826 * np.sort(np.abs(score - np.sort(score)[(len(score) - 1) // 2]))[(len(score) - 1) // 2]
+    expected = 2 / (1 + np.exp(np.clip(score / spread, -2, 2)))
+    np.testing.assert_allclose(table.weight.numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(table.weights(data).numpy(), expected, rtol=1e-6)
+    assert "standardise=mad" in table.facts["weights"]
 
 
 def test_a_trained_network_scores_every_row_and_stays_as_it_is(data, recwarn):

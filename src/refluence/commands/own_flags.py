@@ -115,7 +115,7 @@ class ScoreTask(Options):
     nets: int | None = setting(None, "Networks to average over (default: 1 a fold; 3 with --distilled).", least=1)
     weights: str | None = setting(
         None,
-        "How the column `weight` follows from the scores (default: a sigmoid between 0 and 2, 1 at the mean score; "
+        "How the column `weight` follows from the scores (default: a sigmoid between 0 and 2, 1 at a score of 0; "
         "with --distilled, the run's own influence weights, else influence).",
         metavar="KIND[:key=value,…]",
     )

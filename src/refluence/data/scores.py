@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from refluence.data.dataset import Dataset
+from refluence.data.keyed import positions
 from refluence.errors import InputError, option
 from refluence.files import Json, replacing, write_tensors
 
@@ -181,6 +182,28 @@ class ScoreTable:
     def most_helpful(self, n: int = 20) -> ScoreTable:
         """The `n` rows with the lowest scores, the lowest first; against a distilled set, those that it leans towards."""
         return self._at(np.lexsort((self.index.numpy(), self.score.numpy()))[:n])
+
+    def weights(self, dataset: Dataset) -> Tensor:
+        """The column `weight` for a training loop of one's own: loss per row times weight, and then the mean.
+
+        Args:
+            dataset: what is trained on: the one that was scored, or fewer of its training rows.
+
+        Returns:
+            `(N,)` float32, one for each row of `dataset.train`, in its order, keyed by `dataset.train.rows`.
+
+        Raises:
+            InputError: a table of another source, or one without some of the rows.
+
+        Example:
+            >>> import refluence as rf
+            >>> data = rf.load("digits")
+            >>> w = rf.score(data, folds=2, epochs=1, width=4, terms="explicit").weights(data)
+            >>> len(w) == len(data.train)
+            True
+        """
+        source = self.facts.get("source", dataset.source)
+        return self.weight[positions(source, self.index, self.label, self.paths, dataset)].float()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The columns that there are as arrays by name, for a data frame."""

@@ -94,7 +94,9 @@ class Weighting:
         choices=("inside", "outside"),
     )
     standardise: str = setting(
-        "std", "scores by std, robust (median, MAD), scale (root mean square, zero stays zero) or none", choices=STANDARDS
+        "std",
+        "scores by std, robust (median, MAD), none, or where zero stays zero: scale (root mean square), mad (MAD, within 2)",
+        choices=STANDARDS,
     )
     refresh: int = setting(1, "new scores every so many image steps, running means between", least=1)
     warmup: float = setting(

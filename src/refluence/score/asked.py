@@ -12,7 +12,7 @@ from refluence.influence.weighting import KINDS, Weighting, parse_weighting
 from refluence.options import ScoreOptions
 from refluence.score.settings import CrossFit
 
-WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all"  # KD-AIF's sigmoid on standardised scores: 1 at their mean
+WEIGHTS = "influence:link=sigmoid,sign=-1,bag=all,standardise=mad"  # KD-AIF's sigmoid: a score of 0 weighs 1
 READ = ("tau", "ess", "sign", "bag", "standardise", "link", "keep")  # options of the weights that mean something here
 TRAINING = ("folds", "networks", "epochs", "batch", "lr", "weight_decay")  # that mean nothing for a trained network
 NUMBERS = ("folds", "epochs", "batch", "lr", "weight_decay", "terms", "networks", "risk")  # fields of `CrossFit`
