@@ -135,7 +135,7 @@ def test_the_readme_loss_of_a_classifier_is_weighted_row_by_row(readme):
     batch = torch.tensor([5, 0, 900, 41])
     logs = net(x).log_softmax(1).detach()
     each = [-float(w[j]) * float(logs[j, y[j]]) for j in batch.tolist()]
-    assert float(readme["weighted_loss"](net, x, y, batch)) == pytest.approx(sum(each) / 4, rel=1e-9)
+    assert float(readme["weighted_loss"](net, x, y, batch).detach()) == pytest.approx(sum(each) / 4, rel=1e-9)
     assert len(w) == len(y)
     assert 0.23 < float(w.min()) < 1 < float(w.max()) < 1.77
 
