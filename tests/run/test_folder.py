@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import refluence
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, in_flags
 from refluence.files import write_json
 from refluence.run.folder import Metrics, check_free, claimed, configuration, locked, recorded_threads
 from support.command_line import lines, read, tree
@@ -58,6 +58,28 @@ def test_another_run_is_refused_with_what_differs(tmp_path, command, resolved, e
         claim(tmp_path, command, {}, resolved, resume=True)
     assert expected in str(caught.value)
     assert tree(tmp_path) == before
+
+
+def test_options_that_were_given_otherwise_are_called_by_name_and_what_follows_from_them_is_left_out(tmp_path):
+    def one(epochs):
+        protocol = {"name": f"dc-cpu:epochs={epochs}", "note": "long " * 99, "epochs": epochs}
+        return {"arms": {arm: {"arm": arm, "protocols": [protocol]} for arm in ("a", "b:tau=.1")}, "seeds": [0]}
+
+    before = {"epochs": None, "protocol": [], "workers": 1, "out": "x"}
+    claim(tmp_path, "compare", before, one(20), **GROWING)
+    with pytest.raises(InputError) as caught, in_flags():
+        claim(tmp_path, "compare", {**before, "epochs": 30, "workers": 2, "protocol": ("dm", "dc")}, one(30), **GROWING)
+    told = "--protocol not given there, dm dc here; --epochs not given there, 30 here"
+    assert str(caught.value) == f"{tmp_path} holds another run ({told}): give the same flags, or choose another --out"
+    with pytest.raises(InputError, match=r"\(epochs not given there, 30 here; machine is missing, asked for\)"):
+        claim(tmp_path, "compare", {**before, "epochs": 30}, {**one(30), "machine": {"threads": 2}}, **GROWING)
+    with pytest.raises(InputError) as caught:  # the same options, other numbers: every one once, and short
+        claim(tmp_path, "compare", before, one(30), **GROWING)
+    assert "(arms.*.protocols.0.epochs is 20 there, 30 here; arms.*.protocols.0.name is 'dc-cpu:ep" in str(caught.value)
+    with pytest.raises(InputError, match="…") as caught:
+        claim(tmp_path, "compare", before, {**one(20), "seeds": [0], "labels": "y" * 999}, **GROWING)
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+    assert claim(tmp_path, "compare", {**before, "epochs": 20}, one(20), **GROWING) is False, "the same, said otherwise"
 
 
 def test_constants_are_compared_where_they_were_written(tmp_path):

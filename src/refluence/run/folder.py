@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from refluence.errors import InputError, RunError, option
+from refluence.errors import InputError, RunError, option, says_flags
 from refluence.files import Json, check_writable, read_json, write_json, write_text
 from refluence.locks import held, refuse_held
+from refluence.run.differences import MACHINE, differences, differing_options
 from refluence.version import __version__
 
 VERSION = 1
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 KEYS = ("version", "command", "arguments", "resolved")
-MACHINE, CONSTANTS = "machine", "constants"
-INFORMATIVE = ("cpus",)  # of the machine: said, but without a part in the result
 LOCK = ".lock"
+SAID = 3  # differences that an error names
 ENDING = 5.0  # seconds in which the workers of a killed run have ended
 
 
@@ -64,14 +64,14 @@ def claimed(
     """
     check_free(folder, command, resume)
     whole = bool(outcome) and all((folder / name).exists() for name in (CONFIG, *outcome))
-    if whole and not grows(folder, configuration(folder)["resolved"], resolved, growing):
+    if whole and not grows(folder, arguments, resolved, growing):
         yield True
         return
     with locked(folder):
         check_free(folder, command, resume, locked=True)  # another process may have been here since
         if not (folder / CONFIG).exists():
             write_config(folder, command, arguments, resolved)
-        elif grows(folder, configuration(folder)["resolved"], resolved, growing):
+        elif grows(folder, arguments, resolved, growing):
             for name in outcome:
                 (folder / name).unlink(missing_ok=True)
             write_config(folder, command, arguments, resolved)
@@ -96,31 +96,34 @@ def recorded_threads(folder: Path) -> int:
     return found if isinstance(found, int) else 0
 
 
-def grows(place: Path, stored: Json, resolved: Json, growing: Sequence[str] = ()) -> bool:
-    """Whether more is asked for than `place` holds. `InputError` for less, and for another run."""
-    asked, more = json.loads(json.dumps(resolved)), False
+def grows(folder: Path, arguments: Json, resolved: Json, growing: Sequence[str] = ()) -> bool:
+    """Whether more is asked for than the run in `folder` holds. `InputError` for less, and for another run."""
+    there = configuration(folder)
+    stored, asked, more = there["resolved"], json.loads(json.dumps(resolved)), False
     for name in growing:
-        there, here = stored.get(name, type(asked[name])()), asked[name]
-        if missing := [str(each) for each in there if each not in here]:
+        held, wanted = stored.get(name, type(asked[name])()), asked[name]
+        if missing := [str(each) for each in held if each not in wanted]:
             raise InputError(
-                f"{place} holds the {name} {', '.join(map(str, there))}, and {', '.join(missing)} "
+                f"{folder} holds the {name} {', '.join(map(str, held))}, and {', '.join(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not asked for: a run may grow, not shrink; give these too, or choose "
                 f"another {option('out')}"
             )
-        more |= len(here) > len(there)
-        asked[name] = {each: here[each] for each in there} if isinstance(there, dict) else there
-    check_same(place, stored, asked)
+        more |= len(wanted) > len(held)
+        asked[name] = {each: wanted[each] for each in held} if isinstance(held, dict) else held
+    check_same(folder, stored, asked, differing_options(there["arguments"], arguments))
     return more
 
 
-def check_same(place: Path, stored: Json, resolved: Json) -> None:
-    """`InputError` that names the first differences where what `place` holds was made from something else."""
-    differing = sorted(_differences(stored, json.loads(json.dumps(resolved))))
-    if differing:
-        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+def check_same(place: Path, stored: Json, resolved: Json, options: Sequence[str] = ()) -> None:
+    """`InputError` that names the first differences where what `place` holds was made from something else.
+
+    `options` are those that were given otherwise (`differing_options`), where they are known.
+    """
+    if differing := differences(stored, resolved, options):
+        more = f"; and {len(differing) - SAID} more" if len(differing) > SAID else ""
         raise InputError(
-            f"{place} holds another run ({'; '.join(differing[:3])}{more}): give the same flags, or choose another "
-            f"{option('out')}"
+            f"{place} holds another run ({'; '.join(differing[:SAID])}{more}): give the same "
+            f"{'flags' if says_flags() else 'options'}, or choose another {option('out')}"
         )
 
 
@@ -143,23 +146,6 @@ def configuration(folder: Path) -> Json:
     if missing := [key for key in KEYS if key not in config]:
         raise InputError(f"{folder / CONFIG} is not whole: it lacks {', '.join(missing)}; make the run again")
     return config
-
-
-def _differences(stored: object, asked: object, name: str = "") -> list[str]:
-    if isinstance(stored, dict) and isinstance(asked, dict):
-        keys = dict.fromkeys([*stored, *asked])
-        if name == MACHINE or name.startswith(CONSTANTS):  # what an earlier Refluence did not write is not held against it
-            keys = {k: None for k in stored if k not in INFORMATIVE}
-        if not name and CONSTANTS not in stored:
-            keys.pop(CONSTANTS, None)
-        if "sha256" in keys and stored.get("name") == asked.get("name") and stored["sha256"] != asked["sha256"]:
-            return [f"{name}.sha256: {asked['name']} has changed"]
-        return [d for k in keys for d in _differences(stored.get(k), asked.get(k), f"{name}.{k}" if name else str(k))]
-    if stored == asked or (stored is None and not asked):  # an option that came later, and is off, changes nothing
-        return []
-    if isinstance(stored, dict) or isinstance(asked, dict):
-        return [f"{name} is {'missing' if stored is None else 'there'}, {'not asked for' if asked is None else 'asked for'}"]
-    return [f"{name} is {stored!r} there, {asked!r} here"]
 
 
 class Metrics:
