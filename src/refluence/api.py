@@ -333,7 +333,7 @@ def score(
             by mean and deviation of the training split; `pixels` ("unit", "data", "0.5:0.25" …) says otherwise.
         folds: every instance is scored by a network that did not train on it (default: 5 folds).
         seed: folds and networks follow from it.
-        out: FILE.parquet, or a folder for scores.parquet, written with its page as `refluence score` does. The same call
+        out: FILE.parquet, or a folder for scores.parquet, written with page and CSV as `refluence score` does. The same call
             continues scores that were stopped. None: nothing is written.
         distilled: a run, or its folder: what raises the objective at its set is scored instead, and no `model`.
         nets: networks to average over (default: 1 a fold; 3 with `distilled`).

@@ -1,5 +1,6 @@
 """`refluence score --data SRC`: every training instance scored out of fold against validation data; stopped and resumed."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from refluence.data import SourceOptions, load
+from refluence.data.scores import ScoreTable
 from refluence.score.settings import CrossFit
 from support.command_line import pictures, read, tree
 
@@ -80,7 +82,33 @@ def test_every_training_instance_is_scored_once_out_of_fold(score, pets, tmp_pat
     assert ((found["weight"] < 1) == harmful).all()
     assert f"{len(data.train)} instances scored out of fold" in said.out
     assert f"validation accuracy on {len(data.val)} images" in said.out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "pets", "scores.html", "scores.parquet"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "pets", "scores.csv", "scores.html", "scores.parquet"]
+
+
+def test_the_ten_worst_are_named_on_the_terminal_in_the_csv_and_under_the_pictures(refluence, score, pets, tmp_path):
+    words = ["score", "--data", pets, "--folds", "3", *QUICK[:-1], "--out", tmp_path / "scores.parquet"]
+    said = refluence(*words)
+    assert said.code == 0, said.err
+    worst = ScoreTable.load(tmp_path / "scores.parquet").most_harmful(10)
+    lines = said.out.splitlines()
+    assert lines[-11] == "The 10 most harmful (label -> suggestion):"
+    names = [("cat", "dog")[label] for label in worst.label]
+    other = [f" -> {('cat', 'dog')[c]}" if c != label else "" for c, label in zip(worst.suggested, worst.label, strict=True)]
+    expected = [f"{path}  {name}{new}" for path, name, new in zip(worst.paths, names, other, strict=True)]
+    assert [line.strip() for line in lines[-10:]] == expected
+    with (tmp_path / "scores.csv").open() as file:
+        assert [line["path"] for line in csv.DictReader(file)][:10] == list(worst.paths)
+    page = (tmp_path / "scores.html").read_text(encoding="utf-8")
+    assert all(f"<small>{Path(path).name}</small>" in page for path in worst.paths)
+    assert "scores.csv has the most harmful first" in page
+    assert "most harmful" not in score("quiet").out
+
+
+def test_a_file_of_ones_own_is_not_overwritten(refused, pets, tmp_path):
+    (tmp_path / "votes.csv").write_text("file,label\n")
+    said = refused("score", "--data", pets, *QUICK, "--out", tmp_path / "votes.parquet")
+    assert "votes.csv is written beside it" in said
+    assert (tmp_path / "votes.csv").read_text() == "file,label\n"
 
 
 def test_the_file_says_what_decided_its_numbers(score, pets, tmp_path):
@@ -147,11 +175,16 @@ def test_a_finished_run_is_left_alone(score, refused, pets, stop, tmp_path):
     assert "is there already" in refused(*words)
     assert "crossfit.folds is 3 there, 2 here" in refused(*words, "--folds", "2", "--resume")
     assert tree(tmp_path) == before
-    (tmp_path / "scores.html").unlink()
+    text = (tmp_path / "scores.csv").read_bytes()
+    for name in ("scores.html", "scores.csv"):
+        (tmp_path / name).unlink()
     assert score("scores", "--resume").code == 0
     assert (tmp_path / "scores.html").exists(), "a kill between scores and page"
-    (tmp_path / "scores.html").unlink()
-    assert tree(tmp_path) == {name: value for name, value in before.items() if name != "scores.html"}
+    assert (tmp_path / "scores.csv").read_bytes() == text
+    for name in ("scores.html", "scores.csv"):
+        (tmp_path / name).unlink()
+        del before[name]
+    assert tree(tmp_path) == before
 
 
 def test_a_broken_checkpoint_is_named(score, stop, tmp_path):

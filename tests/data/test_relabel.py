@@ -13,7 +13,7 @@ from refluence.cli import main
 from refluence.data import SourceOptions, load
 from refluence.errors import InputError
 from refluence.files import read_json
-from support.pictures import parquet
+from support.pictures import class_folders, parquet
 
 
 @pytest.fixture
@@ -111,6 +111,19 @@ def test_tables_that_cannot_be_used_are_one_line_at_both_doors(source, tmp_path,
     said = capsys.readouterr().err
     assert f"--relabel {pair}: " in said
     assert said.count("\n") == 1
+
+
+def test_images_that_are_skipped_need_no_score(tmp_path):
+    """What cannot be decoded was scored by nobody, and is still there when the table is read."""
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    (tmp_path / "set" / "a" / "000.png").write_bytes(b"no picture")
+    skip = SourceOptions(skip_corrupt=True)
+    train = load(str(tmp_path / "set"), skip).train
+    columns = {"index": train.rows.numpy(), "score": train.rows.numpy() * 1.0, "label": train.labels.numpy()}
+    file = table(tmp_path / "s.parquet", ["a", "b"], **columns, suggested=1 - train.labels.numpy())
+    again = load(str(tmp_path / "set"), SourceOptions(skip_corrupt=True, relabel=f"{file}:0.2")).train
+    assert torch.equal(again.rows, train.rows)
+    assert (again.labels != train.labels).sum() == round(0.2 * len(train))
 
 
 def test_soft_labels_are_refused():

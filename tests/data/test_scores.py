@@ -1,5 +1,6 @@
 """A table of scores: its ends, its file, and how it shows itself."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +45,29 @@ def test_a_table_reads_back_from_its_file_and_its_folder(table, tmp_path):
         for name, column in table.arrays().items():
             assert (again.arrays()[name] == column).all(), name
         assert (again.classes, again.facts) == (("cat", "<dog>"), facts)
+
+
+def test_a_table_for_people_names_classes_and_begins_with_the_most_harmful(table, dataset, tmp_path):
+    table.write(tmp_path / "own.parquet")
+    with (tmp_path / "own.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["row"]) for line in lines] == table.most_harmful(6).index.tolist() == [7, 9, 3, 11, 4, 12]
+    harmful = {"row": "7", "path": "2.png", "label": "cat", "suggestion": "cat", "score": "2.0", "loss": "2.0", "weight": "1.0"}
+    assert lines[0] == harmful
+    assert lines[4]["suggestion"] == "<dog>"
+    nothing = torch.full((6,), torch.nan)
+    bare = replace(ScoreTable.of(dataset, torch.arange(6.0), torch.ones(6), nothing), paths=None, classes=())
+    bare.save(tmp_path)
+    assert (tmp_path / "scores.csv").read_text().splitlines()[1] == "12,,1,,5.0,,1.0"
+
+
+def test_a_file_of_the_same_name_that_holds_something_else_stays(table, tmp_path):
+    (tmp_path / "votes.csv").write_text("file,label\n")
+    with pytest.raises(InputError, match=r"^out .*votes.parquet: votes.csv is written beside it, and a file of this name"):
+        table.write(tmp_path / "votes.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["votes.csv"]
+    table.write(tmp_path / "again.parquet")
+    table.write(tmp_path / "again.parquet")
 
 
 def test_unvisited_instances_are_left_out(dataset):

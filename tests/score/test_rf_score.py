@@ -64,7 +64,7 @@ def test_what_it_writes_is_what_the_command_writes(data, tmp_path):
     flags = [word for name, value in QUICK.items() for word in (f"--{name}", str(value))]
     assert main(["score", "--data", "digits", *flags, "--quiet", "--out", str(tmp_path / "command.parquet")]) == 0
     table = rf.score("digits", **QUICK, out=tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["scores.html", "scores.parquet"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["scores.csv", "scores.html", "scores.parquet"]
     ours, theirs = (rf.ScoreTable.load(path) for path in (tmp_path / "run", tmp_path / "command.parquet"))
     for name, column in theirs.arrays().items():
         assert (ours.arrays()[name] == column).all(), name

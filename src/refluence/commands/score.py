@@ -7,6 +7,8 @@ import dataclasses
 from refluence.commands.finished import open_data
 from refluence.commands.flags import Score
 from refluence.commands.session import arguments, open_session, relative
+from refluence.data.score_csv import named
+from refluence.data.scores import ScoreTable
 from refluence.errors import InputError, option
 from refluence.fields import subset
 from refluence.jobs.open_run import open_finished
@@ -15,7 +17,10 @@ from refluence.options import ScoreOptions
 from refluence.report.words import counted
 from refluence.results import score_page
 from refluence.run.folder import check_free, recorded_threads
+from refluence.run.streams import printable
 from refluence.score.asked import WEIGHTS, read_weighting, settings_of
+
+WORST = 10  # instances that are named at the end
 
 
 def run(flags: Score) -> None:
@@ -42,6 +47,21 @@ def run(flags: Score) -> None:
         print(f"{facts['model']}: {validation['accuracy']:.1f} % validation accuracy on {images}")
     written = f"{relative(flags.out)}   page: {relative(flags.out.with_suffix('.html'))}"
     print(f"{len(dataset.train)} instances scored{how}: {written}")
+    if table.suggested is not None and not flags.quiet:
+        print(worst(table))
+
+
+def worst(table: ScoreTable) -> str:
+    """The instances with the highest scores, a line each: file or row, label, and what the networks suggest instead."""
+    first = table.most_harmful(WORST)
+    rows = first.index.tolist()
+    paths = first.paths or [""] * len(rows)
+    where = [printable(path) or f"row {row}" for path, row in zip(paths, rows, strict=True)]
+    labels, most = named(first, first.label.tolist()), max(map(len, where))
+    suggested = labels if first.suggested is None else named(first, first.suggested.tolist())
+    other = [printable(label if new == label else f"{label} -> {new}") for label, new in zip(labels, suggested, strict=True)]
+    lines = [f"  {place:{most}}  {what}" for place, what in zip(where, other, strict=True)]
+    return "\n".join([f"The {len(rows)} most harmful (label -> suggestion):", *lines])
 
 
 def job_of(flags: Score) -> Scores:

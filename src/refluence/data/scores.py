@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from refluence.data import score_csv
 from refluence.data.dataset import Dataset
 from refluence.data.keyed import positions
 from refluence.errors import InputError, option
@@ -118,7 +119,14 @@ class ScoreTable:
         return sum(value.nbytes for value in self.arrays().values() if value.dtype != object)
 
     def write(self, path: Path) -> None:
-        """Write one Parquet file: `index`, `path`, `label`, `score`, `weight`, `loss`, `fold`, then what there is."""
+        """Write one Parquet file: `index`, `path`, `label`, `score`, `weight`, `loss`, `fold`, then what there is.
+
+        Beside it a CSV file of the same name, with classes by name and the most harmful instance first.
+
+        Raises:
+            InputError: a file of that name is there which holds something else.
+        """
+        score_csv.refuse_other(path)
         paths = [None] * len(self) if self.paths is None else self.paths
         columns = {
             "index": self.index.numpy(),
@@ -132,9 +140,10 @@ class ScoreTable:
             table = table.replace_schema_metadata({FACTS: json.dumps(self.facts, allow_nan=False)})
         with replacing(path) as temporary:
             pq.write_table(table, temporary)
+        score_csv.write(self, path)
 
     def save(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
-        """Write `folder/scores.parquet`, with the card in its metadata beside the facts."""
+        """Write `folder/scores.parquet`, with the card in its metadata beside the facts, and `folder/scores.csv`."""
         replace(self, facts={**self.facts, **(card or {})}).write(Path(folder) / FILE)
 
     @classmethod
@@ -235,9 +244,7 @@ class ScoreTable:
     def _html_rows(self, heads: tuple[str, ...]) -> list[str]:
         def cell(name: str, value: float) -> str:
             if name in ("label", "suggested", "stored"):
-                if value < 0:
-                    return "other"
-                return escape(self.classes[int(value)]) if self.classes else str(int(value))
+                return "other" if value < 0 else escape(score_csv.named(self, [int(value)])[0])
             return str(int(value)) if name == "index" else f"{value:.4g}"
 
         columns = [[cell(name, value) for value in getattr(self, name).tolist()] for name in heads]

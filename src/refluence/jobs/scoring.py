@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from refluence.condense.method import Method, Settings
-from refluence.data import Dataset
+from refluence.data import Dataset, score_csv
 from refluence.data.foreign import as_handed_over, check_classes, normalised
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
@@ -149,6 +149,7 @@ def check_file(path: Path, resume: bool) -> None:
     if path.suffix != ".parquet" or path.is_dir():
         raise InputError(f"{option('out')} {path}: the scores are written as Parquet, so name a file that ends in .parquet")
     check_writable(path)
+    score_csv.refuse_other(path)
     if path.exists() and not resume:
         raise InputError(
             f"{option('out')} {path} is there already: choose another file, or add {option('resume')} to leave it as it is"
@@ -165,10 +166,13 @@ def write_scores(scores: Scores, path: Path, asked: Json, resume: bool, page: Ca
     folder = parts(path)
     if scores.resolved is not None and path.exists():
         check_same(path, read_facts(path).get("resolved", {}), scores.resolved)
+        table = ScoreTable.load(path)
+        if not score_csv.beside(path).exists():
+            score_csv.write(table, path)
         if not path.with_suffix(".html").exists():
             page()
         _remove(folder)
-        return ScoreTable.load(path), True
+        return table, True
     announce(scores)
     if scores.resolved is None:
         make_scores(scores, None).write(path)

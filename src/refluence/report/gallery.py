@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +21,7 @@ FIRST = 24
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture; without `uri` its number stands in. `loss`, `given`, `suggested`, `stored` are lines below the caption."""
+    """One picture; without `uri` its number stands in. Below the caption come the other lines."""
 
     uri: str | None
     caption: str
@@ -30,6 +31,7 @@ class Tile:
     loss: str = ""
     given: str = ""
     stored: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def _real(scores: Scores, position: int, name: str, classes: list[str], scale: t
     row = int(scores.index[position])
     picture = scores.pictures.get(row)
     score = scores.score[position]
-    where = f" ({scores.path[position]})" if scores.path[position] else ""
+    path = scores.path[position] or ""
+    where = f" ({path})" if path else ""
     words = f"{name}, row {row}{where}, influence {compact(score, sign=True)}"
     suggested, loss, stored = "", "", ""
     if scores.suggested is not None and scores.suggested[position] != scores.label[position]:
@@ -185,7 +188,8 @@ def _real(scores: Scores, position: int, name: str, classes: list[str], scale: t
         stored = f"stored: {class_name(classes, own) if own >= 0 else 'another class'}"
         words = f"{words}, {stored}"
     uri = None if picture is None else data_uri(np.asarray(picture, np.uint8))
-    return Tile(uri, signed(score / scale[0], scale[2]), words, f"row {row}", suggested, loss, stored=stored)
+    caption, file = signed(score / scale[0], scale[2]), PurePath(path).name
+    return Tile(uri, caption, words, f"row {row}", suggested, loss, stored=stored, file=file)
 
 
 def _by_stage(members: np.ndarray, stage: np.ndarray) -> list[int]:

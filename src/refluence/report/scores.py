@@ -67,7 +67,7 @@ VALIDATION = Words(
     lowers="below: more helpful",
     ends="Most harmful and most helpful of each class",
     ends_lead="For each class as it is labelled, the two ends of the scores. Below each picture: its score{unit}, "
-    "the loss under the given label, and after an arrow the class that the network would rather give.",
+    "the loss under the given label, after an arrow the class that the network would rather give, and its file.",
     highest="Most harmful: the highest scores",
     lowest="Most helpful: the lowest scores",
     by_class="Scores per class",
@@ -250,6 +250,13 @@ def write_scores(parquet: Path, images: Mapping[int, ArrayLike], classes: Sequen
         raise InputError(f"{parquet} holds no finite score; write it with `refluence score` first")
     target = parquet.with_suffix(".html")
     told = {"measured": measured(facts), "about": about(facts), "near_chance": near_chance(facts)} if validation else {}
-    shown = {"title": title, "scores": found, "told": told, "facts": facts, "file": parquet.name}
+    shown = {
+        "title": title,
+        "scores": found,
+        "told": told,
+        "facts": facts,
+        "file": parquet.name,
+        "table": parquet.with_suffix(".csv").name,
+    }
     write_page(target, "scores.html.j2", **shown, settings=pretty(facts.get("resolved", {})))
     return target
