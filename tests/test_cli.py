@@ -118,7 +118,31 @@ def test_the_module_runs_as_a_program():
         ),
         (["export", "x", "--format", "zip"], "--format zip: choose one of imagefolder, parquet, tensors"),
         (["distill", "--data"], "--data needs a value"),
-        (["estimate", "report", "x"], "estimate distill"),
+        (["estimate", "report", "x"], "estimate takes the name of a command, compare or distill or score, not 'report'"),
+        (["estimate", "foo"], "not 'foo'"),
+        (["estimate", "--data", "x", "--ipcc", "1"], "estimate distill: there is no --ipcc (did you mean --ipc?)"),
+        (
+            ["compare", "--out", "x", "--resume"],
+            "--data and --methods are missing; a run that continues takes the flags of its",
+        ),
+        (["distill", "--data", "x", "--out", "y", "--method", "dm", "random"], "--method takes one value, so 'random' is one"),
+        (
+            ["compare", "--methods", "dm", "dc", "--data", "x", "--out", "y", "--ipc", "1", "--seeds", "0", "1"],
+            "--seeds takes one value, so '1' is one too many",
+        ),
+        (["distill", "--data", "x", "--out", "y", "--resume", "yes"], "--resume takes no value, so 'yes' is one too many"),
+        (["distill", "--data", "x", "--out=y", "z"], "--out takes one value, so 'z' is one too many"),
+        (["distill", "x", "--data", "x", "--out", "y"], "there is no x;"),
+        (["report", "x", "y"], "there is no y;"),
+        (["distill", "--data", "x", "--out", "y", "--iteration", "5"], "there is no --iteration (did you mean --iterations?);"),
+        (
+            ["distill", "--data", "digits", "--out", "y", "--method", "dm+influence", "--weights", "loss"],
+            "--method dm+influence has weights already: leave out --weights loss",
+        ),
+        (
+            ["compare", "--data", "digits", "--out", "y", "--methods", "dm,random"],
+            "'dm,random' is not one arm but several: compare takes them apart, --methods dm random",
+        ),
     ],
 )
 def test_a_mistyped_command_is_one_line(capsys, monkeypatch, tmp_path, words, expected):
@@ -277,7 +301,7 @@ def test_flags_of_the_fixtures_exist():
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["export", "x", "--nope", "1"], "refluence: export: there is no --nope, 1;"),
+        (["export", "x", "--nope", "1"], "refluence: export: there is no --nope;"),
         (["distill", "--methd", "dm"], "refluence: distill: --data and --out are missing, and there is no --methd;"),
         (["distill", "--data", "x", "--out", "y", "--ipc", "a"], "refluence: distill: --ipc a: expected a whole number;"),
     ],

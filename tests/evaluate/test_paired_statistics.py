@@ -313,6 +313,8 @@ def test_verdict_without_influence():
     assert say(random=BASE, dm=shifted(*DOWN)).endswith("worse than random (Holm p < 0.001)")
     assert say(random=[50.0], dm=[51.0]).endswith("+1.0 points over random, n = 1: no interval")
     assert say(dc=BASE, dm=shifted(*UP)) == "highest mean of 2 arms: dm, 53.0 %, n = 5: not compared with random"
+    assert say(random=BASE) == "random, 51.0 %, n = 5: there is nothing to compare it with"
+    assert say(dc=BASE) == "dc, 51.0 %, n = 5: not compared with random"
     assert verdict([], []).startswith("nothing to compare")
 
 

@@ -76,6 +76,7 @@ def test_an_arm_is_text_and_says_so_again():
     [
         ("cd", "unknown method 'cd' in arm 'cd': "),
         ("idc2", "did you mean idc"),
+        ("dm, random", r"is not one arm but several: compare takes them apart, methods=\['dm', 'random'\]"),
         ("dc+inflence", "unknown weights 'inflence' in arm 'dc\\+inflence': did you mean influence"),
         ("dc:image_lrr=1", "unknown option 'image_lrr=1': did you mean image_lr[?] choose one of iterations"),
         ("dc+influence:tua=1", "unknown option 'tua=1': did you mean tau"),

@@ -88,7 +88,8 @@ def _on_methods(summary: Sequence[Summary]) -> str:
     line = f"highest mean of {len(arms)} arms{beside}: " if len(arms) > 1 else ""
     line += f"{best['arm']}, {best['mean']:.1f} %"
     if not against:
-        return f"{line}, n = {best['n']}: not compared with random"
+        ending = "there is nothing to compare it with" if arms == {RANDOM} else "not compared with random"
+        return f"{line}, n = {best['n']}: {ending}"
     line += "".join(f", {part}" for part in (_over("random", best, "points "), f"n = {best['pairs']}") if part)
     if best["low"] is None or best["high"] is None or best["difference"] is None or best["p_holm"] is None:
         return f"{line}: {_no_interval(best)}"

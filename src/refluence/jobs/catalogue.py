@@ -10,7 +10,7 @@ from functools import lru_cache
 from refluence.arm import UNIFORM, Arm, read_arm
 from refluence.condense import job as condense
 from refluence.condense.method import Method
-from refluence.errors import InputError, did_you_mean, option
+from refluence.errors import InputError, did_you_mean, option, says_flags, stated
 from refluence.influence.weighting import KINDS
 from refluence.select import job as select
 from refluence.select.selection import Selection
@@ -62,6 +62,8 @@ def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = N
     """
     known = {**methods(), **(own or {})}
     arm = read_arm(text) if isinstance(text, str) else Arm(text.name)
+    if "," in arm.head:
+        raise InputError(f"'{text}' is not one arm but several: {_apart(arm.head)}")
     if arm.method not in known:
         raise InputError(f"unknown method '{arm.method}' in arm '{text}': {did_you_mean(arm.method, sorted(known))}")
     if arm.kind not in KINDS:
@@ -71,9 +73,18 @@ def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = N
     return arm
 
 
+def _apart(arms: str) -> str:
+    """How several arms are given."""
+    each = [name.strip() for name in arms.split(",")]
+    given = " ".join(each) if says_flags() else str(each)
+    return f"compare takes them apart, {option('methods')}{' ' if says_flags() else '='}{given}"
+
+
 def arm_of(method: str, weights: str) -> Arm:
     """The arm of `distill --method dc --weights influence:tau=.1`; settings may stand behind either, as in an arm."""
     (name, _, settings), (kind, _, options) = method.partition(":"), weights.partition(":")
+    if "+" in name and kind != UNIFORM:
+        raise InputError(f"{stated('method', method)} has weights already: leave out {option('weights', weights)}")
     tail = ",".join(part for part in (settings, options) if part)
     return parse_arm(f"{name}{'' if kind == UNIFORM else f'+{kind}'}{f':{tail}' if tail else ''}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 
 from refluence.errors import option
@@ -25,7 +26,7 @@ def differing_options(stored: Json, asked: Json) -> list[str]:
     return [f"{option(name)} {_given(stored[name])} there, {_given(here[name])} here" for name in differing]
 
 
-def differences(stored: Json, resolved: Json, options: list[str]) -> list[str]:
+def differences(stored: Json, resolved: Json, options: Sequence[str] = ()) -> list[str]:
     """`options`, then what differs beside them. What follows from options (arms, units) is left out where some differ."""
     found = sorted(set(_leaves(stored, json.loads(json.dumps(resolved)))))
     if not found:
