@@ -8,7 +8,7 @@ rf.evaluate(run, data, protocol="dsa-cpu").accuracy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from refluence.jobs.run_job import make
 from refluence.jobs.scoring import against_set, against_validation, announce, check_file, make_scores, parts, write_scores
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
-from refluence.models import another, network
+from refluence.models import Maker, another, handed_over, network
 from refluence.options import JobOptions, ScoreOptions, SeedOptions
 from refluence.results import Comparison, Run, score_page
 from refluence.run import device
@@ -335,7 +335,8 @@ def score(
         seed: folds and networks follow from it.
         out: FILE.parquet, or a folder for scores.parquet, written with page and CSV as `refluence score` does. The same call
             continues scores that were stopped. None: nothing is written.
-        distilled: a run, or its folder: what raises the objective at its set is scored instead, and no `model`.
+        distilled: a run, or its folder: what raises the objective at its set is scored instead. `model`
+            is left out, but for the function that made the run's networks, where that was given in Python.
         nets: networks to average over (default: 1 a fold; 3 with `distilled`).
         weights: KIND[:key=value,…], for the column `weight`.
         options: fields of `ScoreOptions` (`epochs`, `terms`, `curvature`, `load`, `pixels` …) and of `Machine`.
@@ -369,12 +370,13 @@ def score(
         if not path.exists():
             check_free(parts(path), "score", resume=True)
     session = _session(data, options)
+    again = model if callable(model) and not isinstance(model, nn.Module) else None
     if distilled is None:
         scores = against_validation(asked, session, seed, nets, weights)
-    elif given := [name for name, value in vars(asked).items() if value is not None]:
+    elif given := [name for name, value in vars(asked).items() if value is not None and not (name == "model" and again)]:
         raise InputError(f"{given[0]} is for scores against validation data: leave it out, or distilled")
     else:
-        scores = against_set(_finished(distilled), session, seed, weights, nets)
+        scores = against_set(_finished(distilled, again), session, seed, weights, nets)
     for note in scores.notes:
         session.reporter.say(note)
     with device.threads(_threads(session, None if path is None else parts(path))):
@@ -386,17 +388,20 @@ def score(
         return write_scores(scores, path, record, True, lambda: score_page(path, scores.session.dataset, scores.title))[0]
 
 
-def open(folder: str | Path) -> Run:
+def open(folder: str | Path, *, method: Declaration | None = None, model: Maker | None = None) -> Run:
     """A finished run from its folder.
 
     Args:
         folder: what `distill(out=…)` or a command wrote.
+        method: the `Method` or `Selection` that made it, where that was one of your own: `score` needs it.
+        model: the function that made its networks, where that was given in Python: `evaluate` and `score` need it.
 
     Returns:
         The run.
 
     Raises:
-        InputError: no run, a comparison or recipe (name one of its units), or one that is not finished.
+        InputError: no run, a comparison or recipe (name one of its units), or one that is not finished; another
+            method or function than those that made it.
 
     Example:
         >>> import tempfile
@@ -406,14 +411,17 @@ def open(folder: str | Path) -> Run:
         >>> len(rf.open(folder).set)
         10
     """
-    run = open_finished(Path(folder))
-    return Run(run.job, run.small, run.card, run.folder)
+    run = open_finished(Path(folder), method)
+    return Run(_with_network(run.job, model), run.small, run.card, run.folder)
 
 
-def _finished(run: Run | str | Path) -> Finished:
-    if not isinstance(run, Run):
-        return open_finished(Path(run))
-    return Finished(run.folder or Path(run.job.what), run.set, run.card, run.job, {})
+def _finished(run: Run | str | Path, model: Maker | None) -> Finished:
+    run = run if isinstance(run, Run) else open(run)
+    return Finished(run.folder or Path(run.job.what), run.set, run.card, _with_network(run.job, model), {})
+
+
+def _with_network(job: Job, model: Maker | None) -> Job:
+    return job if model is None else replace(job, model=handed_over(job.model, model))
 
 
 def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str) -> tuple[Session, Job]:

@@ -6,18 +6,25 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from refluence.arm import UNIFORM, Arm, read_arm
 from refluence.condense import job as condense
 from refluence.condense.method import Method
 from refluence.errors import InputError, did_you_mean, option, says_flags, stated
+from refluence.files import Json
 from refluence.influence.weighting import KINDS
+from refluence.matching.discrepancies import FlatCosine
 from refluence.select import job as select
 from refluence.select.selection import Selection
 
 Declaration = Method | Selection
 FAMILIES = {Method: condense, Selection: select}
 """The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
+
+
+GIVEN = "a method that was given in Python"
+HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
 
 @lru_cache
@@ -48,6 +55,22 @@ def own_methods(given: Sequence[str | Declaration]) -> dict[str, Declaration]:
         if methods().get(name, declared) is not declared:
             raise InputError(f"the package has a method '{name}': give yours a name of its own")
     return own
+
+
+def not_here(name: str, stored: Json) -> Declaration:
+    """In the place of a method that was given in Python and is not handed over; `stored`: the job that it made, as JSON."""
+    if stored["settings"] is None:
+        return Selection(name, GIVEN, _refuse)
+    return Method(name, GIVEN, "", FlatCosine(), _refuse)
+
+
+def is_here(declared: Declaration) -> bool:
+    """Whether a method can be used, and does not only stand for one that was given in Python."""
+    return declared.summary != GIVEN
+
+
+def _refuse(*given: Any, **options: Any) -> Any:
+    raise InputError(f"the run was made by {GIVEN}: {HAND_OVER}")
 
 
 def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = None) -> Arm:

@@ -12,7 +12,7 @@ from refluence.data import Dataset, allocate
 from refluence.errors import InputError
 from refluence.evaluate.protocol import Protocol
 from refluence.files import Json
-from refluence.jobs.catalogue import FAMILIES, methods
+from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.models import ModelSpec, read_spec
 from refluence.score import at_set
 from refluence.score import job as score
@@ -80,14 +80,15 @@ class Job(BareJob[SetPlan]):
         return Job.from_json, (self.to_json(), self.model)
 
     @classmethod
-    def from_json(cls, stored: Json, model: ModelSpec | None = None) -> Job:
+    def from_json(cls, stored: Json, model: ModelSpec | None = None, declared: Declaration | None = None) -> Job:
         """The job that `to_json` wrote, of this version or an earlier one. `model`: its network (None: as it is stored).
+        `declared`: its method (None: the package's of that name).
 
         Raises:
             InputError: a method that this version does not have.
         """
         arm, known = read_arm(stored["arm"]), {f.name for f in fields(Protocol)}
-        if (method := methods().get(arm.method)) is None:
+        if (method := declared or methods().get(arm.method)) is None:
             raise InputError(f"the run was made by the method '{arm.method}', which this Refluence does not have")
         values: list[Json] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in p.items() if k in known} for p in stored["protocols"]

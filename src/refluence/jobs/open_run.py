@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from refluence.arm import read_arm
 from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled, read_card
 from refluence.data.readme import CARD
+from refluence.digests import digest
 from refluence.errors import InputError, again, option
 from refluence.files import Json
+from refluence.jobs.catalogue import Declaration, not_here
 from refluence.jobs.job import Job
 from refluence.jobs.run_job import finished
 from refluence.run.folder import CONFIG, configuration
@@ -25,8 +28,11 @@ class Finished:
     data: Json
 
 
-def open_finished(folder: Path) -> Finished:
-    """The run in `folder`; `InputError` where there is none, or one that is a comparison or not finished."""
+def open_finished(folder: Path, declared: Declaration | None = None) -> Finished:
+    """The run in `folder`; `InputError` where there is none, or one that is a comparison or not finished.
+
+    `declared`: its method, where that was given in Python; without it the run can be read and judged, not scored against.
+    """
     if (folder / "distilled" / CARD).exists() and not (folder / CONFIG).exists():
         raise InputError(f"{folder} holds a set without its run: DistilledSet.load('{folder}') reads it")
     config = configuration(folder)
@@ -36,8 +42,20 @@ def open_finished(folder: Path) -> Finished:
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     require_finished(folder, config)
     card = read_card(folder / "distilled")
-    job = Job.from_json(config["resolved"]["unit"])
-    return Finished(folder, load_distilled(folder / "distilled"), card, job, config["resolved"]["data"])
+    resolved = config["resolved"]
+    job = Job.from_json(resolved["unit"], None, _declared(folder, resolved, declared))
+    return Finished(folder, load_distilled(folder / "distilled"), card, job, resolved["data"])
+
+
+def _declared(folder: Path, resolved: Json, given: Declaration | None) -> Declaration | None:
+    name, known = read_arm(resolved["unit"]["arm"]).method, resolved.get("declared")
+    if given is None:
+        return None if known is None else not_here(name, resolved["unit"])
+    if known is None:
+        raise InputError(f"{folder} was made by the package's method '{name}': leave method out")
+    if (given.name, digest(given)) != (name, known):
+        raise InputError(f"{folder} was made by another method '{name}' than the one that is given")
+    return given
 
 
 def require_finished(folder: Path, config: Json) -> None:

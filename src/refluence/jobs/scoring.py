@@ -18,8 +18,9 @@ from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import Json, check_writable
 from refluence.influence.weighting import Weighting
+from refluence.jobs.catalogue import GIVEN, HAND_OVER, is_here
 from refluence.jobs.job import BareJob, ScorePlan
-from refluence.jobs.open_run import Finished
+from refluence.jobs.open_run import Finished, check_fits
 from refluence.jobs.score_progress import ByNetwork
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec, network
@@ -100,9 +101,10 @@ def against_set(run: Finished, session: Session, seed: int, weights: str | None 
     """The job of the influence on a finished run's set.
 
     Raises:
-        InputError: a run whose method has no objective.
+        InputError: a run whose method has no objective, or data that do not fit its set.
     """
     method, settings, own = objective_of(run)
+    check_fits(session.dataset.source, session.dataset, run.small)
     weighting = weighting_beside(own, None if weights is None else read_weighting(weights))
     plan = ScoringSet(run.job.arm, method, settings, weighting, NETS if nets is None else nets)
     versions = {"refluence": __version__, **machine.describe()}
@@ -114,6 +116,8 @@ def objective_of(run: Finished) -> tuple[Method, Settings, Weighting]:
     """Method, settings and weights of a run's set. `InputError` for a run whose method has no objective."""
     if run.job.plan.objective is None:
         raise InputError(f"{run.folder} was made by {run.job.arm.method}, which has no objective to score against")
+    if not is_here(run.job.plan.declared):
+        raise InputError(f"{run.folder} was made by {GIVEN}, '{run.job.arm.method}': {HAND_OVER}, and score against that run")
     return run.job.plan.objective
 
 

@@ -1,9 +1,20 @@
 """Networks: by name, of a user's file or function, from stored weights."""
 
 from refluence.models.build import ModelSpec, build, width_beside
-from refluence.models.choose import another, network, read_spec
+from refluence.models.choose import another, handed_over, network, read_spec
 from refluence.models.custom import OwnSpec
 from refluence.models.library import is_library
 from refluence.models.user_file import Maker
 
-__all__ = ["Maker", "ModelSpec", "OwnSpec", "another", "build", "is_library", "network", "read_spec", "width_beside"]
+__all__ = [
+    "Maker",
+    "ModelSpec",
+    "OwnSpec",
+    "another",
+    "build",
+    "handed_over",
+    "is_library",
+    "network",
+    "read_spec",
+    "width_beside",
+]

@@ -43,6 +43,14 @@ def another(spec: ModelSpec, model: str | Maker | None, width: int | None = None
     return network(model, spec.shape, spec.classes, width, norm)
 
 
+def handed_over(spec: ModelSpec, model: Maker) -> ModelSpec:
+    """The network of a run, whose function is given again. `InputError` where it is another one."""
+    found = network(model, spec.shape, spec.classes)
+    if found != spec:
+        raise InputError(f"model is {found.name}, and the run's network is another one, {spec.name}: give that function")
+    return found
+
+
 def read_spec(stored: Json) -> ModelSpec:
     """The spec that `to_json` wrote. A function given in Python is not in it: `verify` says so."""
     kind = OwnSpec if "sha256" in stored else ModelSpec

@@ -180,7 +180,7 @@ def _name(function: Maker) -> str:
 
 
 def _elsewhere(name: str) -> InputError:
-    again = "hand it over again, with model= (rf.distill continues the run, rf.evaluate judges it)"
+    again = "hand it over again, with model= (rf.distill continues the run, rf.evaluate judges it, rf.score scores against it)"
     return unusable(name, f"the run was made with this function given in Python: {again}")
 
 

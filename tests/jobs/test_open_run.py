@@ -1,0 +1,70 @@
+"""Runs of a method or network given in Python, opened again; data that do not fit; numbers that mean nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+import refluence as rf
+from refluence.cli import main
+from refluence.condense.dm import METHOD
+from refluence.errors import InputError
+
+MINE = dataclasses.replace(METHOD, name="mine")
+SHORT = {"ipc": 1, "iterations": 1, "nets": 1, "epochs": 1, "threads": 1}
+
+
+def net(shape, classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1] * shape[2], classes))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return rf.load("digits")
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    return rf.distill(data, MINE, width=4, out=tmp_path_factory.mktemp("own") / "run", **SHORT)
+
+
+def test_a_run_of_an_own_method_is_opened_and_judged(run, data, capsys):
+    opened = rf.open(run.folder)
+    assert repr(opened) == "Run(mine seed 0: 10 images of 10 classes)"
+    assert torch.equal(opened.set.images, run.set.images)
+    assert opened.job.to_json() == run.job.to_json()
+    assert opened.costs == run.costs
+    assert rf.evaluate(run.folder, data, nets=1, epochs=1).accuracies == rf.evaluate(run, data, nets=1, epochs=1).accuracies
+    assert main(("evaluate", str(run.folder), "--nets", "1", "--epochs", "1")) == 0
+    assert main(("score", "--distilled", str(run.folder), "--out", str(run.folder / "s.parquet"))) == 2
+    assert "given in Python, 'mine': hand it over again, rf.open(FOLDER, method=…)" in capsys.readouterr().err
+
+
+def test_its_set_is_scored_against_with_the_method_at_hand(run, data):
+    with pytest.raises(InputError, match=r"rf\.open\(FOLDER, method=…\)"):
+        rf.score(data, distilled=run.folder)
+    again = rf.open(run.folder, method=dataclasses.replace(MINE))
+    expected, found = (rf.score(data, distilled=each, nets=1).arrays()["score"] for each in (run, again))
+    assert (expected == found).all()
+    with pytest.raises(InputError, match="was made by another method 'mine'"):
+        rf.open(run.folder, method=dataclasses.replace(MINE, class_steps=True))
+
+
+def test_a_run_of_an_own_network_is_scored_against_with_its_function(data, tmp_path):
+    run = rf.distill(data, "dm", model=net, out=tmp_path / "run", **SHORT)
+    expected = rf.score(data, distilled=run, nets=1).arrays()["score"]
+    assert (rf.score(data, distilled=run.folder, model=net, nets=1).arrays()["score"] == expected).all()
+    assert (rf.score(data, distilled=rf.open(run.folder, model=net), nets=1).arrays()["score"] == expected).all()
+    with pytest.raises(InputError, match="hand it over again, with model="):
+        rf.score(data, distilled=run.folder, nets=1)
+    with pytest.raises(InputError, match=r"run's network is another one, net\(\)"):
+        rf.score(data, lambda shape, classes: net(shape, classes), distilled=run.folder)
+    with pytest.raises(InputError, match="model is for scores against validation data"):
+        rf.score(data, "convnet", distilled=run.folder)
+
+
+def test_data_that_do_not_fit_the_set_are_refused(run):
+    with pytest.raises(InputError, match=r"images of 1 x 4 x 4, the distilled set of 1 x 8 x 8"):
+        rf.score(rf.load("digits", image_size=4), distilled=run)
