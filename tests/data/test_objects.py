@@ -126,6 +126,17 @@ def test_splits_of_ones_own_and_digests():
     assert mixed.val.labels.tolist() == [3, 2, 1, 0]
 
 
+@pytest.mark.parametrize("own", [FLOATS.astype("float32"), PIXELS.transpose(0, 3, 1, 2).copy(), torch.rand(60, 1, 8, 8)])
+def test_what_is_loaded_is_a_copy(own):
+    own = own.clone() if isinstance(own, torch.Tensor) else own.copy()
+    validation = (own[:9].clone() if isinstance(own, torch.Tensor) else own[:9].copy(), LABELS[:9])
+    data = load((own, LABELS), test=(own, LABELS), validation=validation)
+    before = [split.images.clone() for split in (data.train, data.val, data.test)]
+    own += 5
+    validation[0][...] += 5
+    assert all(torch.equal(split.images, was) for split, was in zip((data.train, data.val, data.test), before, strict=True))
+
+
 def test_torch_datasets_of_tensors_and_of_pictures():
     images = [picture(i, size=(10, 12)) for i in range(24)]
     labels = [i % 2 for i in range(24)]

@@ -83,7 +83,9 @@ def test_errors_keep_their_type_and_their_place(executor):
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_a_failed_run():
-    with pytest.raises(RunError, match=r"a worker process was killed.*executor='processes:N'.*the same call continues"):
+    with pytest.raises(RunError, match=r"below `if __name__ == .__main__.:`.*executor='processes:N'.*the same call continues"):
+        list(Processes(1).run(dying, range(2), hundred))
+    with in_flags(), pytest.raises(RunError, match=r"a worker process was killed, perhaps for want of memory.*--executor"):
         list(Processes(1).run(dying, range(2), hundred))
 
 
@@ -158,3 +160,4 @@ def test_how_many_by_itself(monkeypatch):
     assert automatic(8 * 8, 32, 20, "cuda") == 1
     assert automatic(32 * 32 * 3, 32, 20, "cpu") == 1
     assert automatic(8 * 8, 32, 0, "cpu") == 1
+    assert automatic(8 * 8, 0, 20, "cpu") == 1, "a network whose width is not known may be large"

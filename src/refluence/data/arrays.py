@@ -31,15 +31,16 @@ def read(
 
 
 def channels_first(images: Array, where: str) -> Tensor:
-    """Images as `(N, C, H, W)`, uint8 or float32 on the CPU. `InputError` where it cannot be known which axis is which."""
+    """A copy of images as `(N, C, H, W)`, uint8 or float32 on the CPU. `InputError`: which axis is which cannot be known."""
     if not isinstance(images, (np.ndarray, Tensor)):
         raise InputError(f"{where}: images are of type {type(images).__name__}: expected an array or a tensor")
     if isinstance(images, np.ndarray):
         try:
-            images = torch.from_numpy(images if images.flags.writeable and images.flags.c_contiguous else images.copy())
+            images = torch.from_numpy(images.copy())
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: images are {images.dtype}: expected uint8 (0 to 255) or floats") from error
-    images = images.detach().cpu()
+    else:
+        images = images.detach().to("cpu", copy=True)
     shape = tuple(images.shape)
     if not images.is_floating_point() and images.dtype != torch.uint8:
         raise InputError(f"{where}: images are {str(images.dtype).removeprefix('torch.')}: expected uint8 (0 to 255) or floats")

@@ -86,16 +86,21 @@ class Processes:
             held.close()
             pool.shutdown(wait=True, cancel_futures=True)
 
-        self._end = end
+        self._end, begun = end, False
         try:
             with _interrupts_ignored():
                 futures: list[Future[Out]] = [pool.submit(_call, work, task) for task in tasks]
             for future in futures:
-                yield future.result()
+                result = future.result()
+                begun = True
+                yield result
         except BrokenProcessPool:
+            fewer = f"fewer workers ({option('executor', 'processes:N')}) need less; {again()} continues"
+            if begun or says_flags():
+                raise RunError(f"a worker process was killed, perhaps for want of memory: {fewer}") from None
             raise RunError(
-                "a worker process was killed, perhaps for want of memory: fewer workers "
-                f"({option('executor', 'processes:N')}) need less; {again()} continues"
+                "the worker processes ended before any task was done: a script, a file of its own, starts them below "
+                f'`if __name__ == "__main__":`; where it does, memory was short: {fewer}'
             ) from None
         finally:
             self.close()
@@ -146,8 +151,11 @@ def parse(text: str | None, workers: int = 0) -> Choice:
 
 
 def automatic(pixels: int, width: int, tasks: int, device: str) -> int:
-    """How many processes: one for each processor where the networks are tiny and on the CPU, else one in all."""
-    return max(1, min(processors(), tasks)) if device == "cpu" and pixels * width <= TINY else 1
+    """How many processes: one for each processor where the networks are tiny and on the CPU, else one in all.
+
+    `width`: channels of the widest network; 0: not known, and then not tiny.
+    """
+    return max(1, min(processors(), tasks)) if device == "cpu" and 0 < pixels * width <= TINY else 1
 
 
 def in_worker() -> bool:
