@@ -19,15 +19,14 @@ def one_line(box: str, kind: type, words: Sequence[str]) -> str:
         place = "the folder DIR" if "folder" in settings_of(kind) else "RECIPE (see refluence ls)"
         missing = flags or [place]
         beside = f", and there is no {' and no '.join(others)}" if others else ""
-        beside += (
-            "; a run that continues takes the flags of its first start again" if "--resume" in words and not beside else ""
-        )
+        if flags and not others and "--resume" in words:
+            beside = "; a run that continues takes the flags of its first start again"
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing{beside}"
     if found := re.search(r"Unrecognized options: (.*?)(?: Perhaps you meant:.*?(--[a-z-]+)|$)", text):
-        unknown = [word for word in found[1].split(", ") if word.startswith("--")]
-        if not unknown and (one_too_many := _surplus(words, kind)):
+        flagged = [word for word in found[1].split(", ") if word.startswith("--")]
+        if not flagged and (one_too_many := _surplus(words, kind)):
             return one_too_many
-        return f"there is no {' and no '.join(unknown) or found[1]}" + (f" (did you mean {found[2]}?)" if found[2] else "")
+        return f"there is no {' and no '.join(flagged) or found[1]}" + (f" (did you mean {found[2]}?)" if found[2] else "")
     if found := re.search(r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.+?)\)", text):
         return f"{found[2]} {found[1]}: choose one of {', '.join(_setting(found[2], kind).choices)}".replace("'", "")
     if found := re.search(r"Error parsing (--[a-z-]+): .*?: ?'?([^']*)'", text):

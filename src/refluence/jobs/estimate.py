@@ -72,12 +72,13 @@ def judging_seconds(job: Job, session: Session) -> float:
     for protocol in (replace(p, zca="").resolve(len(images), job.model.classes) for p in job.protocols):  # as fast without
         short = [min(EPOCHS, protocol.epochs), min(2 * EPOCHS, protocol.epochs)]
         spent = []
-        for epochs in short:
+        for epochs in (1, *short):  # the first one warms up
             begin = time.perf_counter()
             evaluate(images, labels, job.model, protocol.with_(epochs=epochs), dataset.val, dataset.mean, dataset.std,
                      streams(job.seed), 1, device, compiled=session.compute.compiled)  # fmt: skip
             spent.append(time.perf_counter() - begin)
-        slope = max(spent[1] - spent[0], 0) / max(short[1] - short[0], 1)
+        _, less, more = spent
+        slope = max(more - less, 0) / max(short[1] - short[0], 1)
         scale = len(dataset.test) / max(len(dataset.val), 1)
-        total += job.nets * (slope * protocol.epochs + max(spent[0] - slope * short[0], 0) * scale)
+        total += job.nets * (slope * protocol.epochs + max(less - slope * short[0], 0) * scale)
     return total

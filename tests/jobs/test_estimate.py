@@ -1,0 +1,28 @@
+"""What judging would take is measured without what the first training of a process pays once."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from refluence.jobs import estimate
+from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.resolve import resolve
+from refluence.jobs.session import Machine, open_session
+from refluence.options import JobOptions
+
+
+def test_the_first_arm_does_not_pay_for_what_is_loaded_once(monkeypatch):
+    session = open_session("digits", Machine())
+    job = resolve(JobOptions(ipc=1, epochs=40, nets=2), parse_arm("random"), session.dataset, 0)
+    clock, trained = [0.0], []
+
+    def train(*arguments, **how):
+        protocol = arguments[3]
+        trained.append(protocol.epochs)
+        clock[0] += (50.0 if len(trained) == 1 else 0.0) + 3.0 + 0.5 * protocol.epochs
+
+    monkeypatch.setattr(estimate, "evaluate", train)
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    scale = len(session.dataset.test) / len(session.dataset.val)
+    assert [estimate.judging_seconds(job, session) for _ in range(2)] == [pytest.approx(2 * (0.5 * 40 + 3.0 * scale))] * 2
+    assert trained == [1, 5, 10] * 2
