@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -27,6 +28,8 @@ from support.command_line import DIGITS
 
 TINY = {"ipc": 2, "iterations": 3, "width": 8, "threads": 1}
 FUNCTIONS = ("load", "distill", "select", "start", "evaluate", "compare", "score", "open")
+ONE = torch.ones(1)
+TABLE = rf.ScoreTable(index=ONE.long(), label=ONE.long(), score=ONE, weight=ONE, loss=ONE)
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 
@@ -198,6 +201,15 @@ def test_nothing_is_written_or_printed(data, tmp_path, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_numbers_and_devices_of_other_libraries_are_taken(tmp_path, data):
+    given = {"device": torch.device("cpu"), "width": 4, "threads": 1, "nets": 1, "epochs": 1}
+    run = rf.select(data, "random", ipc=np.int64(1), seed=np.int64(3), out=tmp_path / "run", **given)
+    assert type(rf.open(tmp_path / "run").job.seed) is int
+    found = rf.compare(data, ["random"], ipc=np.int32(1), seed=np.int64(3), seeds=np.int64(1), out=tmp_path / "c", **given)
+    assert found.rows[0]["seed"] == 3
+    assert repr(run.set) == "DistilledSet(10 images 1 x 8 x 8 of 10 classes)"
+
+
 def test_a_set_is_a_torch_dataset(data):
     small = rf.select(data, "random:factor=2", ipc=2, threads=1).set
     batch, labels = next(iter(DataLoader(small, batch_size=4)))
@@ -247,6 +259,18 @@ def test_a_run_shows_its_pictures(data):
         (lambda: rf.select("digits", "dm"), "dm learns images: rf.distill makes its set"),
         (lambda: rf.distill(rf.load((torch.rand(30, 1, 8, 8), [0] * 24 + [1] * 6)), "dm", ipc=5), "ipc is 5, class '1' has"),
         (lambda: rf.compare("digits", "dm"), "methods is 'dm': give a list of arms"),
+        (lambda: rf.compare("digits", METHOD), "methods is Method.*: give a list of arms"),
+        (lambda: rf.compare("digits", ["random"], method="dm"), "no option 'method': did you mean methods[?] .*, executor, "),
+        (lambda: rf.distill("digits", methods=["dm"]), "no option 'methods': did you mean method[?] .*, seed, "),
+        (lambda: rf.distill("digits", drop="s.parquet:.1"), r"it says how data are read, rf.load\(…, drop=…\)"),
+        (lambda: rf.distill("dm", rf.load("digits")), "a method is a Dataset: the data come first: give an arm such as"),
+        (lambda: rf.distill("digits", ["dm"]), "a method is a list: give an arm such as"),
+        (lambda: rf.select("digits", None), "a method is a NoneType: give an arm such as"),
+        (lambda: rf.distill("digits", "dm", out=5), "out is 5: it must be a path"),
+        (lambda: rf.score("digits", out=5), "out is 5: it must be a path"),
+        (lambda: rf.compare("digits", ["random"], out=5), "out is 5: it must be a path"),
+        (lambda: rf.score("digits", dict(torch.nn.Linear(64, 10).named_parameters())), r"^.{0,250}$"),
+        (lambda: rf.load("digits", drop=TABLE), r"drop is a table: save it, table.save\(.scores.\), and say the share too"),
         (lambda: rf.compare("digits", ["random"], seeds=0), "seeds is 0: it must be a whole number, at least 1"),
         (lambda: rf.evaluate(rf.select("digits").set, "digits", "dcc-cpu"), "unknown protocol 'dcc-cpu': did you mean dc-cpu"),
     ],

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from refluence.errors import InputError, in_flags
@@ -58,6 +59,28 @@ def test_a_value_that_its_field_does_not_declare_is_one_line(name, value, right)
 )
 def test_a_value_that_its_field_declares_is_kept(name, value):
     assert getattr(Numbers(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [("count", np.int64(4), 4), ("nets", np.uint8(2), 2), ("share", np.float32(0.5), 0.5), ("tau", np.float64(2), 2.0)],
+)
+def test_numbers_of_numpy_are_kept_as_pythons(name, given, kept):
+    value = getattr(Numbers(**{name: given}), name)
+    assert (value, type(value)) == (kept, type(kept))
+
+
+@pytest.mark.parametrize("value", [np.float64(4), np.bool_(True), np.int64(0), np.zeros(1, np.int64)])
+def test_other_numbers_of_numpy_are_refused(value):
+    with pytest.raises(InputError, match="it must be a whole number, at least 1"):
+        Numbers(count=value)
+
+
+def test_a_long_value_is_cut_short():
+    with pytest.raises(InputError) as caught:
+        Numbers(word={"weights": list(range(99))})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 150
 
 
 @pytest.mark.parametrize(

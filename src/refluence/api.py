@@ -7,8 +7,9 @@ rf.evaluate(run, data, protocol="dsa-cpu").accuracy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
 from refluence.data.scores import FILE, RunScores, ScoreTable
 from refluence.data.whitening import whitening
-from refluence.errors import InputError, did_you_mean
+from refluence.errors import InputError, did_you_mean, stated
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
@@ -72,8 +73,10 @@ def load(
         >>> rf.load("digits").shape
         (1, 8, 8)
     """
-    known = {f.name for f in fields(SourceOptions)} - {"validation"}
-    _check(options, known, "load")
+    _check(options, _names(SourceOptions) - {"validation"}, load)
+    for name in ("drop", "relabel"):
+        if isinstance(options.get(name), ScoreTable):
+            raise InputError(f"{name} is a table: save it, table.save('scores'), and say the share too, {name}='scores:0.05'")
     said = SourceOptions(**options)
     if not isinstance(source, Run):
         return load_source(source, said, test=test, validation=validation)
@@ -116,8 +119,8 @@ def distill(
         >>> tuple(run.set.images.shape)
         (10, 1, 8, 8)
     """
-    session, job = _opened(data, method, seed, options, "distill")
-    folder = None if out is None else Path(out)
+    folder = _folder(out)
+    session, job = _opened(data, method, seed, options, distill)
     with device.threads(_threads(session, folder)):
         if folder is None:
             small, card, measured = _made(job, session)
@@ -154,6 +157,7 @@ def select(
         >>> len(rf.select("digits", "random", ipc=2).set)
         20
     """
+    own_methods([method])
     declared = catalogue().get(method.partition(":")[0]) if isinstance(method, str) else method
     if declared is not None and not isinstance(declared, Selection):
         raise InputError(f"{declared.name} learns images: rf.distill makes its set, rf.select keeps real ones")
@@ -184,9 +188,9 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
     """
     if options.get("threads"):
         raise InputError(f"threads is {options['threads']}: a loop of your own sets them, torch.set_num_threads(…)")
-    session, job = _opened(data, method, seed, options, "start")
+    session, job = _opened(data, method, seed, options, start)
     prepared = prepare(job, session, None)
-    return job.plan.open(session.dataset, job.model, streams(seed), session.compute, prepared)
+    return job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
 
 
 def evaluate(
@@ -223,9 +227,9 @@ def evaluate(
     if not isinstance(small, (DistilledSet, Run, str, Path)):
         raise InputError(f"a {type(small).__name__} is judged: give a set, a run or a folder first, and the data behind it")
     known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *_names(Machine)}
-    _check(options, known, "evaluate")
+    _check(options, known, evaluate)
     if not isinstance(protocol, str):
-        raise InputError(f"protocol is {protocol!r}: it must be one name")
+        raise InputError(f"{stated('protocol', protocol)}: it must be one name")
     asked = _asked(options)
     session = _session(data, options)
     folder = Path(small) if isinstance(small, (str, Path)) else small.folder if isinstance(small, Run) else None
@@ -233,7 +237,7 @@ def evaluate(
         small = open(small) if (Path(small) / CONFIG).exists() else load_distilled(Path(small))
     whole, dataset = small.set if isinstance(small, Run) else small, session.dataset
     check_fits(dataset.source, dataset, whole)
-    SeedOptions(seed=seed)
+    seed = SeedOptions(seed=seed).seed
     if isinstance(small, Run):
         spec = another(small.job.model, options.get("model"), asked.width, asked.norm)
     else:
@@ -292,21 +296,22 @@ def compare(
         >>> rf.compare("digits", ["random", "full"], ipc=1, seeds=1, nets=1, epochs=1, width=4).summary[0]["arm"]
         'random'
     """
-    _check(options, _names(JobOptions) | _names(Machine), "compare")
-    given = () if isinstance(methods, str) else tuple(methods)
+    _check(options, _names(JobOptions) | _names(Machine), compare)
+    given = tuple(methods) if isinstance(methods, Iterable) and not isinstance(methods, str) else ()
     if not given:
-        raise InputError(f"methods is {methods!r}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
+        raise InputError(f"{stated('methods', methods)}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
+    drawn = SeedOptions(seed=seed, seeds=seeds)
     asked = Comparing(
         methods=given,
         options=_asked(options),
-        seeds=seeds,
-        seed=seed,
+        seeds=drawn.seeds,
+        seed=drawn.seed,
         controls=controls,
         equal_seconds=equal_seconds,
         executor=executor,
     )
     asked.arms()
-    session, folder = _session(data, options), None if out is None else Path(out)
+    folder, session = _folder(out), _session(data, options)
     with device.threads(_threads(session, folder)):
         found = compare_jobs(asked, asked.jobs(session.dataset), session, folder, page=report.write)
     return Comparison(found.rows, found.summary, found.verdict, folder)
@@ -354,15 +359,16 @@ def score(
         >>> len(table.most_harmful(20))
         20
     """
-    _check(options, (_names(ScoreOptions) | _names(Machine)) - {"group"}, "score")
-    SeedOptions(seed=seed)
+    _check(options, _names(ScoreOptions) | _names(Machine), score)
+    seed = SeedOptions(seed=seed).seed
     own = {k: v for k, v in options.items() if k in _names(ScoreOptions)}
     if isinstance(own.get("damping"), (int, float)):
         own["damping"] = repr(own["damping"])
     if own.get("load") is not None:
         own["load"] = Path(own["load"])
     asked = ScoreOptions(model=model, folds=folds, **own)
-    path = None if out is None else Path(out) if Path(out).suffix == ".parquet" else Path(out) / FILE
+    folder = _folder(out)
+    path = None if folder is None else folder if folder.suffix == ".parquet" else folder / FILE
     if path is not None:
         check_file(path, resume=True)
         if distilled is not None and path.exists():
@@ -424,9 +430,11 @@ def _with_network(job: Job, model: Maker | None) -> Job:
     return job if model is None else replace(job, model=handed_over(job.model, model))
 
 
-def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: str) -> tuple[Session, Job]:
+def _opened(
+    data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: Callable[..., object]
+) -> tuple[Session, Job]:
     _check(options, _names(JobOptions) | _names(Machine), where)
-    SeedOptions(seed=seed)
+    seed = SeedOptions(seed=seed).seed
     own = own_methods([method])
     arm, asked = parse_arm(method, own), _asked(options)
     session = _session(data, options)
@@ -450,9 +458,18 @@ def _asked(options: Mapping[str, Any]) -> JobOptions:
 
 
 def _session(data: Data, options: Mapping[str, Any]) -> Session:
-    how = Machine(**{k: v for k, v in options.items() if k in _names(Machine)})
+    given: dict[str, Any] = {
+        k: str(v) if isinstance(v, torch.device) else v for k, v in options.items() if k in _names(Machine)
+    }
+    how = Machine(**given)
     data = load(data) if isinstance(data, Run) else data
-    return open_session(data, how, per_class=options.get("ipc", 1))
+    return open_session(data, how, per_class=int(options.get("ipc", 1)))
+
+
+def _folder(out: str | Path | None) -> Path | None:
+    if out is not None and not isinstance(out, (str, Path)):
+        raise InputError(f"{stated('out', out)}: it must be a path")
+    return None if out is None else Path(out)
 
 
 def _threads(session: Session, folder: Path | None = None) -> int:
@@ -465,7 +482,13 @@ def _names(kind: type) -> set[str]:
     return {f.name for f in fields(kind)}
 
 
-def _check(options: Mapping[str, Any], known: set[str], where: str) -> None:
+def _check(options: Mapping[str, Any], known: set[str], where: Callable[..., object]) -> None:
+    """`InputError` for an option that the function `where` does not have; it names those that it takes by name too."""
+    _, *others = signature(where).parameters.values()  # the first is what it works on
+    taken = {each.name for each in others if each.kind is not Parameter.VAR_KEYWORD}
     for name in options:
         if name not in known:
-            raise InputError(f"{where}() has no option '{name}': {did_you_mean(name, sorted(known))}")
+            here = f"{where.__name__}() has no option '{name}'"
+            if name in _names(SourceOptions):
+                raise InputError(f"{here}: it says how data are read, rf.load(…, {name}=…)")
+            raise InputError(f"{here}: {did_you_mean(name, sorted(known | taken))}")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 
+SHOWN = 100  # characters of a value that a message says at most
 _flags = False  # whether options are called by the names of flags
 
 
@@ -95,7 +96,10 @@ def again() -> str:
 
 def stated(name: str, value: object) -> str:
     """An option and the value that it has: `ipc is 0`, on the command line `--ipc 0`."""
-    return f"{option(name)} {value}" if _flags else f"{name} is {_written(value)}"
+    if _flags:
+        return f"{option(name)} {value}"
+    written = " ".join(_written(value).split())
+    return f"{name} is {written if len(written) <= SHOWN else f'{written[:SHOWN]} …'}"
 
 
 def _written(value: object) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
+from numbers import Integral, Real
 from operator import ge, gt, le, lt
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -63,6 +64,14 @@ class Setting:
     def number(self) -> type[int] | type[float] | None:
         """int or float, where the setting is a number."""
         return float if float in self.kinds else int if int in self.kinds else None
+
+    def plain(self, value: object) -> object:
+        """A number of another library, such as `numpy.int64`, as Python's own; all else as it is."""
+        if self.number is None or isinstance(value, (bool, int)) or type(value) is float:
+            return value
+        if isinstance(value, Integral):
+            return int(value)
+        return float(value) if self.number is float and isinstance(value, Real) else value
 
     def wrong(self, value: object) -> str:
         """What would be right where this value is not, else nothing."""
@@ -162,11 +171,17 @@ def settings_of(kind: type) -> dict[str, Setting]:
 
 
 def check(values: object) -> None:
-    """`InputError` for the first field of a dataclass whose value is not one that it declares. It serves as `__post_init__`."""
+    """`InputError` for the first field of a dataclass whose value is not one that it declares. It serves as `__post_init__`.
+
+    Numbers of other libraries are kept as Python's own.
+    """
     kind: type = type(values)
     for name, declared in settings_of(kind).items():
-        if right := declared.wrong(value := getattr(values, name)):
+        value = declared.plain(given := getattr(values, name))
+        if right := declared.wrong(value):
             raise InputError(f"{stated(name, value)}: {right}")
+        if value is not given:
+            object.__setattr__(values, name, value)
 
 
 def read(kind: type, key: str, text: str) -> Any:

@@ -87,3 +87,10 @@ def test_files_that_cannot_be_used(source, tmp_path):
         load(source, SourceOptions(drop=f"{tmp_path}/nowhere.parquet:0.5"))
     with pytest.raises(InputError, match=r"drop='scores.parquet': expected scores.parquet:share"):
         load(source, SourceOptions(drop="scores.parquet"))
+
+
+def test_the_folder_of_a_saved_table_is_read_too(source, tmp_path):
+    rows = load(source).train.rows.tolist()
+    file = scores(tmp_path, rows[:10], [float(i) for i in range(10)])
+    by_file, by_folder = (load(source, SourceOptions(drop=f"{name}:0.5")) for name in (file, tmp_path))
+    assert by_folder.train.rows.tolist() == by_file.train.rows.tolist()

@@ -225,3 +225,22 @@ def test_random_items_and_columns_are_refused():
     )
     assert "validation: arrays: 60 images and 2" in refused("digits", validation=(PIXELS, [0, 1]))
     assert "hold images of several sizes" in refused("digits", validation=(np.zeros((2, 9, 9)), [0, 1]))
+
+
+def test_a_list_of_pairs_is_read_as_a_dataset_of_them():
+    pairs = [(torch.full((1, 4, 4), index / 40), index % 2) for index in range(40)]
+    listed, stacked = load(pairs), load((torch.stack([image for image, _ in pairs]), [label for _, label in pairs]))
+    assert listed.source.startswith("torch:")
+    for name in ("train", "val", "test"):
+        assert torch.equal(getattr(listed, name).images, getattr(stacked, name).images)
+        assert torch.equal(getattr(listed, name).labels, getattr(stacked, name).labels)
+
+
+def test_an_item_that_cannot_be_read_is_named():
+    class Broken(Pairs):
+        def __getitem__(self, index):
+            if index == 17:
+                raise OSError("no such\nphoto")
+            return torch.full((3, 8, 8), index / 40), index % 2
+
+    assert "item 17 cannot be read (OSError: no such photo)" in refused(Broken([], [0] * 40))

@@ -95,6 +95,8 @@ def test_what_is_no_table_is_named(tmp_path):
     pq.write_table(pa.table({"index": np.arange(2)}), tmp_path / "y.parquet")
     with pytest.raises(InputError, match=r"y.parquet cannot be read as scores"):
         ScoreTable.load(tmp_path / "y.parquet")
+    with pytest.raises(InputError, match=r"nope does not exist: give a file of scores, or a folder with scores.parquet"):
+        ScoreTable.load(tmp_path / "nope")
 
 
 def weighted(dataset):
@@ -138,3 +140,19 @@ def test_weights_of_other_labels_or_files_are_refused(dataset, column):
     other = {"labels": torch.tensor([0, 1, 1, 1, 0, 1]), "paths": (*train.paths[:2], "new.png", *train.paths[3:])}[column]
     with pytest.raises(InputError, match=r"^row 7 has another label or file in the scores than in made"):
         table.weights(replace(dataset, train=replace(train, **{column: other})))
+
+
+def test_a_table_is_saved_as_a_file_or_into_a_folder(table, tmp_path):
+    table.save(tmp_path / "t.parquet")
+    table.save(tmp_path / "folder")
+    assert (tmp_path / "t.parquet").is_file()
+    assert (tmp_path / "folder/scores.parquet").is_file()
+    assert torch.equal(ScoreTable.load(tmp_path / "t.parquet").score, table.score)
+
+
+@pytest.mark.parametrize("n", [-3, 0.05, "3", True])
+def test_a_number_of_rows_is_a_whole_number(table, n):
+    for ends in (table.most_harmful, table.most_helpful):
+        with pytest.raises(InputError, match=rf"^n is {n!r}: it must be a whole number of rows, at least 0"):
+            ends(n)
+    assert len(table.most_harmful(np.int64(2))) == 2

@@ -68,6 +68,10 @@ class DistilledSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        c, h, w = self.images.shape[1:]
+        return f"DistilledSet({len(self)} images {c} x {h} x {w} of {len(self.classes)} classes)"
+
     @property
     def stored_bytes(self) -> int:
         """What the set is paid for (`stored_bytes`)."""

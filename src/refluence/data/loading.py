@@ -38,8 +38,8 @@ def load(
         source: `digits`, a folder with `train.parquet`, `FOLDER:TASK`, an image folder, a Hugging Face Hub id, or the folder
             of a finished run, whose train split is its distilled set. Or an object: `(images, labels)`, arrays or tensors of
             `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`, uint8 or floats, which are kept as they come; a map-style torch
-            `Dataset` of (image, label), images as PIL, tensors or arrays; a `datasets.Dataset`; a `DatasetDict` or dict of such
-            splits; a `DistilledSet`. An object is recorded by kind and digest, as `arrays:1a2b3c4d5e6f`.
+            `Dataset` or a list of (image, label), images as PIL, tensors or arrays; a `datasets.Dataset`; a `DatasetDict` or
+            dict of such splits; a `DistilledSet`. An object is recorded by kind and digest, as `arrays:1a2b3c4d5e6f`.
         options: the data flags (default: `SourceOptions()`).
         test: the test split of an object; without one, 20 % are cut from train, stratified. Of a distilled set: the dataset
             whose validation and test images are its own.

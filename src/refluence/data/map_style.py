@@ -69,7 +69,11 @@ def _pictures(dataset: MapStyle, where: str) -> Iterator[Encoded]:
 
 
 def _item(dataset: MapStyle, index: int, where: str) -> tuple[Any, object]:
-    item = dataset[index]
+    try:
+        item = dataset[index]
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{where}: item {index} cannot be read ({type(error).__name__}: {said})") from error
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise InputError(f"{where}: item {index} is of type {type(item).__name__}: expected (image, label)")
     return item[0].detach().cpu() if isinstance(item[0], Tensor) else item[0], item[1]

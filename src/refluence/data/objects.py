@@ -23,7 +23,7 @@ from refluence.options import SourceOptions
 
 DIGEST = re.compile("(arrays|torch|datasets|splits|set):[0-9a-f]{12}")
 EXPECTED = (
-    "expected (images, labels), a torch Dataset of (image, label), a datasets.Dataset or DatasetDict, or a dict of such splits"
+    "expected (images, labels), a torch Dataset or list of (image, label), a datasets.Dataset or DatasetDict, a dict of these"
 )
 
 Single = tuple[Array, Array | Sequence[object]] | MapStyle
@@ -61,11 +61,16 @@ def _same(split: RawSplit) -> RawSplit:
 
 def _kind(source: Single) -> str:
     if isinstance(source, (tuple, list)):
-        return "arrays"
+        return "torch" if _pairs(source) else "arrays"
     datasets = sys.modules.get("datasets")  # who has such an object has imported it
     if datasets is not None and isinstance(source, datasets.Dataset):
         return "datasets"
     return "torch"
+
+
+def _pairs(source: object) -> bool:
+    """Whether it is a list of (image, label), which is read as a torch `Dataset` is."""
+    return isinstance(source, list) and bool(source) and all(isinstance(each, tuple) and len(each) == 2 for each in source)
 
 
 def _one(source: Single, where: str, options: SourceOptions) -> tuple[RawSplit, str]:
@@ -77,7 +82,7 @@ def _one(source: Single, where: str, options: SourceOptions) -> tuple[RawSplit, 
         split = hub.read(source.with_format(None), where, options)
         return split, arrays.digest(split, split.encoded())
     refuse_columns(options, f"{where}: only tables have columns")
-    if isinstance(source, (tuple, list)):
+    if isinstance(source, (tuple, list)) and not _pairs(source):
         if len(source) != 2:
             raise InputError(f"{where}: {len(source)} things in place of two, images and labels")
         images, labels = source

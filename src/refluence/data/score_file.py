@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from refluence.data import columns, parquet
 from refluence.data.options import split_pair
+from refluence.data.scores import FILE
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError, option
 
@@ -48,6 +49,7 @@ def harmful(name: str, pair: str, rows: np.ndarray, train: RawSplit) -> Harmful:
     if not 0 <= share < 1:
         raise InputError(f"{said}: the share '{text}' must be a number from 0 to below 1, such as 0.05")
     path = Path(file).expanduser()
+    path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"{said}: there is no file {path}")
     features = columns.features(parquet.schema(path))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from html import escape
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from refluence.data import score_csv
 from refluence.data.dataset import Dataset
 from refluence.data.keyed import positions
-from refluence.errors import InputError, option
+from refluence.errors import InputError, stated
 from refluence.files import Json, replacing, write_tensors
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
@@ -143,8 +144,12 @@ class ScoreTable:
         score_csv.write(self, path)
 
     def save(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
-        """Write `folder/scores.parquet`, with the card in its metadata beside the facts, and `folder/scores.csv`."""
-        replace(self, facts={**self.facts, **(card or {})}).write(Path(folder) / FILE)
+        """Write `folder/scores.parquet`, or the file where a name ends in `.parquet`, and a `.csv` beside it.
+
+        The card stands in the metadata beside the facts.
+        """
+        path = Path(folder) if Path(folder).suffix == ".parquet" else Path(folder) / FILE
+        replace(self, facts={**self.facts, **(card or {})}).write(path)
 
     @classmethod
     def load(cls, path: str | Path, classes: tuple[str, ...] = ()) -> ScoreTable:
@@ -167,6 +172,8 @@ class ScoreTable:
             True
         """
         path = Path(path)
+        if not path.exists():
+            raise InputError(f"{path} does not exist: give a file of scores, or a folder with {FILE}")
         path = path / FILE if path.is_dir() else path
         facts = read_facts(path)
         try:
@@ -186,11 +193,11 @@ class ScoreTable:
 
         Of scores against a distilled set these are the instances that it does not match yet, harmful or not.
         """
-        return self._at(np.lexsort((self.index.numpy(), -self.score.numpy()))[:n])
+        return self._at(np.lexsort((self.index.numpy(), -self.score.numpy()))[: _rows(n)])
 
     def most_helpful(self, n: int = 20) -> ScoreTable:
         """The `n` rows with the lowest scores, the lowest first; against a distilled set, those that it leans towards."""
-        return self._at(np.lexsort((self.index.numpy(), self.score.numpy()))[:n])
+        return self._at(np.lexsort((self.index.numpy(), self.score.numpy()))[: _rows(n)])
 
     def weights(self, dataset: Dataset) -> Tensor:
         """The column `weight` for a training loop of one's own: loss per row times weight, and then the mean.
@@ -251,12 +258,18 @@ class ScoreTable:
         return ["<tr>" + "".join(f"<td>{each}</td>" for each in row) + "</tr>" for row in zip(*columns, strict=True)]
 
 
+def _rows(n: int) -> int:
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
+        raise InputError(f"{stated('n', n)}: it must be a whole number of rows, at least 0")
+    return int(n)
+
+
 def read_facts(path: Path) -> Json:
     """What a table's file says of its run; `{}` where it says nothing."""
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(FACTS, b"{}"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as scores ({error}): choose another {option('out')}") from None
+        raise InputError(f"{path} cannot be read as scores ({error})") from None
 
 
 def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:

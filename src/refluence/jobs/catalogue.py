@@ -11,6 +11,7 @@ from typing import Any
 from refluence.arm import UNIFORM, Arm, read_arm
 from refluence.condense import job as condense
 from refluence.condense.method import Method
+from refluence.data.dataset import Dataset
 from refluence.errors import InputError, did_you_mean, option, says_flags, stated
 from refluence.files import Json
 from refluence.influence.weighting import KINDS
@@ -50,6 +51,12 @@ def methods() -> dict[str, Declaration]:
 
 def own_methods(given: Sequence[str | Declaration]) -> dict[str, Declaration]:
     """The methods that are given as objects, by name. `InputError` where the package has one of that name."""
+    for each in given:
+        if not isinstance(each, (str, Method, Selection)):
+            data = ": the data come first" if isinstance(each, Dataset) else ""
+            raise InputError(
+                f"a method is a {type(each).__name__}{data}: give an arm such as 'dc+influence', a Method or a Selection"
+            )
     own = {each.name: each for each in given if not isinstance(each, str)}
     for name, declared in own.items():
         if methods().get(name, declared) is not declared:
