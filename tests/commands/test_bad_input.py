@@ -153,9 +153,9 @@ def test_a_folder_with_a_run_needs_resume_and_the_same_flags(refused, distilled)
     words = ("distill", *DIGITS, "--weights", "influence", "--iterations", "6", "--protocol", "iwd-cpu", "--out", distilled)
     assert "--resume" in refused(*words)
     message = refused(*words, "--ipc", "3", "--resume")
-    assert "unit.ipc is 2 there, 3 here" in message
-    assert "seed is 0 there, 1 here" in refused(*words, "--seed", "1", "--resume")
-    assert "tau is 1.0 there, 0.5 here" in refused(*words, "--weights", "influence:tau=.5", "--resume")
+    assert "--ipc 2 there, 3 here" in message
+    assert "--seed 0 there, 1 here" in refused(*words, "--seed", "1", "--resume")
+    assert "--weights influence there, influence:tau=.5 here" in refused(*words, "--weights", "influence:tau=.5", "--resume")
     assert "machine.threads is 1 there, 2 here" in refused(*words, "--threads", "2", "--resume")
     assert "a run of 'distill', not of 'compare'" in refused(
         "compare", *DIGITS, "--methods", "dc", "--out", distilled, "--resume"
