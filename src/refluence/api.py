@@ -20,7 +20,7 @@ from refluence import report
 from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
-from refluence.data.scores import FILE, RunScores, ScoreTable
+from refluence.data.scores import RunScores, ScoreTable
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean, stated
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
@@ -35,7 +35,16 @@ from refluence.jobs.needs import prepare
 from refluence.jobs.open_run import Finished, check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.run_job import make
-from refluence.jobs.scoring import against_set, against_validation, announce, check_file, make_scores, parts, write_scores
+from refluence.jobs.scoring import (
+    against_set,
+    against_validation,
+    announce,
+    check_file,
+    make_scores,
+    parts,
+    place_of,
+    write_scores,
+)
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
 from refluence.models import Maker, another, handed_over, network
@@ -231,10 +240,10 @@ def evaluate(
     if not isinstance(protocol, str):
         raise InputError(f"{stated('protocol', protocol)}: it must be one name")
     asked = _asked(options)
-    session = _session(data, options)
     folder = Path(small) if isinstance(small, (str, Path)) else small.folder if isinstance(small, Run) else None
     if isinstance(small, (str, Path)):
         small = open(small) if (Path(small) / CONFIG).exists() else load_distilled(Path(small))
+    session = _session(data, options, small if isinstance(small, Run) else None)
     whole, dataset = small.set if isinstance(small, Run) else small, session.dataset
     check_fits(dataset.source, dataset, whole)
     seed = SeedOptions(seed=seed).seed
@@ -359,8 +368,8 @@ def score(
         >>> len(table.most_harmful(20))
         20
     """
-    _check(options, _names(ScoreOptions) | _names(Machine), score)
-    seed = SeedOptions(seed=seed).seed
+    _check(options, (_names(ScoreOptions) | _names(Machine)) - {"group", "checkpoint_seconds"}, score)
+    seed, nets = SeedOptions(seed=seed).seed, JobOptions(nets=nets).nets
     own = {k: v for k, v in options.items() if k in _names(ScoreOptions)}
     if isinstance(own.get("damping"), (int, float)):
         own["damping"] = repr(own["damping"])
@@ -368,14 +377,14 @@ def score(
         own["load"] = Path(own["load"])
     asked = ScoreOptions(model=model, folds=folds, **own)
     folder = _folder(out)
-    path = None if folder is None else folder if folder.suffix == ".parquet" else folder / FILE
+    path = None if folder is None else place_of(folder)
     if path is not None:
         check_file(path, resume=True)
         if distilled is not None and path.exists():
             raise InputError(f"out {path} is there already: choose another file")
         if not path.exists():
             check_free(parts(path), "score", resume=True)
-    session = _session(data, options)
+    session = _session(data, options, distilled if isinstance(distilled, Run) else None)
     again = model if callable(model) and not isinstance(model, nn.Module) else None
     if distilled is None:
         scores = against_validation(asked, session, seed, nets, weights)
@@ -457,13 +466,17 @@ def _asked(options: Mapping[str, Any]) -> JobOptions:
     return JobOptions(**given)
 
 
-def _session(data: Data, options: Mapping[str, Any]) -> Session:
+def _session(data: Data, options: Mapping[str, Any], run: Run | None = None) -> Session:
+    """`run`: what is judged on the data, which leave out the classes that it left out."""
     given: dict[str, Any] = {
         k: str(v) if isinstance(v, torch.device) else v for k, v in options.items() if k in _names(Machine)
     }
     how = Machine(**given)
     data = load(data) if isinstance(data, Run) else data
-    return open_session(data, how, per_class=int(options.get("ipc", 1)))
+    per_class = int(options.get("ipc", 1))
+    if run is not None and isinstance(data, Dataset) and data.options.small_classes == "drop":
+        per_class = run.job.ipc
+    return open_session(data, how, per_class=per_class)
 
 
 def _folder(out: str | Path | None) -> Path | None:

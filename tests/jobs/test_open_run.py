@@ -68,3 +68,31 @@ def test_a_run_of_an_own_network_is_scored_against_with_its_function(data, tmp_p
 def test_data_that_do_not_fit_the_set_are_refused(run):
     with pytest.raises(InputError, match=r"images of 1 x 4 x 4, the distilled set of 1 x 8 x 8"):
         rf.score(rf.load("digits", image_size=4), distilled=run)
+
+
+@pytest.mark.parametrize("asked", [{"nets": 0}, {"nets": -1}, {"nets": 1.5}, {"checkpoint_seconds": 1.0}, {"out": "x.csv"}])
+def test_what_means_nothing_for_scores_is_refused(run, data, asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for distilled in (None, run):
+        with pytest.raises(InputError, match=f"{next(iter(asked))}.*(whole number|choose one of|written as Parquet)"):
+            rf.score(data, distilled=distilled, **asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_small_classes_are_dropped_as_by_the_command(tmp_path):
+    data = rf.load("digits", small_classes="drop")
+    run = rf.distill(data, "random", ipc=130, width=4, threads=1)
+    words = ("--method", "random", "--ipc", "130", "--small-classes", "drop", "--width", "4", "--nets", "1", "--epochs", "1")
+    assert main(("distill", "--data", "digits", *words, "--out", str(tmp_path / "run"))) == 0
+    by_command = rf.open(tmp_path / "run")
+    assert len(run.set.classes) < 10
+    assert (run.set.classes, run.set.mean, run.set.std) == (
+        by_command.set.classes,
+        by_command.set.mean,
+        by_command.set.std,
+    )
+    assert torch.equal(run.set.images, by_command.set.images)
+    assert 0 <= rf.evaluate(run, data, nets=1, epochs=1).accuracy <= 100
+    arrays = rf.load((data.train.images, data.train.labels), small_classes="drop")
+    with pytest.raises(InputError, match="leave them out of the data that you give"):
+        rf.distill(arrays, "random", ipc=130)

@@ -14,7 +14,7 @@ from torch import nn
 from refluence.condense.method import Method, Settings
 from refluence.data import Dataset, score_csv
 from refluence.data.foreign import as_handed_over, check_classes, normalised
-from refluence.data.scores import ScoreTable, read_facts
+from refluence.data.scores import FILE, ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import Json, check_writable
 from refluence.influence.weighting import Weighting
@@ -39,6 +39,7 @@ from refluence.seeds import streams
 from refluence.version import __version__
 from refluence.work import Prepared
 
+TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".pq", ".feather", ".arrow", ".npy", ".npz", ".pt", ".html", ".xlsx")
 OF_DATA = ("data", "machine")  # of what decides a result beside a job
 
 
@@ -141,6 +142,14 @@ def make_scores(scores: Scores, folder: Path | None) -> ScoreTable:
         far = f"a relative residual of {max(result.card['residual']):.2g}"
         session.reporter.say(f"the curvature solve stopped at {far}: a larger {option('damping')} would help")
     return replace(table, facts={**result.card, **scores.facts})
+
+
+def place_of(out: str | Path) -> Path:
+    """The file of the scores: `out`, or the one in the folder `out`. `InputError` for a file of another kind."""
+    path = Path(out)
+    if path.suffix in TABLES and not path.is_dir():
+        raise InputError(f"{option('out')} {path}: the scores are written as Parquet: FILE.parquet, or a folder for {FILE}")
+    return path if path.suffix == ".parquet" else path / FILE
 
 
 def parts(path: Path) -> Path:

@@ -94,8 +94,7 @@ def open_session(
     """
     reporter, compute = Reporter(not machine.progress), machine.compute
     if isinstance(data, Dataset):
-        _check_small(data, per_class)
-        return Session(data, compute, reporter, machine)
+        return Session(_large_enough(data, per_class), compute, reporter, machine)
     name = f"{data}: " if isinstance(data, (str, Path)) else ""
 
     def say(note: str) -> None:
@@ -119,14 +118,21 @@ def _reopen(data: Dataset | Source, machine: Machine, options: SourceOptions, pe
     return open_session(data, machine, options, per_class=per_class)
 
 
-def _check_small(dataset: Dataset, per_class: int) -> None:
+def _large_enough(dataset: Dataset, per_class: int) -> Dataset:
+    """The data with what their option `small_classes` says done to classes with fewer than `per_class` training images."""
     counts = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
-    if min(counts) < per_class and dataset.options.small_classes == "refuse":
-        few = dataset.classes[counts.index(min(counts))]
+    policy, origin = dataset.options.small_classes, dataset.origin
+    if min(counts) >= per_class or policy == "cap":
+        return dataset
+    small = f"ipc is {per_class}, class '{dataset.classes[counts.index(min(counts))]}' has {min(counts)} training images"
+    if policy == "refuse":
+        raise InputError(f"{small}: a smaller ipc, or rf.load(…, small_classes='cap') (fewer images of such a class) or 'drop'")
+    if origin is None or not origin.textual or changed(dataset):
         raise InputError(
-            f"ipc is {per_class}, class '{few}' has {min(counts)} training images: a smaller ipc, or "
-            "rf.load(…, small_classes='cap') (fewer images of such a class) or 'drop'"
+            f"{small}, and small_classes='drop' leaves classes out while a source is read: leave them out of the data that you "
+            "give, or small_classes='cap' (fewer images of such a class)"
         )
+    return load(dataset.source, dataset.options, per_class=per_class)
 
 
 def source_facts(dataset: Dataset) -> Json:

@@ -20,6 +20,7 @@ from refluence.influence.weighting import KINDS, Weighting
 from refluence.models import ModelSpec
 from refluence.options import JobOptions
 from refluence.seeds import Rng
+from refluence.select.chosen import check_chosen
 from refluence.select.selection import Selection
 from refluence.select.tiles import check_room, tiled
 from refluence.work import Cost, Event, Prepared, Result, Work
@@ -171,7 +172,9 @@ class SelectionWork:
         members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
         counts = [plan.factor**2 * count for count in allocate(members, plan.ipc, plan.allocation)]
         own = {k: v for k, v in read(plan.arm, plan.selection).items() if k not in ("factor", "steps")}
-        return plan.selection.select(dataset, counts, self.model, self.rng, self.compute.device, plan.steps, **own)
+        found = plan.selection.select(dataset, counts, self.model, self.rng, self.compute.device, plan.steps, **own)
+        check_chosen(plan.selection.name, found, counts, dataset)
+        return found
 
     def artifact(self) -> DistilledSet:
         """The chosen images."""
