@@ -4,12 +4,14 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from refluence import report
 from refluence.errors import InputError
+from refluence.report import charts
 from refluence.report import page as page_module
 from refluence.report.template import wrappable
 from refluence.report.words import amount, duration, fixed, signed
@@ -283,8 +285,27 @@ def test_equal_differences_have_no_interval_on_the_page(tmp_path):
 
 def test_the_ends_of_the_scores_of_a_run_are_not_called_harmful(outlines, score_pages):
     text = outlines["compare"].text
-    assert "may stand at either end" in text
+    assert "may stand at either end, or between" in text
+    assert "Lowest: it raises it least, or lowers it" in text
     assert "Neither end says that an instance helps or harms a classifier" in text
     assert "At the top" not in text
     assert "over a whole run the two arms may differ in ESS" in text
     assert "either end" not in score_pages["ten"].read_text(encoding="utf-8")
+
+
+def test_no_code_mark_of_a_card_is_printed():
+    cards = {"dm+influence": {"summary": "x", "weights_summary": "softmax, unless `link` says otherwise"}}
+    assert page_module._meanings(cards) == [("dm", "x"), ("+influence", "softmax, unless link says otherwise")]
+
+
+def test_no_accuracy_beyond_a_hundred_is_labelled():
+    def labels(values):
+        rows = [{"name": "a", "value": v, "colour": "#23262d"} for v in values]
+        spans = [{"name": "a", "mean": values[0], "low": None, "high": None, "colour": "#23262d"}]
+        drawing = charts.drawn(str(charts.dots(rows, spans, ["a"], "accuracy, %", False, "t")), Path("x"))
+        return [float(text) for text in re.findall(r">(\d+(?:\.\d+)?)</text>", drawing)]
+
+    full = labels([100.0, 100.0])
+    assert full
+    assert max(full) == 100
+    assert min(labels([0.0, 0.0, 0.5])) == 0

@@ -34,8 +34,8 @@ class ScoreTable:
     """Scores of training instances, all `(n,)`. The higher, the more weight on an instance raises the objective.
 
     Where the objective is the risk on validation data (`score`), that is harm. Where it is how far a set is from the real
-    data (`run.scores`, `score` of a set), a high score says that the set does not match the instance yet, a low one that it
-    leans towards it: neither end says that an instance harms a classifier, and wrong labels may stand at either.
+    data (`run.scores`, `score` of a set), more weight on the highest raises that distance most and on the lowest raises it
+    least, or lowers it: neither end says that an instance harms a classifier, and wrong labels may stand at either.
 
     Args:
         index: row of the *stored* train split.
@@ -191,12 +191,12 @@ class ScoreTable:
     def most_harmful(self, n: int = 20) -> ScoreTable:
         """The `n` rows with the highest scores, the highest first; equal ones go by row of the split.
 
-        Of scores against a distilled set these are the instances that it does not match yet, harmful or not.
+        Of scores against a distilled set, weight on these raises its distance from the real data most, harmful or not.
         """
         return self._at(np.lexsort((self.index.numpy(), -self.score.numpy()))[: _rows(n)])
 
     def most_helpful(self, n: int = 20) -> ScoreTable:
-        """The `n` rows with the lowest scores, the lowest first; against a distilled set, those that it leans towards."""
+        """The `n` rows with the lowest scores, the lowest first; of scores against a distilled set, helpful or not."""
         return self._at(np.lexsort((self.index.numpy(), self.score.numpy()))[: _rows(n)])
 
     def weights(self, dataset: Dataset) -> Tensor:

@@ -44,7 +44,9 @@ def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: 
     def draw(narrow: bool) -> Drawing:
         # the names stand above their rows: beside them, a font wider than the one measured would be cut off
         y = alt.Y("name:N", sort=list(names), axis=None)
-        x = alt.X("value:Q", title=axis, scale=scale)
+        # accuracies end at 0 and 100, the room beside their dots does not
+        inside = alt.Undefined if zero else "datum.value < 0 || datum.value > 100 ? '' : datum.label"
+        x = alt.X("value:Q", title=axis, scale=scale, axis=alt.Axis(labelExpr=inside))
         colour = alt.Color("colour:N", scale=None)
         lines = alt.Data(values=[s for s in spans if s["low"] is not None])
         text = alt.Chart(alt.Data(values=[{"name": n} for n in names])).mark_text(
@@ -92,7 +94,7 @@ def lines(
 
 
 def boxes(rows: Sequence[Row], centre: float, axis: str, title: str) -> Markup:
-    """A distribution per name, {"name", "low", "q1", "middle", "q3", "high"}: line, box and stroke; a rule at `centre`."""
+    """A distribution per name, {"name", "low", "q1", "middle", "q3", "high"}: line, box and stroke; `centre` is a thin one."""
     every = [row[key] for row in rows for key in ("low", "high")] + [centre]
     room = 0.03 * (max(every) - min(every)) or 1.0
     scale = alt.Scale(domain=[min(every) - room, max(every) + room], nice=False, zero=False)
@@ -102,7 +104,10 @@ def boxes(rows: Sequence[Row], centre: float, axis: str, title: str) -> Markup:
         chart = alt.Chart(alt.Data(values=list(rows)))
         text = chart.mark_text(align="left", dy=-9, limit=(NARROW if narrow else WIDE) - 8, color=INK, fontSize=12)
         layers = [
-            _zero(centre),
+            # below the names, which stand at the left where this line may be too
+            chart.mark_tick(thickness=1.2, size=22, opacity=1, orient="vertical", color=INK, yOffset=7).encode(
+                x=alt.XDatum(centre), y=y
+            ),
             chart.mark_rule(strokeWidth=1.5, color=PALETTE[0], yOffset=6).encode(
                 x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q", y=y
             ),
@@ -182,8 +187,8 @@ def _logarithmic(values: Sequence[float], title: str) -> alt.Y:
     return alt.Y("y:Q", title=title, scale=scale, axis=alt.Axis(values=ticks, format="~g"))
 
 
-def _zero(value: float = 0.0) -> alt.Chart:
-    return alt.Chart(alt.Data(values=[{"v": value}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
+def _zero() -> alt.Chart:
+    return alt.Chart(alt.Data(values=[{"v": 0.0}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
 
 
 def _styled(chart: Drawing, width: int, ticks: int) -> Json:

@@ -96,7 +96,11 @@ def distilled_gallery(unit: Unit) -> Gallery | None:
             tiles.append(Tile(data_uri(picture), caption, words))
         rows.append(ClassRow(name, tiles, []))
     size = [f"Stored at {side} px; compressed for this page."] if side > EXACT else []
-    order = "Highest influence first." if influence is not None else "In stored order: their influence was not measured."
+    order = (
+        "Highest influence first."
+        if influence is not None
+        else "In stored order: the influence of these images themselves was not measured."
+    )
     if stages > 1:
         order = f"In the order of their {stages} stages; in each: {order[0].lower()}{order[1:]}"
     real, factor = card.get("iterations") == 0, card.get("factor", 1)

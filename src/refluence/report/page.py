@@ -188,5 +188,5 @@ def _meanings(cards: dict[str, Json]) -> list[tuple[str, str]]:
         if kind != UNIFORM:
             weights[f"+{kind}"] = weights.get(f"+{kind}") or card.get("weights_summary")
     named = {name: words or BASELINES.get(name) for name, words in {**methods, **weights}.items()}
-    found = [(name, str(words)) for name, words in named.items() if words]
+    found = [(name, str(words).replace("`", "")) for name, words in named.items() if words]
     return found + [("equal_seconds", EQUAL_SECONDS)] * any(read_arm(arm).option("equal_seconds") is not None for arm in cards)

@@ -42,20 +42,19 @@ class Words:
 DISTILLED = Words(
     title="Influence of the real instances",
     lead="The influence of a real instance is dM/dw: how the discrepancy M between the distilled and the real set changes when "
-    "this instance gets more weight. Positive means that weight on it raises the discrepancy: it is not matched yet. Negative "
-    "means that weight on it lowers the discrepancy: the distilled set leans towards it already. Neither end says that an "
-    "instance helps or harms a classifier; refluence score says that.",
+    "this instance gets more weight. Positive means that weight on it raises the discrepancy, negative that it lowers it. "
+    "Neither end says that an instance helps or harms a classifier; refluence score says that.",
     axis="influence dM/dw",
     raises="raises the discrepancy",
     lowers="lowers it",
     ends="The most and the least influential instances",
     ends_lead="For each class, the real instances with the highest and with the lowest influence, each with its score{unit}. "
-    "An odd or wrongly labelled picture lies far from the others of its class and may stand at either end: at one while the "
-    "set does not match it, at the other once the set was drawn towards it.",
-    highest="Highest: not matched yet",
-    lowest="Lowest: the set leans towards them",
+    "Odd or wrongly labelled pictures may stand at either end, or between: they lie apart from the others of their class, in "
+    "any direction.",
+    highest="Highest: weight on them raises the discrepancy most",
+    lowest="Lowest: it raises it least, or lowers it",
     by_class="Influence per class",
-    by_class_lead="Right of the zero line: not matched yet. A wide class has instances that stand out; "
+    by_class_lead="Right of the zero line, weight raises the discrepancy. A wide class has instances that stand out; "
     "where instances compete inside their class alone, it gets no more weight for it. A score is the mean over an instance's "
     "visits, which fell on different steps and networks.",
 )
