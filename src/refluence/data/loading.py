@@ -16,6 +16,7 @@ from refluence.data.objects import Single, Source
 from refluence.data.origin import origin
 from refluence.data.partition import RowSet, partition
 from refluence.data.pixels import Pixels
+from refluence.data.scale import one_scale
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError, option
 from refluence.options import SourceOptions
@@ -83,6 +84,9 @@ def load(
         say(line)
     planned = partition(train, held, numbered, options, per_class)
     decoded = _decoded({"train": train, **held}, options, found.elsewhere)
+    if found.moments is None:  # the pixels of a distilled set are learned, on the scale of its own data
+        names = {name: split.where for name, split in {"train": train, **held}.items()}
+        one_scale({name: part.images for name, part in decoded.items()}, names)
     if any(part.corrupt for part in decoded.values()):
         skipped = {name: np.array(sorted(part.corrupt), np.int64) for name, part in decoded.items()}
         planned = partition(train, held, numbered, options, per_class, skipped)
