@@ -50,6 +50,21 @@ class Method:
     unit_pixels: bool = False
     class_steps: bool = False
 
+    def __post_init__(self) -> None:
+        for part, needs in (("discrepancy", ("value", "uses")), ("statistic", ("at", "name"))):
+            given = getattr(self, part)
+            if isinstance(given, type):
+                raise InputError(
+                    f"method {self.name}: {part} is the class {given.__name__}: give an object, {given.__name__}()"
+                )
+            if lacking := [need for need in needs if not hasattr(given, need)]:
+                raise InputError(f"method {self.name}: {part} is a {type(given).__name__}, which has no {lacking[0]}")
+        if not callable(self.settings):
+            kind = type(self.settings).__name__
+            raise InputError(f"method {self.name}: settings is a {kind}: give a function (ipc, size, shape) -> Settings")
+        if not isinstance(self.networks, type):
+            raise InputError(f"method {self.name}: networks is a {type(self.networks).__name__}: give a class of networks")
+
     @property
     def inner_is_real(self) -> bool:
         """Whether networks are trained on the real set (S_inner = D), so that the influence has an implicit term."""

@@ -32,6 +32,9 @@ def passes(
 def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Targets, Tensor | None]]: ...
 def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Targets, Tensor | None]]:
     """Every batch as (x, y, w or None) on `device`, in pieces of 64 to 256 samples by their size (CPU)."""
+    if not isinstance(batches, Iterable):
+        kind = type(batches).__name__
+        raise InputError(f"a {kind} holds no batches: give a list of (x, y), such as [(images, labels)], or a DataLoader")
     if iter(batches) is batches:
         raise InputError("batches can be read only once, and every product reads them again: pass a list, not a generator")
     check_order(batches)
@@ -57,6 +60,14 @@ def check_order(batches: Batches) -> None:
             )
 
 
+def check_tensors(x: object, y: object) -> None:
+    """`InputError` for samples or targets that are no tensors."""
+    for name, part in (("x", x), ("y", y)):
+        for each in part if name == "y" and isinstance(part, (tuple, list)) and part else [part]:
+            if not isinstance(each, Tensor):
+                raise InputError(f"{name} is a {type(each).__name__}: give a tensor, torch.as_tensor({name})")
+
+
 def check_fixed(model: nn.Module) -> None:
     """Raise `InputError` when the model would give a sample another loss at another time or in another batch."""
     if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
@@ -71,6 +82,7 @@ def _unpack(batch: object) -> tuple[Tensor, Targets, Tensor | None]:
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         raise InputError(f"a batch must be (x, y) or (x, y, w), got {_what(batch)}")
     x, y, w = (*batch, None) if len(batch) == 2 else batch
+    check_tensors(x, y)
     for name, part in (("y", y), ("w", w)):
         for t in part if isinstance(part, (tuple, list)) else [part]:
             if t is not None and len(t) != len(x):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-from refluence.influence.batches import check_fixed
+from refluence.influence.batches import check_fixed, check_tensors
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.engines import Choice
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
@@ -129,6 +129,7 @@ def capture(
     """
     if engine not in ENGINES:
         raise InputError(f"unknown engine '{engine}': choose one of {', '.join(ENGINES)}")
+    check_tensors(x, y)
     if len(x) == 0:
         raise InputError("capture needs at least one sample, got an empty batch")
     check_fixed(model)

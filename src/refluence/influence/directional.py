@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError
 from refluence.functional import call_at, jvp
-from refluence.influence.batches import check_fixed
+from refluence.influence.batches import check_fixed, check_tensors
 from refluence.influence.differentiable import Losses
 from refluence.influence.engines import ENGINES, PRECISIONS, Choice
 from refluence.influence.fused import Fused
@@ -96,6 +96,7 @@ class Scorer:
         state = parameters_of(self.model)
         check_direction(v, state)
         check_fixed(self.model)
+        check_tensors(x, y)
         if len(x) == 0:
             raise InputError("no samples to score: x is empty")
         v = {name: v[name].detach().to(p) for name, p in state.items() if name in v}

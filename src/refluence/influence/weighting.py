@@ -213,6 +213,11 @@ def weights(scores: Tensor, weighting: Weighting, generator: torch.Generator | N
         >>> round(float(omega.mean()), 4), int(omega.argmax())
         (1.0, 4)
     """
+    if not isinstance(scores, Tensor):
+        raise InputError(f"scores are a {type(scores).__name__}: give a tensor (n,), torch.as_tensor(scores)")
+    if not isinstance(weighting, Weighting):
+        said = repr(weighting) if isinstance(weighting, str) else "…"
+        raise InputError(f"weighting is a {type(weighting).__name__}: give a Weighting({said})")
     if not weighting.scored:
         return torch.ones_like(scores)
     if scores.numel() < SMALLEST_BAG:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,7 @@ from refluence.select import job as select
 from refluence.select.selection import Selection
 
 Declaration = Method | Selection
+NAME = re.compile(r"[\w.-]+")  # of a method, as an arm spells it
 FAMILIES = {Method: condense, Selection: select}
 """The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
 
@@ -59,6 +61,8 @@ def own_methods(given: Sequence[str | Declaration]) -> dict[str, Declaration]:
             )
     own = {each.name: each for each in given if not isinstance(each, str)}
     for name, declared in own.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
+            raise InputError(f"a method is called {name!r}: an arm can name letters, digits, '-', '_' and '.'")
         if methods().get(name, declared) is not declared:
             raise InputError(f"the package has a method '{name}': give yours a name of its own")
     return own

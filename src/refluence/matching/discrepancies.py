@@ -23,6 +23,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from refluence.errors import InputError
+
 Values = Mapping[str, Tensor]
 Distance = Callable[[Values, Values], Tensor]  # any differentiable function of two statistics, a scalar
 
@@ -164,6 +166,11 @@ def _derivative(value: Callable[[Values], Tensor], at: Values) -> tuple[Tensor, 
     leaf = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
         total = value(leaf)
+    if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad:
+        got = f"a tensor {tuple(total.shape)}" if isinstance(total, Tensor) else f"a {type(total).__name__}"
+        raise InputError(
+            f"the discrepancy gave {got}: its value(a, b) must be one number, a tensor that autograd follows to a, b"
+        )
     gradients = torch.autograd.grad(total, list(leaf.values()), materialize_grads=True)
     return total.detach(), dict(zip(leaf, gradients, strict=True))
 

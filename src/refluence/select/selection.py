@@ -54,6 +54,10 @@ class Selection:
     options: tuple[str, ...] = ("factor",)  # fields of `SelectionOptions` that mean something here
     check_model: Callable[[ModelSpec], None] = lambda spec: None
 
+    def __post_init__(self) -> None:
+        if not callable(self.select):
+            raise InputError(f"selection {self.name}: select is a {type(self.select).__name__}: give a function")
+
     def read(self, options: Mapping[str, str]) -> dict[str, int]:
         """Values of the options given as text, `{"factor": "2"}`; unknown or unreadable ones raise `InputError`."""
         for key, text in options.items():
