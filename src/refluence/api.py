@@ -321,7 +321,10 @@ def compare(
     )
     asked.arms()
     folder, session = _folder(out), _session(data, options)
-    with device.threads(_threads(session, folder)):
+    if folder is not None:  # workers get them too
+        recorded = session.machine.threads or recorded_threads(folder)
+        session = replace(session, machine=replace(session.machine, threads=recorded))
+    with device.threads(_threads(session)):
         found = compare_jobs(asked, asked.jobs(session.dataset), session, folder, page=report.write)
     return Comparison(found.rows, found.summary, found.verdict, folder)
 

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 import refluence as rf
 from refluence.cli import main
@@ -14,6 +15,7 @@ from refluence.data import load_distilled
 from refluence.errors import InputError
 from refluence.jobs.session import Machine, open_session
 from refluence.options import SourceOptions
+from refluence.run import device
 from refluence.run.execute import Serial
 from support.command_line import pictures, read, without_seconds
 
@@ -149,6 +151,44 @@ def test_methods_of_ones_own_are_arms(tmp_path, data):
         rf.compare(data, [mine], executor="processes:2", **given | {"seeds": 2, "out": None})
     with pytest.raises(InputError, match=r"unknown method 'mien' .* did you mean mine"):
         rf.compare(data, [mine, "mien+influence"], seeds=1)
+
+
+def test_threads_are_those_of_the_folder_however_many_units_run_at_a_time(tmp_path, data, monkeypatch):
+    used = []
+
+    def serially(asked, jobs, session):
+        used.append((torch.get_num_threads(), session.machine.threads))
+        return Serial()
+
+    monkeypatch.setattr("refluence.jobs.comparison.executor_of", serially)
+    given = SHORT | {"threads": 0}
+    with device.threads(2):
+        for out, executor, threads in ((tmp_path / "one", "serial", 2), (tmp_path / "beside", "processes:2", 1)):
+            for seeds in (1, 2):
+                rf.compare(data, ["random"], seeds=seeds, out=out, executor=executor, **given)
+                assert read(out / "config.json")["resolved"]["machine"]["threads"] == threads
+        rf.compare(data, ["random"], seeds=3, out=tmp_path / "one", executor="processes:2", **given)
+    assert used == [(2, 0), (2, 2), (2, 0), (1, 1), (2, 2)]
+
+
+def test_a_network_that_others_cannot_import_is_refused_before_anything_is_written(tmp_path, data):
+    given = SHORT | {"width": None, "model": lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(64, classes))}
+    with pytest.raises(InputError, match="other processes cannot import it"):
+        rf.compare(data, ["random"], seeds=2, executor="processes:2", out=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arms", "both", "right"),
+    [
+        (["dm+influence:tau=.5", "dm+influence:tau=0.50"], "'dm.influence:tau=.5' and 'dm.influence:tau=0.50'", "tau=.5"),
+        (["random", "random:factor=1"], "'random' and 'random:factor=1'", "random"),
+        (["dm:stages=1", "dm+influence"], "'dm:stages=1' and 'dm'", "dm"),
+    ],
+)
+def test_an_arm_written_in_two_ways_is_one(data, arms, both, right):
+    with pytest.raises(InputError, match=f"the arms {both} are the same: give one of them, as '.*{right}'"):
+        rf.compare(data, arms, **SHORT)
 
 
 @pytest.mark.slow

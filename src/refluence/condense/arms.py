@@ -68,7 +68,7 @@ def settings_for(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, 
         "inner": asked.inner,
         "initial": asked.initial,
         "allocation": asked.allocation,
-        "stage_epochs": None if asked.size == "paper" or arm.option("stages") is None else SHORT_EPOCHS,
+        "stage_epochs": None if asked.size == "paper" or changes(arm).get("stages", 1) == 1 else SHORT_EPOCHS,
     }
     published = method.settings(asked.ipc, asked.size, shape)
     settings = changed(published.with_(**{k: v for k, v in given.items() if v is not None}), arm)

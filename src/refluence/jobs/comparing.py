@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from refluence.arm import Arm
@@ -52,8 +53,10 @@ class Comparing:
         own, arms = own_methods(self.methods), self.arms()
         seeds = range(self.seed, self.seed + self.seeds)
         jobs = [resolve(self.options, arm, dataset, seed, own.get(arm.method)) for seed in seeds for arm in arms]
-        for job in jobs[: len(jobs) // self.seeds]:
+        rows = jobs[: len(arms)]
+        for job in rows:
             job.plan.check_model(job.model)
+        _check_different(rows)
         return jobs
 
     def arguments(self, model: ModelSpec, session: Session, out: Path) -> Json:
@@ -70,6 +73,17 @@ class Comparing:
             methods=tuple(stored["methods"]), options=record.options_from(stored), seeds=stored["seeds"], seed=stored["seed"],
             controls=stored["controls"], equal_seconds=stored["equal_seconds"], executor=executor,
         )  # fmt: skip
+
+
+def _check_different(jobs: Sequence[Job]) -> None:
+    """`InputError` where two arms resolve to the same plan, however each is written."""
+    plans = [replace(job.plan, arm=Arm(job.arm.method)) for job in jobs]
+    for number, job in enumerate(jobs):
+        if (first := plans.index(plans[number])) < number:
+            names = jobs[first].arm.name, job.arm.name
+            raise InputError(
+                f"the arms '{names[0]}' and '{names[1]}' are the same: give one of them, as '{min(names, key=len)}'"
+            )
 
 
 def executor_name(executor: str | None, workers: int) -> str | None:

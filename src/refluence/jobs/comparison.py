@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from refluence.jobs.run_job import Row, finished, run_job
 from refluence.jobs.session import Session, about
 from refluence.options import JobOptions
 from refluence.run import device
-from refluence.run.execute import Executor, automatic, parse
+from refluence.run.execute import MOST, Executor, automatic, parse
 from refluence.run.folder import CONFIG, ENDING, claimed, locked, write_config
 
 RESULTS, PAGE = "results.json", "report.html"
@@ -85,7 +86,9 @@ def compare(
     executor = executor_of(asked, jobs, session)
     if executor.size > 1 and (own := next((job.arm.method for job in jobs if record.declared(job)), None)):
         raise InputError(f"executor '{asked.executor}': the method '{own}' is this process's own: executor='serial' runs it")
-    threads = torch.get_num_threads() if executor.size == 1 else session.machine.threads or 1
+    if executor.size > 1:
+        pickle.dumps(jobs[0].model)  # raises where other processes cannot import it
+    threads = session.machine.threads or (1 if _beside(asked, jobs, session) else torch.get_num_threads())
     with device.threads(threads):  # those of every unit, wherever it runs
         if out is None:
             return _all(asked, jobs, session, None, executor, {}, decided or {})
@@ -106,9 +109,18 @@ def compare(
 
 def executor_of(asked: Comparing, jobs: Sequence[Job], session: Session) -> Executor:
     """The executor that was asked for, else as many processes as are faster; never larger than the number of jobs."""
+    return parse(asked.executor).open(len(jobs), _automatic(jobs, session, len(jobs)))
+
+
+def _automatic(jobs: Sequence[Job], session: Session, tasks: int) -> int:
     pixels, width = math.prod(session.dataset.shape[1:]), max(job.model.width or 0 for job in jobs)
-    default = automatic(pixels, width, len(jobs), session.compute.device.type)
-    return parse(asked.executor).open(len(jobs), default)
+    return automatic(pixels, width, tasks, session.compute.device.type)
+
+
+def _beside(asked: Comparing, jobs: Sequence[Job], session: Session) -> bool:
+    """Whether units run beside each other, one thread each. A single unit counts alike: more may be asked for later."""
+    choice = parse(asked.executor)
+    return choice.size != 1 if choice.kind else _automatic(jobs, session, MOST) > 1
 
 
 def unit_folder(out: Path, job: Job) -> Path:
