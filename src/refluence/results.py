@@ -10,7 +10,7 @@ import torch
 
 from refluence import report
 from refluence.data.dataset import Dataset
-from refluence.data.distilled import DistilledSet
+from refluence.data.distilled import DistilledSet, shown
 from refluence.data.scores import FILE, ScoreTable
 from refluence.errors import InputError
 from refluence.evaluate.paired import Summary
@@ -18,10 +18,8 @@ from refluence.files import Json
 from refluence.jobs.comparison import Compared
 from refluence.jobs.job import Job
 from refluence.jobs.open_run import require_finished
-from refluence.report.pictures import data_uri, visible
 from refluence.run.folder import configuration
 
-SHOWN = 20  # pictures of a set
 COSTS = ("seconds", "peak_bytes", "stored_bytes", "ess", "iterations", "images")
 
 
@@ -67,10 +65,7 @@ class Run:
         return f"Run({self.job.what}: {len(self.set)} images of {len(self.set.classes)} classes)"
 
     def _repr_html_(self) -> str:
-        pictures = visible(self.set.images[:SHOWN].cpu().numpy(), self.set.mean, self.set.std)
-        size = 'style="width:48px;image-rendering:pixelated"'
-        images = "".join(f'<img {size} src="{data_uri(picture)}" alt="">' for picture in pictures)
-        return f"<p>{escape(repr(self))}</p><p>{images}</p>"
+        return f"<p>{escape(repr(self))}</p>{shown(self.set)}"
 
 
 @dataclass(frozen=True)

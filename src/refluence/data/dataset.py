@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from html import escape
 
 import torch
 from torch import Tensor
 
+from refluence.data.html import SHOWN, pictures
 from refluence.data.origin import Origin
 from refluence.options import SourceOptions
 
@@ -104,6 +106,11 @@ class Dataset:
         c, h, w = self.shape
         counts = f"train {len(self.train)}, val {len(self.val)} ({self.validation}), test {len(self.test)}"
         return f"Dataset({self.source}: {len(self.classes)} classes, images {c} x {h} x {w}, {counts})"
+
+    def _repr_html_(self) -> str:
+        first = self.train.first(1)
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return f"<p>{escape(repr(self))}</p>{pictures(first.pictures(slice(SHOWN)))}<ul>{notes}</ul>"
 
     @property
     def validated_elsewhere(self) -> bool:

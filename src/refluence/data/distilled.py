@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
 
 from refluence.data.check import check, check_card
 from refluence.data.formation import decode, repeat
+from refluence.data.html import SHOWN, pictures
 from refluence.data.readme import CARD, IMAGES, README, readme
 from refluence.errors import InputError
 from refluence.files import Json, read_json, write_json, write_tensors, write_text
@@ -26,7 +29,7 @@ PATIENCE = 30.0  # seconds to wait for another process that counts a use of the 
 
 
 @dataclass(frozen=True)
-class DistilledSet:
+class DistilledSet(TorchDataset[tuple[Tensor, Tensor]]):
     """A small set of images: a map-style torch `Dataset` of what is stored; `tensors()` gives what networks train on.
 
     Args:
@@ -71,6 +74,9 @@ class DistilledSet:
     def __repr__(self) -> str:
         c, h, w = self.images.shape[1:]
         return f"DistilledSet({len(self)} images {c} x {h} x {w} of {len(self.classes)} classes)"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>{shown(self)}"
 
     @property
     def stored_bytes(self) -> int:
@@ -232,6 +238,11 @@ def count_test_use(folder: Path) -> int:
         card["test_uses"] = int(card.get("test_uses", 0)) + 1
         write_json(place / CARD, card)
     return int(card["test_uses"])
+
+
+def shown(distilled: DistilledSet) -> str:
+    """The first images as HTML."""
+    return pictures(to_uint8(replace(distilled, images=distilled.images[:SHOWN])))
 
 
 def to_uint8(distilled: DistilledSet) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from statistics import fmean
 
 import torch
@@ -44,6 +45,20 @@ class Evaluation:
     curve: tuple[tuple[int, float], ...] = field(repr=False)
     labels: str
     lr: float
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "accuracy %": f"{self.accuracy:.1f}",
+            "balanced accuracy %": f"{self.balanced_accuracy:.1f}",
+            "macro F1 %": f"{self.macro_f1:.1f}",
+            "networks": ", ".join(f"{each:.1f}" for each in self.accuracies),
+            "protocol": self.protocol,
+            "model": self.model,
+        }
+        cells = (
+            "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row) for tag, row in (("th", facts), ("td", facts.values()))
+        )
+        return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
 
     def to_dict(self) -> Json:
         """Plain values for JSON."""
