@@ -96,22 +96,22 @@ def example() -> dict[str, Any]:
 
 
 def test_the_example_learns_with_weights_of_mean_one(example):
-    told = example["distil"](steps=12)
-    assert all(abs(mean - 1) < 1e-4 for mean in told["mean"])
-    assert 0.05 < sum(told["ess"]) / len(told["ess"]) < 0.9
-    assert sum(told["loss"][-4:]) < 0.8 * sum(told["loss"][:4])
+    log = example["distil"](steps=12)
+    assert all(abs(mean - 1) < 1e-4 for mean in log["mean"])
+    assert 0.05 < sum(log["ess"]) / len(log["ess"]) < 0.9
+    assert sum(log["loss"][-4:]) < 0.8 * sum(log["loss"][:4])
 
 
 def test_the_example_takes_a_distance_of_ones_own(example):
-    told = example["distil"](steps=8, distance=example["squared"])
-    assert max(told["ess"]) < 0.95
-    assert sum(told["loss"][-3:]) < 0.8 * sum(told["loss"][:3])
+    log = example["distil"](steps=8, distance=example["squared"])
+    assert max(log["ess"]) < 0.95
+    assert sum(log["loss"][-3:]) < 0.8 * sum(log["loss"][:3])
 
 
 def test_the_example_at_infinite_tau_is_the_unweighted_loop(example):
-    told = example["distil"](steps=2, tau=float("inf"))
-    assert set(told["ess"]) == {1.0}
-    assert sum(told["loss"]) == pytest.approx(sum(told["plain"]), rel=1e-5)
+    log = example["distil"](steps=2, tau=float("inf"))
+    assert set(log["ess"]) == {1.0}
+    assert sum(log["loss"]) == pytest.approx(sum(log["plain"]), rel=1e-5)
 
 
 def test_the_readme_finds_the_wrong_label_first(readme, capsys):
