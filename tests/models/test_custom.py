@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
-from functools import partial
+import sys
+from collections.abc import Callable
+from functools import lru_cache, partial
+from logging import getLogger
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet18
 
 from refluence.condense.dc import METHOD as DC
 from refluence.condense.dm import METHOD as DM
@@ -207,6 +213,57 @@ def test_a_digest_follows_what_a_function_reads(monkeypatch):
     assert digest(mlp) != before[0]
     assert digest(noisy) != before[1], "noisy calls mlp"
     assert digest(Conv) == before[2]
+
+
+CFG = {"act": "tanh"}
+
+
+class Plain:
+    def __init__(self, act):
+        self.act = act
+
+    def __repr__(self):
+        return "Plain"
+
+
+def reads(shape, classes):
+    return CFG
+
+
+HELD = [
+    (lambda: {"act": "tanh"}, lambda: {"act": "relu"}),
+    (lambda: [1, {2}], lambda: [1, {3}]),
+    (lambda: torch.zeros(2), lambda: torch.ones(2)),
+    (lambda: np.zeros(2), lambda: np.ones(2)),
+    (lambda: np.array([1, "a"], object), lambda: np.array([1, "b"], object)),
+    (lambda: SimpleNamespace(act="tanh"), lambda: SimpleNamespace(act="relu")),
+    (lambda: Plain("tanh"), lambda: Plain("relu")),
+    (lambda: Plain(np.zeros(2)), lambda: Plain(np.ones(2))),
+    (lambda: torch.device("cpu"), lambda: torch.device("meta")),
+    (lambda: nn.Linear(1, 1), lambda: nn.Linear(2, 1)),
+    (lambda: lru_cache(lambda x: x + 1), lambda: lru_cache(lambda x: x + 2)),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), HELD)
+def test_a_digest_counts_what_globals_and_closures_hold(one, other, monkeypatch):
+    def of(make):
+        torch.manual_seed(0)
+        value = make()
+        monkeypatch.setattr(f"{__name__}.CFG", value)
+        return digest(reads), digest(lambda: value)
+
+    assert of(one) == of(one), "a place in memory has no part in it"
+    assert all(a != b for a, b in zip(of(one), of(other), strict=True))
+
+
+def test_a_digest_ends_where_things_hold_each_other(monkeypatch):
+    both, plain = [1], Plain("tanh")
+    both.append(both)
+    plain.itself = plain
+    for value in (both, plain, sys, open, list[int], Callable[..., int], getLogger("x"), np.add, resnet18()):
+        monkeypatch.setattr(f"{__name__}.CFG", value)
+        assert digest(reads) == digest(reads)
 
 
 def settings(method):
