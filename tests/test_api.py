@@ -251,6 +251,7 @@ def test_a_run_shows_its_pictures(data):
         (lambda: rf.distill("digits", "dm", seed="a"), "seed is 'a': it must be a whole number"),
         (lambda: rf.distill("digits", "dm", size="big"), "size is 'big': choose one of cpu, paper"),
         (lambda: rf.distill("digits", "dm", precision="fp8"), "precision is 'fp8': .*choose one of fp32, bf16"),
+        (lambda: rf.start("digits", "dm", progress=True), "progress is True: a loop of your own shows how far it is"),
         (lambda: rf.start("digits", "dm", threads=2), "threads is 2: a loop of your own sets them, torch.set_num_threads"),
         (lambda: rf.evaluate(rf.select("digits").set, "digits", ["dc-cpu"]), "protocol is .'dc-cpu'.: it must be one name"),
         (lambda: rf.evaluate(rf.load("digits"), "digits"), "a Dataset is judged: give a set, a run or a folder first"),

@@ -197,6 +197,8 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
     """
     if options.get("threads"):
         raise InputError(f"threads is {options['threads']}: a loop of your own sets them, torch.set_num_threads(…)")
+    if options.get("progress"):
+        raise InputError("progress is True: a loop of your own shows how far it is, by work.step and work.total")
     session, job = _opened(data, method, seed, options, start)
     prepared = prepare(job, session, None)
     return job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)

@@ -3,8 +3,10 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from refluence.data import SourceOptions, load
+from refluence.data.scores import ScoreTable
 from refluence.errors import InputError
 from support.pictures import class_folders, parquet
 
@@ -94,3 +96,15 @@ def test_the_folder_of_a_saved_table_is_read_too(source, tmp_path):
     file = scores(tmp_path, rows[:10], [float(i) for i in range(10)])
     by_file, by_folder = (load(source, SourceOptions(drop=f"{name}:0.5")) for name in (file, tmp_path))
     assert by_folder.train.rows.tolist() == by_file.train.rows.tolist()
+
+
+def test_scores_of_other_arrays_are_refused(tmp_path):
+    labels = torch.arange(60) % 2
+    data = load((torch.arange(60.0)[:, None, None].expand(60, 4, 4) / 60, labels))
+    nothing = torch.zeros(len(data.train))
+    ScoreTable.of(data, nothing, nothing, nothing, facts={"source": data.source}).write(tmp_path / "scores.parquet")
+    options = SourceOptions(drop=f"{tmp_path}/scores.parquet:0.1")
+    again = load((torch.arange(60.0)[:, None, None].expand(60, 4, 4) / 60, labels), options)
+    assert len(again.train) < len(data.train)
+    with pytest.raises(InputError, match=r"the scores are of arrays:\w+, and these data are arrays:\w+: score these"):
+        load((torch.ones(60, 4, 4), labels), options)
