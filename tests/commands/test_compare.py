@@ -89,7 +89,7 @@ def test_another_comparison_in_the_folder_is_refused(refused, compared):
     assert "holds the seeds 0, 1, and 1 is not asked for: a run may grow, not shrink" in fewer
     assert "and dc+influence, dc+shuffled are not asked for" in refused(*WORDS, *resume, "--methods", "random", "dc", "dm")
     assert "equal_seconds is False there, True here" in refused(*WORDS, *resume, "--equal-seconds")
-    assert "real_batch is 16 there, 17 here" in refused(*WORDS, *resume, "--real-batch", "17")
+    assert "--real-batch 16 there, 17 here" in refused(*WORDS, *resume, "--real-batch", "17")
     assert tree(compared) == before
 
 
