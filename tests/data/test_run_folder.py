@@ -9,7 +9,7 @@ import torch
 import refluence as rf
 from refluence.data import DistilledSet, SourceOptions, decoded, load, load_distilled, save_distilled
 from refluence.errors import InputError
-from refluence.files import write_json
+from refluence.files import read_json, write_json
 from support.pictures import class_folders
 
 
@@ -147,3 +147,22 @@ def test_a_selection_keeps_the_soft_labels_of_what_it_selects_from():
     chosen = rf.select(small, "random", ipc=1, threads=1).set
     assert chosen.soft.shape == (10, 10)
     assert all(any(torch.equal(row, each) for each in soft) for row in chosen.soft)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words"),
+    [
+        ({"content": "0123456789ab"}, "data that was changed in Python after it was loaded (digits)"),
+        ({"validation": "arrays:0123456789ab"}, "a validation set that was given in Python (arrays:0123456789ab)"),
+    ],
+)
+def test_what_only_python_had_of_a_run_is_not_replaced_by_something_else(tmp_path, recorded, words):
+    run(tmp_path)
+    config = read_json(tmp_path / "config.json")
+    config["resolved"]["data"] |= recorded
+    write_json(tmp_path / "config.json", config)
+    message = refused(tmp_path)
+    assert words in message
+    assert "test=data" in message
+    real = load("digits")
+    assert torch.equal(rf.load(str(tmp_path), test=real).test.images, real.test.images)

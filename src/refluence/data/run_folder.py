@@ -96,9 +96,17 @@ def _real(folder: Path, config: Any, options: SourceOptions) -> Dataset:
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{folder / CONFIG} does not say which data the run was made from: make the run again") from None
     if DIGEST.fullmatch(source):
+        what = f"data that was given in Python ({source})"
+    elif "content" in data:
+        what = f"data that was changed in Python after it was loaded ({source})"
+    elif "validation" in data and options.validation is None:
+        what = f"a validation set that was given in Python ({data['validation']})"
+    else:
+        what = ""
+    if what:
         raise InputError(
-            f"the run in {folder} was made from data that was given in Python ({source}), so its validation and test splits "
-            f"cannot be read again: rf.load('{folder}', test=data) takes those of a dataset `data`"
+            f"the run in {folder} was made from {what}, so its validation and test splits cannot be read again: "
+            f"rf.load('{folder}', test=data) takes those of a dataset `data`"
         )
     known = {field.name for field in fields(SourceOptions)}
     own = SourceOptions(**{name: value for name, value in asked.items() if name in known})
