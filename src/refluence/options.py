@@ -57,8 +57,8 @@ class NetworkOptions(Options):
 
     model: str | Callable[..., Any] = setting(
         "convnet",
-        "convnet (depth by image size), convnet1 … convnet6, resnet10, resnet18, resnetap10, torchvision:NAME, timm:NAME, or "
-        "FILE.py:FUNCTION with your function (shape, classes) -> nn.Module.",
+        "convnet (depth by image size), convnet1 … convnet6, resnet10, resnet18, resnetap10, with width and norm as in "
+        "convnet3:32:group; torchvision:NAME, timm:NAME, or FILE.py:FUNCTION with your function (shape, classes) -> nn.Module.",
     )
     width: int | None = setting(
         None,

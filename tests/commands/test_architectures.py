@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from refluence.cli import main
-from refluence.commands.networks import named
 from refluence.condense.dc import METHOD as DC
 from refluence.condense.requirements import check_network
 from refluence.errors import InputError
@@ -64,7 +63,7 @@ def test_one_network_prints_no_table(refluence, distilled):
 @pytest.mark.parametrize(
     ("models", "expected"),
     [
-        (["convnet1", "resnet10:weight"], "--model resnet10:weight: unknown norm 'weight': choose one of instance, group"),
+        (["convnet1", "resnet10:weight"], "--model resnet10:weight: behind the name stand a width and a norm, each once"),
         (["convnet1", "resnet10:layer"], "resnet10 has no layer norm"),
         (["convnet1", "resnet34"], "unknown model 'resnet34'"),
         (["resnetap10"], "one pixel in the last maps of resnetap10"),
@@ -77,20 +76,6 @@ def test_networks_that_cannot_judge_are_refused_before_any_does(refused, distill
     before = tree(distilled)
     assert expected in refused("evaluate", distilled, *ONE, "--model", *models)
     assert tree(distilled) == before
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("resnet10", ("resnet10", None)),
-        ("resnet10:none", ("resnet10", "none")),
-        ("torchvision:vgg11", ("torchvision:vgg11", None)),
-        ("timm:resnet18.a1_in1k", ("timm:resnet18.a1_in1k", None)),
-        ("torchvision:vgg11:batch", ("torchvision:vgg11", "batch")),
-    ],
-)
-def test_a_name_with_a_norm(text, expected):
-    assert named(text) == expected
 
 
 def test_a_batch_of_one_image_that_batch_norm_cannot_take_is_one_line(refused, distilled):

@@ -22,7 +22,7 @@ from refluence.condense.idc import METHOD as IDC
 from refluence.condense.requirements import check_network
 from refluence.digests import digest
 from refluence.errors import InputError
-from refluence.models import ModelSpec, another, build, network, read_spec
+from refluence.models import ModelSpec, another, build, network, read_name, read_spec
 from refluence.models.convnet import ConvNet
 from refluence.models.stored import read_model, save_model
 from refluence.select.herding import METHOD as HERDING
@@ -329,3 +329,36 @@ def test_stored_weights_have_the_names_of_the_network(tmp_path):
     mlp(SHAPE, CLASSES).load_state_dict(stored.tensors)
     assert stored.facts["model"] == "mlp()"
     assert "width" not in stored.facts
+
+
+def test_a_width_and_a_norm_may_stand_behind_a_name():
+    assert read_name("convnet3:32:group") == read_name("convnet3:group:32") == ("convnet3", 32, "group")
+    assert network("convnet1:4", SHAPE, CLASSES) == ModelSpec("convnet1", SHAPE, CLASSES, width=4)
+    wanted = ModelSpec("resnet10", SHAPE, CLASSES, width=16, norm="group")
+    assert network("resnet10:group", SHAPE, CLASSES) == network("resnet10", SHAPE, CLASSES, norm="group") == wanted
+    assert another(wanted, "convnet1:2", width=8, norm="none") == ModelSpec("convnet1", SHAPE, CLASSES, width=2, norm="none")
+
+
+@pytest.mark.parametrize("name", ["convnet1:4:8", "convnet1:weight", "resnet10:group:group", "convnet1:", "convnet1:-4"])
+def test_what_else_stands_behind_a_name_is_refused(name):
+    with pytest.raises(InputError, match="behind the name stand a width and a norm, each once"):
+        network(name, SHAPE, CLASSES)
+
+
+def test_a_width_beside_one_in_the_name_is_refused():
+    with pytest.raises(InputError, match=r"convnet1:4'?: it has a width already, leave out width=8"):
+        network("convnet1:4", SHAPE, CLASSES, width=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("resnet10", ("resnet10", None)),
+        ("resnet10:none", ("resnet10", "none")),
+        ("torchvision:vgg11", ("torchvision:vgg11", None)),
+        ("timm:resnet18.a1_in1k", ("timm:resnet18.a1_in1k", None)),
+        ("torchvision:vgg11:batch", ("torchvision:vgg11", "batch")),
+    ],
+)
+def test_a_name_with_a_norm(text, expected):
+    assert read_name(text) == (expected[0], None, expected[1])

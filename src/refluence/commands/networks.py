@@ -1,4 +1,4 @@
-"""The networks of `refluence evaluate --model NAME[:NORM] …`, and the tables of what they reach."""
+"""The networks of `refluence evaluate --model NAME[:WIDTH][:NORM] …`, and the tables of what they reach."""
 
 from __future__ import annotations
 
@@ -10,32 +10,15 @@ from rich.table import Table
 
 from refluence.commands.flags import Evaluate
 from refluence.commands.session import relative
-from refluence.errors import InputError
 from refluence.files import Json
-from refluence.models import ModelSpec, another, is_library
-from refluence.options import NORMS
+from refluence.models import ModelSpec, another
 from refluence.run.progress import print_table
 
 
 def the_networks(flags: Evaluate, own: ModelSpec) -> list[ModelSpec]:
     """Those of `--model --width --norm`, each once; without a name the run's own with that width and norm."""
-    found = []
-    for text in flags.model or (None,):
-        name, norm = named(text) if text is not None else (None, None)
-        found.append(another(own, name, flags.width, norm or flags.norm))
+    found = [another(own, name, flags.width, flags.norm) for name in flags.model or (None,)]
     return list(dict.fromkeys(found))
-
-
-def named(text: str) -> tuple[str, str | None]:
-    """`resnet10:group` as name and norm; a library's name, and FILE.py:FUNCTION, hold a colon of their own."""
-    if text.rpartition(":")[0].endswith(".py"):
-        return text, None
-    name, _, norm = text.rpartition(":")
-    if norm in NORMS and name:
-        return name, norm
-    if name and not is_library(text):
-        raise InputError(f"--model {text}: unknown norm '{norm}': choose one of {', '.join(NORMS)}")
-    return text, None
 
 
 def show_networks(entries: Iterable[Json]) -> None:

@@ -23,7 +23,7 @@ from refluence.jobs.job import BareJob, ScorePlan
 from refluence.jobs.open_run import Finished, check_fits
 from refluence.jobs.score_progress import ByNetwork
 from refluence.jobs.session import Session, about
-from refluence.models import ModelSpec, network
+from refluence.models import ModelSpec, network, read_name
 from refluence.models.custom import trained_spec
 from refluence.models.stored import put, read_model
 from refluence.models.user_file import file_digest, is_own
@@ -202,9 +202,11 @@ def _network(asked: ScoreOptions, dataset: Dataset, facts: Json, trains: bool) -
     """The network that is asked for; what is left open is as the file of a trained one says."""
     model, width, norm = asked.model, asked.width, asked.norm
     assert not isinstance(model, nn.Module), "it is trained already"
-    if model is None or (isinstance(model, str) and not is_own(model)):
-        model = model or facts.get("model")
-        width, norm = width if width is not None else facts.get("width"), norm or facts.get("norm")
+    name, own_width, own_norm = read_name(model or facts.get("model") or "convnet")
+    if isinstance(name, str) and not is_own(name):
+        model = model or name
+        width = facts.get("width") if width is None and own_width is None else width
+        norm = facts.get("norm") if norm is None and own_norm is None else norm
     return network(model or "convnet", dataset.shape, len(dataset.classes), width, norm, trains=trains)
 
 

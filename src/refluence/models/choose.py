@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from refluence.errors import InputError, stated
+import re
+
+from refluence.errors import InputError, option, stated
 from refluence.files import Json
 from refluence.models.build import ModelSpec, width_beside
 from refluence.models.custom import OwnSpec, own_spec, refuse_beside
+from refluence.models.library import is_library
+from refluence.models.resnet import RESNETS
 from refluence.models.user_file import Maker, Shape, is_own
+from refluence.options import NORMS
+
+OURS = re.compile(rf"(convnet\d*|{'|'.join(RESNETS)})(:.*)")
 
 
 def network(
@@ -28,16 +35,52 @@ def network(
         raise InputError(
             f"{stated('model', model)}: it must be a name, FILE.py:FUNCTION, or a function (shape, classes) -> nn.Module"
         )
+    model, own_width, own_norm = read_name(model)
+    for name, said, given in (("width", own_width, width), ("norm", own_norm, norm)):
+        if None not in (said, given) and said != given:
+            raise InputError(f"{stated('model', f'{model}:{said}')}: it has a {name} already, leave out {option(name, given)}")
+    width, norm = width if own_width is None else own_width, norm or own_norm
     if not isinstance(model, str) or is_own(model) or model.endswith("()"):
         refuse_beside(model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__), width, norm)
         return own_spec(model, shape, classes, trains=trains)
     return ModelSpec(model, shape, classes, width=width_beside(model, convnet) if width is None else width, norm=norm)
 
 
+def read_name(model: str | Maker) -> tuple[str | Maker, int | None, str | None]:
+    """`convnet3:32:group` as name, width and norm, in any order; what is none of ours by name is left as it is.
+
+    Example:
+        >>> read_name("resnet18:instance")
+        ('resnet18', None, 'instance')
+    """
+    if isinstance(model, str) and is_library(model):
+        name, _, last = model.rpartition(":")
+        return (name, None, last) if last in NORMS else (model, None, None)
+    if not isinstance(model, str) or (found := OURS.fullmatch(model)) is None:
+        return model, None, None
+    width, norm = None, None
+    for word in found[2][1:].split(":"):
+        if word.isdecimal() and word.isascii() and width is None:
+            width = int(word)
+        elif word in NORMS and norm is None:
+            norm = word
+        else:
+            raise InputError(
+                f"{stated('model', model)}: behind the name stand a width and a norm, each once, as in {found[1]}:32:group; "
+                f"norms are {', '.join(NORMS)}"
+            )
+    return found[1], width, norm
+
+
 def another(spec: ModelSpec, model: str | Maker | None, width: int | None = None, norm: str | None = None) -> ModelSpec:
-    """The network `model` (None: that of `spec`) for the same images and classes; see `ModelSpec.other` and `network`."""
+    """The network `model` (None: that of `spec`) for the same images and classes; see `ModelSpec.other` and `network`.
+
+    A width or norm in the name stands before `width` and `norm`, which may be meant for several networks.
+    """
     if model is None:
         return spec.other(None, width, norm)
+    model, own_width, own_norm = read_name(model)
+    width, norm = width if own_width is None else own_width, own_norm or norm
     if isinstance(model, str) and not is_own(model) and not model.endswith("()") and not isinstance(spec, OwnSpec):
         return spec.other(model, width, norm)
     return network(model, spec.shape, spec.classes, width, norm)
