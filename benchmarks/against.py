@@ -44,7 +44,9 @@ def start(checkout: Path, *words: object) -> Connection:
     paths = os.pathsep.join(str(checkout / folder) for folder in ("src", "benchmarks"))
     with tempfile.TemporaryDirectory() as folder, Listener(f"{folder}/line") as listener:
         subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(listener.address), *map(str, words)], env={**os.environ, "PYTHONPATH": paths}
+            [sys.executable, "-c", SERVER, str(listener.address), *map(str, words)],
+            env={**os.environ, "PYTHONPATH": paths},
+            cwd=checkout,
         )
         return listener.accept()
 
