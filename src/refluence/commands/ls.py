@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from refluence.commands.flags import Ls
-from refluence.condense.method import Method
 from refluence.condense.settings import Settings
 from refluence.evaluate.protocols import protocols
 from refluence.fields import settings_of
@@ -21,7 +20,7 @@ def run(flags: Ls) -> None:
     """Print the lists."""
     _list(
         "methods",
-        {m.name: f"{m.summary}{f' ({m.source})' if isinstance(m, Method) else ''}" for m in methods().values()},
+        {m.name: f"{m.summary}{f' ({m.source})' if m.source else ''}" for m in methods().values()},
     )
     _list("weights (METHOD+WEIGHTS)", KINDS)
     _list("options of weights (METHOD+WEIGHTS:key=value,…)", _helps(Weighting, "kind", defaults=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -46,6 +47,8 @@ class Selection:
         >>> len(rf.select("digits", rf.Selection("first", "the first of each class", first), ipc=2).set)
         20
     """
+
+    source: ClassVar[str] = ""  # of a method that learns images: the paper; here the summary says it
 
     name: str
     summary: str
