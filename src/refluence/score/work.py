@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 NUMBERS = ("damping", "iterations", "residual", "converged", "accuracy")
 
 
-class ScoringWork:
+class ScoringWork(ABC):
     """A work of scores: it ends with the table and the facts about it."""
 
     means: ClassVar[tuple[str, ...]] = ()
@@ -39,13 +40,13 @@ class ScoringWork:
         self.compute = compute
 
     @property
+    @abstractmethod
     def step(self) -> int:
         """How many are done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scored(self) -> Scored:
         """What has been scored."""
-        raise NotImplementedError
 
     def artifact(self) -> ScoreTable:
         """The table as it stands: NaN where nothing has been scored."""
