@@ -20,7 +20,8 @@ from refluence import report
 from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
-from refluence.data.scores import RunScores, ScoreTable
+from refluence.data.run_scores import RunScores
+from refluence.data.scores import ScoreTable
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, did_you_mean, stated
 from refluence.evaluate.evaluation import Evaluation, evaluate_set

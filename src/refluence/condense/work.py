@@ -18,7 +18,7 @@ from refluence.condense.networks import on_stage
 from refluence.condense.scoring import influence
 from refluence.data import Dataset
 from refluence.data.distilled import DistilledSet
-from refluence.data.scores import RunScores
+from refluence.data.run_scores import RunScores
 from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.influence.bags import bag_weights

@@ -20,9 +20,8 @@ from refluence.data import score_csv
 from refluence.data.dataset import Dataset
 from refluence.data.keyed import positions
 from refluence.errors import InputError, stated
-from refluence.files import Json, replacing, write_tensors
+from refluence.files import Json, replacing
 
-EXTREMES = 8  # highest and lowest of each class that a page shows
 SHOWN = 5  # rows at each end of a table in a notebook
 FACTS = b"refluence"  # key of the schema's metadata
 FILE = "scores.parquet"
@@ -270,37 +269,3 @@ def read_facts(path: Path) -> Json:
         return json.loads((pq.read_schema(path).metadata or {}).get(FACTS, b"{}"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as scores ({error})") from None
-
-
-def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:
-    """Positions in `dataset.train` of the highest and lowest scores of each class, among those visited."""
-    chosen = []
-    for c in range(len(dataset.classes)):
-        members = dataset.train.members(c)
-        members = members[visits[members] > 0]
-        order = members[score[members].argsort(descending=True)]
-        chosen += [order[:EXTREMES], order[-EXTREMES:]]
-    return torch.cat(chosen).unique()
-
-
-@dataclass(frozen=True)
-class RunScores:
-    """The scores that a run measured on its way: all `(N,)` over `dataset.train`; instances without a visit are left out."""
-
-    dataset: Dataset
-    score: Tensor
-    visits: Tensor
-    weight: Tensor
-    loss: Tensor
-
-    @property
-    def table(self) -> ScoreTable:
-        """The scores of the instances that were visited."""
-        return ScoreTable.of(self.dataset, self.score, self.weight, self.loss, visits=self.visits)
-
-    def save(self, folder: Path) -> None:
-        """Write `scores.parquet`, and the pictures of its extremes for the report."""
-        self.table.save(folder)
-        chosen = extremes(self.dataset, self.score, self.visits)
-        train = self.dataset.train
-        write_tensors(folder / "scores_images.safetensors", {"images": train.pictures(chosen), "rows": train.rows[chosen]})
