@@ -8,22 +8,20 @@ rf.evaluate(run, data, protocol="dsa-cpu").accuracy
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-from inspect import Parameter, signature
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from refluence import report
+from refluence import keywords, report
 from refluence.data import Dataset, DistilledSet, SourceOptions, count_test_use, load_distilled, read_card
 from refluence.data import load as load_source
 from refluence.data.objects import Single, Source
 from refluence.data.run_scores import RunScores
 from refluence.data.scores import ScoreTable
 from refluence.data.whitening import whitening
-from refluence.errors import InputError, did_you_mean, stated
+from refluence.errors import InputError, stated
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
@@ -83,7 +81,7 @@ def load(
         >>> rf.load("digits").shape
         (1, 8, 8)
     """
-    _check(options, _names(SourceOptions) - {"validation"}, load)
+    keywords.check(options, keywords.names(SourceOptions) - {"validation"}, load)
     for name in ("drop", "relabel"):
         if isinstance(options.get(name), ScoreTable):
             raise InputError(f"{name} is a table: save it, table.save('scores'), and say the share too, {name}='scores:0.05'")
@@ -129,13 +127,13 @@ def distill(
         >>> tuple(run.set.images.shape)
         (10, 1, 8, 8)
     """
-    folder = _folder(out)
+    folder = keywords.folder(out)
     session, job = _opened(data, method, seed, options, distill)
-    with device.threads(_threads(session, folder)):
+    with device.threads(keywords.threads(session, folder)):
         if folder is None:
             small, card, measured = _made(job, session)
             return Run(job, small, card, measured=measured, data=session.dataset)
-        distill_into(job, _asked(options), session, folder, page=report.write)
+        distill_into(job, keywords.asked(options), session, folder, page=report.write)
     return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder, data=session.dataset)
 
 
@@ -238,11 +236,11 @@ def evaluate(
     """
     if not isinstance(small, (DistilledSet, Run, str, Path)):
         raise InputError(f"a {type(small).__name__} is judged: give a set, a run or a folder first, and the data behind it")
-    known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *_names(Machine)}
-    _check(options, known, evaluate)
+    known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *keywords.names(Machine)}
+    keywords.check(options, known, evaluate)
     if not isinstance(protocol, str):
         raise InputError(f"{stated('protocol', protocol)}: it must be one name")
-    asked = _asked(options)
+    asked = keywords.asked(options)
     folder = Path(small) if isinstance(small, (str, Path)) else small.folder if isinstance(small, Run) else None
     if isinstance(small, (str, Path)):
         small = open(small) if (Path(small) / CONFIG).exists() else load_distilled(Path(small))
@@ -262,7 +260,7 @@ def evaluate(
     for note in unread(whole, [chosen]):
         session.reporter.say(note)
     nets = 3 if asked.nets is None else asked.nets
-    with device.threads(_threads(session)), session.reporter.bar(protocol, nets) as advance:
+    with device.threads(keywords.threads(session)), session.reporter.bar(protocol, nets) as advance:
         return evaluate_set(
             whole, spec, chosen, held_out, streams(seed), nets, session.compute.device, lambda *_: advance(),
             compiled=session.compute.compiled, whitened=whitened,
@@ -308,14 +306,14 @@ def compare(
         >>> rf.compare("digits", ["random", "full"], ipc=1, seeds=1, nets=1, epochs=1, width=4).summary[0]["arm"]
         'random'
     """
-    _check(options, _names(JobOptions) | _names(Machine), compare)
+    keywords.check(options, keywords.names(JobOptions) | keywords.names(Machine), compare)
     given = tuple(methods) if isinstance(methods, Iterable) and not isinstance(methods, str) else ()
     if not given:
         raise InputError(f"{stated('methods', methods)}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
     drawn = SeedOptions(seed=seed, seeds=seeds)
     asked = Comparing(
         methods=given,
-        options=_asked(options),
+        options=keywords.asked(options),
         seeds=drawn.seeds,
         seed=drawn.seed,
         controls=controls,
@@ -323,11 +321,11 @@ def compare(
         executor=executor,
     )
     asked.arms()
-    folder, session = _folder(out), _session(data, options)
+    folder, session = keywords.folder(out), _session(data, options)
     if folder is not None:  # workers get them too
         recorded = session.machine.threads or recorded_threads(folder)
         session = replace(session, machine=replace(session.machine, threads=recorded))
-    with device.threads(_threads(session)):
+    with device.threads(keywords.threads(session)):
         found = compare_jobs(asked, asked.jobs(session.dataset), session, folder, page=report.write)
     return Comparison(found.rows, found.summary, found.verdict, folder)
 
@@ -374,15 +372,15 @@ def score(
         >>> len(table.most_harmful(20))
         20
     """
-    _check(options, (_names(ScoreOptions) | _names(Machine)) - {"group", "checkpoint_seconds"}, score)
+    keywords.check(options, (keywords.names(ScoreOptions) | keywords.names(Machine)) - {"group", "checkpoint_seconds"}, score)
     seed, nets = SeedOptions(seed=seed).seed, JobOptions(nets=nets).nets
-    own = {k: v for k, v in options.items() if k in _names(ScoreOptions)}
+    own = {k: v for k, v in options.items() if k in keywords.names(ScoreOptions)}
     if isinstance(own.get("damping"), (int, float)):
         own["damping"] = repr(own["damping"])
     if own.get("load") is not None:
         own["load"] = Path(own["load"])
     asked = ScoreOptions(model=model, folds=folds, **own)
-    folder = _folder(out)
+    folder = keywords.folder(out)
     path = None if folder is None else place_of(folder)
     if path is not None:
         check_file(path, resume=True)
@@ -400,7 +398,7 @@ def score(
         scores = against_set(_finished(distilled, again), session, seed, weights, nets)
     for note in scores.notes:
         session.reporter.say(note)
-    with device.threads(_threads(session, None if path is None else parts(path))):
+    with device.threads(keywords.threads(session, None if path is None else parts(path))):
         if path is None:
             announce(scores)
             return make_scores(scores, None)
@@ -448,10 +446,10 @@ def _with_network(job: Job, model: Maker | None) -> Job:
 def _opened(
     data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: Callable[..., object]
 ) -> tuple[Session, Job]:
-    _check(options, _names(JobOptions) | _names(Machine), where)
+    keywords.check(options, keywords.names(JobOptions) | keywords.names(Machine), where)
     seed = SeedOptions(seed=seed).seed
     own = own_methods([method])
-    arm, asked = parse_arm(method, own), _asked(options)
+    arm, asked = parse_arm(method, own), keywords.asked(options)
     session = _session(data, options)
     job = resolve(asked, arm, session.dataset, seed, own.get(arm.method))
     job.plan.check_model(job.model)
@@ -465,49 +463,10 @@ def _made(job: Job, session: Session) -> tuple[DistilledSet, Json, ScoreTable | 
     return result.artifact, card, measured
 
 
-def _asked(options: Mapping[str, Any]) -> JobOptions:
-    given = {k: v for k, v in options.items() if k in _names(JobOptions)}
-    if isinstance(given.get("protocol"), str):
-        given["protocol"] = (given["protocol"],)
-    return JobOptions(**given)
-
-
 def _session(data: Data, options: Mapping[str, Any], run: Run | None = None) -> Session:
     """`run`: what is judged on the data, which leave out the classes that it left out."""
-    given: dict[str, Any] = {
-        k: str(v) if isinstance(v, torch.device) else v for k, v in options.items() if k in _names(Machine)
-    }
-    how = Machine(**given)
     data = load(data) if isinstance(data, Run) else data
     per_class = int(options.get("ipc", 1))
     if run is not None and isinstance(data, Dataset) and data.options.small_classes == "drop":
         per_class = run.job.ipc
-    return open_session(data, how, per_class=per_class)
-
-
-def _folder(out: str | Path | None) -> Path | None:
-    if out is not None and not isinstance(out, (str, Path)):
-        raise InputError(f"{stated('out', out)}: it must be a path")
-    return None if out is None else Path(out)
-
-
-def _threads(session: Session, folder: Path | None = None) -> int:
-    """Those that are asked for, else those of the run that continues, else as they are."""
-    recorded = 0 if folder is None else recorded_threads(folder)
-    return session.machine.threads or recorded or torch.get_num_threads()
-
-
-def _names(kind: type) -> set[str]:
-    return {f.name for f in fields(kind)}
-
-
-def _check(options: Mapping[str, Any], known: set[str], where: Callable[..., object]) -> None:
-    """`InputError` for an option that the function `where` does not have; it names those that it takes by name too."""
-    _, *others = signature(where).parameters.values()  # the first is what it works on
-    taken = {each.name for each in others if each.kind is not Parameter.VAR_KEYWORD}
-    for name in options:
-        if name not in known:
-            here = f"{where.__name__}() has no option '{name}'"
-            if name in _names(SourceOptions):
-                raise InputError(f"{here}: it says how data are read, rf.load(…, {name}=…)")
-            raise InputError(f"{here}: {did_you_mean(name, sorted(known | taken))}")
+    return open_session(data, keywords.machine(options), per_class=per_class)
