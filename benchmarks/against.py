@@ -1,6 +1,6 @@
 """Another checkout of Refluence against this one: seconds of DC steps and of scores, in interleaved pairs.
 
-    python benchmarks/against.py CHECKOUT [--rounds 10] [--threads 2] [--width 128] [--out FILE.jsonl]
+    python benchmarks/against.py CHECKOUT [--rounds 10] [--threads 2] [--width 128] [--only TEXT] [--out FILE.jsonl]
 
 Each checkout serves its own benchmarks/dc_step.py and influence_scores.py in processes of its own; a round asks one and then
 the other, in turns, and the next round begins with the other one. Reported: the median of the ratios this / CHECKOUT, with
@@ -86,25 +86,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--only", default="", help="what has this text in its name, such as MLP")
     parser.add_argument("--out", type=Path)
     flags = parser.parse_args()
     other, rows = flags.checkout.resolve(), []
 
-    def report(name: str, found: dict[str, list[float]]) -> None:
-        for part, each in found.items():
+    def report(name: str, words: tuple[object, ...], asked: list[object]) -> None:
+        if flags.only not in name:
+            return
+        for part, each in ratios(other, words, asked, flags.rounds).items():
             said = f"{statistics.median(each):.3f} [{min(each):.3f}, {max(each):.3f}]"
             print(f"{name}, {part}: {said}, {len(each)} pairs", flush=True)
             rows.append({"what": name, "part": part, "ratios": each, "threads": flags.threads})
 
     for step in STEPS:
-        one = ("dc_step", step, flags.threads, flags.width)
-        report(f"DC step, {step}", ratios(other, one, ["image", "inner"], flags.rounds))
+        report(f"DC step, {step}", ("dc_step", step, flags.threads, flags.width), ["image", "inner"])
     for name, (_, n, _, _) in NETWORKS.items():
         with tempfile.TemporaryDirectory() as folder:
             prepare(name, None, n, Path(folder))
             for engine in ENGINES:
-                scoring = ("influence_scores", name, engine, flags.threads, folder)
-                report(f"scores of {name}, {engine}", ratios(other, scoring, [("all", n)], flags.rounds))
+                report(f"scores of {name}, {engine}", ("influence_scores", name, engine, flags.threads, folder), [("all", n)])
     if flags.out:
         flags.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
