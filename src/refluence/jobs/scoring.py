@@ -203,11 +203,11 @@ def _network(asked: ScoreOptions, dataset: Dataset, facts: Json, trains: bool) -
     model, width, norm = asked.model, asked.width, asked.norm
     assert not isinstance(model, nn.Module), "it is trained already"
     name, own_width, own_norm = read_name(model or facts.get("model") or "convnet")
-    if isinstance(name, str) and not is_own(name):
+    if model is None or (isinstance(name, str) and not is_own(name)):
         model = model or name
         width = facts.get("width") if width is None and own_width is None else width
         norm = facts.get("norm") if norm is None and own_norm is None else norm
-    return network(model or "convnet", dataset.shape, len(dataset.classes), width, norm, trains=trains)
+    return network(model, dataset.shape, len(dataset.classes), width, norm, trains=trains)
 
 
 def _trained(asked: ScoreOptions, dataset: Dataset, seed: int) -> tuple[ModelSpec, Trained, Dataset, list[str]]:
