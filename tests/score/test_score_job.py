@@ -16,6 +16,7 @@ from refluence.influence.weighting import Weighting
 from refluence.jobs.job import BareJob, Job, read_job
 from refluence.models import ModelSpec
 from refluence.models.custom import trained_spec
+from refluence.run import checkpoint
 from refluence.run.drive import Driver, drive
 from refluence.run.progress import Reporter
 from refluence.score import instances
@@ -58,7 +59,8 @@ def works(data, spec, monkeypatch):
 
 
 def bits(work):
-    return {name: column.tobytes() for name, column in work.result().artifact.arrays().items()}
+    columns = {name: column.tobytes() for name, column in work.result().artifact.arrays().items()}
+    return {**columns, "phi": work.scored().phi.numpy().tobytes()}
 
 
 @pytest.mark.parametrize("kind", ["folds", "all", "trained", "explicit"])
@@ -103,6 +105,36 @@ def test_the_checkpoint_of_any_run_continues_it(works, kind, tmp_path):
     assert [line["step"] for line in lines] == list(range(whole.total))
 
 
+@pytest.mark.parametrize(("kind", "terms"), [("folds", "both"), ("trained", "both"), ("explicit", "explicit")])
+def test_a_score_less_its_implicit_part_is_the_explicit_one(works, data, spec, kind, terms):
+    work = works(kind)
+    list(work.steps())
+    scored = work.scored()
+    plan = replace(work.plan, settings=replace(work.plan.settings, terms="explicit"))
+    explicit = plan.open(data, spec, streams(0), Compute(CPU), Prepared())
+    list(explicit.steps())
+    assert scored.phi.dtype == torch.float64
+    assert bool((scored.phi != 0).any()) == (terms == "both")
+    torch.testing.assert_close(scored.score - scored.phi, explicit.scored().score, rtol=0, atol=1e-6)
+
+
+def test_the_implicit_part_alone_is_the_whole_score(works, data, spec):
+    work = works("folds")
+    plan = replace(work.plan, settings=replace(work.plan.settings, terms="implicit", checkpoints=2, epochs=2))
+    work = plan.open(data, spec, streams(0), Compute(CPU), Prepared())
+    list(work.steps())
+    assert torch.equal(work.scored().phi, work.scored().score)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_a_line(works, tmp_path):
+    work = works("folds")
+    next(work.steps())
+    earlier = {name: t for name, t in work.state().items() if not name.endswith("/phi")}
+    checkpoint.save(tmp_path, earlier, {"seconds": 0.0, "peak": 0})
+    with pytest.raises(InputError, match=r"state.safetensors is not a checkpoint of this version \(no '0/phi'\); delete it"):
+        drive(works("folds"), tmp_path, "scores", DRIVER)
+
+
 def test_networks_may_be_made_in_any_order(works):
     one, other = works("folds"), works("folds")
     list(one.steps())
@@ -116,7 +148,7 @@ def test_a_trained_network_scores_as_in_one_pass(works, data):
     list(work.steps())
     want = score_model(data, copy.deepcopy(work.net), FEW, streams(0))
     found = work.scored().found[0]
-    for name in ("positions", "score", "loss", "suggested"):
+    for name in ("positions", "score", "phi", "loss", "suggested"):
         assert torch.equal(getattr(found, name), getattr(want, name)), name
     assert (found.damping, found.iterations, found.accuracy) == (want.damping, want.iterations, want.accuracy)
 

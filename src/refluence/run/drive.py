@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from refluence.errors import RunError
+from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.run import checkpoint
 from refluence.run.device import PeakMemory
@@ -41,6 +41,7 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
         Its result, and its costs over all sessions: `seconds`, `peak_bytes`, and the means of the fields that it names.
 
     Raises:
+        InputError: a checkpoint of another version.
         RunError: numbers that are no longer finite; the line names the iteration and the last good checkpoint.
     """
     spent = _Spent(work, driver.device, before)
@@ -49,7 +50,13 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
         spent.step(None)
         return result, spent.summary(0)
     if folder is not None and (saved := checkpoint.load(folder)):
-        work.restore(saved[0])
+        try:
+            work.restore(saved[0])
+        except KeyError as missing:
+            path = folder / checkpoint.NAME
+            raise InputError(
+                f"{path} is not a checkpoint of this version (no {missing}); delete it to start again"
+            ) from missing
         spent.restore(saved[1])
     metrics = None if folder is None else Metrics(folder / METRICS, work.step)
     last = time.monotonic()

@@ -62,9 +62,8 @@ def score_fold(
                 score_rows(net, dataset, scored, members, settings, draws, device, track, compile=compile, precision=precision)
             )
             net.train()
-    score = torch.stack([each.score for each in found]).mean(0)
-    last = found[-1]
-    return replace(last, score=score)
+    score, phi = (torch.stack(each).mean(0) for each in zip(*((f.score, f.phi) for f in found), strict=True))
+    return replace(found[-1], score=score, phi=phi)
 
 
 def score_model(

@@ -25,7 +25,7 @@ from refluence.work import Cost
 if TYPE_CHECKING:
     from refluence.score.job import Scoring
 
-ROWS = ("positions", "score", "loss", "suggested")
+ROWS = ("positions", "score", "phi", "loss", "suggested")
 Item = TypeVar("Item")
 
 
@@ -119,5 +119,8 @@ class FoldsWork(ScoringWork):
         """Leave out what `state` has."""
         self.found = {}
         for number in sorted(int(name.partition("/")[0]) for name in state if name.endswith("/numbers")):
-            positions, score, loss, suggested = (state[f"{number}/{name}"] for name in ROWS)
-            self.found[number] = FoldScores(positions, score, loss, suggested, *read_numbers(state[f"{number}/numbers"]))
+            rows = {name: state[f"{number}/{name}"] for name in ROWS}
+            damping, iterations, residual, converged, accuracy = read_numbers(state[f"{number}/numbers"])
+            self.found[number] = FoldScores(
+                **rows, damping=damping, iterations=iterations, residual=residual, converged=converged, accuracy=accuracy
+            )

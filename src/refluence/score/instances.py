@@ -38,13 +38,14 @@ class Track(Protocol):
 class FoldScores:
     """What the network of one fold says of the rows at `positions` `(n,)` of the training split.
 
-    `score` `(n,)`: I_j, positive is harmful; `loss` `(n,)`: cross-entropy at the last checkpoint; `suggested` `(n,)`: its most
-    likely class there. `accuracy`: percent of the validation split. `damping`, `iterations`, `residual` (relative) and
-    `converged` are those of the last curvature solve.
+    `score` `(n,)`: I_j, positive is harmful; `phi` `(n,)`: its implicit part, 0 without that term; `loss` `(n,)`: cross-entropy
+    at the last checkpoint; `suggested` `(n,)`: its most likely class there. `accuracy`: percent of the validation split.
+    `damping`, `iterations`, `residual` (relative) and `converged` are those of the last curvature solve.
     """
 
     positions: Tensor
     score: Tensor
+    phi: Tensor
     loss: Tensor
     suggested: Tensor
     damping: float
@@ -117,7 +118,7 @@ def score_rows(
         solved = solve(net, dataset, members, settings, generator, device, track)
         found = measure(Scorer(net, compile=compile, precision=precision), dataset, rows, solved.v, settings, device, track)
     how = (solved.damping, solved.iterations, solved.residual, solved.converged, solved.accuracy)
-    return FoldScores(rows, found.score(settings.terms), found.loss, found.suggested, *how)
+    return FoldScores(rows, found.score(settings.terms), found.phi, found.loss, found.suggested, *how)
 
 
 def solve(

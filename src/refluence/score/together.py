@@ -15,10 +15,12 @@ from refluence.score.instances import FoldScores
 class Scored:
     """Means over networks, and what each network found.
 
-    `score` and `loss` `(N,)` float64, NaN where no network scored an instance; `suggested` `(N,)`: what most of them say.
+    `score`, `phi` and `loss` `(N,)` float64, NaN where no network scored an instance; `phi` is the implicit part of `score`,
+    0 without that term, so that `score - phi` is the explicit one; `suggested` `(N,)`: what most of them say.
     """
 
     score: Tensor
+    phi: Tensor
     loss: Tensor
     suggested: Tensor
     found: tuple[FoldScores, ...]
@@ -29,12 +31,13 @@ def together(found: Sequence[FoldScores], count: int) -> Scored:
     times = torch.zeros(count, dtype=torch.int64)
     for each in found:
         times[each.positions] += 1
-    score, loss = (torch.zeros(count, dtype=torch.float64) for _ in range(2))
+    score, phi, loss = (torch.zeros(count, dtype=torch.float64) for _ in range(3))
     said, place = torch.zeros(count, max(1, int(times.max())), dtype=torch.int32), torch.zeros_like(times)
     for each in found:
         at = each.positions
         score[at] += each.score.double()
+        phi[at] += each.phi.double()
         loss[at] += each.loss.double()
         said[at, place[at]] = each.suggested.int()
         place[at] += 1
-    return Scored(score / times, loss / times, said.mode(1).values.long(), tuple(found))
+    return Scored(score / times, phi / times, loss / times, said.mode(1).values.long(), tuple(found))

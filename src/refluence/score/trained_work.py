@@ -93,6 +93,7 @@ class TrainedWork(ScoringWork):
         found = FoldScores(
             positions=positions,
             score=whole.score(self.plan.settings.terms),
+            phi=whole.phi,
             loss=whole.loss,
             suggested=whole.suggested,
             damping=solved.damping,
