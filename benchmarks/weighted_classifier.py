@@ -97,7 +97,8 @@ def accuracies(data: rf.Dataset, w: Tensor, seed: int, number: int) -> Iterator[
         fit(net, optimiser, (Batch(x[rows], y[rows], w[rows]) for rows in parts), Objective("ce"))
         if epoch + 1 in EPOCHS:
             with torch.no_grad():
-                yield 100 * float((net(held_out).argmax(1) == data.test.labels).float().mean())
+                right = net(held_out).argmax(1) == data.test.labels
+            yield 100 * float(right.float().mean())
 
 
 def one(data: rf.Dataset, table: rf.ScoreTable, arm: str, seed: int) -> dict[str, object]:
@@ -106,7 +107,7 @@ def one(data: rf.Dataset, table: rf.ScoreTable, arm: str, seed: int) -> dict[str
     assert torch.equal(table.index, data.train.rows)
     wrong = data.train.stored != data.train.labels
     w, start = row_weights(arm, table, wrong, seed), time.perf_counter()
-    each = list(zip(*(accuracies(data, w, seed, number) for number in range(NETS)), strict=True))
+    each = [list(accuracies(data, w, seed, number)) for number in range(NETS)]
     return {
         "arm": arm,
         "seed": seed,
@@ -115,7 +116,7 @@ def one(data: rf.Dataset, table: rf.ScoreTable, arm: str, seed: int) -> dict[str
         "wrong": float(wrong.double().mean()),
         "wrong_share": table.facts.get("wrong_share"),
         "epochs": list(EPOCHS),
-        "accuracies": each,
+        "accuracies": [list(nets) for nets in zip(*each, strict=True)],
         "weight_right": float(w[~wrong].mean()),
         "weight_wrong": float(w[wrong].mean()),
         "ess": effective_sample_size(w),
