@@ -26,6 +26,7 @@ class Split:
     stays with its instance whatever is left out or shuffled. `soft (N, K)` are probabilities of the classes, where a source
     that is a distilled set has them. `groups (N,)` int64 number what stays together, where the source has groups. `stored (N,)`
     int64 are the labels of the source where `labels` or `noise` put others in their place, -1 for a class that is not here.
+    `shifted (N,)` bool says which images `shift` brought from another domain, where it is asked for.
     """
 
     images: Tensor
@@ -35,6 +36,7 @@ class Split:
     soft: Tensor | None = None
     groups: Tensor | None = None
     stored: Tensor | None = None
+    shifted: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,11 +60,20 @@ class Split:
 
     def take(self, positions: Tensor) -> Split:
         """The instances at `positions (B,)`, in that order."""
-        paths = None if self.paths is None else tuple(self.paths[p] for p in positions.tolist())
-        soft = None if self.soft is None else self.soft[positions]
-        groups = None if self.groups is None else self.groups[positions]
-        stored = None if self.stored is None else self.stored[positions]
-        return Split(self.images[positions], self.labels[positions], self.rows[positions], paths, soft, groups, stored)
+
+        def at(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[positions]
+
+        return Split(
+            images=self.images[positions],
+            labels=self.labels[positions],
+            rows=self.rows[positions],
+            paths=None if self.paths is None else tuple(self.paths[p] for p in positions.tolist()),
+            soft=at(self.soft),
+            groups=at(self.groups),
+            stored=at(self.stored),
+            shifted=at(self.shifted),
+        )
 
 
 @dataclass(frozen=True)
