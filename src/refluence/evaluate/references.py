@@ -1,4 +1,4 @@
-"""What an arm is compared with: the same method without weights, weights that know nothing, equal seconds, random images.
+"""What an arm is compared with: the same without weights, weights that know nothing, equal seconds, loss, random images.
 
 An arm with weights (`dc+influence:tau=1,image_lr=.5`) is compared
 
@@ -7,9 +7,17 @@ An arm with weights (`dc+influence:tau=1,image_lr=.5`) is compared
     `dc+selected` as many left out at by=random)                                                CONTROL
     with `dc:equal_seconds=influence,tau=1,image_lr=.5`: no weights, but as many seconds        EQUAL_SECONDS
 
-where there are such arms. A method without weights is compared with `random` (RANDOM); `full` is an upper bound, not a
-competitor. Further pairs can be declared. `where=outside` changes the distance too: there the uniform weights are those of
-the same arm at tau=inf; without such an arm the verdict says that the distance is another one.
+where there are such arms. An arm whose images a table of scores cleans or weighs beforehand (cleaning.py), of a method or of
+a selection (`dm+pruned:by=score,keep=.6`, `random+relabelled`, `dm+scores`), is compared
+
+    with its method as it is (`dm`)                                                             UNIFORM
+    with the same at random (`dm+pruned:by=random,keep=.6`)                                     CONTROL
+    with the same by loss (`dm+pruned:by=held-out-loss,keep=.6`, where that is missing by=loss) RIVAL, of by=score alone
+
+A method without weights is compared with `random` (RANDOM). `full` and arms with by=truth are ceilings, not competitors: of
+these only the latter are compared, with their method as it is. Further pairs can be declared. `where=outside` changes the
+distance too: there the uniform weights are those of the same arm at tau=inf; without such an arm the verdict says that the
+distance is another one.
 """
 
 from __future__ import annotations
@@ -18,11 +26,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields
 
 from refluence.arm import UNIFORM, Arm, read_arm
-from refluence.influence.weighting import PRUNED, Weighting
+from refluence.evaluate.cleaning import CHANCE, HELD_OUT, LOSS, SCORE, TRUTH, cleaning
+from refluence.influence.weighting import Weighting
 
-SHUFFLED, EQUAL_SECONDS, CONTROL, RANDOM = "shuffled", "equal_seconds", "control", "random"
-PRUNING = {kind for kind, _ in PRUNED}
-OF_WEIGHTS = frozenset(field.name for field in fields(Weighting)) - {"kind"}
+SHUFFLED, EQUAL_SECONDS, CONTROL, RIVAL, RANDOM = "shuffled", "equal_seconds", "control", "rival", "random"
+OF_WEIGHTS = frozenset(field.name for field in fields(Weighting)) - {"kind"} | {"share"}
 
 
 def base(arm: str) -> str:
@@ -31,7 +39,7 @@ def base(arm: str) -> str:
 
 
 def references(arm: str, arms: Collection[str], declared: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """Those of `arms` that `arm` is compared with: uniform, its control, equal seconds, and what `declared` pairs it with."""
+    """Those of `arms` that `arm` is compared with: uniform, control, equal seconds, rival, and what `declared` names."""
     this, others = read_arm(arm), {name: read_arm(name) for name in arms}
     if this.kind == UNIFORM:
         against = [name for name in arms if name == RANDOM and arm != RANDOM and this.method != "full"]
@@ -41,17 +49,24 @@ def references(arm: str, arms: Collection[str], declared: Sequence[tuple[str, st
         same_distance.sort(key=lambda name: len(set(others[name].options) ^ options))  # at tau=inf no other one has an effect
         plain = [name for name, other in others.items() if other.same(this.plain(OF_WEIGHTS))]
         against = (same_distance + plain)[:1]
-        against += [name for name, other in others.items() if _is_control(other, this)]
+        controls = [name for name, other in others.items() if _is_control(other, this)]
+        if this.kind == "scores":  # the weights of the same terms, if they are there
+            controls = sorted(controls, key=lambda name: _terms(others[name]) != _terms(this))[:1]
+        against += controls
         equal = Arm(this.method, options=((EQUAL_SECONDS, this.kind), *this.options))
         against += [name for name, other in others.items() if other.same(equal)]
+        rivals = [[name for name, other in others.items() if _is_same_by(other, this, by)] for by in (HELD_OUT, LOSS)]
+        against += (rivals[0] + rivals[1])[:1]
     return against + [other for one, other in declared if one == arm and other in arms and other not in against]
 
 
 def kind(arm: str, against: str) -> str:
-    """What a reference is to its arm: `uniform`, `control`, `random`, or `equal_seconds`, uniform too; else ""."""
+    """What a reference is to its arm: `uniform`, `control`, `rival`, `random`, or `equal_seconds`, uniform too; else ""."""
     this, other = read_arm(arm), read_arm(against)
     if _is_control(other, this):
         return CONTROL
+    if _is_same_by(other, this, HELD_OUT) or _is_same_by(other, this, LOSS):
+        return RIVAL
     if other.option(EQUAL_SECONDS) is not None:
         return EQUAL_SECONDS
     if _is_uniform_outside(other, this) or (against != arm and other.same(this.plain(OF_WEIGHTS))):
@@ -62,7 +77,20 @@ def kind(arm: str, against: str) -> str:
 def by_chance(arm: str) -> bool:
     """Whether the weights of an arm know nothing of the instances."""
     this = read_arm(arm)
-    return this.kind in (UNIFORM, SHUFFLED) or (this.kind in PRUNING and _pruning(this)[0] == "random")
+    own = cleaning(this)
+    return this.kind in (UNIFORM, SHUFFLED) or (own is not None and own.by == CHANCE)
+
+
+def is_ceiling(arm: str) -> bool:
+    """Whether an arm knows what no method can: everything, or the truth. Nothing is claimed of it."""
+    own = cleaning(read_arm(arm))
+    return read_arm(arm).head == "full" or (own is not None and own.by == TRUTH)
+
+
+def by_score(arm: str) -> bool:
+    """Whether the scores of `refluence score` clean or weigh the images of an arm beforehand."""
+    own = cleaning(read_arm(arm))
+    return own is not None and own.by == SCORE
 
 
 def another_distance(arm: str, against: str) -> bool:
@@ -74,19 +102,23 @@ def _is_control(other: Arm, arm: Arm) -> bool:
     """Whether the weights of `other` come about as those of `arm` do, but are put on the wrong instances."""
     if other.method != arm.method:
         return False
-    if arm.kind in PRUNING:
-        (by, *alike), (ranking, *wanted) = _pruning(other), _pruning(arm)
-        return other.kind == arm.kind and by == "random" != ranking and alike == wanted
+    this, that = cleaning(arm), cleaning(other)
+    if this is not None:
+        return that is not None and that.by == CHANCE and this.by not in (CHANCE, TRUTH) and that.same(this)
     return arm.kind != SHUFFLED == other.kind and dict(other.options) == dict(arm.options)
 
 
-def _pruning(arm: Arm) -> tuple[str, float, dict[str, str]]:
-    """What a pruned arm ranks by, the share that it keeps, and its other options but for the sign."""
-    given = dict(arm.options)
-    by = given.pop("by", "influence")
-    keep = float(given.pop("keep", PRUNED.get((arm.kind, by), 1)))
-    given.pop("sign", None)
-    return by, keep, given
+def _terms(arm: Arm) -> str:
+    own = cleaning(arm)
+    return "" if own is None else own.terms
+
+
+def _is_same_by(other: Arm, arm: Arm, by: str) -> bool:
+    """Whether `arm` is cleaned by score and `other` the same by `by`."""
+    this, that = cleaning(arm), cleaning(other)
+    if other.method != arm.method or this is None or that is None or this.by != SCORE:
+        return False
+    return that.by == by and that.sign == this.sign and that.same(this)
 
 
 def _is_uniform_outside(other: Arm, arm: Arm) -> bool:

@@ -1,59 +1,75 @@
 """The verdict: one line on a comparison that claims no more than its numbers (paired.py) do.
 
 *Helped* needs an interval above 0 against uniform weights AND against the control: the influence weights of each step on the
-wrong instances. *Hurt* needs one below 0 against uniform. Of methods without weights it names the one with the highest
-mean; as that is a choice after the fact, *better* needs a Holm-corrected p of at most .05.
+wrong instances. *Hurt* needs one below 0 against uniform. Where scores clean or weigh the images beforehand, *helped* needs
+both over the images as they are and over the same at random; the line says what the same does by loss. Of methods without
+weights it names the one with the highest mean; as that is a choice after the fact, *better* needs a Holm-corrected p of at
+most .05.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from refluence.arm import UNIFORM, read_arm
+from refluence.evaluate.cleaning import HELD_OUT, cleaning
 from refluence.evaluate.paired import Row, Summary
 from refluence.evaluate.references import (
     CONTROL,
     EQUAL_SECONDS,
-    PRUNING,
     RANDOM,
+    RIVAL,
     another_distance,
     base,
     by_chance,
+    by_score,
+    is_ceiling,
     kind,
 )
 
 LEVEL = 0.05
 
 
+@dataclass(frozen=True)
+class _Names:
+    """How the line calls an arm, the one without weights and the control; `noun` stands behind both where they are missing."""
+
+    arm: str
+    uniform: str
+    control: str
+    noun: str
+
+
 def verdict(summary: Sequence[Summary], rows: Sequence[Row]) -> str:
-    """One line on the primary arm (else the first arm with influence or other weights), else on the highest mean.
+    """One line on the primary arm (else the first arm with influence, scores or other weights), else on the highest mean.
 
     `summary` comes from `summarise(rows)`.
     """
     if not summary:
         return "nothing to compare: no arm has a finished seed" if not rows else "nothing to compare: no accuracy is finite"
-    weighted = [row for row in summary if not by_chance(row["arm"])]
+    weighted = [row for row in summary if not by_chance(row["arm"]) and not is_ceiling(row["arm"])]
     influence = [row for row in weighted if read_arm(row["arm"]).kind == "influence"]
+    scored = [row for row in weighted if by_score(row["arm"])]
     declared = [row for row in summary if row["primary"] and read_arm(row["arm"]).kind != UNIFORM]
-    chosen = next(iter([*declared, *influence, *weighted]), None)
+    declared = [row for row in declared if not is_ceiling(row["arm"])]
+    chosen = next(iter([*declared, *influence, *scored, *weighted]), None)
     return _on_weights(chosen, summary) if chosen else _on_methods(summary)
 
 
 def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
-    """What weighting did to the arm of `chosen`."""
-    arm = chosen["arm"]
-    own = [row for row in summary if (row["arm"], row["protocol"]) == (arm, chosen["protocol"])]
-    by_kind = {name: row for row in own if row["against"] and (name := kind(arm, row["against"]))}
-    uniform, control = by_kind.get(UNIFORM), by_kind.get(CONTROL)
-    wrong = "random" if read_arm(arm).kind in PRUNING else "shuffled"
+    """What weighting or cleaning did to the arm of `chosen`."""
+    arm, names = chosen["arm"], _names(chosen["arm"])
+    by_kind = _by_kind(arm, chosen["protocol"], summary)
+    uniform, control, rival = by_kind.get(UNIFORM), by_kind.get(CONTROL), by_kind.get(RIVAL)
     equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
-    parts = [part for part in (_over("uniform", uniform, "points "), _over(wrong, control), equal) if part]
-    options = arm.partition(":")[2]
-    line = f"{read_arm(arm).kind} weights{f' ({options})' if options else ''}: "
+    loss = _over(_by_loss(rival), rival) if rival else ""
+    parts = [part for part in (_over(names.uniform, uniform, "points "), _over(names.control, control), equal, loss) if part]
+    line = f"{names.arm}: "
     if by_kind:
         line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
     if uniform is None:
-        return f"{line}not compared with uniform weights: {base(arm)} is not among the arms"
+        return f"{line}not compared with {names.uniform}{names.noun}: {base(arm)} is not among the arms"
     if uniform["low"] is None or uniform["high"] is None:
         return line + _no_interval(uniform)
     if uniform["high"] < 0:
@@ -61,12 +77,50 @@ def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
     if uniform["low"] <= 0:
         return f"{line}no difference shown; n = {uniform['pairs']} could show {uniform['smallest_shown']:.1f}"
     if control is None:
-        return f"{line}better than uniform, but not compared with {wrong} weights"
+        return f"{line}better than {names.uniform}, but not compared with {names.control}{names.noun}"
     if control["low"] is None:
-        return f"{line}better than uniform, but against {wrong} {_no_interval(control)}"
+        return f"{line}better than {names.uniform}, but against {names.control} {_no_interval(control)}"
     if control["low"] <= 0:
-        return f"{line}better than uniform, but not shown to be better than {wrong}"
-    return f"{line}helped"
+        return f"{line}better than {names.uniform}, but not shown to be better than {names.control}"
+    return f"{line}helped{_beside_loss(chosen, rival, summary)}"
+
+
+def _names(arm: str) -> _Names:
+    own = cleaning(read_arm(arm))
+    if own is not None and own.of_table:
+        return _Names(arm, f"{base(arm)} as it is", "the same at random", "")
+    options = arm.partition(":")[2]
+    name = f"{read_arm(arm).kind} weights{f' ({options})' if options else ''}"
+    return _Names(name, "uniform", "shuffled" if own is None else "random", " weights")
+
+
+def _by_kind(arm: str, protocol: str | None, summary: Sequence[Summary]) -> dict[str, Summary]:
+    """The comparisons of an arm under a protocol, by what their reference is to it."""
+    own = [row for row in summary if (row["arm"], row["protocol"]) == (arm, protocol)]
+    return {name: row for row in own if row["against"] and (name := kind(arm, row["against"]))}
+
+
+def _by_loss(rival: Summary) -> str:
+    own = cleaning(read_arm(rival["against"] or ""))
+    return "the same by held-out loss" if own is not None and own.by == HELD_OUT else "the same by loss"
+
+
+def _beside_loss(chosen: Summary, rival: Summary | None, summary: Sequence[Summary]) -> str:
+    """What loss does, behind *helped*; "" for an arm that is not cleaned or weighed by score."""
+    if not by_score(chosen["arm"]):
+        return ""
+    if rival is None:
+        return ", but not compared with the same by loss"
+    name = _by_loss(rival).removeprefix("the same ")
+    if rival["low"] is None or rival["high"] is None:
+        return f"; against the same {name} {_no_interval(rival)}"
+    if rival["low"] > 0:
+        return f", more than {name}"
+    if rival["high"] < 0:
+        return f", but less than {name}"
+    of_loss = _by_kind(rival["against"] or "", chosen["protocol"], summary)
+    helped = all((row := of_loss.get(name)) and (row["low"] or 0) > 0 for name in (UNIFORM, CONTROL))
+    return f"; {name} as well" if helped else f", but not shown to be more than {name}"
 
 
 def _no_interval(row: Summary) -> str:
@@ -78,9 +132,9 @@ def _no_interval(row: Summary) -> str:
 
 def _on_methods(summary: Sequence[Summary]) -> str:
     """The method with the highest mean in the first protocol."""
-    rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and read_arm(row["arm"]).method != "full"]
+    rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and not is_ceiling(row["arm"])]
     if not rows:
-        return "nothing to compare: full is the ceiling, not a competitor"
+        return f"nothing to compare: {summary[0]['arm']} is the ceiling, not a competitor"
     against = [row for row in rows if row["against"] == RANDOM]
     arms = {row["arm"] for row in against or rows}
     best = max(against or rows, key=lambda row: row["mean"])

@@ -14,6 +14,8 @@ from refluence.condense import job as condense
 from refluence.condense.method import Method
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError, did_you_mean, option, says_flags, stated
+from refluence.evaluate.cleaning import CHANCE, HELD_OUT, by_another, cleaning
+from refluence.evaluate.references import base, by_score
 from refluence.files import Json
 from refluence.influence.weighting import KINDS
 from refluence.matching.discrepancies import FlatCosine
@@ -134,7 +136,8 @@ def base_of(arm: Arm) -> Arm:
 def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Arm]:
     """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it.
 
-    A method that is given as an object is an arm, and its name may stand in others.
+    `X+pruned:by=score` (`selected`, `relabelled`, `scores` alike) brings `X` before it, and behind it the same at random and
+    by held-out loss. A method that is given as an object is an arm, and its name may stand in others.
 
     Raises:
         InputError: an arm that is given twice.
@@ -150,5 +153,13 @@ def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Ar
         own = [arm]
         if controls and arm.kind == "influence":
             own = [base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
+        if controls and by_score(arm.name):
+            own = [read_arm(base(arm.name)), arm, by_another(arm, CHANCE), by_another(arm, HELD_OUT)]
+            own = [next((other for other in asked if _alike(other, each)), each) for each in own]
         arms += [a for a in own if not any(a.same(other) for other in arms)]
     return arms
+
+
+def _alike(one: Arm, other: Arm) -> bool:
+    """Whether both do the same beforehand, however their shares are written."""
+    return one.method == other.method and cleaning(one) is not None and cleaning(one) == cleaning(other)
