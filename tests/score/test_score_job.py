@@ -1,6 +1,7 @@
 """Scores as works: stopped after any step and continued to the same bits, in any order of networks; their plans in JSON."""
 
 import copy
+import itertools
 import json
 from dataclasses import replace
 
@@ -19,11 +20,13 @@ from refluence.models.custom import trained_spec
 from refluence.run import checkpoint
 from refluence.run.drive import Driver, drive
 from refluence.run.progress import Reporter
-from refluence.score import instances
+from refluence.score import folds_work, instances
 from refluence.score.at_set import ScoringSet
 from refluence.score.crossfit import score_model
 from refluence.score.job import Scoring, Trained
 from refluence.score.settings import CrossFit
+from refluence.score.train import train_epochs
+from refluence.score.wrong_share import wrong_share
 from refluence.seeds import streams
 from refluence.work import Prepared
 from support.tiny_data import split, tiny_dataset
@@ -60,7 +63,7 @@ def works(data, spec, monkeypatch):
 
 def bits(work):
     columns = {name: column.tobytes() for name, column in work.result().artifact.arrays().items()}
-    return {**columns, "phi": work.scored().phi.numpy().tobytes()}
+    return {**columns, "phi": work.scored().phi.numpy().tobytes(), "wrong_share": work.scored().wrong_share}
 
 
 @pytest.mark.parametrize("kind", ["folds", "all", "trained", "explicit"])
@@ -118,6 +121,41 @@ def test_a_score_less_its_implicit_part_is_the_explicit_one(works, data, spec, k
     torch.testing.assert_close(scored.score - scored.phi, explicit.scored().score, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["folds", "all"])
+def test_the_share_of_wrong_labels_is_from_the_networks_that_held_a_row_out(works, data, spec, kind):
+    work = works(kind)
+    assert work.scored().wrong_share is None
+    list(work.steps())
+    settings, nets = work.plan.settings, work.plan.nets
+    p = torch.zeros(len(data.train), len(data.classes))
+    for fold, net in itertools.product(range(settings.folds), range(nets)):
+        held, members = ((work.fold_of == fold).nonzero().flatten(), (work.fold_of != fold).nonzero().flatten())
+
+        def rng(purpose, index=0, net=net):
+            return streams(0)(f"{purpose}/network {net}" if net else purpose, index)
+
+        model = spec.bare(rng("network", fold))
+        assert list(train_epochs(model, data, members, settings, rng, fold, CPU)) == [0]
+        p[held] += model.eval()(data.pixels(data.train, held)).detach().softmax(1) / nets
+    assert work.scored().wrong_share == pytest.approx(wrong_share(data.train.labels, p), abs=1e-12)
+    assert work.result().artifact.wrong_share == work.result().card["wrong_share"] == work.scored().wrong_share
+
+
+def test_where_nothing_is_held_out_or_kept_no_share_is_known(works, data, spec, monkeypatch):
+    trained = works("trained")
+    list(trained.steps())
+    soft = replace(data, train=replace(data.train, soft=torch.eye(3)[data.train.labels]))
+    softly = works("folds").plan.open(soft, spec, streams(0), Compute(CPU), Prepared())
+    monkeypatch.setattr(folds_work, "LARGEST", 2 * len(data.train) * len(data.classes) - 1)
+    large = works("folds")
+    for work in (softly, large):
+        list(work.steps())
+        assert not any(name.endswith("held_out") for name in work.state())
+        work.restore(work.state())
+    for work in (trained, softly, large):
+        assert work.scored().wrong_share is work.result().artifact.wrong_share is None
+
+
 def test_the_implicit_part_alone_is_the_whole_score(works, data, spec):
     work = works("folds")
     plan = replace(work.plan, settings=replace(work.plan.settings, terms="implicit", checkpoints=2, epochs=2))
@@ -129,7 +167,7 @@ def test_the_implicit_part_alone_is_the_whole_score(works, data, spec):
 def test_a_checkpoint_of_an_earlier_version_is_refused_in_a_line(works, tmp_path):
     work = works("folds")
     next(work.steps())
-    earlier = {name: t for name, t in work.state().items() if not name.endswith("/phi")}
+    earlier = {name: t for name, t in work.state().items() if not name.endswith(("/phi", "/held_out"))}
     checkpoint.save(tmp_path, earlier, {"seconds": 0.0, "peak": 0})
     with pytest.raises(InputError, match=r"state.safetensors is not a checkpoint of this version \(no '0/phi'\); delete it"):
         drive(works("folds"), tmp_path, "scores", DRIVER)

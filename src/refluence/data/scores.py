@@ -114,6 +114,22 @@ class ScoreTable:
         return len(self.index)
 
     @property
+    def wrong_share(self) -> float | None:
+        """The estimated share of labels that are wrong, by confident learning from held-out probabilities.
+
+        None where networks held nothing out (a network that was trained before, scores against a distilled set), where labels
+        are soft, and where rows x classes x networks a fold are more than 33 million.
+        How near the truth it is: docs/results/clean.md.
+
+        Example:
+            >>> import refluence as rf
+            >>> share = rf.score(rf.load("digits", noise="symmetric:0.4"), folds=2, epochs=4, terms="explicit").wrong_share
+            >>> 0.3 < share < 0.5
+            True
+        """
+        return self.facts.get("wrong_share")
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes of its columns, before Parquet packs them."""
         return sum(value.nbytes for value in self.arrays().values() if value.dtype != object)

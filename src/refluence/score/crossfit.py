@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from refluence.data.dataset import Dataset
 from refluence.models.repeatable import refuse_random_eval
 from refluence.randomness import seeded
-from refluence.score.instances import FEW, FoldScores, Track, score_rows
+from refluence.score.instances import FEW, FoldScores, Track, probabilities, score_rows
 from refluence.score.settings import CrossFit
 from refluence.score.train import train_epochs
 from refluence.seeds import Rng
@@ -38,14 +38,15 @@ def score_fold(
     device: torch.device | str = "cpu",
     track: Track | None = None,
     *,
+    keep: bool = False,
     compile: bool = False,
     precision: str = "fp32",
 ) -> FoldScores:
     """Train a network of `network(generator)` on every fold but `fold`, and score the rows of `fold`, or all (see the top).
 
     `fold_of` `(N,)` as `assign` gives it; `rng(purpose, index)` gives CPU generators; `track(items, what, total)` may show
-    progress; `compile` and `precision` as in `Scorer`. Raises `RunError` when training diverges, `InputError` before
-    that for a network that is random in eval mode.
+    progress; `keep` the probabilities of the rows of `fold`; `compile` and `precision` as in `Scorer`. Raises `RunError` when
+    training diverges, `InputError` before that for a network that is random in eval mode.
     """
     members, held = (fold_of != fold).nonzero().flatten(), (fold_of == fold).nonzero().flatten()
     scored = held if settings.networks == "held-out" else torch.arange(len(fold_of))
@@ -62,8 +63,12 @@ def score_fold(
                 score_rows(net, dataset, scored, members, settings, draws, device, track, compile=compile, precision=precision)
             )
             net.train()
+    held_out = None
+    if keep:
+        with seeded(rng("curvature", fold), device):
+            held_out = probabilities(net.eval(), dataset, held, device)
     score, phi = (torch.stack(each).mean(0) for each in zip(*((f.score, f.phi) for f in found), strict=True))
-    return replace(found[-1], score=score, phi=phi)
+    return replace(found[-1], score=score, phi=phi, held_out=held_out)
 
 
 def score_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from refluence.score.folds import assign
 from refluence.score.instances import FoldScores
 from refluence.score.together import Scored, together
 from refluence.score.work import NUMBERS, ScoringWork, read_numbers
+from refluence.score.wrong_share import wrong_share
 from refluence.seeds import Rng
 from refluence.work import Cost
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from refluence.score.job import Scoring
 
 ROWS = ("positions", "score", "phi", "loss", "suggested")
+LARGEST = 2**25  # probabilities of all networks (rows x classes x nets) that are kept, 2 bytes each
 Item = TypeVar("Item")
 
 
@@ -52,6 +54,7 @@ class FoldsWork(ScoringWork):
         self.fold_of = assign(train.labels, folds, rng("folds", 0), train.groups, dataset.classes)
         self.parts = [(fold, net) for fold in range(folds) for net in range(plan.nets)]
         self.total, self.found = len(self.parts), dict[int, FoldScores]()
+        self.keep = train.soft is None and len(train) * len(dataset.classes) * plan.nets <= LARGEST
 
     @property
     def step(self) -> int:
@@ -76,6 +79,7 @@ class FoldsWork(ScoringWork):
             streams,
             self.device,
             track,
+            keep=self.keep,
             compile=self.compute.compile,
             precision=self.compute.precision,
         )
@@ -105,13 +109,28 @@ class FoldsWork(ScoringWork):
 
     def scored(self) -> Scored:
         """What the networks that are done say."""
-        return together([self.found[number] for number in sorted(self.found)], len(self.dataset.train))
+        scored = together([self.found[number] for number in sorted(self.found)], len(self.dataset.train))
+        return replace(scored, wrong_share=self._wrong_share())
+
+    def _wrong_share(self) -> float | None:
+        """By the networks that held a row out alone, even where those of all folds score it."""
+        if not self.keep or self.step < self.total:
+            return None
+        labels = self.dataset.train.labels
+        mean = torch.zeros(len(labels), len(self.dataset.classes))
+        for number, (fold, _) in enumerate(self.parts):
+            held_out = self.found[number].held_out
+            assert held_out is not None, "kept"
+            mean[self.fold_of == fold] += held_out.float() / self.plan.nets
+        return wrong_share(labels, mean)
 
     def state(self) -> dict[str, Tensor]:
         """The scores by each network that is done, `number/name`."""
         state = {"step": torch.tensor(self.step)}
         for number, found in self.found.items():
             state |= {f"{number}/{name}": getattr(found, name) for name in ROWS}
+            if found.held_out is not None:
+                state[f"{number}/held_out"] = found.held_out
             state[f"{number}/numbers"] = torch.tensor([float(getattr(found, n)) for n in NUMBERS], dtype=torch.float64)
         return state
 
@@ -119,7 +138,7 @@ class FoldsWork(ScoringWork):
         """Leave out what `state` has."""
         self.found = {}
         for number in sorted(int(name.partition("/")[0]) for name in state if name.endswith("/numbers")):
-            rows = {name: state[f"{number}/{name}"] for name in ROWS}
+            rows = {name: state[f"{number}/{name}"] for name in (*ROWS, *(["held_out"] if self.keep else []))}
             damping, iterations, residual, converged, accuracy = read_numbers(state[f"{number}/numbers"])
             self.found[number] = FoldScores(
                 **rows, damping=damping, iterations=iterations, residual=residual, converged=converged, accuracy=accuracy

@@ -40,7 +40,8 @@ class FoldScores:
 
     `score` `(n,)`: I_j, positive is harmful; `phi` `(n,)`: its implicit part, 0 without that term; `loss` `(n,)`: cross-entropy
     at the last checkpoint; `suggested` `(n,)`: its most likely class there. `accuracy`: percent of the validation split.
-    `damping`, `iterations`, `residual` (relative) and `converged` are those of the last curvature solve.
+    `damping`, `iterations`, `residual` (relative) and `converged` are those of the last curvature solve. `held_out`: float16
+    probabilities of the classes `(rows of the fold, K)` at the last checkpoint, of the rows that it did not train on, in order.
     """
 
     positions: Tensor
@@ -53,6 +54,7 @@ class FoldScores:
     residual: float
     converged: bool
     accuracy: float
+    held_out: Tensor | None = None
 
 
 class Rows:
@@ -164,6 +166,12 @@ def measure(
             phi = scorer(x, y, v) if v else torch.zeros(len(x))
             parts.append([t.cpu() for t in (phi, risk(logits, y), cross_entropy(logits, y), logits.argmax(1))])
     return Measured(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def probabilities(net: nn.Module, dataset: Dataset, rows: Tensor, device: torch.device | str) -> Tensor:
+    """Of the classes `(n, K)` float16, for training rows at positions `rows (n,)`. `seeded` is the caller's."""
+    found = [_logits(net, x) for x, _, _ in passes(Rows(dataset, dataset.train, rows, device), torch.device(device))]
+    return torch.cat([logits.float().softmax(1).half().cpu() for logits in found])
 
 
 def trainable(net: nn.Module) -> list[str]:

@@ -16,7 +16,8 @@ class Scored:
     """Means over networks, and what each network found.
 
     `score`, `phi` and `loss` `(N,)` float64, NaN where no network scored an instance; `phi` is the implicit part of `score`,
-    0 without that term, so that `score - phi` is the explicit one; `suggested` `(N,)`: what most of them say.
+    0 without that term, so that `score - phi` is the explicit one; `suggested` `(N,)`: what most of them say. `wrong_share`:
+    estimated share of wrong labels (wrong_share.py), None where no network held rows out or their probabilities are not kept.
     """
 
     score: Tensor
@@ -24,6 +25,7 @@ class Scored:
     loss: Tensor
     suggested: Tensor
     found: tuple[FoldScores, ...]
+    wrong_share: float | None = None
 
 
 def together(found: Sequence[FoldScores], count: int) -> Scored:

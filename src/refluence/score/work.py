@@ -55,7 +55,7 @@ class ScoringWork(ABC):
     def result(self) -> Result:
         """The table and everything that decided its numbers."""
         scored = self.scored()
-        facts = self.plan.facts(self.dataset, self.model, scored.found)
+        facts = {**self.plan.facts(self.dataset, self.model, scored.found), "wrong_share": scored.wrong_share}
         return Result(self._table(scored, facts), facts)
 
     def _table(self, scored: Scored, facts: Json) -> ScoreTable:
