@@ -197,10 +197,13 @@ def read(kind: type, key: str, text: str) -> Any:
     return value
 
 
-def subset(kind: type[T], values: object) -> T:
-    """The fields of one dataclass among those of another: the options of a job among a command's flags."""
+def subset(kind: type[T], values: object, without: tuple[str, ...] = ()) -> T:
+    """The fields of one dataclass among those of another: the options of a job among a command's flags.
+
+    Those named in `without` mean something else there.
+    """
     assert is_dataclass(kind), f"{kind.__name__} declares no fields"
-    names = [f.name for f in fields(kind) if hasattr(values, f.name)]
+    names = [f.name for f in fields(kind) if hasattr(values, f.name) and f.name not in without]
     return kind(**{name: getattr(values, name) for name in names})
 
 

@@ -125,6 +125,12 @@ class SourceOptions(Options):
         "images cut from it.",
         metavar="symmetric:P|asymmetric:P",
     )
+    rows: int | None = setting(
+        None,
+        "Only so many training rows, those of the validation split that is cut from them included; class by class in "
+        "proportion, the same ones for every seed.",
+        least=1,
+    )
     group_column: str | None = setting(None, "Rows of one group (a patient, a scene) never straddle a split.")
     small_classes: str = setting(
         "refuse",

@@ -62,7 +62,7 @@ def making_of(recipe: Recipe, flags: Run, out: Path) -> Making:
         seeds=flags.seeds,
         seed=flags.seed,
         changes={name: value for name, value in asdict(subset(ChangeFlags, flags)).items() if value is not None},
-        source=subset(SourceOptions, flags),
+        source=subset(SourceOptions, flags, without=("rows",)),  # here a file: each part says how many rows it has
         machine=machine_of(flags),
         say=lambda line: print(line, file=sys.stderr),
         page=report.write_folder,

@@ -1,4 +1,7 @@
-"""Which stored row goes where: test, validation and train, small classes, rows that scores drop or relabel. Reads no pixel."""
+"""Which stored row goes where: test, validation and train, so many rows, small classes, what scores drop or relabel.
+
+Reads no pixel.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,11 @@ class RowSet:
     rows: np.ndarray
     labels: np.ndarray
     stored: np.ndarray | None = None
+
+    @property
+    def own(self) -> np.ndarray:
+        """The class indices by the labels of the source, -1 where a class is not here."""
+        return self.labels if self.stored is None else self.stored
 
     def where(self, mask: np.ndarray) -> RowSet:
         """The rows that a mask `(N,)` keeps."""
@@ -70,6 +78,10 @@ def partition(
         notes.append(f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}")
     else:
         theirs = beside["test"]
+    if options.rows is not None:
+        some = ours.where(splits.first(ours.own, ours.rows, options.rows))
+        notes.append(_rows_note(options.rows, len(some.rows), len(ours.rows), "val" in held))
+        ours = some
     before = ours.labels
     if wrong := noise.read(options):
         ours = replace(ours, labels=noise.noisy(before, ours.rows, labels.classes, wrong), stored=before)
@@ -104,6 +116,14 @@ def partition(
         if absent:
             notes.append(f"no {word} image of {len(absent)} classes: {', '.join(absent[:10])}")
     return Partition(classes, ours, val, theirs, tuple(notes))
+
+
+def _rows_note(asked: int, kept: int, there: int, own_val: bool) -> str:
+    """One line: how many training rows are left, of how many."""
+    if asked > there:
+        return f"{option('rows', asked)}: there are {there} training images, all of them are kept"
+    cut = "" if own_val else ", validation is cut from them"
+    return f"{option('rows', asked)}: {kept} of {there} training images are kept, class by class in proportion{cut}"
 
 
 def _part(labels: np.ndarray, skipped: np.ndarray | None, stored: np.ndarray | None = None) -> RowSet:

@@ -1,4 +1,4 @@
-"""Cutting one split into two: stratified, deterministic, groups kept whole.
+"""Cutting one split into two: stratified, deterministic, groups kept whole; and keeping only so many rows of one.
 
 The order in which rows are taken comes from a hash of the row's number, so a row's place does not depend on which other
 rows are left out: dropping 5 % of train leaves nearly the same validation split.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SALTS = {"test": 0x7E57, "val": 0xA11D, "noise": 0x4015E, "noise-class": 0xC1A55}
+SALTS = {"test": 0x7E57, "val": 0xA11D, "noise": 0x4015E, "noise-class": 0xC1A55, "rows": 0x2035}
 
 
 def mix(values: np.ndarray, purpose: str) -> np.ndarray:
@@ -41,6 +41,22 @@ def cut(
     order = np.lexsort((rows, mix(rows, purpose)))
     for label, count in goal.items():
         taken[order[labels[order] == label][:count]] = True
+    return taken
+
+
+def first(labels: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """A mask `(N,)` of `count` rows (all, where there are no more), class by class in proportion.
+
+    The i-th of the n_c rows of a class, in the order of the hash, stands at (i - 1/2)/n_c, and those that stand first are
+    taken: so fewer rows are a subset of more (Sainte-Laguë's way to share out seats).
+    """
+    keys, place = mix(rows, "rows"), np.empty(len(labels))
+    order = np.lexsort((rows, keys))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    taken = np.zeros(len(labels), bool)
+    taken[np.lexsort((rows, keys, place))[:count]] = True
     return taken
 
 

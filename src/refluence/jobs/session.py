@@ -139,7 +139,8 @@ def source_facts(dataset: Dataset) -> Json:
     """How the source was read, as runs record it: options that came later only where they are unusual."""
     read = asdict(dataset.options)
     usual = asdict(SourceOptions())
-    return {k: v for k, v in read.items() if k not in ("val_fraction", "noise", "relabel") or v != usual[k]}
+    later = ("val_fraction", "noise", "relabel", "rows", "shift")
+    return {k: v for k, v in read.items() if k not in later or v != usual[k]}
 
 
 def about(session: Session) -> Json:
