@@ -125,6 +125,12 @@ class SourceOptions(Options):
         "images cut from it.",
         metavar="symmetric:P|asymmetric:P",
     )
+    shift: str | None = setting(
+        None,
+        "Images from another domain on purpose (invert, mirror, colours, turn), on a share P of each class of train, on no "
+        "validation or test image.",
+        metavar="KIND[+KIND]:P",
+    )
     rows: int | None = setting(
         None,
         "Only so many training rows, those of the validation split that is cut from them included; class by class in "

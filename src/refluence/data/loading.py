@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refluence.data import drop, elsewhere, exact, labels, noise, pixels, relabel, sources
+from refluence.data import drop, elsewhere, exact, labels, noise, pixels, relabel, shift, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
 from refluence.data.origin import origin
@@ -68,7 +68,7 @@ def load(
     options = options or SourceOptions()
     if isinstance(validation, (str, Path)):
         options, validation = replace(options, validation=str(validation)), None
-    wrong = noise.read(options)
+    wrong, moved = noise.read(options), shift.read(options)
     found = sources.find(source, options, test, validation)
     train, held = found.train, found.held
     if len(train) == 0:
@@ -92,6 +92,9 @@ def load(
     if any(part.corrupt for part in decoded.values()):
         skipped = {name: np.array(sorted(part.corrupt), np.int64) for name, part in decoded.items()}
         planned = partition(train, held, numbered, options, per_class, skipped)
+    if moved and planned.train.shifted is not None:
+        other = planned.train.rows[planned.train.shifted]
+        decoded["train"] = shift.applied(decoded["train"], other, moved, train.where)
     mean, std = found.moments or decoded["train"].moments(planned.train.rows)
     # a split that is not stored is one of train's rows
     parts = {"train": planned.train, "val": planned.val, "test": planned.test}
@@ -158,6 +161,7 @@ def _split(part: RowSet, decoded: Pixels, stored: RawSplit, classes: tuple[str, 
         soft=soft,
         groups=None if stored.groups is None else _numbered([stored.groups[row] for row in part.rows]),
         stored=None if part.stored is None else torch.from_numpy(part.stored),
+        shifted=None if part.shifted is None else torch.from_numpy(part.shifted),
     )
 
 

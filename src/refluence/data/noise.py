@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refluence.data.agreement import plain
-from refluence.data.splits import mix
+from refluence.data.splits import mix, share
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError, option, stated
 from refluence.options import SourceOptions
@@ -66,21 +66,15 @@ def noisy(labels: np.ndarray, rows: np.ndarray, classes: Sequence[str], noise: N
     A class without a row here neither gets nor gives any.
     """
     there = np.unique(labels)
-    found = labels.copy()
     if len(there) < 2:
-        return found
-    order = np.lexsort((rows, mix(rows, "noise")))
+        return labels.copy()
     place = np.searchsorted(there, labels)
     if noise.kind == "symmetric":
         steps = 1 + mix(rows, "noise-class") % np.uint64(len(there) - 1)
         other = there[(place + steps.astype(np.int64)) % len(there)]
     else:
         other = _next(there, classes)[place]
-    for label in there:
-        members = order[labels[order] == label]
-        chosen = members[: round(noise.share * len(members))]
-        found[chosen] = other[chosen]
-    return found
+    return np.where(share(labels, rows, noise.share, "noise"), other, labels)
 
 
 def _next(there: np.ndarray, classes: Sequence[str]) -> np.ndarray:

@@ -63,8 +63,7 @@ def _splits(dataset: Dataset) -> tuple[Split, Split, Split]:
 
 def _tensors(split: Split) -> Iterator[Tensor]:
     yield from (split.images, split.labels, split.rows)
-    if split.soft is not None:
-        yield split.soft
+    yield from (each for each in (split.soft, split.stored, split.shifted) if each is not None)
 
 
 def _versions(dataset: Dataset) -> Iterator[int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refluence.data import noise, splits
+from refluence.data import noise, shift, splits
 from refluence.data.drop import dropped
 from refluence.data.labels import Labels
 from refluence.data.relabel import relabelled
@@ -25,12 +25,14 @@ TEST_FRACTION = 0.2
 class RowSet:
     """One split that is made here: stored row numbers `(N,)`, ascending, and class indices `(N,)`.
 
-    `stored (N,)` are the indices by the labels of the source, where the others are not those.
+    `stored (N,)` are the indices by the labels of the source, where the others are not those. `shifted (N,)` bool: whose images
+    are to come from another domain.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     stored: np.ndarray | None = None
+    shifted: np.ndarray | None = None
 
     @property
     def own(self) -> np.ndarray:
@@ -39,7 +41,8 @@ class RowSet:
 
     def where(self, mask: np.ndarray) -> RowSet:
         """The rows that a mask `(N,)` keeps."""
-        return RowSet(self.rows[mask], self.labels[mask], None if self.stored is None else self.stored[mask])
+        stored, shifted = (None if each is None else each[mask] for each in (self.stored, self.shifted))
+        return RowSet(self.rows[mask], self.labels[mask], stored, shifted)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ def partition(
         ours, val = ours.where(~mask), ours.where(mask)
     else:
         val = beside["val"]
+    if moved := shift.read(options):
+        mask = splits.share(ours.own, ours.rows, moved.share, "shift")
+        ours = replace(ours, shifted=mask)
+        notes.append(shift.note(mask, str(options.shift)))
     if options.drop:
         mask, note = dropped(options.drop, ours.rows, train)
         ours = ours.where(~mask)
@@ -194,4 +201,4 @@ def _renumbered(part: RowSet, kept: np.ndarray) -> RowSet:
     stored = part.stored
     if stored is not None:
         stored = np.where(np.isin(stored, kept), np.searchsorted(kept, stored), -1)
-    return RowSet(part.rows, np.searchsorted(kept, part.labels), stored)
+    return replace(part, labels=np.searchsorted(kept, part.labels), stored=stored)

@@ -110,9 +110,9 @@ def _real(folder: Path, config: Any, options: SourceOptions) -> Dataset:
         )
     known = {field.name for field in fields(SourceOptions)}
     own = SourceOptions(**{name: value for name, value in asked.items() if name in known})
-    # which rows of train were left out or relabelled, and where another validation split is asked for, are no matter here
+    # rows of train that were left out, relabelled or shifted, and where validation is asked for elsewhere, are no matter here
     validation = None if options.validation else own.validation
-    own = replace(own, drop=None, relabel=None, small_classes="drop", validation=validation)
+    own = replace(own, drop=None, relabel=None, shift=None, small_classes="drop", validation=validation)
     try:
         return load(source, own)
     except InputError as error:

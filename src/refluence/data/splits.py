@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SALTS = {"test": 0x7E57, "val": 0xA11D, "noise": 0x4015E, "noise-class": 0xC1A55, "rows": 0x2035}
+SALTS = {"test": 0x7E57, "val": 0xA11D, "noise": 0x4015E, "noise-class": 0xC1A55, "rows": 0x2035, "shift": 0x5417F}
 
 
 def mix(values: np.ndarray, purpose: str) -> np.ndarray:
@@ -41,6 +41,15 @@ def cut(
     order = np.lexsort((rows, mix(rows, purpose)))
     for label, count in goal.items():
         taken[order[labels[order] == label][:count]] = True
+    return taken
+
+
+def share(labels: np.ndarray, rows: np.ndarray, fraction: float, purpose: str) -> np.ndarray:
+    """A mask `(N,)` of round(fraction n_c) of the n_c rows of each class; a larger fraction adds rows to a smaller one's."""
+    order, taken = np.lexsort((rows, mix(rows, purpose))), np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        taken[members[: round(fraction * len(members))]] = True
     return taken
 
 
