@@ -97,6 +97,12 @@ class JobOptions(SizeOptions, NetworkOptions, EvaluationOptions):
     """How much work, which network, and how the result is judged. None leaves a number to the method and the size."""
 
     ipc: int = setting(10, "Images per class to keep.", least=1)
+    scores: str | None = setting(
+        None,
+        "The table of `refluence score` by which arms drop (X+pruned:by=score), relabel (X+relabelled) or weigh (X+scores) "
+        "(default: they make one, once a seed).",
+        metavar="SCORES",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,11 @@ from refluence.compute import Compute
 from refluence.condense.arms import check, in_proportion, own_keys, settings_for, weighting_of
 from refluence.condense.engine import engine
 from refluence.condense.method import Method, Settings
-from refluence.condense.prune import check_share, restrict
-from refluence.condense.ranking import Ranking
+from refluence.condense.ranking import Ranking, Table, ranks_by, table_from
 from refluence.condense.requirements import check_network
 from refluence.condense.scoring import influence
 from refluence.condense.work import DistillationWork, ahead
-from refluence.data import Dataset
+from refluence.data import Dataset, clean
 from refluence.data.distilled import DistilledSet
 from refluence.files import Json
 from refluence.influence.weighting import BY_INFLUENCE, KINDS, Weighting
@@ -40,9 +39,11 @@ class Distilling:
     weighting: Weighting
     arm: Arm
     steps: int | None = None  # of what ranks the instances of a pruned arm; None: its default
+    table: Table | None = None  # of scores that the arm goes by, if any
 
     artifact: ClassVar[type[DistilledSet]] = DistilledSet
     family: ClassVar[str] = "distill"
+    by_scores: ClassVar[bool] = False  # selections may choose by a table of scores
     usual_steps: ClassVar[int] = 0  # it trains no networks but those of its image steps and its ranking
 
     @property
@@ -72,15 +73,25 @@ class Distilling:
 
     @property
     def ranking(self) -> str | None:
-        """What real instances are ranked by before the run; None where all stay."""
-        return self.weighting.by if self.weighting.prunes else None
+        """What real instances are ranked by before the run; None where they are not, or by a table of scores."""
+        return ranks_by(self.weighting)
 
     def ranked(self, model: ModelSpec, seed: int) -> Ranking | None:
-        """The ranking that the run needs before it begins; None where all instances stay."""
-        by, weighting = self.ranking, self.weighting
-        if by is None:
-            return None
-        return Ranking(by, self.method, self.settings, model, seed, self.steps, weighting.keep, weighting.sign)
+        """The ranking that the run needs before it begins, if any."""
+        by = self.ranking
+        return None if by is None else Ranking(by, self.method, self.settings, model, seed, self.steps)
+
+    def for_data(self, dataset: Dataset) -> Distilling:
+        """The same: nothing of it depends on where the data come from."""
+        return self
+
+    def in_steps(self, own: int | None, ranking: int | None) -> Distilling:
+        """The same with that many steps of what ranks its instances, if anything does."""
+        return self if self.steps is not None or ranking is None else replace(self, steps=ranking)
+
+    def with_table(self, table: Table) -> Distilling:
+        """The same by this table of scores, if it goes by any."""
+        return replace(self, table=table) if self.weighting.by_table else self
 
     def order(
         self, images: Tensor, labels: Tensor, dataset: Dataset, model: ModelSpec, rng: Rng, device: torch.device, nets: int
@@ -108,7 +119,8 @@ class Distilling:
         small["outer"] = min(settings.outer, max(2, steps))
         batch = min(settings.real_batch, real_batch)
         settings = settings.with_(**small, iterations=max(steps, small["outer"] * settings.stages), real_batch=batch)
-        return replace(self, settings=settings, weighting=self.weighting.with_(warmup=0), steps=steps)
+        table = None if self.table is None else replace(self.table, epochs=1)
+        return replace(self, settings=settings, weighting=self.weighting.with_(warmup=0), steps=steps, table=table)
 
     def steady(self) -> Distilling:
         """The same without what does not come with every step, for an estimate (`ahead`)."""
@@ -126,8 +138,9 @@ class Distilling:
 
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
         """`NoRoomError` where a class has too few images."""
-        if self.weighting.prunes:
-            check_share(dataset, counts, self.weighting.keep)
+        keep = self.weighting.keep
+        if self.weighting.prunes and not isinstance(keep, str):
+            clean.check_share(dataset, counts, keep)
 
     def check_model(self, model: ModelSpec) -> None:
         """`InputError` for a network that lacks what the method asks of it."""
@@ -142,17 +155,19 @@ class Distilling:
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
         own = {"settings": asdict(self.settings), "weighting": asdict(self.weighting), "selection_steps": self.steps}
-        return {**own, "allocation": None, "factor": 1}
+        table = {} if self.table is None else {"table": self.table.to_json()}
+        return {**own, "allocation": None, "factor": 1, **table}
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> DistillationWork:
-        """The work at its first step. `prepared`: `rows` that stay and `scores`, of an arm that prunes."""
-        facts = {}
+        """The work at its first step. `prepared`: what an arm that acts before the run does to instances (data/clean.py)."""
+        weights, facts, count = clean.weights_of(dataset, prepared.tensors), {}, len(dataset.train)
+        dataset = clean.cleaned(dataset, prepared.tensors)
         if self.weighting.prunes:
-            positions = torch.isin(dataset.train.rows, prepared.tensors["rows"]).nonzero().flatten()
-            counts = {"images": len(positions), "of": len(dataset.train), "seconds": round(prepared.seconds, 3)}
-            facts = {"kept": {"share": self.weighting.keep, "by": self.weighting.by, **counts}}
-            dataset = restrict(dataset, positions)
-        return DistillationWork(self.method, self.settings, self.weighting, dataset, model, rng, compute, facts)
+            keep = self.weighting.keep
+            keep = 1 - float(prepared.tensors["share"]) if isinstance(keep, str) else keep
+            counts = {"images": len(dataset.train), "of": count, "seconds": round(prepared.seconds, 3)}
+            facts = {"kept": {"share": keep, "by": self.weighting.by, **counts}}
+        return DistillationWork(self.method, self.settings, self.weighting, dataset, model, rng, compute, facts, weights)
 
 
 def plan(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, int, int]) -> Distilling:
@@ -163,4 +178,6 @@ def plan(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, int, int
 def plan_from(arm: Arm, method: Method, stored: Json) -> Distilling:
     """The plan that `Distilling.to_json` wrote."""
     weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
-    return Distilling(method, Settings(**stored["settings"]), Weighting(**weighting), arm, stored["selection_steps"])
+    return Distilling(
+        method, Settings(**stored["settings"]), Weighting(**weighting), arm, stored["selection_steps"],
+        table_from(stored.get("table")))  # fmt: skip

@@ -64,7 +64,9 @@ class Distillation:
         spec: ModelSpec,
         rng: Rng,
         compute: Compute | None = None,
+        weights: Tensor | None = None,
     ):
+        """`weights (N,)`: of the training instances, where the kind of weights is "scores"."""
         self.method, self.settings, self.dataset, self.rng = method, settings, dataset, rng
         self.compute = compute or Compute()
         self.device, self.distance = self.compute.device, method.distance(settings)
@@ -80,7 +82,7 @@ class Distillation:
         self.batches = Batches(dataset, self.members, settings)
         self.table = RunningInfluence(len(dataset.train))
         implicit = Implicit(dataset, settings, rng, self.device)
-        self.real = RealSide(method, weighting, self.table, self.compute, settings, implicit)
+        self.real = RealSide(method, weighting, self.table, self.compute, settings, implicit, weights)
         mode = settings.augmentation_mode
         self.augmentation = augment.parse(settings.augmentation, mode) if settings.augmentation else None
         self.step = 0

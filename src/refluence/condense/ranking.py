@@ -1,31 +1,44 @@
-"""What a pruned run ranks real instances by before it begins, with everything that decides it."""
+"""What an arm goes by that acts on real instances before it begins, with everything that decides it.
+
+    X+pruned             score = influence, keep .9    Influence-Prune-then-Distill (IWD, arXiv 2510.27253, sec. 5.2)
+    X+pruned:by=loss     score = -loss, keep .2        loss-value pruning (arXiv 2411.12115): the easy end stays
+    X+pruned:by=random   no score, keep .9             control (ours)
+    X+selected           the same, keep .1             only the best few (ours)
+
+    X+pruned:by=score    - the score of validation influence, keep = 1 - the share of labels that look wrong (ours)
+    X+relabelled         the rows that it would leave out get the class that held-out networks suggest (ours)
+    X+scores             the weights that the scores give (ours)
+    …:by=held-out-loss   the loss at networks that did not see the instance, in place of the score: the fair rival (ours)
+    …:by=truth           the ceiling, where it is known which labels are wrong or which images are of another domain (ours)
+
+arXiv 2411.12115 keeps easy samples and reports gains even where 80 % of the set were removed (its abstract, all that is taken
+over); .2 is that share, and no claim that it is its best one. Ranking inside each class, and by networks of ours, is ours.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from torch import Tensor
-
 from refluence.condense.method import Method, Settings
-from refluence.condense.prune import kept
-from refluence.data.dataset import Dataset
 from refluence.digests import digest
 from refluence.files import Json
+from refluence.influence.weighting import OF_TABLE, Weighting
 from refluence.models import ModelSpec
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """`by`: influence, loss or random. `steps`: of what ranks, None for its default. `keep` and `sign` say what stays."""
+    """`by`: influence, loss or random. `steps`: of what ranks, None for its default.
+
+    `method` and `settings` are those that the influence is on, None for the others.
+    """
 
     by: str
-    method: Method
-    settings: Settings
+    method: Method | None
+    settings: Settings | None
     model: ModelSpec
     seed: int
     steps: int | None
-    keep: float
-    sign: int
 
     @property
     def facts(self) -> Json:
@@ -34,9 +47,33 @@ class Ranking:
         if self.by != "random":
             own |= {"model": self.model.to_json(), "steps": self.steps}
         if self.by == "influence":
+            assert self.method is not None and self.settings is not None, "of methods that learn images"
             own |= {"method": self.method.name, "declared": digest(self.method), "settings": asdict(self.settings)}
         return own
 
-    def kept(self, scores: Tensor, dataset: Dataset) -> Tensor:
-        """Positions in `dataset.train` that stay."""
-        return kept(scores, dataset, self.keep, self.sign)
+
+def ranks_by(weighting: Weighting) -> str | None:
+    """What a ranking of its own is made by; None where a table of scores or the truth says all, and where nothing is ranked."""
+    alone = weighting.cleans and weighting.kind != "scores" and weighting.by not in (*OF_TABLE, "truth")
+    return weighting.by if alone else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which table of scores an arm goes by: one that its run makes, of so many `epochs` (None: as `score`), or a file's.
+
+    `sha256` is that of the file.
+    """
+
+    epochs: int | None = None
+    file: str | None = None
+    sha256: str | None = None
+
+    def to_json(self) -> Json:
+        """Plain values, as config.json keeps them."""
+        return asdict(self)
+
+
+def table_from(stored: Json | None) -> Table | None:
+    """The table that `to_json` wrote; None where there is none."""
+    return None if stored is None else Table(**stored)

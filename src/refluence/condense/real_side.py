@@ -82,6 +82,8 @@ class Match:
 
 def check(method: Method, weighting: Weighting) -> None:
     """Refuse weights that this method cannot have (`InputError`)."""
+    if weighting.cleans:  # its terms are those of the scores that it goes by
+        return
     if weighting.terms == "implicit" and not method.inner_is_real:
         raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks do not train on the real set")
     if weighting.terms != "explicit" and weighting.where == "outside" and method.inner_is_real:
@@ -99,12 +101,18 @@ class RealSide:
         compute: Compute | None = None,
         settings: Settings | None = None,
         implicit: Implicit | None = None,
+        given: Tensor | None = None,
     ):
+        """`given (N,)`: the weights of the training instances, known beforehand."""
         check(method, weighting)
+        if (given is not None) != (weighting.kind == "scores"):
+            raise InputError("weights of the kind scores need the weights of a table of scores, and no others do")
+        self.given = given
         self.weighting, self.compute = weighting, compute or Compute()
         self.distance = method.discrepancy if settings is None else method.distance(settings)
         self.weigher = Weigher(weighting, table, 0 if settings is None else settings.iterations)
-        self.implicit = implicit if method.inner_is_real and weighting.terms != "explicit" else None
+        twofold = weighting.scored and weighting.terms != "explicit"
+        self.implicit = implicit if method.inner_is_real and twofold else None
 
     def match(self, net: nn.Module, batches: Iterable[ClassBatch], step: int, generator: torch.Generator) -> Iterator[Match]:
         """Each class's match, in order. With `bag="class"` and no implicit term one class at a time is held in memory."""
@@ -145,6 +153,8 @@ class RealSide:
 
     def _weigh(self, batches: list[ClassBatch], scores: Tensor | None, step: int, generator: torch.Generator) -> Omegas:
         """omega of each batch; `scores` are theirs, one after the other, where this step measured any."""
+        if self.given is not None:
+            return [of_mean_one(self.given[b.positions.cpu()]) for b in batches]
         positions = torch.cat([b.positions for b in batches])
         labels = torch.cat([b.y for b in batches]) if len(batches) > 1 else None
         omega = self.weigher.weigh(positions, scores, step, generator, labels)
@@ -175,3 +185,9 @@ class RealSide:
                 cotangent[name] += gradient
             total = total + share.detach()
         return total, cotangent
+
+
+def of_mean_one(weights: Tensor) -> Tensor:
+    """Weights `(n,)` of a batch of one class as a weighted mean takes them; those of nothing but zeros weigh the same (ours)."""
+    mean = weights.mean()
+    return weights / mean if mean > 0 else torch.ones_like(weights)

@@ -43,7 +43,7 @@ def check_network(spec: ModelSpec, method: Method, settings: Settings, weighting
     x, y = torch.randn(IMAGES, *spec.shape, generator=generator, requires_grad=True), torch.zeros(IMAGES, dtype=torch.int64)
     with seeded(0):
         _check_drawn(spec, net, x)
-        implicit = weighting is not None and weighting.terms != "explicit" and method.inner_is_real
+        implicit = weighting is not None and weighting.scored and weighting.terms != "explicit" and method.inner_is_real
         if gradients or implicit:
             distance = method.distance(settings)
             used = {n: p for n, p in net.named_parameters() if p.requires_grad and (distance.uses(p) or not gradients)}

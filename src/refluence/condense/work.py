@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from refluence.compute import Compute
 from refluence.condense.events import StepEvent
@@ -46,8 +46,9 @@ class DistillationWork(Distillation):
         rng: Rng,
         compute: Compute,
         facts: Json,
+        weights: Tensor | None = None,
     ):
-        super().__init__(method, settings, weighting, dataset, model, rng, compute)
+        super().__init__(method, settings, weighting, dataset, model, rng, compute, weights)
         self.asked, self.weighting, self.model, self.facts, self.total = settings, weighting, model, facts, settings.iterations
 
     def steps(self) -> Iterator[StepEvent]:

@@ -233,8 +233,12 @@ class ScoreTable:
             >>> len(w) == len(data.train)
             True
         """
+        return self.weight[self.positions(dataset)].float()
+
+    def positions(self, dataset: Dataset) -> Tensor:
+        """The place in the table of each row of `dataset.train`, `(N,)`; `InputError` as for `weights`."""
         source = self.facts.get("source", dataset.source)
-        return self.weight[positions(source, self.index, self.label, self.paths, dataset)].float()
+        return positions(source, self.index, self.label, self.paths, dataset)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The columns that there are as arrays by name, for a data frame."""

@@ -39,19 +39,44 @@ KINDS: dict[str, str] = {
     "difficulty": "rival: easier instances weigh more, by the negative norm of each one's gradient (arXiv 2408.12483)",
     "pruned": "the worst of each class left out beforehand, the rest uniform (prune, then distil)",
     "selected": "only the best of each class kept beforehand, uniform",
+    "relabelled": "the worst of each class get the class that held-out networks suggest beforehand, all weigh 1",
+    "scores": "by the weights of a table of scores, made beforehand",
 }
 BY_INFLUENCE = ("influence", "shuffled", "random", "flipped")
 """The kinds that measure influence during the run."""
-PRUNED: dict[tuple[str, str], float] = {
+CLEANING = ("pruned", "selected", "relabelled", "scores")
+"""The kinds that act before the run: what they need is in a ranking, or in a table of scores, of all instances."""
+OF_TABLE = ("score", "held-out-loss")
+"""What a table of scores ranks instances by."""
+PRUNED: dict[tuple[str, str], float | str] = {
     ("pruned", "influence"): 0.9,
     ("pruned", "loss"): 0.2,
     ("pruned", "random"): 0.9,
     ("selected", "influence"): 0.1,
     ("selected", "loss"): 0.1,
     ("selected", "random"): 0.1,
+    ("pruned", "score"): "auto",
+    ("pruned", "held-out-loss"): "auto",
+    ("pruned", "truth"): "auto",
+    ("selected", "score"): 0.1,
+    ("selected", "held-out-loss"): 0.1,
 }
 """The share that is kept by (kind, by) unless `keep` is given: IWD's, arXiv 2411.12115's, the others ours."""
-RANKINGS = ("influence", "loss", "random")
+RANKINGS = ("influence", "loss", "random", "score", "held-out-loss", "truth")
+READ = {
+    "pruned": ("keep", "by", "sign", "terms"),
+    "selected": ("keep", "by", "sign", "terms"),
+    "relabelled": ("share", "by", "terms"),
+    "scores": ("by", "terms"),
+}
+"""The options of each kind that acts before the run."""
+BY = {
+    "pruned": RANKINGS,
+    "selected": RANKINGS[:-1],
+    "relabelled": ("score", "held-out-loss", "random", "truth"),
+    "scores": ("score", "held-out-loss", "random"),
+}
+"""What each of them may go by, its default first but for `pruned` and `selected` (influence)."""
 SMALLEST_BAG = 5
 
 
@@ -114,20 +139,32 @@ class Weighting:
     )
     terms: str = setting(
         "explicit",
-        "explicit, implicit or both parts of the influence (IWD eq. 22); the same where networks train on S",
-        choices=("explicit", "implicit", "both"),
+        "explicit, implicit or both parts of the influence (IWD eq. 22); the same where networks train on S; of by=score auto: "
+        "both, implicit where validation comes from elsewhere",
+        choices=("explicit", "implicit", "both", "auto"),
     )
     link: str = setting("softmax", "from scores to weights, one of the links below", choices=tuple(LINKS))
-    keep: float = setting(
+    keep: float | str = setting(
         0.5,
-        "share, in (0, 1], that link=top or link=prune keeps; of each class with pruned (.9; by=loss .2) and selected (.1)",
+        "share, in (0, 1], that link=top or link=prune keeps; of each class with pruned (.9; by=loss .2; by=score auto: but "
+        "for the share of labels that its table takes for wrong) and selected (.1)",
         above=0,
         most=1,
+        also=("auto",),
     )
     by: str = setting(
         "influence",
-        "what pruned and selected rank by, once: the highest influence, the lowest loss, or random (sign=-1: the other end)",
+        "what pruned and selected rank by, once (sign=-1: the other end): the highest influence on the method's distance, the "
+        "lowest loss, random; and, with relabelled and scores too, the lowest score (influence on validation risk), the lowest "
+        "held-out-loss of the same table, or the truth where it is known",
         choices=RANKINGS,
+    )
+    share: float | str = setting(
+        0.0,
+        "share of each class that relabelled gives another label (auto: that its table takes for wrong)",
+        least=0,
+        below=1,
+        also=("auto",),
     )
 
     def __post_init__(self) -> None:
@@ -136,6 +173,10 @@ class Weighting:
             raise InputError(f"tau=auto is for link=softmax and link=exp, got link={self.link}: give tau as a number")
         if self.carry and (self.link != "softmax" or self.bag == "all"):
             raise InputError(f"carry={self.carry} is for link=softmax and a bag in the batch, got {self.link}, bag={self.bag}")
+        if self.keep == "auto" and not self.prunes:
+            raise InputError(f"keep=auto is for pruned and selected: give {self.kind} a number")
+        if self.terms == "auto" and self.kind not in CLEANING:
+            raise InputError(f"terms=auto is for scores of validation risk: give {self.kind} explicit, implicit or both")
         if self.memory and self.bag == "all":
             raise InputError(f"memory={self.memory} means nothing with bag=all, which weighs by running means alone")
         if self.terms != "explicit" and self.kind in ("loss", "difficulty"):
@@ -144,7 +185,7 @@ class Weighting:
     @property
     def scored(self) -> bool:
         """Whether instances of a batch are measured to be weighted."""
-        return self.kind != "uniform" and not self.prunes
+        return self.kind != "uniform" and not self.cleans
 
     def with_(self, **changes: Any) -> Weighting:
         """A copy with some options changed."""
@@ -164,6 +205,18 @@ class Weighting:
         """Whether instances are left out before the run."""
         return self.kind in ("pruned", "selected")
 
+    @property
+    def cleans(self) -> bool:
+        """Whether what it does to instances is settled before the run."""
+        return self.kind in CLEANING
+
+    @property
+    def by_table(self) -> bool:
+        """Whether it needs a table of scores against validation data."""
+        if not self.cleans or self.by == "truth":
+            return False
+        return self.by in OF_TABLE or self.kind in ("relabelled", "scores") or self.keep == "auto"
+
 
 def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
     """`influence`, {"tau": ".1", "sign": "-1"} -> Weighting.
@@ -174,13 +227,12 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
     if unknown := [name for name in options if name not in known]:
         raise InputError(f"unknown weighting option '{unknown[0]}={options[unknown[0]]}': {did_you_mean(unknown[0], known)}")
     values = {name: read(Weighting, name, text) for name, text in options.items()}
-    if kind in ("pruned", "selected"):
-        if idle := [name for name in options if name not in ("keep", "by", "sign")]:
-            raise InputError(f"{idle[0]} means nothing with {kind}, which weighs what it keeps uniformly: keep, by, sign do")
-        share = PRUNED.get((kind, values.get("by", "influence")), Weighting.keep)
-        return Weighting(**{"kind": kind, "keep": share, **values})
+    if kind in CLEANING:
+        return _cleaning(kind, options, values)
     if "by" in options:
-        raise InputError(f"by={options['by']} means nothing with {kind}: it is what pruned and selected rank instances by")
+        raise InputError(f"by={options['by']} means nothing with {kind}: it is what {', '.join(CLEANING)} go by")
+    if "share" in options:
+        raise InputError(f"share={options['share']} means nothing with {kind}: it is what relabelled gives another label")
     weighting = Weighting(kind=kind, **values)
     shares = weighting.link in ("top", "prune")
     unread, right = (
@@ -189,6 +241,28 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
     if name := next((name for name in unread if name in options), None):
         raise InputError(f"{name}={options[name]} means nothing with link={weighting.link}: {right}")
     return weighting
+
+
+def _cleaning(kind: str, options: dict[str, str], values: dict[str, Any]) -> Weighting:
+    """The kinds that act before the run, and what they do not read refused."""
+    if idle := [name for name in options if name not in READ[kind]]:
+        weighs = ", which weighs what it keeps uniformly" if kind in ("pruned", "selected") else ""
+        raise InputError(f"{idle[0]} means nothing with {kind}{weighs}: {', '.join(READ[kind])} do")
+    by = values.get("by", "influence" if kind in ("pruned", "selected") else "score")
+    if by not in BY[kind]:
+        raise InputError(f"by={by} means nothing with {kind}: {did_you_mean(by, BY[kind])}")
+    if "terms" in options and by != "score" and not (kind == "scores" and by == "random"):
+        raise InputError(f"terms={options['terms']} means nothing with by={by}: they are parts of by=score")
+    if by == "truth" and (idle := [name for name in ("keep", "share", "sign") if name in options]):
+        raise InputError(f"{idle[0]}={options[idle[0]]} means nothing with by=truth, which acts on exactly the wrong ones")
+    given: dict[str, Any] = {"kind": kind, "by": by, "terms": "auto"}
+    if kind in ("pruned", "selected"):
+        given["keep"] = PRUNED[kind, by]
+        if by not in OF_TABLE:
+            given["terms"] = Weighting.terms  # as earlier versions kept it
+    if kind == "relabelled":
+        given["share"] = "auto"
+    return Weighting(**{**given, **values})
 
 
 def weights(scores: Tensor, weighting: Weighting, generator: torch.Generator | None = None) -> Tensor:
@@ -235,7 +309,7 @@ def _linked(scores: Tensor, weighting: Weighting, sign: int) -> Tensor:
     if weighting.link in ("top", "prune"):
         choose = top_weights if weighting.link == "top" else prune_weights
         # ranks are those of the scores themselves, unless they differ by rounding alone
-        return choose(scores if bool(standard.any()) else standard, weighting.keep, sign)
+        return choose(scores if bool(standard.any()) else standard, float(weighting.keep), sign)
     tau = tau_for_share(standard, weighting.ess, sign) if isinstance(weighting.tau, str) else weighting.tau
     link = {"softmax": softmax_weights, "sigmoid": sigmoid_weights, "exp": exp_weights}[weighting.link]
     return link(standard, tau, sign)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from refluence.evaluate.evaluation import evaluate
-from refluence.jobs import needs
+from refluence.jobs.cleaning import prepare
 from refluence.jobs.job import Job
 from refluence.jobs.scoring import Scores
 from refluence.jobs.session import Session
@@ -31,7 +31,7 @@ def warm_up(job: Job, session: Session) -> None:
 def making_seconds(job: Job, session: Session) -> tuple[float, int]:
     """Seconds to make the job's set, and the bytes that are stored of it."""
     begin = time.perf_counter()
-    prepared = needs.prepare(job, session, None)
+    prepared = prepare(job, session, None)
     work: Work = job.plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     if not work.total:
         artifact = work.artifact()

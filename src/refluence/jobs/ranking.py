@@ -1,4 +1,4 @@
-"""The ranking of real instances that a pruned arm needs (condense/prune.py says what it is ranked by)."""
+"""The ranking of real instances that a pruned arm needs (condense/ranking.py says what it is ranked by)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refluence.influence.weighting import Weighting
 from refluence.jobs.session import Session
 from refluence.seeds import streams
 from refluence.select.influence import STEPS as POINTS
-from refluence.select.influence import scores as influence_scores
+from refluence.select.influence import influences
 from refluence.select.pretrain import STEPS
 from refluence.select.young_networks import losses, mean_over_networks
 
@@ -55,6 +55,7 @@ def scores(ranking: Ranking, dataset: Dataset, compute: Compute) -> Tensor:
     if ranking.by == "loss":
         return -mean_over_networks(losses, dataset, model, rng, compute.device, steps)
     method, settings = ranking.method, ranking.settings
+    assert method is not None and settings is not None, "of methods that learn images"
     settings = settings.with_(initial="real") if settings.initial == "noise" else settings
     start = Distillation(method, settings, Weighting(), dataset, model, rng, compute)
-    return influence_scores(start.images, start.labels, method, settings, dataset, model, rng, compute.device, steps)
+    return influences(start.images, start.labels, method, settings, dataset, model, rng, compute.device, steps)

@@ -11,9 +11,10 @@ from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.protocols import protocols
 from refluence.fields import of_size
-from refluence.jobs import needs
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
-from refluence.jobs.job import Job
+from refluence.jobs.job import Job, SetPlan
+from refluence.jobs.ranking import FULL
+from refluence.jobs.scores_need import EPOCHS, ScoresNeed, table_of
 from refluence.models import network
 from refluence.options import JobOptions
 
@@ -30,13 +31,30 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
     method, of_width = declared or methods()[arm.method], {"convnet": of_size(asked, "width")}
     model = network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm, **of_width)
     plan = FAMILIES[type(method)].plan(arm, method, asked, dataset.shape)
-    full = needs.pretraining(plan)
-    if plan.steps is None and asked.iterations is not None and full:
-        plan = replace(plan, steps=max(1, round(full * asked.iterations / ITERATIONS[asked.size])))
+    plan = plan.for_data(dataset).with_table(table_of(asked.scores))
+    if asked.iterations is not None:
+        plan = _in_proportion(plan, asked.iterations / ITERATIONS[asked.size])
+    if plan.table is not None and plan.table.file is None:
+        ScoresNeed(model, seed).plan.check_data(dataset)
     chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, PROTOCOLS[asked.size])
     job = Job(seed, plan, model, arm, asked.ipc, chosen, of_size(asked, "nets"), asked.split)
     plan.check_data(dataset, job.counts(dataset))
     return job
+
+
+def _in_proportion(plan: SetPlan, share: float) -> SetPlan:
+    """Training of networks that choose or rank grows and shrinks with the image steps, that of those that score shrinks.
+
+    `share`: of the usual number of image steps.
+    """
+
+    def steps(full: int) -> int | None:
+        return max(1, round(full * share)) if full else None
+
+    plan = plan.in_steps(steps(plan.usual_steps), steps(FULL.get(plan.ranking or "", 0)))
+    if plan.table is not None and plan.table.file is None and share < 1:
+        plan = replace(plan, table=replace(plan.table, epochs=steps(EPOCHS)))
+    return plan
 
 
 def choose_protocols(

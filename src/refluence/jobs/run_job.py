@@ -7,9 +7,9 @@ from pathlib import Path
 from refluence.data.distilled import DistilledSet, read_card
 from refluence.data.readme import CARD
 from refluence.files import Json, read_json
+from refluence.jobs.cleaning import facts, prepare
 from refluence.jobs.job import Job
 from refluence.jobs.judge import judge, judgements
-from refluence.jobs.needs import prepare
 from refluence.jobs.session import Session
 from refluence.run.drive import drive
 from refluence.seeds import streams
@@ -17,13 +17,15 @@ from refluence.work import Result, Work
 
 Row = Json
 FINISHED = ("evaluation.json", f"distilled/{CARD}")  # files of a job that was made and judged
+OF_CLEANED = ("share", "auc")
 OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")
 
 
 def make(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> tuple[Result, Json]:
     """Do the job's work from the start or its last checkpoint; its result and its card. Written to `folder`, if any.
 
-    `shared`: the folder in which jobs that need the same find it (needs.py).
+    `shared`: the folder in which jobs that need the same find it (needs.py). The card of an arm that acts on instances
+    beforehand says what it did (cleaning.py).
     """
     prepared = prepare(job, session, folder, shared)
     work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
@@ -40,6 +42,7 @@ def make(job: Job, session: Session, folder: Path | None, shared: Path | None = 
         "model": job.model.to_json(),
         "validation": session.dataset.validation,
         **result.card,
+        **facts(job, session, prepared),
         **costs,
         "stored_bytes": result.artifact.stored_bytes,
         "images": len(result.artifact),
@@ -79,6 +82,7 @@ def row_of(job: Job, entry: Json, card: Json) -> Row:
         "macro_f1": entry["macro_f1"],
         "imbalance": entry.get("imbalance"),
         **{k: card[k] for k in OF_CARD},
+        **{k: card["cleaned"][k] for k in OF_CLEANED if card.get("cleaned", {}).get(k) is not None},
     }
 
 

@@ -5,7 +5,7 @@ k chosen so far:
 
     next = argmin over the not yet chosen of || (k + 1) mu - s_k - psi(x) ||
 
-so that each choice brings the mean of the chosen as near to mu as one more image can. The network is that of `pretrain.py`.
+so that each choice brings the mean of the chosen as near to mu as one more image can. With weights mu is the weighted mean. The network is that of `pretrain.py`.
 The order of the choice is kept: the first k images are what herding would choose for k.
 """
 
@@ -30,6 +30,7 @@ def select(
     rng: Rng,
     device: str | torch.device = "cpu",
     steps: int | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Positions in `dataset.train`; see `Selection`. `steps` are those of the network's training, 500 by default.
 
@@ -39,17 +40,19 @@ def select(
     chosen = []
     for label, count in enumerate(counts):
         members, features = embed(net, dataset, label, device, "herding")
-        chosen.append(members[herd(features, count)])
+        chosen.append(members[herd(features, count, None if weights is None else weights[members])])
     return torch.cat(chosen)
 
 
-def herd(features: Tensor, count: int) -> Tensor:
+def herd(features: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
     """Positions of `count` rows of `features` `(N, F)`, or of all N if there are fewer, in the order of choice.
+
+    `weights (N,)` are those of the mean that is followed.
 
     ||t - psi||^2 is compared without its constant ||t||^2, in float64: one matrix-vector product a choice.
     """
     features = features.cpu().double()  # MPS has no float64
-    mean, chosen_sum = features.mean(0), features.new_zeros(features.shape[1])
+    mean, chosen_sum = features.mean(0) if weights is None else weighted_mean(features, weights), features.new_zeros(features.shape[1])
     score = features.square().sum(1)
     taken: list[int] = []
     for k in range(min(count, len(features))):
@@ -60,6 +63,12 @@ def herd(features: Tensor, count: int) -> Tensor:
     return torch.tensor(taken, dtype=torch.long)
 
 
+def weighted_mean(features: Tensor, weights: Tensor) -> Tensor:
+    """sum_j w_j psi_j / sum_j w_j; the plain mean where nothing weighs anything."""
+    weights = weights.to(features)
+    return weights @ features / weights.sum() if weights.sum() > 0 else features.mean(0)
+
+
 METHOD = Selection(
     "herding",
     "real images whose mean embedding follows the class mean",
@@ -67,4 +76,5 @@ METHOD = Selection(
     STEPS,
     ("factor", "steps"),
     has_embedding,
+    weighs=True,
 )

@@ -6,6 +6,9 @@ The source does not say at which synthetic set S and under which base method I i
 S = as many random real images as will be chosen, the ones that `random` chooses at the same seed; the mean over three networks
 at up to four times of DC's inner loop at size `cpu`, every instance scored at each of these points. The sign is +1, as in the
 source's Algorithm 1; `easiest` takes the other end, what lowers DC's objective.
+
+`on=validation` (ours): the images that lower the risk on validation data most, by the table of `refluence score` (dM/dw, positive
+is harmful); `easiest` does not go with it. Where validation data come from elsewhere, this is the default: they decide.
 """
 
 from __future__ import annotations
@@ -38,16 +41,22 @@ def select(
     device: str | torch.device = "cpu",
     steps: int | None = None,
     easiest: bool = False,
+    scores: Tensor | None = None,
 ) -> Tensor:
-    """Positions in `dataset.train`; see `Selection`. `steps` is the number of points, 12 by default."""
+    """Positions in `dataset.train`; see `Selection`. `steps` is the number of points, 12 by default.
+
+    `scores (N,)`: the influence on validation risk, for `on=validation`.
+    """
+    if scores is not None:
+        return highest(-scores, dataset, counts, rng, "influence")
     start = RANDOM.select(dataset, counts, spec, rng)
     images, labels = dataset.pixels(dataset.train, start), dataset.train.labels[start]
     settings = dc.METHOD.settings(max(counts), "cpu", dataset.shape)
-    found = scores(images, labels, dc.METHOD, settings, dataset, spec, rng, device, steps)
+    found = influences(images, labels, dc.METHOD, settings, dataset, spec, rng, device, steps)
     return highest(-found if easiest else found, dataset, counts, rng, "influence")
 
 
-def scores(
+def influences(
     images: Tensor,
     labels: Tensor,
     method: Method,
@@ -78,6 +87,6 @@ METHOD = Selection(
     "real images of the highest influence on gradient matching",
     select,
     STEPS,
-    ("factor", "steps", "easiest"),
+    ("factor", "steps", "easiest", "on"),
     check_model,
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
 import torch
@@ -11,37 +12,63 @@ from torch import Tensor
 
 from refluence.arm import UNIFORM, Arm
 from refluence.compute import Compute
-from refluence.data import Dataset
+from refluence.condense.ranking import Ranking, Table, ranks_by, table_from
+from refluence.data import Dataset, clean
 from refluence.data.allocation import allocate
 from refluence.data.distilled import DistilledSet
 from refluence.errors import InputError
 from refluence.files import Json
-from refluence.influence.weighting import KINDS, Weighting
+from refluence.influence.weighting import CLEANING, KINDS, Weighting, parse_weighting
 from refluence.models import ModelSpec
 from refluence.options import JobOptions
 from refluence.seeds import Rng
 from refluence.select.chosen import check_chosen
-from refluence.select.selection import Selection
+from refluence.select.selection import Selection, SelectionOptions
 from refluence.select.tiles import check_room, tiled
 from refluence.work import Cost, Event, Prepared, Result, Work
 
 
+OBJECTIVE, VALIDATION = "objective", "validation"
+
+
 def own_keys() -> tuple[str, ...]:
-    """The options of an arm that are settings of the method: none of a base without weights has them."""
-    return ()
+    """The options of an arm that are settings of the method."""
+    return tuple(f.name for f in fields(SelectionOptions))
 
 
 def check(arm: Arm, selection: Selection) -> None:
-    """`InputError` for weights, and for options that the selection does not have."""
-    if arm.kind != UNIFORM:
-        raise InputError(f"arm '{arm.name}': {arm.method} selects real images and takes no weights; write '{arm.method}'")
-    read(arm, selection)
+    """`InputError` for weights that a selection cannot have, and for options that it does not have."""
+    if arm.kind not in (UNIFORM, *CLEANING):
+        raise InputError(
+            f"arm '{arm.name}': {arm.method} selects real images and takes no weights of this kind: {', '.join(CLEANING)}, or "
+            f"'{arm.method}' alone"
+        )
+    own = read(arm, selection)
+    if own.get("on") == VALIDATION and own.get("easiest"):
+        raise InputError(f"arm '{arm.name}': easiest is the other end of on=objective: leave one of them out")
+    weighting = weighting_of(arm)
+    if ranks_by(weighting) == "influence":
+        raise InputError(
+            f"arm '{arm.name}': by=influence ranks by the method's own objective, and {arm.method} has none: by=score, "
+            "held-out-loss, loss, random or truth"
+        )
+    if weighting.kind == "scores" and not selection.weighs:
+        raise InputError(f"arm '{arm.name}': {arm.method} does not read weights; random and herding do")
 
 
 def read(arm: Arm, selection: Selection) -> Json:
-    """The options of an arm, such as `random:factor=2`, as values."""
+    """The options of an arm that are its method's, such as `random:factor=2`, as values."""
+    own = {k: v for k, v in arm.options if arm.kind == UNIFORM or k in own_keys()}
     try:
-        return selection.read(dict(arm.options))
+        return selection.read(own)
+    except InputError as error:
+        raise InputError(f"arm '{arm.name}': {error}") from None
+
+
+def weighting_of(arm: Arm) -> Weighting:
+    """What the arm does to real instances before they are selected."""
+    try:
+        return parse_weighting(arm.kind, dict(arm.without(own_keys()).options))
     except InputError as error:
         raise InputError(f"arm '{arm.name}': {error}") from None
 
@@ -56,9 +83,12 @@ class Selecting:
     asked_allocation: str | None = None  # None: equal
     factor: int = 1  # factor^2 reduced real images in the room of one
     steps: int | None = None  # of its own networks; None: their default
+    weighting: Weighting = field(default_factory=Weighting)
+    ranking_steps: int | None = None  # of what ranks instances beforehand; None: its default
+    table: Table | None = None  # of scores that the arm goes by, if any
+    on: str = OBJECTIVE  # what the influence of the selection by influence is on
 
     iterations: ClassVar[int] = 0
-    ranking: ClassVar[str | None] = None
     artifact: ClassVar[type[DistilledSet]] = DistilledSet
     family: ClassVar[str] = "select"
     objective: ClassVar[None] = None
@@ -76,15 +106,42 @@ class Selecting:
     @property
     def summary(self) -> tuple[str, str]:
         """The method in words, for the card."""
-        return self.selection.summary, KINDS[UNIFORM]
+        return self.selection.summary, KINDS[self.weighting.kind]
 
     @property
     def usual_steps(self) -> int:
         """Steps of its own networks where no other number is asked for."""
         return self.selection.steps
 
-    def ranked(self, model: ModelSpec, seed: int) -> None:
-        """None: a selection ranks for itself."""
+    @property
+    def ranking(self) -> str | None:
+        """What real instances are ranked by before the selection; None where they are not, or by a table of scores."""
+        return ranks_by(self.weighting)
+
+    def ranked(self, model: ModelSpec, seed: int) -> Ranking | None:
+        """The ranking that the arm needs before it selects, if any."""
+        by = self.ranking
+        return None if by is None else Ranking(by, None, None, model, seed, self.ranking_steps)
+
+    def for_data(self, dataset: Dataset) -> Selecting:
+        """The same; where validation data come from elsewhere, they decide what has influence unless the arm says otherwise."""
+        asked = read(self.arm, self.selection)
+        decides = dataset.validated_elsewhere and "on" in self.selection.options and not {"on", "easiest"} & asked.keys()
+        return replace(self, on=VALIDATION) if decides else self
+
+    def in_steps(self, own: int | None, ranking: int | None) -> Selecting:
+        """The same with that many steps of its own networks, and of what ranks its instances, where there are such."""
+        steps = self.steps if self.steps is not None or own is None else own
+        return replace(self, steps=steps, ranking_steps=ranking)
+
+    def with_table(self, table: Table) -> Selecting:
+        """The same by this table of scores, if it goes by any."""
+        return replace(self, table=table) if self.weighting.by_table or self.by_scores else self
+
+    @property
+    def by_scores(self) -> bool:
+        """Whether it selects by the influence on validation risk."""
+        return self.on == VALIDATION
 
     def order(
         self, images: Tensor, labels: Tensor, dataset: Dataset, model: ModelSpec, rng: Rng, device: torch.device, nets: int
@@ -97,12 +154,13 @@ class Selecting:
         return self
 
     def unweighted(self) -> Selecting:
-        """The same: a selection has no weights."""
-        return self
+        """The same with uniform weights."""
+        return replace(self, weighting=replace(self.weighting, kind=UNIFORM))
 
     def shortened(self, steps: int, real_batch: int) -> Selecting:
         """The same with that many steps of its networks: does it start?"""
-        return replace(self, steps=steps)
+        table = None if self.table is None else replace(self.table, epochs=1)
+        return replace(self, steps=steps, ranking_steps=steps if self.ranking else None, table=table)
 
     def steady(self) -> Selecting:
         """The same: there are no steps to estimate by."""
@@ -119,6 +177,9 @@ class Selecting:
 
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
         """`NoRoomError` where a class has too few images."""
+        keep = self.weighting.keep
+        if self.weighting.prunes and not isinstance(keep, str):
+            clean.check_share(dataset, counts, keep)
         if self.factor > 1:
             check_room(dataset, counts, self.factor)
 
@@ -132,12 +193,21 @@ class Selecting:
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
-        own = {"settings": None, "weighting": asdict(Weighting()), "selection_steps": self.steps}
-        return {**own, "allocation": self.asked_allocation, "factor": self.factor}
+        own = {"settings": None, "weighting": asdict(self.weighting), "selection_steps": self.steps}
+        later = {
+            "ranking_steps": self.ranking_steps,
+            "table": None if self.table is None else self.table.to_json(),
+            "on": None if self.on == OBJECTIVE else self.on,
+        }
+        said = {name: value for name, value in later.items() if value is not None}
+        return {**own, "allocation": self.asked_allocation, "factor": self.factor, **said}
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> SelectionWork:
-        """The work before it is done."""
-        return SelectionWork(self, dataset, model, rng, compute)
+        """The work before it is done. `prepared`: what the arm does to instances beforehand (data/clean.py), and scores."""
+        weights, found = clean.weights_of(dataset, prepared.tensors), clean.cleaned(dataset, prepared.tensors)
+        scores = prepared.tensors.get("table_scores")
+        scores = None if scores is None else clean.by_row(found.train.rows, dataset.train.rows, scores)
+        return SelectionWork(self, found, model, rng, compute, weights, scores)
 
 
 @dataclass
@@ -149,6 +219,8 @@ class SelectionWork:
     model: ModelSpec
     rng: Rng
     compute: Compute
+    weights: Tensor | None = None  # (N,) of the training instances, where the arm has any
+    scores: Tensor | None = None  # (N,) influence on the validation risk, where it selects by that
     total: int = 0
     step: int = 0
 
@@ -171,7 +243,8 @@ class SelectionWork:
         plan, dataset = self.plan, self.dataset
         members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
         counts = [plan.factor**2 * count for count in allocate(members, plan.ipc, plan.allocation)]
-        own = {k: v for k, v in read(plan.arm, plan.selection).items() if k not in ("factor", "steps")}
+        own = {k: v for k, v in read(plan.arm, plan.selection).items() if k not in ("factor", "steps", "on")}
+        own |= {name: value for name, value in (("weights", self.weights), ("scores", self.scores)) if value is not None}
         found = plan.selection.select(dataset, counts, self.model, self.rng, self.compute.device, plan.steps, **own)
         check_chosen(plan.selection.name, found, counts, dataset)
         return found
@@ -197,10 +270,22 @@ def plan(arm: Arm, selection: Selection, asked: JobOptions, shape: tuple[int, in
     """The plan of an arm."""
     own = read(arm, selection)
     allocation = asked.allocation if asked.allocation != "equal" else None
-    return Selecting(selection, arm, asked.ipc, allocation, own.get("factor", 1), own.get("steps"))
+    steps, on = own.get("steps"), own.get("on", OBJECTIVE)
+    return Selecting(selection, arm, asked.ipc, allocation, own.get("factor", 1), steps, weighting_of(arm), on=on)
 
 
 def plan_from(arm: Arm, selection: Selection, stored: Json) -> Selecting:
     """The plan that `Selecting.to_json` wrote; `stored` has the job's `ipc` beside it."""
-    allocation, factor = stored.get("allocation"), stored.get("factor", 1)
-    return Selecting(selection, arm, stored["ipc"], allocation, factor, stored["selection_steps"])
+    weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored.get("weighting", {}).items()}
+    return Selecting(
+        selection,
+        arm,
+        stored["ipc"],
+        stored.get("allocation"),
+        stored.get("factor", 1),
+        stored["selection_steps"],
+        Weighting(**weighting),
+        stored.get("ranking_steps"),
+        table_from(stored.get("table")),
+        stored.get("on", OBJECTIVE),
+    )

@@ -5,7 +5,7 @@ import torch
 
 from refluence.condense.dc import METHOD
 from refluence.condense.loop import Distillation
-from refluence.condense.prune import check_share, kept, kept_count, restrict
+from refluence.data.clean import check_share, kept, kept_count, restrict
 from refluence.errors import InputError, RunError
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec

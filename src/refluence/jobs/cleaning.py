@@ -1,0 +1,198 @@
+"""What an arm does to real instances before it begins: which it leaves out, relabels or weighs, and by what.
+
+    +pruned, +selected    rows          of each class the share `keep` that is best stays
+    +relabelled           labels        of each class the share that is worst gets the suggested class
+    +scores               weights       of every row
+
+What is best comes from a ranking (ranking.py), a table of scores (scores_need.py), or the truth where it is known. It is written
+once to the job's folder, keyed by row, and read from there when the job continues.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from refluence.data import Dataset, clean
+from refluence.data.truth import wrong
+from refluence.errors import InputError, option
+from refluence.files import Json, write_tensors
+from refluence.influence.weighting import OF_TABLE, Weighting
+from refluence.jobs.job import Job
+from refluence.jobs.needs import Need, obtain, read_prepared
+from refluence.jobs.ranking import RankingNeed
+from refluence.jobs.scores_need import Columns, ScoresNeed, by_loss, given, made, permuted
+from refluence.jobs.session import Session
+from refluence.work import Prepared
+
+KEPT = "kept.safetensors"  # in the folder of a job that acts on instances beforehand
+TABLE_SCORES = "table_scores"  # (N,) of every instance, for what selects by them
+
+
+def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> Prepared:
+    """What the job does to instances: read from its folder, or found, by what lies in `shared` or is made there.
+
+    `kept.safetensors` holds `rows` that stay, or `relabelled_rows` with their `labels`, or `weighted_rows` with their
+    `weights`; `scores` of every training instance, the highest are best; and the `share` where it was estimated.
+    """
+    plan = job.plan
+    if not plan.weighting.cleans and plan.table is None:
+        return Prepared()
+    path = None if folder is None else folder / KEPT
+    if path is not None and path.exists():
+        return read_prepared(path)
+    prepared = _Finding(job, session, shared).found()
+    if path is not None:
+        write_tensors(path, prepared.tensors, {"seconds": str(prepared.seconds)})
+    return prepared
+
+
+def facts(job: Job, session: Session, prepared: Prepared) -> Json:
+    """What the card says of it; nothing for an arm that leaves instances as they are.
+
+    `auc`: how well what it goes by finds the rows that are known to be wrong. `decided`: whose images the scores are of.
+    """
+    plan, tensors, train = job.plan, prepared.tensors, session.dataset.train
+    if not plan.weighting.cleans:
+        return {}
+    weighting, known = plan.weighting, wrong(train)
+    acted = {"pruned": len(train) - len(tensors.get(clean.ROWS, train)), "relabelled": len(tensors.get(clean.LABELS, ()))}
+    acted["selected"] = acted["pruned"]
+    share = float(tensors["share"]) if "share" in tensors else None
+    auc = None
+    if known is not None and bool(known.any()) and not bool(known.all()) and weighting.by != "truth":
+        auc = float(roc_auc_score(known.numpy(), -tensors["scores"].numpy()))
+    by_validation = weighting.by == "score" or (weighting.kind == "scores" and weighting.by == "random")
+    found = {
+        "kind": weighting.kind,
+        "by": weighting.by,
+        "terms": weighting.terms if weighting.by == "score" else None,
+        "share": share,
+        "rows": acted.get(weighting.kind, len(train)),
+        "of": len(train),
+        "auc": auc,
+        "decided": session.dataset.validation if by_validation else None,
+        "table": None if plan.table is None else plan.table.file,
+        "seconds": round(prepared.seconds, 3),
+    }
+    return {"cleaned": found}
+
+
+def no_truth(dataset: Dataset) -> str:
+    """Why `by=truth` cannot be, and what would make it."""
+    known = " or ".join(option(name) for name in ("labels", "noise", "shift"))
+    return f"by=truth: nothing is known of which training instances of {dataset.source} are right; {known} would say it"
+
+
+@dataclass
+class _Finding:
+    """One job's instances looked at. `seconds` are those of all that it needed."""
+
+    job: Job
+    session: Session
+    shared: Path | None
+    seconds: float = 0.0
+
+    @property
+    def _weighting(self) -> Weighting:
+        return self.job.plan.weighting
+
+    def found(self) -> Prepared:
+        """What is done to them."""
+        dataset, weighting = self.session.dataset, self._weighting
+        table, tensors = self._table(), dict[str, Tensor]()
+        if self.job.plan.by_scores and table is not None:
+            tensors[TABLE_SCORES] = table.score
+        if weighting.cleans:
+            tensors |= self._weighed(table) if weighting.kind == "scores" else self._ranked(table)
+            clean.check_room(clean.cleaned(dataset, tensors), self.job.counts(dataset), f"arm '{self.job.arm.name}'")
+        return Prepared(tensors, self.seconds)
+
+    def _need(self, need: Need) -> Prepared:
+        found = obtain(need, self.session, self.shared)
+        self.seconds += found.seconds
+        return found
+
+    def _table(self) -> Columns | None:
+        job, dataset, table = self.job, self.session.dataset, self.job.plan.table
+        if table is None:
+            return None
+        if table.file is not None:
+            return given(table, dataset, option("scores", table.file))
+        return made(self._need(ScoresNeed(job.model, job.seed, table.epochs)), dataset, self._terms, job.seed)
+
+    @property
+    def _terms(self) -> str:
+        of_scores = self._weighting.by == "score" or self._weighting.kind == "scores"
+        return self._weighting.terms if self._weighting.cleans and of_scores else "auto"
+
+    def _goodness(self, table: Columns | None) -> Tensor:
+        """`(N,)`, the highest are best."""
+        dataset, by = self.session.dataset, self._weighting.by
+        ranking = self.job.plan.ranked(self.job.model, self.job.seed)
+        if ranking is not None:
+            return self._need(RankingNeed(ranking)).tensors["scores"]
+        if by == "truth":
+            known = wrong(dataset.train)
+            if known is None:
+                raise InputError(f"arm '{self.job.arm.name}': {no_truth(dataset)}")
+            return -known.double()
+        assert table is not None and by in OF_TABLE, "what else is ranked by"
+        return -(table.score if by == "score" else table.loss)
+
+    def _ranked(self, table: Columns | None) -> dict[str, Tensor]:
+        """The rows that stay, or the other labels of those that would not."""
+        dataset, weighting = self.session.dataset, self._weighting
+        goodness, keep = self._goodness(table), self._keep(table)
+        if weighting.by == "truth":
+            best = (goodness == 0).nonzero().flatten()
+            keep = len(best) / len(goodness)
+        else:
+            best = clean.kept(goodness, dataset, keep, weighting.sign)
+        own = {"scores": goodness, "share": torch.tensor(1 - keep, dtype=torch.float64)}
+        if weighting.prunes:
+            return {clean.ROWS: dataset.train.rows[best], **own}
+        worst = clean.others(best, len(dataset.train))
+        return {clean.LABELLED: dataset.train.rows[worst], clean.LABELS: self._labels(table)[worst], **own}
+
+    def _keep(self, table: Columns | None) -> float:
+        """The share of each class that stays as it is; 1 less the one that looks wrong, where none is given."""
+        weighting = self._weighting
+        name, asked = ("keep", weighting.keep) if weighting.prunes else ("share", weighting.share)
+        if weighting.by == "truth":
+            return 1.0
+        if not isinstance(asked, str):
+            return asked if weighting.prunes else 1 - asked
+        assert table is not None, "an estimate is a table's"
+        if table.wrong_share is None:
+            raise InputError(
+                f"arm '{self.job.arm.name}': {name}=auto: its table of scores does not say how many labels look wrong: give "
+                f"{name}=P"
+            )
+        return 1 - table.wrong_share
+
+    def _labels(self, table: Columns | None) -> Tensor:
+        """The other label of each instance `(N,)`."""
+        train = self.session.dataset.train
+        if train.soft is not None:
+            raise InputError(f"arm '{self.job.arm.name}': the source has soft labels, which would stay as they are")
+        if self._weighting.by == "truth":
+            if train.stored is None:
+                raise InputError(f"arm '{self.job.arm.name}': {no_truth(self.session.dataset)}")
+            return torch.where(train.stored < 0, train.labels, train.stored)
+        assert table is not None, "suggestions are a table's"
+        if table.suggested is None:
+            raise InputError(f"arm '{self.job.arm.name}': its table of scores suggests no classes")
+        return table.suggested
+
+    def _weighed(self, table: Columns | None) -> dict[str, Tensor]:
+        """The weight of every row."""
+        dataset, by, seed = self.session.dataset, self._weighting.by, self.job.seed
+        assert table is not None, "weights are a table's"
+        weight = by_loss(table.loss, dataset, seed) if by == "held-out-loss" else table.weight
+        weight = permuted(weight, dataset, seed) if by == "random" else weight
+        return {clean.WEIGHTED: dataset.train.rows, clean.WEIGHTS: weight, "scores": weight}
