@@ -26,11 +26,11 @@ from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
+from refluence.jobs.cleaning import prepare
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
 from refluence.jobs.job import Job
 from refluence.jobs.judge import unread
-from refluence.jobs.cleaning import prepare
 from refluence.jobs.open_run import Finished, check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.run_job import make

@@ -79,7 +79,7 @@ class Distilling:
     def ranked(self, model: ModelSpec, seed: int) -> Ranking | None:
         """The ranking that the run needs before it begins, if any."""
         by = self.ranking
-        return None if by is None else Ranking(by, self.method, self.settings, model, seed, self.steps)
+        return None if by is None else Ranking(by, (self.method, self.settings), model, seed, self.steps)
 
     def for_data(self, dataset: Dataset) -> Distilling:
         """The same: nothing of it depends on where the data come from."""
@@ -163,8 +163,7 @@ class Distilling:
         weights, facts, count = clean.weights_of(dataset, prepared.tensors), {}, len(dataset.train)
         dataset = clean.cleaned(dataset, prepared.tensors)
         if self.weighting.prunes:
-            keep = self.weighting.keep
-            keep = 1 - float(prepared.tensors["share"]) if isinstance(keep, str) else keep
+            keep = 1 - float(prepared.tensors["share"]) if self.weighting.share_is_open else self.weighting.keep
             counts = {"images": len(dataset.train), "of": count, "seconds": round(prepared.seconds, 3)}
             facts = {"kept": {"share": keep, "by": self.weighting.by, **counts}}
         return DistillationWork(self.method, self.settings, self.weighting, dataset, model, rng, compute, facts, weights)

@@ -30,15 +30,20 @@ from refluence.models import ModelSpec
 class Ranking:
     """`by`: influence, loss or random. `steps`: of what ranks, None for its default.
 
-    `method` and `settings` are those that the influence is on, None for the others.
+    `of`: the method and its settings whose distance the influence is on, None for the others.
     """
 
     by: str
-    method: Method | None
-    settings: Settings | None
+    of: tuple[Method, Settings] | None
     model: ModelSpec
     seed: int
     steps: int | None
+
+    @property
+    def objective(self) -> tuple[Method, Settings]:
+        """What the influence is on."""
+        assert self.of is not None, "of a method that learns images"
+        return self.of
 
     @property
     def facts(self) -> Json:
@@ -47,8 +52,8 @@ class Ranking:
         if self.by != "random":
             own |= {"model": self.model.to_json(), "steps": self.steps}
         if self.by == "influence":
-            assert self.method is not None and self.settings is not None, "of methods that learn images"
-            own |= {"method": self.method.name, "declared": digest(self.method), "settings": asdict(self.settings)}
+            method, settings = self.objective
+            own |= {"method": method.name, "declared": digest(method), "settings": asdict(settings)}
         return own
 
 

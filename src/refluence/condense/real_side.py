@@ -5,9 +5,10 @@
     inside:   D(a, (1/n) sum_j omega_j phi_j)                                                      eq. 8 (our default)
     outside:  (1/n) sum_j omega_j D(a, phi_j)                                                      line 9
 
-The bracket is the implicit term, where networks train on D (implicit.py). omega has mean 1 in its bag, so omega = 1 is the base
-method. What the loss has beside D (calibration, SDC) is no part of M: it has no explicit term, and the implicit one, where
-networks train on D, is that of D alone as well (ours).
+The bracket is the implicit term, where networks train on D (implicit.py). omega has mean 1 in its bag, so omega = 1 is the
+base method. Weights of the kind "scores" are known beforehand: omega = w_j / mean of w in the class of the batch (ours). What
+the loss has beside D (calibration, SDC) is no part of M: it has no explicit term, and the implicit one, where networks train
+on D, is that of D alone as well (ours).
 """
 
 from __future__ import annotations
@@ -188,6 +189,6 @@ class RealSide:
 
 
 def of_mean_one(weights: Tensor) -> Tensor:
-    """Weights `(n,)` of a batch of one class as a weighted mean takes them; those of nothing but zeros weigh the same (ours)."""
+    """Weights `(n,)` of a batch of one class, of mean 1; where all of them are 0, all weigh the same (ours)."""
     mean = weights.mean()
     return weights / mean if mean > 0 else torch.ones_like(weights)

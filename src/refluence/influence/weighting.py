@@ -211,6 +211,11 @@ class Weighting:
         return self.kind in CLEANING
 
     @property
+    def share_is_open(self) -> bool:
+        """Whether the share that it leaves out or relabels is known only once instances are looked at."""
+        return self.by == "truth" or (self.keep if self.prunes else self.share) == "auto"
+
+    @property
     def by_table(self) -> bool:
         """Whether it needs a table of scores against validation data."""
         if not self.cleans or self.by == "truth":

@@ -4,12 +4,13 @@
     +relabelled           labels        of each class the share that is worst gets the suggested class
     +scores               weights       of every row
 
-What is best comes from a ranking (ranking.py), a table of scores (scores_need.py), or the truth where it is known. It is written
-once to the job's folder, keyed by row, and read from there when the job continues.
+What is best comes from a ranking (ranking.py), a table of scores (scores_need.py), or the truth where it is known. It is
+written once to the job's folder, keyed by row, and read from there when the job continues.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
     weighting, known = plan.weighting, wrong(train)
     acted = {"pruned": len(train) - len(tensors.get(clean.ROWS, train)), "relabelled": len(tensors.get(clean.LABELS, ()))}
     acted["selected"] = acted["pruned"]
-    share = float(tensors["share"]) if "share" in tensors else None
+    share = None if weighting.kind == "scores" else _share(weighting, tensors)
     auc = None
     if known is not None and bool(known.any()) and not bool(known.all()) and weighting.by != "truth":
         auc = float(roc_auc_score(known.numpy(), -tensors["scores"].numpy()))
@@ -80,6 +81,13 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
         "seconds": round(prepared.seconds, 3),
     }
     return {"cleaned": found}
+
+
+def _share(weighting: Weighting, tensors: Mapping[str, Tensor]) -> float:
+    """The share of each class that is left out or relabelled."""
+    if weighting.share_is_open:
+        return float(tensors["share"])
+    return 1 - float(weighting.keep) if weighting.prunes else float(weighting.share)
 
 
 def no_truth(dataset: Dataset) -> str:
@@ -141,7 +149,7 @@ class _Finding:
             if known is None:
                 raise InputError(f"arm '{self.job.arm.name}': {no_truth(dataset)}")
             return -known.double()
-        assert table is not None and by in OF_TABLE, "what else is ranked by"
+        assert table is not None, f"{by} is a column of a table: {OF_TABLE}"
         return -(table.score if by == "score" else table.loss)
 
     def _ranked(self, table: Columns | None) -> dict[str, Tensor]:
@@ -153,7 +161,9 @@ class _Finding:
             keep = len(best) / len(goodness)
         else:
             best = clean.kept(goodness, dataset, keep, weighting.sign)
-        own = {"scores": goodness, "share": torch.tensor(1 - keep, dtype=torch.float64)}
+        own = {"scores": goodness}
+        if weighting.share_is_open:
+            own["share"] = torch.tensor(1 - keep, dtype=torch.float64)
         if weighting.prunes:
             return {clean.ROWS: dataset.train.rows[best], **own}
         worst = clean.others(best, len(dataset.train))

@@ -54,8 +54,7 @@ def scores(ranking: Ranking, dataset: Dataset, compute: Compute) -> Tensor:
         return torch.rand(len(dataset.train), generator=rng("prune-random", 0), dtype=torch.float64)
     if ranking.by == "loss":
         return -mean_over_networks(losses, dataset, model, rng, compute.device, steps)
-    method, settings = ranking.method, ranking.settings
-    assert method is not None and settings is not None, "of methods that learn images"
+    method, settings = ranking.objective
     settings = settings.with_(initial="real") if settings.initial == "noise" else settings
     start = Distillation(method, settings, Weighting(), dataset, model, rng, compute)
     return influences(start.images, start.labels, method, settings, dataset, model, rng, compute.device, steps)

@@ -145,5 +145,3 @@ def table_of(scores: str | None) -> Table:
     if not path.is_file():
         raise InputError(f"{option('scores', scores)}: there is no file {path}; `refluence score` makes one")
     return Table(None, str(path), file_digest(path))
-
-

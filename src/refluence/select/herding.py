@@ -5,7 +5,8 @@ k chosen so far:
 
     next = argmin over the not yet chosen of || (k + 1) mu - s_k - psi(x) ||
 
-so that each choice brings the mean of the chosen as near to mu as one more image can. With weights mu is the weighted mean. The network is that of `pretrain.py`.
+so that each choice brings the mean of the chosen as near to mu as one more image can. With weights mu is
+the weighted mean. The network is that of `pretrain.py`.
 The order of the choice is kept: the first k images are what herding would choose for k.
 """
 
@@ -52,7 +53,8 @@ def herd(features: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
     ||t - psi||^2 is compared without its constant ||t||^2, in float64: one matrix-vector product a choice.
     """
     features = features.cpu().double()  # MPS has no float64
-    mean, chosen_sum = features.mean(0) if weights is None else weighted_mean(features, weights), features.new_zeros(features.shape[1])
+    mean = features.mean(0) if weights is None else weighted_mean(features, weights)
+    chosen_sum = features.new_zeros(features.shape[1])
     score = features.square().sum(1)
     taken: list[int] = []
     for k in range(min(count, len(features))):

@@ -7,8 +7,8 @@ S = as many random real images as will be chosen, the ones that `random` chooses
 at up to four times of DC's inner loop at size `cpu`, every instance scored at each of these points. The sign is +1, as in the
 source's Algorithm 1; `easiest` takes the other end, what lowers DC's objective.
 
-`on=validation` (ours): the images that lower the risk on validation data most, by the table of `refluence score` (dM/dw, positive
-is harmful); `easiest` does not go with it. Where validation data come from elsewhere, this is the default: they decide.
+`on=validation` (ours): the images that lower the risk on validation data most, by the table of `refluence score` (dM/dw,
+positive is harmful). Where validation data come from elsewhere, this is the default: they decide. Not with `easiest`.
 """
 
 from __future__ import annotations

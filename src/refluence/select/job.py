@@ -27,7 +27,6 @@ from refluence.select.selection import Selection, SelectionOptions
 from refluence.select.tiles import check_room, tiled
 from refluence.work import Cost, Event, Prepared, Result, Work
 
-
 OBJECTIVE, VALIDATION = "objective", "validation"
 
 
@@ -121,7 +120,7 @@ class Selecting:
     def ranked(self, model: ModelSpec, seed: int) -> Ranking | None:
         """The ranking that the arm needs before it selects, if any."""
         by = self.ranking
-        return None if by is None else Ranking(by, None, None, model, seed, self.ranking_steps)
+        return None if by is None else Ranking(by, None, model, seed, self.ranking_steps)
 
     def for_data(self, dataset: Dataset) -> Selecting:
         """The same; where validation data come from elsewhere, they decide what has influence unless the arm says otherwise."""

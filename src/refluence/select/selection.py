@@ -24,8 +24,8 @@ class SelectionOptions:
     easiest: bool = setting(False, "1: the other end of the ranking (0: the published one)")
     on: str = setting(
         "objective",
-        "what the influence is on: objective (the distance of gradient matching) or validation (the risk on validation data, by a "
-        "table of scores; the default where validation comes from elsewhere)",
+        "what the influence is on: objective (the distance of gradient matching) or validation (the risk on validation data, "
+        "by a table of scores; the default where validation comes from elsewhere)",
         choices=("objective", "validation"),
     )
 
