@@ -52,7 +52,7 @@ def test_options_of_pruning():
         ("dc+influence:by=loss", "by=loss means nothing with influence"),
         ("dc+pruned:keep=0", "keep=0: it must be a finite number, above 0 and at most 1"),
         ("random+pruned", "by=influence ranks by the method.s own objective, and random has none: by=score"),
-            ("random+influence", "selects real images and takes no weights of this kind"),
+        ("random+influence", "selects real images and takes no weights of this kind"),
     ]:
         with pytest.raises(InputError, match=message):
             parse_arm(text)

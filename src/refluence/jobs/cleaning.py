@@ -66,7 +66,7 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
     share = None if weighting.kind == "scores" else _share(weighting, tensors)
     auc = None
     if known is not None and bool(known.any()) and not bool(known.all()) and weighting.by != "truth":
-        auc = float(roc_auc_score(known.numpy(), -tensors["scores"].numpy()))
+        auc = float(roc_auc_score(known.numpy(), -weighting.sign * tensors["scores"].numpy()))
     by_validation = weighting.by == "score" or (weighting.kind == "scores" and weighting.by == "random")
     found = {
         "kind": weighting.kind,
@@ -205,4 +205,4 @@ class _Finding:
         assert table is not None, "weights are a table's"
         weight = by_loss(table.loss, dataset, seed) if by == "held-out-loss" else table.weight
         weight = permuted(weight, dataset, seed) if by == "random" else weight
-        return {clean.WEIGHTED: dataset.train.rows, clean.WEIGHTS: weight, "scores": weight}
+        return {clean.WEIGHTED: dataset.train.rows, clean.WEIGHTS: weight, "scores": weight.clone()}
