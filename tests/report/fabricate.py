@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
+from refluence.evaluate import summarise, verdict
+
 MEAN, STD = 0.4, 0.3
 
 
@@ -63,7 +65,10 @@ def unit(
         report |= {"balanced_accuracy": float(np.mean(nets)) - 0.21, "macro_f1": float(np.mean(nets)) - 0.43}
         report["curve"] = [[e, 2.2 * 0.97**e] for e in range(100)]
         (folder / "evaluation.json").write_text(json.dumps({"evaluations": [report]}))
-    if "scores" not in without and weighted:
+    if cleans(arm):
+        if "+scores" not in arm and "cleaned" not in without:
+            _cleaned(folder, arm, classes, size, channels, rng)
+    elif "scores" not in without and weighted:
         _scores(folder, classes, real, size, channels, rng, "pictures" not in without)
     return folder
 
@@ -76,7 +81,7 @@ def compare(folder: Path, seeds: int = 5, arms: dict[str, float] | None = None, 
     for arm, centre in arms.items():
         table[arm] = centre + rng.normal(0, 0.9, seeds)
         for seed in range(seeds):
-            learned = arm not in ("random", "herding")
+            learned = arm.split("+")[0] not in ("random", "herding")
             left_out = () if learned else ("metrics", "influence")
             unit(folder / "units" / arm / str(seed), arm, seed, accuracy=table[arm][seed], without=left_out, **options)
             rows.append(
@@ -88,17 +93,20 @@ def compare(folder: Path, seeds: int = 5, arms: dict[str, float] | None = None, 
                     "nets": [float(table[arm][seed])] * 3,
                 }
                 | {"seconds": 31.4 + 9 * learned + seed, "peak_bytes": 412_300_000, "stored_bytes": 25_600}
-                | {"ess": 0.525 + seed / 100 if "+" in arm else 1.0 if learned else None}
+                | {"ess": 1.0 if cleans(arm) and learned else 0.525 + seed / 100 if "+" in arm else 1.0 if learned else None}
+                | ({name: cleaned(arm, 10)[name] for name in ("share", "auc")} if cleans(arm) else {})
             )
     results = {
         "rows": rows,
-        "summary": _summary(table, protocol, seeds),
+        "summary": summarise(rows) if any(map(cleans, arms)) else _summary(table, protocol, seeds),
         "notes": ["The test split was read once per arm and seed."],
     }
     results["verdict"] = (
         f"influence weights: +0.6 points over uniform [−0.8, 2.0], over shuffled +0.7 [−0.6, 2.0], n = {seeds}: "
         f"no difference shown; n = {seeds} could show 1.7"
     )
+    if any(map(cleans, arms)):
+        results["verdict"] = verdict(results["summary"], rows)
     (folder / "results.json").write_text(json.dumps(results))
     config = {"version": 1, "data": {"source": "shapes"}, "ipc": options.get("ipc", 10), "size": "cpu", "seeds": seeds}
     (folder / "config.json").write_text(json.dumps(config | {"methods": list(arms)}))
@@ -169,8 +177,33 @@ def _distilled(
     card = {"classes": classes, "mean": [MEAN] * channels, "std": [STD] * channels, "arm": arm, "method": arm.split("+")[0]}
     card |= {"ipc": ipc, "stored_bytes": int(images.nbytes), "test_uses": 1}
     kind = arm.split(":")[0].partition("+")[2]
+    if cleans(arm):
+        card["cleaned"] = cleaned(arm, len(classes))
     card |= {"summary": f"what {card['method']} does", "weights_summary": f"what {kind} weights are" if kind else None}
     (folder / "card.json").write_text(json.dumps(card))
+
+
+def cleans(arm: str) -> bool:
+    """Whether the arm does something to training images before the run."""
+    return arm.split(":")[0].partition("+")[2] in ("pruned", "selected", "relabelled", "scores")
+
+
+def cleaned(arm: str, classes: int) -> dict[str, Any]:
+    """What the card of such an arm says of it."""
+    kind, by = arm.split(":")[0].partition("+")[2], arm.partition("by=")[2].partition(",")[0] or "score"
+    found = {"kind": kind, "by": by, "share": None if kind == "scores" else 0.37, "rows": 37 * classes, "of": 100 * classes}
+    auc = {"score": 0.9812, "held-out-loss": 0.9634, "random": 0.5021}.get(by)
+    return {**found, "auc": auc, "decided": "cut from train" if by == "score" else None, "seconds": 12.3}
+
+
+def _cleaned(folder: Path, arm: str, classes: list[str], size: int, channels: int, rng: np.random.Generator) -> None:
+    """Two pictures of each class; every other one has the label of the source too, every relabelled one another class."""
+    labels = np.repeat(np.arange(len(classes)), 2)[:24]
+    other = (labels + 1) % len(classes)
+    tensors = {"images": np.concatenate([shapes(1, int(c), size, channels, rng) for c in other]), "labels": labels}
+    tensors |= {"rows": np.arange(len(labels)) * 7, "to": other if "relabelled" in arm else labels}
+    stored = np.where(np.arange(len(labels)) % 2, other, labels)
+    save_file({**tensors, "stored": stored}, folder / "cleaned_images.safetensors")
 
 
 def _scores(

@@ -15,6 +15,11 @@ from refluence.report.verdict import unequal
 from refluence.run.progress import print_table
 from refluence.run.streams import printable
 
+CLEANED = {"share": "share", "AUC": "auc"}
+LEGEND = (
+    "share: of each class left out or relabelled; AUC: how well those known to be wrong are found (1: all first, 0.5: chance)"
+)
+
 
 def show(results: Json, out: Path) -> None:
     """Print the table, where the files are, and the verdict."""
@@ -24,13 +29,13 @@ def show(results: Json, out: Path) -> None:
     first = ["arm", *(["protocol"] if len(protocols) > 1 else []), "accuracy %", *beside]
     for name in (*first, "n", "difference [95 %]", "against"):
         table.add_column(name, no_wrap=name not in ("arm", "against"), overflow="fold")
-    for name in ("ess", "seconds"):
+    cleaned = {name: key for name, key in CLEANED.items() if any(r.get(key) is not None for r in results["rows"])}
+    for name in (*cleaned, "ess", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     shown: set[tuple[str, str]] = set()
     for line in results["summary"]:
         key = line["arm"], line["protocol"]
         own = [r for r in results["rows"] if (r["arm"], r["protocol"]) == key]
-        ess = [r["ess"] for r in own if r["ess"] is not None]
         spread = "" if line["sd"] is None else f" ± {line['sd']:.1f}"
         cells = [
             line["arm"],
@@ -39,12 +44,14 @@ def show(results: Json, out: Path) -> None:
             *(f"{fmean(r[key] for r in own):.1f}" for key in beside.values()),
             str(line["n"]),
         ]
-        ends = [f"{sum(ess) / len(ess):.2f}" if ess else "", f"{sum(r['seconds'] for r in own) / len(own):.1f}"]
+        ends = [_mean(own, key) for key in (*cleaned.values(), "ess")] + [f"{sum(r['seconds'] for r in own) / len(own):.1f}"]
         if key in shown:  # a further comparison of the same arm
-            cells, ends = [""] * len(cells), ["", ""]
+            cells, ends = [""] * len(cells), [""] * len(ends)
         shown.add(key)
         table.add_row(*cells, _difference(line), line["against"] or "", *ends)
-    print_table(table, 136 if beside else 110)
+    print_table(table, 136 if beside or cleaned else 110)
+    if cleaned:
+        print(LEGEND)
     print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
     print(results["verdict"])
 
@@ -65,6 +72,12 @@ def show_recipe(results: Json, out: Path) -> None:
     for note in results["notes"]:
         print(note)
     print(f"report: {relative(out / 'report.html')}   table: {relative(out / 'table.md')}")
+
+
+def _mean(rows: list[Json], key: str) -> str:
+    """The mean over seeds with two decimals, "" where it is not known."""
+    known = [row[key] for row in rows if row.get(key) is not None]
+    return f"{sum(known) / len(known):.2f}" if known else ""
 
 
 def _difference(line: Json) -> str:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from refluence.arm import UNIFORM, read_arm
 from refluence.errors import InputError
 from refluence.files import Json
-from refluence.report import charts, curves, over_time, scores, verdict
+from refluence.report import charts, cleaned, curves, over_time, scores, verdict
 from refluence.report.gallery import Gallery, distilled_gallery
 from refluence.report.reading import Unit, read_results, read_unit, read_units
 from refluence.report.template import write_page
@@ -52,6 +52,7 @@ def write(folder: Path) -> Path:
     values = dict(
         content,
         facts=_facts(top, units, results),
+        cleaned=cleaned.section(units),
         galleries=galleries,
         without=_without(firsts, galleries),
         scores=_scores(folder, top, units, results),

@@ -82,6 +82,10 @@ class Unit:
             return None
         return Distilled(path, tensors["labels"], tensors.get("influence"), tensors.get("stage"))
 
+    def cleaned_images(self) -> dict[str, np.ndarray] | None:
+        """Some of the training images that the arm left out or relabelled beforehand (data/cleaned_images.py)."""
+        return _tensors(self.folder / "cleaned_images.safetensors", ("images", "rows", "labels", "to", "stored"))
+
     def scores(self) -> Scores | None:
         """The influence of the real instances."""
         return read_scores(self.folder / "scores.parquet")

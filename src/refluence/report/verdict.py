@@ -74,7 +74,8 @@ def comparison(results: Entry) -> list[Table]:
         named = {arm: [r for r in seeds if str(r.get("arm")) == arm] for arm in paint}
         arms = [a for a in paint if named[a] or any(str(r.get("arm")) == a for r in mine)]
         own = {arm: [r for r in mine if str(r.get("arm")) == arm] for arm in arms}
-        lines = [_line(arm, paint[arm], own[arm], named[arm], unequal(results)) for arm in arms]
+        columns = {**(BALANCED if unequal(results) else {}), **cleaned_columns(results)}
+        lines = [_line(arm, paint[arm], own[arm], named[arm], columns) for arm in arms]
         drawn = [plots.accuracies(arms, named, paint, protocol), plots.differences(mine, named, paint, protocol)]
         tables.append(Table(protocol, lines, [plot for plot in drawn if plot]))
     return tables
@@ -82,6 +83,7 @@ def comparison(results: Entry) -> list[Table]:
 
 def seed_table(results: Entry) -> list[dict[str, str]]:
     """Every seed of every arm, one row each."""
+    beside = cleaned_columns(results)
     return [
         {
             "Arm": str(r.get("arm")),
@@ -89,6 +91,7 @@ def seed_table(results: Entry) -> list[dict[str, str]]:
             "Protocol": str(r.get("protocol") or "–"),
             "Accuracy, %": fixed(r.get("accuracy"), 2),
             "Nets": _nets(r.get("nets")),
+            **{name: fixed(r.get(key), 2) for name, key in beside.items()},
             "ESS": fixed(r.get("ess"), 2),
             "Time": duration(r.get("seconds")),
             "Peak memory": amount(r.get("peak_bytes")),
@@ -101,6 +104,12 @@ def seed_table(results: Entry) -> list[dict[str, str]]:
 def unequal(results: Entry) -> bool:
     """Whether classes are unequal, so that the tables have balanced accuracy and macro-F1 too."""
     return any((finite(row.get("imbalance")) or 1) > UNEQUAL for row in results.get("rows") or [])
+
+
+def cleaned_columns(results: Entry) -> dict[str, str]:
+    """The columns, by name, of arms that clean or weigh training images beforehand; none where no row has them."""
+    named = {"Share": "share", "AUC": "auc"}
+    return {name: key for name, key in named.items() if any(finite(r.get(key)) is not None for r in results.get("rows") or [])}
 
 
 def _network(evaluation: Json) -> str:
@@ -146,7 +155,7 @@ def single(unit: Unit) -> tuple[str, Table | None]:
     return sentence, Table("", lines, plot)
 
 
-def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], unequal_classes: bool) -> Line:
+def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], beside: dict[str, str]) -> Line:
     first = summary[0] if summary else {}
     values = [v for v in (finite(r.get("accuracy")) for r in seeds) if v is not None]
     centre = finite(first.get("mean")) if summary else mean(list(values))
@@ -155,8 +164,8 @@ def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], unequ
         "Accuracy, %": fixed(centre) + (f" ± {fixed(spread)}" if spread is not None else ""),
         "n": compact(first.get("n", len(values))),
     }
-    if unequal_classes:
-        cells |= {words: fixed(mean([finite(r.get(key)) for r in seeds])) for words, key in BALANCED.items()}
+    for name, key in beside.items():
+        cells[name] = fixed(mean([finite(r.get(key)) for r in seeds]), 1 if name in BALANCED else 2)
     for name, key, words in (
         ("ESS", "ess", partial(fixed, digits=2)), ("Time", "seconds", duration), ("Peak memory", "peak_bytes", amount),
         ("Stored", "stored_bytes", amount),
