@@ -50,6 +50,7 @@ class FoldsWork(ScoringWork):
 
     def __init__(self, plan: Scoring, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute):
         super().__init__(plan, dataset, model, rng, compute)
+        self.fold_of: Tensor
         train, folds = dataset.train, plan.settings.folds
         self.fold_of = assign(train.labels, folds, rng("folds", 0), train.groups, dataset.classes)
         self.parts = [(fold, net) for fold in range(folds) for net in range(plan.nets)]
@@ -65,7 +66,6 @@ class FoldsWork(ScoringWork):
         """The scores by network `number` of all; `RunError` where they are not finite: they could not be ranked."""
         (fold, net), rng, show = self.parts[number], self.rng, self.track
         streams = rng if net == 0 else lambda purpose, index=0: rng(f"{purpose}/network {net}", index)
-        assert self.fold_of is not None, "made with the work"
 
         def track(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
             return items if show is None else show(items, f"network {number + 1} of {self.total}, {what}", total)
@@ -110,19 +110,22 @@ class FoldsWork(ScoringWork):
     def scored(self) -> Scored:
         """What the networks that are done say."""
         scored = together([self.found[number] for number in sorted(self.found)], len(self.dataset.train))
-        return replace(scored, wrong_share=self._wrong_share())
+        p = self.held_out()
+        return scored if p is None else replace(scored, wrong_share=wrong_share(self.dataset.train.labels, p))
 
-    def _wrong_share(self) -> float | None:
-        """By the networks that held a row out alone, even where those of all folds score it."""
+    def held_out(self) -> Tensor | None:
+        """Probabilities `(N, K)` of each row's classes: the mean of the networks that held it out, whichever score it.
+
+        None before all have, for soft labels, and where they would be more than `LARGEST`.
+        """
         if not self.keep or self.step < self.total:
             return None
-        labels = self.dataset.train.labels
-        mean = torch.zeros(len(labels), len(self.dataset.classes))
+        mean = torch.zeros(len(self.fold_of), len(self.dataset.classes))
         for number, (fold, _) in enumerate(self.parts):
             held_out = self.found[number].held_out
             assert held_out is not None, "kept"
             mean[self.fold_of == fold] += held_out.float() / self.plan.nets
-        return wrong_share(labels, mean)
+        return mean
 
     def state(self) -> dict[str, Tensor]:
         """The scores by each network that is done, `number/name`."""

@@ -17,7 +17,7 @@ class Scored:
 
     `score`, `phi` and `loss` `(N,)` float64, NaN where no network scored an instance; `phi` is the implicit part of `score`,
     0 without that term, so that `score - phi` is the explicit one; `suggested` `(N,)`: what most of them say. `wrong_share`:
-    estimated share of wrong labels (wrong_share.py), None where no network held rows out or their probabilities are not kept.
+    estimated share of wrong labels (wrong_share.py), None where no network held rows out, or their probabilities were not kept.
     """
 
     score: Tensor
