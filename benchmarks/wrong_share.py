@@ -1,6 +1,6 @@
 """How many labels are wrong? The estimate of `refluence score` beside the truth and beside cleanlab's, from the same networks.
 
-    python benchmarks/wrong_share.py run --cifar CIFAR10 --human CIFAR10N/train.parquet [--cases digits-symmetric40 …] [--seeds 3]
+    python benchmarks/wrong_share.py run --cifar CIFAR10 --human CIFAR10N/train.parquet [--cases digits-symmetric40] [--seeds 3]
     python benchmarks/wrong_share.py tables
 
 A case is a source and its wrong labels. Human labels are those of CIFAR-10N, one annotator's (`random_label1`) and the vote of
@@ -30,7 +30,6 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from refluence.data import SourceOptions
@@ -75,7 +74,9 @@ def one(case: str, seed: int, source: str, options: SourceOptions, keep: Path | 
     for _ in work.steps():
         pass
     p, labels, planted = work.held_out(), data.train.labels, wrong(data.train)
-    assert p is not None and planted is not None and data.train.stored is not None, "small, and the truth is known"
+    assert p is not None, "a small source with hard labels"
+    assert planted is not None, "the truth is known"
+    assert data.train.stored is not None, "the truth is known"
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         np.savez(keep / f"{case}-{seed}.npz", p=p.numpy(), y=labels.numpy(), t=data.train.stored.numpy())
@@ -113,7 +114,7 @@ def cleanlabs(labels: Tensor, p: Tensor) -> Row:
 
 def run(args: argparse.Namespace) -> None:
     """Append every row of the cases that is not there yet."""
-    prepare(torch.device("cpu"), args.threads)
+    prepare(args.threads)
     for seed in range(args.seeds):
         for case in args.cases:
             if any((row["case"], row["seed"]) == (case, seed) for row in read()):

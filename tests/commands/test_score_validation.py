@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from refluence.commands.score import look_wrong
 from refluence.data import SourceOptions, load
 from refluence.data.scores import ScoreTable
 from refluence.score.settings import CrossFit
@@ -102,6 +104,29 @@ def test_the_ten_worst_are_named_on_the_terminal_in_the_csv_and_under_the_pictur
     assert all(f"<small>{Path(path).name}</small>" in page for path in worst.paths)
     assert "scores.csv has the most harmful first" in page
     assert "most harmful" not in score("quiet").out
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (
+            {"wrong_share": 0.174, "validation": {"accuracy": 60.0}},
+            "about 17 % of the labels look wrong: leave as many out with",
+        ),
+        ({"wrong_share": 0.174, "validation": {"accuracy": 14.0}}, None),
+        ({"wrong_share": 0.004, "validation": {"accuracy": 60.0}}, "hardly any labels look wrong (0.4 %)"),
+        ({"wrong_share": None, "validation": {"accuracy": 60.0}}, None),
+        ({}, None),
+    ],
+)
+def test_how_many_labels_look_wrong_is_a_line_where_the_networks_learned(facts, says):
+    one = torch.ones(1, dtype=torch.int64)
+    table = ScoreTable(index=one, label=one, score=one, weight=one, loss=one, facts={"classes": list("0123456789"), **facts})
+    found = look_wrong(table, Path("s.parquet"))
+    assert found is says is None or found.startswith(says)
+    if found and found.startswith("about"):
+        assert "--drop s.parquet:0.17, relabel as many with --relabel s.parquet:0.17, or try" in found
+        assert "X+pruned:by=score" in found
 
 
 def test_a_file_of_ones_own_is_not_overwritten(refused, pets, tmp_path):

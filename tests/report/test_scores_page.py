@@ -21,7 +21,9 @@ def test_what_was_measured_is_said_in_a_sentence_and_in_numbers(score_pages):
     assert "Damping 0.011 to 0.013" in text
     assert "hardly better than guessing" not in text
     assert "Labels are those of" not in text
+    assert "leave out the most harmful twentieth in another run" in text
     assert "--drop scores.parquet:0.05" in text
+    assert "look wrong" not in text
 
 
 def test_the_instances_of_both_ends_come_with_label_suggestion_score_and_loss(score_pages):
@@ -43,16 +45,19 @@ def test_labels_that_are_not_the_stored_ones_are_counted_shown_and_found_by_scor
     stored = np.repeat(np.arange(10), 40)
     stored[::4] = (stored[::4] + 1) % 10
     stored[0] = -1
-    path, images = fabricate.validation_scores(tmp_path / "scores.parquet", TEN, stored=stored, noise="symmetric:0.25")
+    path, images = fabricate.validation_scores(
+        tmp_path / "scores.parquet", TEN, stored=stored, noise="symmetric:0.25", wrong_share=0.2712
+    )
     page = report.write_scores(path, images, TEN, "noisy").read_text(encoding="utf-8")
     text = Outline(page).text
     found = report.scores.read_scores(path, {})
     wrong = stored != found.label
     pairs = [[(a > b) + (a == b) / 2 for a in x[wrong] for b in x[~wrong]] for x in (found.score, found.loss)]
-    assert "Label differs from the stored one 100 (25.0 %)" in text
+    assert "Labels that look wrong (estimate) about 27 % Label differs from the stored one 100 (25.0 %)" in text
+    assert "as many of the most harmful as labels look wrong" in text
     assert "These found by score, by loss (AUC) {:.3f}, {:.3f}".format(*map(np.mean, pairs)) in text
     assert "Some labels are wrong on purpose (symmetric:0.25)." in text
-    assert "refluence distill --data shapes --noise symmetric:0.25 --drop scores.parquet:0.05" in text
+    assert "refluence distill --data shapes --noise symmetric:0.25 --drop scores.parquet:0.27" in text
     for words in re.findall(r'alt="([^"]*, row \d+, [^"]*)"', page):
         row = int(re.search(r"row (\d+)", words)[1]) // 2
         own = "another class" if stored[row] < 0 else TEN[stored[row]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from refluence.commands.finished import open_data
 from refluence.commands.flags import Score
@@ -14,6 +15,7 @@ from refluence.fields import subset
 from refluence.jobs.open_run import open_finished
 from refluence.jobs.scoring import Scores, against_set, against_validation, check_file, objective_of, parts, write_scores
 from refluence.options import ScoreOptions
+from refluence.report.scores import near_chance
 from refluence.report.words import counted
 from refluence.results import score_page
 from refluence.run.folder import check_free, recorded_threads
@@ -21,6 +23,7 @@ from refluence.run.streams import printable
 from refluence.score.asked import WEIGHTS, read_weighting, settings_of
 
 WORST = 10  # instances that are named at the end
+LEAST = 0.01  # share of wrong labels that is worth doing something about
 
 
 def run(flags: Score) -> None:
@@ -47,8 +50,26 @@ def run(flags: Score) -> None:
         print(f"{facts['model']}: {validation['accuracy']:.1f} % validation accuracy on {images}")
     written = f"{relative(flags.out)}   page: {relative(flags.out.with_suffix('.html'))}"
     print(f"{len(dataset.train)} instances scored{how}: {written}")
-    if table.suggested is not None and not flags.quiet:
+    if flags.quiet:
+        return
+    if (line := look_wrong(table, flags.out)) is not None:
+        print(line)
+    if table.suggested is not None:
         print(worst(table))
+
+
+def look_wrong(table: ScoreTable, out: Path) -> str | None:
+    """How many labels look wrong, and what can be done about it; None where nothing held out, or hardly learned, says so."""
+    share = table.wrong_share
+    if share is None or near_chance(dict(table.facts)):
+        return None
+    if round(share, 2) < LEAST:
+        return f"hardly any labels look wrong ({100 * share:.1f} %)"
+    given = f"{relative(out)}:{share:.2f}"
+    return (
+        f"about {100 * share:.0f} % of the labels look wrong: leave as many out with --drop {given}, relabel as many with "
+        f"--relabel {given}, or try it with the arms X+pruned:by=score and X+relabelled of compare"
+    )
 
 
 def worst(table: ScoreTable) -> str:

@@ -125,6 +125,8 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     if scores.suggested is not None:
         other = scores.suggested != scores.label
         facts.append(("Network says another class", f"{int(other.sum())} ({100 * float(other.mean()):.1f} %)"))
+    if (share := scores.facts.get("wrong_share")) is not None and not near_chance(scores.facts):
+        facts.append(("Labels that look wrong (estimate)", f"about {100 * share:.0f} %"))
     facts += against_stored(scores)
     notes = [f"Scores on this page are in units of {name}."] if name else []
     if beyond:
@@ -256,6 +258,7 @@ def write_scores(parquet: Path, images: Mapping[int, ArrayLike], classes: Sequen
         "facts": facts,
         "file": parquet.name,
         "table": parquet.with_suffix(".csv").name,
+        "share": round(facts.get("wrong_share") or 0.0, 2),
     }
     write_page(target, "scores.html.j2", **shown, settings=pretty(facts.get("resolved", {})))
     return target
