@@ -1,0 +1,274 @@
+"""What arms do to instances before they begin: exactly the rows of the table, keyed by row, and the same bits after a stop."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import refluence as rf
+from refluence.data.clean import by_row, relabelled
+from refluence.errors import InputError
+from refluence.jobs import scores_need
+from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.cleaning import KEPT
+from refluence.options import JobOptions
+
+SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1, "iterations": 3, "real_batch": 8}
+SHARE = 0.37  # what the tables below take for wrong
+
+
+@pytest.fixture(scope="module")
+def data():
+    return rf.load("digits", noise="symmetric:0.4", rows=300)
+
+
+def table_of(dataset, seed=0):
+    """Random columns: what an arm does with them is what is tested."""
+    g, n = torch.Generator().manual_seed(seed), len(dataset.train)
+    both, implicit, loss = (torch.randn(n, generator=g, dtype=torch.float64) for _ in range(3))
+    suggested = torch.randint(0, 10, (n,), generator=g)
+    share = torch.tensor(SHARE, dtype=torch.float64)
+    return {"both": both, "implicit": implicit, "loss": loss.exp(), "suggested": suggested, "wrong_share": share}
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    """Tables of random columns, and the seeds for which one was made."""
+    asked = []
+
+    def make(need, session):
+        asked.append((need.seed, need.plan.settings.epochs))
+        return table_of(session.dataset, need.seed)
+
+    monkeypatch.setattr(scores_need.ScoresNeed, "make", make)
+    return asked
+
+
+def worst(data, badness, share):
+    """Rows of the worst of each class, literally: all but the floor(keep n + 1/2) of the lowest badness, ties by position."""
+    rows = []
+    for label in range(10):
+        members = [i for i in range(len(data.train)) if int(data.train.labels[i]) == label]
+        ranked = sorted(members, key=lambda i: float(badness[i]))
+        rows += [int(data.train.rows[i]) for i in ranked[max(1, math.floor((1 - share) * len(members) + 0.5)) :]]
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("method", ["dm", "random"])
+@pytest.mark.parametrize(
+    ("options", "badness"),
+    [
+        ("by=score", lambda t: t["both"]),
+        ("by=score,terms=implicit", lambda t: t["implicit"]),
+        ("by=score,terms=explicit,keep=.5", lambda t: t["both"] - t["implicit"]),
+        ("by=held-out-loss", lambda t: t["loss"]),
+    ],
+)
+def test_pruned_arms_leave_out_what_the_table_says(tables, data, method, options, badness, tmp_path):
+    run = rf.distill(data, f"{method}+pruned:{options}", out=tmp_path / "a", **SHORT)
+    out = worst(data, badness(table_of(data)), 0.5 if "keep" in options else SHARE)
+    rows = load_file(run.folder / KEPT)["rows"].tolist()
+    assert rows == sorted(set(data.train.rows.tolist()) - set(out))
+    said = run.card["cleaned"]
+    assert (said["rows"], said["of"], said["share"]) == (len(out), len(data.train), pytest.approx(0.5 if "keep" in options else SHARE))
+    assert (said["decided"] is None) == ("loss" in options)
+    if method == "random":
+        assert set(run.card["rows"]) <= set(rows)
+
+
+@pytest.mark.parametrize("method", ["dm", "random"])
+@pytest.mark.parametrize("by", ["score", "held-out-loss", "random", "truth"])
+def test_relabelled_arms_change_the_labels_that_the_table_says(tables, data, method, by, tmp_path):
+    run = rf.distill(data, f"{method}+relabelled:by={by}", out=tmp_path / "a", **SHORT)
+    kept, table, train = load_file(run.folder / KEPT), table_of(data), data.train
+    if by == "truth":
+        rows, labels = train.rows[train.stored != train.labels], train.stored[train.stored != train.labels]
+        assert rows.tolist() == kept["relabelled_rows"].tolist()
+        assert labels.tolist() == kept["labels"].tolist()
+    else:
+        badness = {"score": table["both"], "held-out-loss": table["loss"]}.get(by)
+        if badness is not None:
+            assert sorted(kept["relabelled_rows"].tolist()) == worst(data, badness, SHARE)
+        assert kept["labels"].tolist() == by_row(kept["relabelled_rows"], train.rows, table["suggested"]).tolist()
+    expected = dict(zip(train.rows.tolist(), train.labels.tolist(), strict=True))
+    expected |= dict(zip(kept["relabelled_rows"].tolist(), kept["labels"].tolist(), strict=True))
+    after = relabelled(train, kept["relabelled_rows"], kept["labels"])
+    assert after.labels.tolist() == [expected[row] for row in train.rows.tolist()]
+    assert after.stored.tolist() == train.stored.tolist(), "the truth is still that of the source"
+    if method == "random":
+        assert run.set.labels.tolist() == [expected[row] for row in run.card["rows"]]
+
+
+def test_a_table_is_made_once_a_seed_for_all_arms_and_terms(tables, data, tmp_path):
+    arms = ["random+pruned:by=score", "random+pruned:by=score,terms=implicit", "random+relabelled", "dm+scores", "random+pruned:by=random,keep=auto"]
+    found = rf.compare(data, arms, seeds=2, controls=False, out=tmp_path / "run", **{**SHORT, "iterations": 20})
+    assert tables == [(0, 2), (1, 2)], "a tenth of the usual image steps, and of the 15 epochs"
+    rows = {(row["arm"], row["seed"]): row for row in found.rows}
+    assert rows["random+pruned:by=random,keep=auto", 1]["share"] == pytest.approx(SHARE), "the control leaves out as many"
+    assert all(0 <= row["auc"] <= 1 for row in found.rows)
+
+
+def test_the_table_is_that_of_score(data, tmp_path):
+    """Bit for bit, both with all terms and with one; and a file gives the same sets as a table of the run's own."""
+    own = {"width": 4, "seed": 3, "epochs": 1, "threads": 1}
+    both, implicit = (rf.score(data, terms=terms, **own) for terms in ("both", "implicit"))
+    arms = ["dm+pruned:by=score", "random+relabelled", "dm+scores", "random+scores:by=held-out-loss"]
+    for number, arm in enumerate(arms):
+        made = rf.distill(data, arm, seed=3, out=tmp_path / f"{number}", **{**SHORT, "iterations": 13})  # 13 of 200: one epoch
+        both.save(tmp_path / "s.parquet")
+        given = rf.distill(data, arm, seed=3, scores=str(tmp_path / "s.parquet"), **{**SHORT, "iterations": 13})
+        assert torch.equal(made.set.images, given.set.images)
+        assert torch.equal(made.set.labels, given.set.labels)
+    files = [load_file(tmp_path / f"{number}" / KEPT) for number in range(3)]
+    assert torch.equal(-files[0]["scores"], both.score)
+    assert torch.equal(files[2]["weights"], both.weight)
+    run = rf.distill(data, "random+pruned:by=score,terms=implicit", seed=3, out=tmp_path / "i", **{**SHORT, "iterations": 13})
+    assert torch.equal(-load_file(run.folder / KEPT)["scores"], implicit.score)
+
+
+def test_a_file_is_read_by_row_whatever_its_order(tables, data, tmp_path):
+    table = table_of(data)
+    scores = rf.ScoreTable.of(
+        data, table["both"], torch.ones(len(data.train)), table["loss"], suggested=table["suggested"], facts={"wrong_share": SHARE}
+    )
+    scores.save(tmp_path / "s.parquet")
+    mixed = pq.read_table(tmp_path / "s.parquet")
+    order = np.random.default_rng(0).permutation(len(mixed))
+    pq.write_table(mixed.take(order), tmp_path / "mixed.parquet")
+    for arm in ("dm+pruned:by=score", "random+relabelled", "random+pruned:by=held-out-loss"):
+        sets = [rf.distill(data, arm, **SHORT).set]
+        sets += [rf.distill(data, arm, scores=str(tmp_path / f"{name}.parquet"), **SHORT).set for name in ("s", "mixed")]
+        assert all(torch.equal(each.images, sets[0].images) for each in sets)
+        assert all(torch.equal(each.labels, sets[0].labels) for each in sets)
+
+
+def test_a_stopped_run_continues_to_the_same_bits(tables, data, tmp_path):
+    for arm in ("dm+relabelled", "dm+pruned:by=score", "dm+scores"):
+        whole = rf.distill(data, arm, out=tmp_path / f"{arm}-whole", checkpoint_seconds=0, **SHORT)
+        steps, work = iter(()), rf.start(data, arm, **{k: v for k, v in SHORT.items() if k not in ("nets", "epochs")})
+        steps = work.steps()
+        next(steps)
+        state = {name: tensor.clone() for name, tensor in work.state().items()}
+        again = rf.start(data, arm, **{k: v for k, v in SHORT.items() if k not in ("nets", "epochs")})
+        again.restore(state)
+        assert len(list(again.steps())) == SHORT["iterations"] - 1
+        assert torch.equal(again.artifact().images, whole.set.images)
+        made = len(tables)
+        (whole.folder / "evaluation.json").unlink()
+        for path in (whole.folder / "distilled").iterdir():
+            path.unlink()
+        resumed = rf.distill(data, arm, out=whole.folder, checkpoint_seconds=0, **SHORT)
+        assert len(tables) == made, "what was found of the instances is in the folder"
+        assert torch.equal(resumed.set.images, whole.set.images)
+
+
+def test_repeat_makes_the_same_set(tables, data, tmp_path):
+    run = rf.distill(data, "random+relabelled", out=tmp_path / "run", **SHORT)
+    stored = json.loads((run.folder / "config.json").read_text())
+    assert stored["resolved"]["unit"]["table"] == {"epochs": 1, "file": None, "sha256": None}
+    assert rf.open(run.folder).card["cleaned"]["kind"] == "relabelled"
+
+
+def test_truth_is_the_ceiling_and_needs_to_be_known(data):
+    run = rf.distill(data, "random+pruned:by=truth", **{**SHORT, "ipc": 5})
+    right = set(data.train.rows[data.train.stored == data.train.labels].tolist())
+    assert set(run.card["rows"]) <= right
+    assert run.card["cleaned"]["rows"] == len(data.train) - len(right)
+    with pytest.raises(InputError, match="by=truth: nothing is known of which training instances of digits are right"):
+        rf.distill(rf.load("digits", rows=300), "random+pruned:by=truth", **SHORT)
+
+
+def test_a_table_that_does_not_fit_is_refused_in_one_line(tables, data, tmp_path):
+    table, ones = table_of(data), torch.ones(len(data.train))
+    scores = rf.ScoreTable.of(data, table["both"], ones, table["loss"], facts={"source": "digits"})
+
+    def refused(arm, message, **changes):
+        replace(scores, **changes).save(tmp_path / "s.parquet")
+        with pytest.raises(InputError, match=message) as caught:
+            rf.distill(data, arm, scores=str(tmp_path / "s.parquet"), **SHORT)
+        assert "\n" not in str(caught.value)
+
+    refused("dm+pruned:by=score", "the scores are of photos, not of digits", facts={"source": "photos"})
+    refused("dm+pruned:by=score", "does not say how many labels look wrong: give keep=P")
+    refused("random+relabelled:share=.2", "suggests no classes")
+    refused("dm+scores", "its scores are of a distilled set", facts={"kind": "distilled"})
+    refused("dm+pruned:by=score,keep=.5", "has another label or file in the scores", label=(scores.label + 1) % 10)
+    refused("dm+pruned:by=score,keep=.5", "1 values of score are not numbers", score=scores.score.index_fill(0, torch.tensor([4]), math.nan))
+    short = {f: getattr(scores, f)[1:] for f in ("index", "label", "score", "weight", "loss", "stored")}
+    refused("dm+pruned:by=score,keep=.5", "lack 1 of the", **short)
+    with pytest.raises(InputError, match="scores .*nowhere.*: there is no file"):
+        rf.distill(data, "dm+pruned:by=score", scores=str(tmp_path / "nowhere.parquet"), **SHORT)
+    with pytest.raises(InputError, match="keep leaves|leaves 1 of the|leaves 1 training images"):
+        rf.distill(data, "dm+pruned:by=score,keep=.01", **{**SHORT, "ipc": 5})
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("dm+relabelled:share=1", "share=1: it must be a finite number, at least 0 and below 1, or auto"),
+        ("dm+relabelled:share=-.1", "share=-.1: it must be"),
+        ("dm+pruned:by=score,keep=0", "keep=0: it must be a finite number, above 0 and at most 1, or auto"),
+        ("dm+pruned:by=truth,keep=.5", "keep=.5 means nothing with by=truth"),
+        ("dm+pruned:by=loss,terms=both", "terms=both means nothing with by=loss"),
+        ("dm+relabelled:by=influence", "by=influence means nothing with relabelled"),
+        ("dm+scores:by=truth", "by=truth means nothing with scores"),
+        ("dm+scores:tau=2", "tau means nothing with scores: by, terms do"),
+        ("dm+influence:keep=auto,link=top", "keep=auto is for pruned and selected"),
+        ("dm+influence:share=.1", "share=.1 means nothing with influence"),
+        ("random+influence", "takes no weights of this kind: pruned, selected, relabelled, scores"),
+        ("kcenter+scores", "kcenter does not read weights; random and herding do"),
+        ("full+scores", "full does not read weights"),
+        ("random+pruned", "by=influence ranks by the method's own objective, and random has none"),
+        ("influence:on=validation,easiest=1", "easiest is the other end of on=objective"),
+        ("herding:on=validation", "on=validation means nothing for herding"),
+    ],
+)
+def test_arms_that_mean_nothing_are_refused(arm, message):
+    with pytest.raises(InputError) as caught:
+        parse_arm(arm)
+    assert message in str(caught.value)
+
+
+def test_a_users_own_validation_set_decides(tables, tmp_path):
+    own = rf.load("digits", rows=200)
+    pair = (own.train.images.numpy(), own.train.labels.numpy())
+    data = rf.load(pair, validation=(own.val.images.numpy(), own.val.labels.numpy()))
+    run = rf.distill(data, "random+pruned:by=score,keep=.5", out=tmp_path / "a", **SHORT)
+    assert torch.equal(-load_file(run.folder / KEPT)["scores"], table_of(data)["implicit"]), "its risk alone counts"
+    assert run.card["cleaned"]["decided"] == data.validation
+    for arm, on in (("influence", "validation"), ("influence:on=objective", None)):
+        run = rf.select(data, arm, **{k: v for k, v in {**SHORT, "ipc": 3, "iterations": 1}.items() if k != "real_batch"})
+        implicit = table_of(data)["implicit"]
+        best = [data.train.members(c)[implicit[data.train.members(c)].argsort()[:3]] for c in range(10)]
+        rows = data.train.rows[torch.cat(best)].tolist()
+        assert (run.card["rows"] == rows) == (on == "validation")
+    assert rf.select(own, "influence:on=validation", **{k: v for k, v in SHORT.items() if k != "real_batch"}).card["rows"]
+
+
+def test_weights_of_a_table_are_the_links(tables, data, tmp_path):
+    """sigmoid of the clipped score over 1.4826 MAD, literally; of the loss above its mean; dealt out again in each class."""
+    table = table_of(data)
+
+    def literal(value):
+        deviation = (value - value.median()).abs().median()
+        return 2 / (1 + torch.exp((value / (1.4826 * deviation)).clamp(-2, 2)))
+
+    found = {}
+    for by in ("score", "held-out-loss", "random"):
+        run = rf.distill(data, f"dm+scores:by={by}", out=tmp_path / by, **SHORT)
+        found[by] = load_file(run.folder / KEPT)["weights"]
+    assert torch.allclose(found["score"], literal(table["both"]), rtol=1e-12)
+    assert torch.allclose(found["held-out-loss"], literal(table["loss"] - table["loss"].mean()), rtol=1e-12)
+    for label in range(10):
+        at = data.train.members(label)
+        assert sorted(found["random"][at].tolist()) == sorted(found["score"][at].tolist())
+    assert not torch.equal(found["random"], found["score"])
+
+
+def test_options_of_a_job_know_the_table():
+    assert JobOptions().scores is None
