@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from refluence.select import herding, random
 from refluence.seeds import streams
+from refluence.select import herding, random
 from support.tiny_data import tiny_dataset
 
 

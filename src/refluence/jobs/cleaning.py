@@ -52,6 +52,30 @@ def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None
     return prepared
 
 
+def check(job: Job, dataset: Dataset) -> None:
+    """`InputError`, before any work, for data or a table in a file that do not have what the job goes by."""
+    plan, arm = job.plan, f"arm '{job.arm.name}'"
+    weighting, table = plan.weighting, plan.table
+    if weighting.cleans and weighting.by == "truth":
+        known = dataset.train.stored if weighting.kind == "relabelled" else wrong(dataset.train)
+        if known is None:
+            raise InputError(f"{arm}: {no_truth(dataset)}")
+    if weighting.kind == "relabelled" and dataset.train.soft is not None:
+        raise InputError(f"{arm}: the source has soft labels, which would stay as they are")
+    if table is None:
+        return
+    if table.file is None:
+        ScoresNeed(job.model, job.seed).plan.check_data(dataset)
+        return
+    columns, said = given(table, dataset, option("scores", table.file)), option("scores", table.file)
+    if job.arm.option("terms") is not None:
+        raise InputError(f"{arm}: terms={weighting.terms}: {said} holds one score an instance: leave terms out")
+    if weighting.share_is_open:
+        _estimated(columns, weighting, arm, said)
+    if weighting.kind == "relabelled" and columns.suggested is None:
+        raise InputError(f"{arm}: {said} suggests no classes; `refluence score` against validation data does")
+
+
 def facts(job: Job, session: Session, prepared: Prepared) -> Json:
     """What the card says of it; nothing for an arm that leaves instances as they are.
 
@@ -88,6 +112,14 @@ def _share(weighting: Weighting, tensors: Mapping[str, Tensor]) -> float:
     if weighting.share_is_open:
         return float(tensors["share"])
     return 1 - float(weighting.keep) if weighting.prunes else float(weighting.share)
+
+
+def _estimated(table: Columns, weighting: Weighting, arm: str, said: str) -> float:
+    """The share of labels that look wrong; `InputError` where the table does not know it."""
+    if table.wrong_share is None:
+        name = "keep" if weighting.prunes else "share"
+        raise InputError(f"{arm}: {name}=auto: {said} does not say how many labels look wrong: give {name}=P")
+    return table.wrong_share
 
 
 def no_truth(dataset: Dataset) -> str:
@@ -146,8 +178,7 @@ class _Finding:
             return self._need(RankingNeed(ranking)).tensors["scores"]
         if by == "truth":
             known = wrong(dataset.train)
-            if known is None:
-                raise InputError(f"arm '{self.job.arm.name}': {no_truth(dataset)}")
+            assert known is not None, "checked before"
             return -known.double()
         assert table is not None, f"{by} is a column of a table: {OF_TABLE}"
         return -(table.score if by == "score" else table.loss)
@@ -172,31 +203,22 @@ class _Finding:
     def _keep(self, table: Columns | None) -> float:
         """The share of each class that stays as it is; 1 less the one that looks wrong, where none is given."""
         weighting = self._weighting
-        name, asked = ("keep", weighting.keep) if weighting.prunes else ("share", weighting.share)
+        asked = weighting.keep if weighting.prunes else weighting.share
         if weighting.by == "truth":
             return 1.0
         if not isinstance(asked, str):
             return asked if weighting.prunes else 1 - asked
         assert table is not None, "an estimate is a table's"
-        if table.wrong_share is None:
-            raise InputError(
-                f"arm '{self.job.arm.name}': {name}=auto: its table of scores does not say how many labels look wrong: give "
-                f"{name}=P"
-            )
-        return 1 - table.wrong_share
+        return 1 - _estimated(table, weighting, f"arm '{self.job.arm.name}'", "its table of scores")
 
     def _labels(self, table: Columns | None) -> Tensor:
         """The other label of each instance `(N,)`."""
         train = self.session.dataset.train
-        if train.soft is not None:
-            raise InputError(f"arm '{self.job.arm.name}': the source has soft labels, which would stay as they are")
         if self._weighting.by == "truth":
-            if train.stored is None:
-                raise InputError(f"arm '{self.job.arm.name}': {no_truth(self.session.dataset)}")
+            assert train.stored is not None, "checked before"
             return torch.where(train.stored < 0, train.labels, train.stored)
         assert table is not None, "suggestions are a table's"
-        if table.suggested is None:
-            raise InputError(f"arm '{self.job.arm.name}': its table of scores suggests no classes")
+        assert table.suggested is not None, "checked before"
         return table.suggested
 
     def _weighed(self, table: Columns | None) -> dict[str, Tensor]:

@@ -11,10 +11,11 @@ from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.protocols import protocols
 from refluence.fields import of_size
+from refluence.jobs import cleaning
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.jobs.job import Job, SetPlan
 from refluence.jobs.ranking import FULL
-from refluence.jobs.scores_need import EPOCHS, ScoresNeed, table_of
+from refluence.jobs.scores_need import EPOCHS, table_of
 from refluence.models import network
 from refluence.options import JobOptions
 
@@ -34,11 +35,10 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
     plan = plan.for_data(dataset).with_table(table_of(asked.scores))
     if asked.iterations is not None:
         plan = _in_proportion(plan, asked.iterations / ITERATIONS[asked.size])
-    if plan.table is not None and plan.table.file is None:
-        ScoresNeed(model, seed).plan.check_data(dataset)
     chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, PROTOCOLS[asked.size])
     job = Job(seed, plan, model, arm, asked.ipc, chosen, of_size(asked, "nets"), asked.split)
     plan.check_data(dataset, job.counts(dataset))
+    cleaning.check(job, dataset)
     return job
 
 
