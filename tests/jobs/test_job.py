@@ -14,7 +14,10 @@ from refluence.jobs.resolve import resolve
 from refluence.options import JobOptions
 
 DATASET = SimpleNamespace(
-    shape=(3, 32, 32), classes=("a", "b"), train=SimpleNamespace(members=lambda label: range(500), labels=[0, 1])
+    shape=(3, 32, 32),
+    classes=("a", "b"),
+    validated_elsewhere=False,
+    train=SimpleNamespace(members=lambda label: range(500), labels=[0, 1], soft=None),
 )
 ARMS = [
     *sorted(methods()),
@@ -24,6 +27,11 @@ ARMS = [
     "pdd:stages=2",
     "random:factor=2",
     "el2n:easiest=1,steps=7",
+    "dm+relabelled:by=random,share=.3",
+    "dm+scores:terms=implicit",
+    "random+pruned:by=score,factor=2",
+    "herding+selected:by=loss,keep=.4",
+    "influence:on=validation",
 ]
 
 
