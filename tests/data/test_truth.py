@@ -51,6 +51,17 @@ def test_the_labels_of_a_table_beside_those_of_the_source(tmp_path, named, votes
     assert wrong(data.test) is None
 
 
+def test_labels_of_a_source_that_has_none_are_no_truth(tmp_path):
+    parquet(tmp_path / "test.parquet", [0, 1], start=100)
+    votes = tmp_path / "votes.csv"
+    votes.write_text("y\n" + "0\n1\n" * 20)
+    for known, lacking in ((True, 1), (False, 40)):
+        parquet(tmp_path / "train.parquet", [None] * lacking + [0] * (40 - lacking))
+        data = load(str(tmp_path), SourceOptions(labels=f"{votes}:y"))
+        expected = [row % 2 and row >= lacking for row in data.train.rows.tolist()]
+        assert (wrong(data.train).tolist() == expected) if known else (wrong(data.train) is None)
+
+
 def test_wrong_labels_on_purpose_and_mended_ones(tmp_path):
     data = rf.load("digits", noise="symmetric:0.4")
     plain = rf.load("digits").train

@@ -25,7 +25,8 @@ WHOLE = re.compile(r"-?\d{1,18}(\.0*)?")
 class Labels:
     """`classes` (K names); `train (N,)`, `stored (N,)` and those of each split in `held` are int64 indices into them.
 
-    `stored` are train's labels before `--labels`, for a test split that is cut from it. -1 is no class: such a row is left out.
+    `stored` are train's labels before `--labels`, for a test split that is cut from it, the others where it has none. -1 is no
+    class: such a row is left out. `beside` says whether `--labels` replaced any label at all.
     """
 
     classes: tuple[str, ...]
@@ -33,6 +34,7 @@ class Labels:
     stored: np.ndarray
     held: dict[str, np.ndarray]
     notes: tuple[str, ...] = ()
+    beside: bool = False
 
 
 def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | None = None) -> Labels:
@@ -62,6 +64,7 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
         ours, notes = _replaced(replacement, train, names, known, stored, "val" in beside)
     if missing := theirs.get("val", []).count(None):
         notes.append(f"{missing} of {len(beside['val'])} images of {beside['val'].where} have no label: they are left out")
+    replaced = replacement is not None and any(key is not None for key in stored)
     stored = [new if old is None else old for old, new in zip(stored, ours, strict=True)]
     used = {*ours, *others, *(() if "test" in beside else stored)}
     if len({type(key) for key in used}) > 1:
@@ -81,7 +84,7 @@ def resolve(train: RawSplit, held: Mapping[str, RawSplit], replacement: str | No
         return np.fromiter((index.get(key, -1) for key in side), np.int64, len(side))
 
     found = {name: numbered(side) for name, side in theirs.items()}
-    return Labels(tuple(map(str, keys)), numbered(ours), numbered(stored), found, tuple(notes))
+    return Labels(tuple(map(str, keys)), numbered(ours), numbered(stored), found, tuple(notes), replaced)
 
 
 def _minus_one_is_missing(train: Sequence[Key | None], test: Sequence[Key | None]) -> bool:

@@ -67,7 +67,7 @@ def partition(
     """Cut the splits that are not `held` ("val", "test"). `skipped` holds the rows that cannot be decoded, by stored split."""
     notes: list[str] = []
     skipped = skipped or {}
-    ours = _part(labels.train, skipped.get("train"), labels.stored if options.labels else None)
+    ours = _part(labels.train, skipped.get("train"), labels.stored if labels.beside else None)
     beside = {name: _part(labels.held[name], skipped.get(name)) for name in held}
     if "val" in held and "test" in held:
         beside["val"] = _without_groups(held, "val", beside["val"], beside["test"], "test", notes)
