@@ -201,3 +201,11 @@ def test_other_processes_read_the_same_data():
     assert torch.equal(session.dataset.train.images, again.train.images)
     assert torch.equal(session.dataset.train.shifted, again.train.shifted)
     assert session.dataset.mean == again.mean
+
+
+def test_scores_say_which_images_are_from_another_domain(tmp_path):
+    data = rf.load("digits", rows=200, shift="invert:0.5")
+    table = rf.score(data, folds=2, epochs=1, width=4, terms="explicit", out=tmp_path / "s.parquet")
+    assert torch.equal(table.shifted, data.train.shifted)
+    assert torch.equal(rf.ScoreTable.load(tmp_path / "s.parquet").shifted, data.train.shifted)
+    assert (table.facts["shift"], table.facts["rows"]) == ("invert:0.5", 200)

@@ -224,7 +224,13 @@ def _scores(
 
 
 def validation_scores(
-    path: Path, classes: list[str], real: int = 40, size: int = 16, stored: np.ndarray | None = None, **facts: Any
+    path: Path,
+    classes: list[str],
+    real: int = 40,
+    size: int = 16,
+    stored: np.ndarray | None = None,
+    shifted: np.ndarray | None = None,
+    **facts: Any,
 ) -> tuple[Path, dict[int, np.ndarray]]:
     """A scores.parquet as `refluence score --data` leaves it, and the pictures of all rows."""
     rng = np.random.default_rng(0)
@@ -234,7 +240,7 @@ def validation_scores(
     columns = {"index": np.arange(total) * 2, "path": [None] * total, "label": label}
     columns |= {"score": rng.standard_t(3, total) * 2e-3, "weight": rng.random(total) * 2, "loss": rng.random(total) * 3}
     columns |= {"fold": np.arange(total) % 5, "suggested": suggested}
-    columns |= {} if stored is None else {"stored": stored}
+    columns |= {name: each for name, each in (("stored", stored), ("shifted", shifted)) if each is not None}
     told = {"kind": "validation", "source": "shapes", "classes": classes, "model": "convnet1, width 32, instance norm"}
     told |= {
         "load": None,

@@ -64,6 +64,18 @@ def test_labels_that_are_not_the_stored_ones_are_counted_shown_and_found_by_scor
         assert words.endswith(f"stored: {own}") if wrong[row] else "stored" not in words
 
 
+def test_images_from_another_domain_are_counted_and_found_by_score_and_loss(tmp_path):
+    shifted = np.arange(400) % 4 == 0
+    more = {"shift": "invert+mirror:0.25", "rows": 450}
+    path, images = fabricate.validation_scores(tmp_path / "scores.parquet", TEN, shifted=shifted, **more)
+    text = Outline(report.write_scores(path, images, TEN, "shifted").read_text(encoding="utf-8")).text
+    found = report.scores.read_scores(path, {})
+    areas = [report.scores.auc(each, shifted) for each in (found.score, found.loss)]
+    assert "Image from another domain 100 (25.0 %) These found by score, by loss (AUC) {:.3f}, {:.3f}".format(*areas) in text
+    assert "Some images are from another domain on purpose (invert+mirror:0.25)." in text
+    assert "--shift invert+mirror:0.25 --rows 450 --drop scores.parquet:0.05" in text
+
+
 def test_ties_count_half_where_scores_find_labels():
     wrong = np.array([True, False, False, True])
     assert report.scores.auc(np.array([1.0, 1.0, 0.0, 2.0]), wrong) == 7 / 8

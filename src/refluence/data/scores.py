@@ -26,6 +26,7 @@ SHOWN = 5  # rows at each end of a table in a notebook
 FACTS = b"refluence"  # key of the schema's metadata
 FILE = "scores.parquet"
 NUMBERS = ("index", "label", "score", "weight", "loss")  # columns that every table has
+FURTHER = ("visits", "suggested", "stored", "shifted")  # where there are any
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class ScoreTable:
         suggested: the class that the network would rather give.
         visits: how often it was scored.
         stored: the label of the source, where `labels` or `noise` put another in its place, -1 for a class that is not here.
+        shifted: whether `shift` brought its image from another domain, where that was asked for.
         paths: of files, where the source has any.
         classes: their names.
         facts: JSON values, everything that decided the numbers.
@@ -71,6 +73,7 @@ class ScoreTable:
     visits: Tensor | None = None
     suggested: Tensor | None = None
     stored: Tensor | None = None
+    shifted: Tensor | None = None
     paths: tuple[str, ...] | None = None
     classes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -105,6 +108,7 @@ class ScoreTable:
             visits=at(visits),
             suggested=at(suggested),
             stored=at(split.stored),
+            shifted=at(split.shifted),
             paths=None if split.paths is None else tuple(split.paths[i] for i in seen.tolist()),
             classes=dataset.classes,
             facts=facts or {},
@@ -150,7 +154,7 @@ class ScoreTable:
             **{name: getattr(self, name).numpy() for name in ("label", "score", "weight", "loss")},
             "fold": pa.nulls(len(self), pa.int64()) if self.fold is None else self.fold.numpy(),
         }
-        columns |= {name: t.numpy() for name in ("visits", "suggested", "stored") if (t := getattr(self, name)) is not None}
+        columns |= {name: t.numpy() for name in FURTHER if (t := getattr(self, name)) is not None}
         table = pa.table(columns)
         if self.facts:
             table = table.replace_schema_metadata({FACTS: json.dumps(self.facts, allow_nan=False)})
@@ -196,7 +200,7 @@ class ScoreTable:
             tensors = {name: torch.tensor(table.column(name).to_numpy()) for name in NUMBERS}
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} cannot be read as scores ({error})") from None
-        for name in ("fold", "visits", "suggested", "stored"):
+        for name in ("fold", *FURTHER):
             if name in table.column_names and not table.column(name).null_count:
                 tensors[name] = torch.tensor(table.column(name).to_numpy())
         paths = tuple(table.column("path").to_pylist()) if "path" in table.column_names else ()

@@ -37,7 +37,8 @@ class Scores:
     """Influence of the scored real instances, all (N,); `pictures` maps a row of the dataset to uint8 (C, H, W).
 
     `loss`, `suggested` (the class that the model would rather give) and `stored` (the label of the source, where the run had
-    another, -1 for a class that it had not) are None where the file has none. `facts` is what `refluence score` says of its
+    another, -1 for a class that it had not) are None where the file has none, as is `shifted`, bool: the image was brought from
+    another domain. `facts` is what `refluence score` says of its
     run; `{}` for scores that a distillation left.
     """
 
@@ -49,6 +50,7 @@ class Scores:
     loss: np.ndarray | None = None
     suggested: np.ndarray | None = None
     stored: np.ndarray | None = None
+    shifted: np.ndarray | None = None
     facts: Json = field(default_factory=dict)
 
     @property
@@ -131,7 +133,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
         columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in ("index", "label", "score")}
         more = {
             name: table.column(name).to_numpy(zero_copy_only=False)
-            for name in ("loss", "suggested", "stored")
+            for name in ("loss", "suggested", "stored", "shifted")
             if name in table.column_names
         }
         facts = json.loads((table.schema.metadata or {}).get(b"refluence", b"{}"))
@@ -152,6 +154,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
         more["loss"][known].astype(np.float64) if "loss" in more else None,
         more["suggested"][known].astype(np.int64) if "suggested" in more else None,
         more["stored"][known].astype(np.int64) if "stored" in more else None,
+        more["shifted"][known].astype(bool) if "shifted" in more else None,
         facts,
     )
 

@@ -127,7 +127,7 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
         facts.append(("Network says another class", f"{int(other.sum())} ({100 * float(other.mean()):.1f} %)"))
     if (share := scores.facts.get("wrong_share")) is not None and not near_chance(scores.facts):
         facts.append(("Labels that look wrong (estimate)", f"about {100 * share:.0f} %"))
-    facts += against_stored(scores)
+    facts += against_truth(scores)
     notes = [f"Scores on this page are in units of {name}."] if name else []
     if beyond:
         notes.append(f"The outermost bars also hold {counted(beyond, 'instance')} further out.")
@@ -146,17 +146,19 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, boxes, told, first, compared)
 
 
-def against_stored(scores: Scores) -> list[tuple[str, str]]:
-    """How many labels are not those that the source stores, and how well the score, and the loss beside it, find them."""
-    if scores.stored is None:
-        return []
-    other = scores.stored != scores.label
-    facts = [("Label differs from the stored one", f"{int(other.sum())} ({100 * float(other.mean()):.1f} %)")]
-    if 0 < other.sum() < len(other):
-        by = {"score": scores.score, "loss": scores.loss}
-        known = {name: each for name, each in by.items() if each is not None and np.isfinite(each).all()}
-        areas = ", ".join(fixed(auc(each, other), 3) for each in known.values())
-        facts.append((f"These found by {', by '.join(known)} (AUC)", areas))
+def against_truth(scores: Scores) -> list[tuple[str, str]]:
+    """How many labels the source stores otherwise, how many images are shifted, and how well score and loss find them."""
+    by = {"score": scores.score, "loss": scores.loss}
+    finders = {name: each for name, each in by.items() if each is not None and np.isfinite(each).all()}
+    mislabelled = None if scores.stored is None else scores.stored != scores.label
+    facts = []
+    for words, wrong in (("Label differs from the stored one", mislabelled), ("Image from another domain", scores.shifted)):
+        if wrong is None:
+            continue
+        facts.append((words, f"{int(wrong.sum())} ({100 * float(wrong.mean()):.1f} %)"))
+        if 0 < wrong.sum() < len(wrong):
+            areas = ", ".join(fixed(auc(each, wrong), 3) for each in finders.values())
+            facts.append((f"These found by {', by '.join(finders)} (AUC)", areas))
     return facts
 
 
@@ -201,6 +203,7 @@ def measured(facts: Json) -> str:
     labels = f" Labels are those of {facts['labels']}." if facts.get("labels") else ""
     labels += f" Some labels are wrong on purpose ({facts['noise']})." if facts.get("noise") else ""
     labels += f" Some were replaced by what networks suggest ({facts['relabel']})." if facts.get("relabel") else ""
+    labels += f" Some images are from another domain on purpose ({facts['shift']})." if facts.get("shift") else ""
     return f"{how}. The {counted(validation['images'], 'validation image')} were held out of all training.{labels}"
 
 

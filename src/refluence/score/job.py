@@ -28,6 +28,7 @@ from refluence.seeds import Rng, streams
 from refluence.work import Prepared
 
 KEY = "crossfit"  # in JSON, what tells these plans from others
+OF_SOURCE = ("noise", "shift", "rows", "relabel")  # options that facts name, where they are asked for
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Scoring:
             "load": None if trained is None else trained.where,
             "pixels": None if trained is None else {"mean": dataset.mean, "std": dataset.std},
             "labels": dataset.options.labels,
-            **{name: value for name in ("noise", "relabel") if (value := getattr(dataset.options, name)) is not None},
+            **{name: value for name in OF_SOURCE if (value := getattr(dataset.options, name)) is not None},
             "train": len(dataset.train),
             "validation": {"images": len(dataset.val), "accuracy": fmean(accuracies), "accuracies": accuracies},
             "folds": None if trained is not None else settings.folds,
