@@ -17,7 +17,7 @@ from typing import Any
 from refluence.recipes.find import recipe_named
 from refluence.recipes.run import choose_parts
 from refluence.recipes.table import tabulate
-from refluence.report.recipe import HEADS, as_table, cells
+from refluence.report.recipe import as_table, cells, columns
 from refluence.report.recipe_figure import draw
 from refluence.run.rows import read_rows
 
@@ -48,9 +48,11 @@ def results(path: Path, only: Sequence[str]) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """The verdicts of the parts as quotations, and their lines folded away."""
-    columns = len(HEADS) if any(line["is_set"] and line["published"] for line in found["lines"]) else len(HEADS) - 1
+    heads = columns(found)
+    if not any(line["is_set"] and line["published"] for line in found["lines"]):
+        heads = heads[:-1]
     verdicts = [f"> {part['part']}: {part['verdict']}  " for part in found["parts"] if part["verdict"]]
-    lines = as_table(HEADS[:columns], [line[:columns] for line in cells(found)])
+    lines = as_table(heads, [line[: len(heads)] for line in cells(found)])
     folded = ["<details>", "<summary>Every arm and comparison</summary>", "", lines, "", "</details>"]
     return "\n".join([*verdicts, "", *folded]) + "\n"
 

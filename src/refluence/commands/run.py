@@ -35,7 +35,7 @@ def run(flags: Run) -> None:
     if flags.steps is not None:
         given, count = sources(recipe, flags.size, flags.data), 0
         for part in parts:
-            for line in try_part(making, part, given[part.data], flags.steps) if part.data in given else ():
+            for line in try_part(making, part, given, flags.steps) if given.keys() >= {*part.wants} else ():
                 print(line, flush=True)
                 count += 1
         print(f"{recipe.name} at size {flags.size}: {count} arms start and step; nothing is written")

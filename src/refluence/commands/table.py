@@ -59,7 +59,7 @@ def show(results: Json, out: Path) -> None:
 def show_recipe(results: Json, out: Path) -> None:
     """Print every line of a recipe's table, what the paper says, the verdict on each part, and where the files are."""
     table = Table(header_style="bold", title=f"{results['recipe']}, size {results['size']}: {results['summary']}")
-    for name in recipes.HEADS:
+    for name in recipes.columns(results):
         table.add_column(name, no_wrap=name not in ("arm", "against", "published"), overflow="fold")
     for row in recipes.cells(results):
         table.add_row(*map(printable, row))

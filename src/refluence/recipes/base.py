@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 REAL = ("random", "herding")  # every table has these rows
 CONTROLS = ("dc+shuffled", "dc+loss", "dc+flipped")  # of DC's influence weights
-SETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
+SETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN", "digits": "digits"}
+LABELS = {"cifar10n": "CIFAR-10N"}  # Parquet files of further labels, row by row for the train split of another set
+PACKAGED = ("digits",)  # sets that are there without being given
 NOT_STATED, FIGURE_ONLY = "none", "in a figure only"
 
 
@@ -23,10 +25,11 @@ class Published:
 class Part:
     """One comparison: arms x seeds on one set. `options` are further fields of `JobOptions`, as `iterations`.
 
-    `data` is a key of `SETS`; `seeds`: how many, from the first seed of the run on. Widths, networks per set and every number
-    of the methods are those of the size unless `options` say otherwise. `pairs` (arm, reference) are compared beside what every
-    comparison compares (evaluate/references.py). `primary`: the arm that is declared beforehand (default: the first with
-    influence weights).
+    `data` is a key of `SETS`; `source` are fields of `SourceOptions` that say how it is read, as `noise`, with
+    `labels=NAME:COLUMN` for a column of one of `LABELS`. `seeds`: how many, from the first seed of the run on. Widths, networks
+    per set and every number of the methods are those of the size unless `options` say otherwise. `pairs` (arm, reference) are
+    compared beside what every comparison compares (evaluate/references.py). `primary`: the arm that is declared beforehand
+    (default: the first with influence weights).
     """
 
     name: str
@@ -39,6 +42,13 @@ class Part:
     options: Mapping[str, object] = field(default_factory=dict)
     pairs: tuple[tuple[str, str], ...] = ()
     primary: str | None = None
+    source: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """What has to be given: the set, and the file of its labels where they are not its own."""
+        labels = str(self.source.get("labels", "")).partition(":")[0]
+        return (self.data, labels) if labels in LABELS else (self.data,)
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,9 @@ class Recipe:
     picture: str = ""
 
     def sets(self, size: str) -> tuple[str, ...]:
-        """The datasets of the parts, the main one first."""
-        return tuple(dict.fromkeys(part.data for part in self.parts(size)))
+        """The datasets and files of labels of the parts, the main one first, those that need not be given last."""
+        names = dict.fromkeys(name for part in self.parts(size) for name in part.wants)
+        return tuple(sorted(names, key=lambda name: name in PACKAGED))
 
     def publication(self, part: Part, arm: str, protocol: str) -> Published | str:
         """What the paper has for this cell: a number, or in words why there is none; "" under another protocol.

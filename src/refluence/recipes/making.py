@@ -23,6 +23,7 @@ from refluence.jobs.session import Machine, Session, about, open_session, usual_
 from refluence.options import JobOptions
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.pooled import FOLDER, pool
+from refluence.recipes.reading import reading, said
 from refluence.recipes.rows import Row, borrow, describe, present
 from refluence.run import device
 from refluence.run.folder import CONFIG, ENDING, check_same, locked, recorded_threads, write_config
@@ -36,8 +37,8 @@ class Making:
     """How a recipe is made.
 
     Rows go to the file `rows`, everything else below `out`. `seeds`: how many of every part (None: the recipe's own), from
-    `seed` on. `changes` are fields of `JobOptions` instead of the recipe's own; `source` says how data are read. `say` gets
-    what is left out and why; `page` writes the page of a folder.
+    `seed` on. `changes` are fields of `JobOptions` instead of the recipe's own; `source` says how data are read, above what a
+    part says. `say` gets what is left out and why; `page` writes the page of a folder.
     """
 
     recipe: Recipe
@@ -59,22 +60,26 @@ class Making:
         seeds = self.seeds or part.seeds
         return Comparing(methods=part.arms, options=options, seeds=seeds, seed=self.seed, controls=False, executor="serial")
 
-    def open(self, part: Part, source: str) -> Session:
-        """The data of a part, and the machine with the threads that the part's folder was begun with."""
+    def open(self, part: Part, given: Mapping[str, str]) -> Session:
+        """The data of a part, and the machine with the threads that the part's folder was begun with.
+
+        `given`: the source of each set, and the file of labels, by name.
+        """
         threads = self.machine.threads or recorded_threads(self.out / part.name)
-        how = replace(self.machine, threads=threads)
-        return open_session(source, how, self.source, per_class=self.comparing(part).options.ipc)
+        how, options = replace(self.machine, threads=threads), reading(part, given, self.source)
+        return open_session(given[part.data], how, options, per_class=self.comparing(part).options.ipc)
 
 
-def make_part(making: Making, part: Part, source: str) -> tuple[bool, list[str]]:
+def make_part(making: Making, part: Part, given: Mapping[str, str]) -> tuple[bool, list[str]]:
     """Make the units that have no rows yet, all arms of a seed before the next seed, and append their rows.
 
-    Returns whether any was made, and what failed. A failed unit is left out, the others go on. Where another part, of this or
-    another recipe, has rows of the same unit, they are taken.
+    `given`: the source of each set, and the file of labels, by name. Returns whether any was made, and what failed. A failed
+    unit is left out, the others go on. Where another part, of this or another recipe, has rows of the same unit, they are
+    taken.
     """
-    session, asked, folder = making.open(part, source), making.comparing(part), making.out / part.name
+    session, asked, folder = making.open(part, given), making.comparing(part), making.out / part.name
     with device.threads(usual_threads(session)):
-        made, failed = _units(making, part, asked, source, session)
+        made, failed = _units(making, part, asked, given[part.data], session)
         gallery = making.recipe.picture == "gallery" and (made or not (folder / FOLDER).exists())
         if gallery and pool(part, asked, session, folder) is None:
             session.reporter.say(
@@ -115,7 +120,7 @@ def _units(making: Making, part: Part, asked: Comparing, source: str, session: S
     out, path = making.out / part.name, making.rows
     made, failed = False, []
     for number, job in enumerate(jobs, 1):
-        facts = describe(making.recipe, part, job, session.compute, source, making.size)
+        facts = describe(making.recipe, part, job, session.compute, source, making.size, said(session.dataset.options))
         wanted = {protocol.name for protocol in job.protocols}
         have = present(job, facts, path)
         have |= borrow(job, facts, wanted - have, path)

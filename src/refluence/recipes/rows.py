@@ -13,6 +13,7 @@ from refluence.errors import InputError, option
 from refluence.files import Json
 from refluence.jobs.job import Job
 from refluence.recipes.base import Part, Recipe
+from refluence.recipes.reading import in_words
 from refluence.run.rows import append_rows, read_rows
 from refluence.version import __version__
 
@@ -21,8 +22,8 @@ OLDER = {"precision": "fp32"}  # of rows from before it was kept
 PLACE = ("recipe", "part", "set", "data", "size")  # of a row
 
 
-def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: str, size: str) -> Row:
-    """What a row says of its unit beside the accuracies.
+def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: str, size: str, read: Json) -> Row:
+    """What a row says of its unit beside the accuracies. `read`: how the source was read (`reading.said`).
 
     `settings` is a digest of every number of the method and its weights. What is off (0, False, empty) is left out of it: a
     later version that has another option leaves the digest as it was.
@@ -43,6 +44,7 @@ def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: st
         "refluence": __version__,
         "precision": compute.precision,
         "compile": compute.compile,
+        "source": read,
     }
 
 
@@ -79,7 +81,10 @@ def borrow(unit: Job, facts: Row, missing: set[str], path: Path) -> set[str]:
     found = {
         row["protocol"]: row
         for row in _rows_of(unit, facts, ("data", "size"), path)
-        if row["protocol"] in missing and _same(unit, row["arm"]) and _difference(unit, facts, row) is None
+        if row["protocol"] in missing
+        and _same(unit, row["arm"])
+        and _difference(unit, facts, row) is None
+        and ("source" in row or not facts["source"])  # rows from before it was kept are of sources as they are
     }
     if found:
         own = {**{name: facts[name] for name in PLACE}, "arm": unit.arm.name}
@@ -98,7 +103,13 @@ def _rows_of(unit: Job, facts: Row, place: tuple[str, ...], path: Path) -> list[
 
 
 def _difference(unit: Job, facts: Row, row: Row) -> str | None:
-    """The first number with which a row was made otherwise than the unit would be, in words."""
+    """The first number with which a row was made otherwise than the unit would be, in words.
+
+    How the source was read is compared where the row says it: no part from before it was kept has a reading of its own.
+    """
+    if row.get("source", facts["source"]) != facts["source"]:
+        read, here = (in_words(each) or "the source as it is" for each in (row["source"], facts["source"]))
+        return f"{read}, here it is {here}"
     names = ("ipc", "precision", "model", "width", "norm", "real_batch", "split", "settings")  # the digest last
     asked = {"iterations": unit.plan.iterations, "nets": unit.nets, **{name: facts[name] for name in names}}
     for name, value in asked.items():

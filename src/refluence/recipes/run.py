@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from refluence.errors import InputError, option
 from refluence.files import Json, write_json
 from refluence.jobs.comparison import RESULTS
-from refluence.recipes.base import Part, Recipe
+from refluence.recipes.base import LABELS, PACKAGED, Part, Recipe
 from refluence.recipes.making import Making, make_part, write_part
 from refluence.recipes.rows import Row, data_name, own_rows
 from refluence.recipes.table import tabulate
@@ -22,7 +22,7 @@ def make(making: Making, parts: Sequence[Part], given: Mapping[str, str], argume
     Args:
         making: how.
         parts: those that are wanted (`choose_parts`).
-        given: the source of each set (`sources`); parts of other sets are left out.
+        given: the source of each set and file of labels (`sources`); parts that want others are left out.
         arguments: what was asked for, for config.json.
         resume: whether a folder that is there is continued.
 
@@ -77,15 +77,19 @@ def planned(recipe: Recipe, parts: Sequence[Part], seeds: int | None) -> str:
 
 
 def sources(recipe: Recipe, size: str, words: Sequence[str]) -> dict[str, str]:
-    """`cifar10=SRC` or SRC alone, which stands for the recipe's main set, to {set: source}."""
+    """`cifar10=SRC` or SRC alone, which stands for the recipe's main set, to {set: source}.
+
+    Sets that come with the package need not be given, and a word that is the name of one stands for it.
+    """
     sets = recipe.sets(size)
+    packaged = [name for name in sets if name in PACKAGED]
     found: dict[str, str] = {}
-    if not words:
+    if not words and not packaged:
         raise InputError(f"{option('data')} is missing: SRC for {sets[0]}" + "".join(f", {name}=SRC" for name in sets[1:]))
     for word in words:
         name, equals, source = word.partition("=")
         if not (equals and name in sets):
-            name, source = sets[0], word
+            name, source = word if word in packaged else sets[0], word
         if not source:
             raise InputError(f"{option('data', word)}: expected {name}=SRC")
         if name in found:
@@ -94,7 +98,7 @@ def sources(recipe: Recipe, size: str, words: Sequence[str]) -> dict[str, str]:
                 "as NAME=SRC"
             )
         found[name] = source
-    return found
+    return {**{name: name for name in packaged}, **found}
 
 
 def _own(making: Making) -> Json:
@@ -103,15 +107,17 @@ def _own(making: Making) -> Json:
 
 
 def _make(making: Making, parts: Sequence[Part], given: Mapping[str, str]) -> list[str]:
-    if left_out := [part for part in parts if part.data not in given]:
-        sets = dict.fromkeys(part.data for part in left_out)
-        making.say(f"{len(left_out)} parts left out: no {option('data')} {' '.join(f'{name}=SRC' for name in sets)}")
-    parts, names = [part for part in parts if part.data in given], {data: data_name(text) for data, text in given.items()}
+    if left_out := [part for part in parts if not given.keys() >= {*part.wants}]:
+        missing = dict.fromkeys(name for part in left_out for name in part.wants if name not in given)
+        forms = " ".join(f"{name}={'FILE' if name in LABELS else 'SRC'}" for name in missing)
+        making.say(f"{len(left_out)} parts left out: no {option('data')} {forms}")
+    parts = [part for part in parts if part not in left_out]
+    names = {data: data_name(text) for data, text in given.items()}
     if making.machine.progress:
         making.say(planned(making.recipe, parts, making.seeds))
     failed: list[str] = []
     for part in parts:
-        made, why = make_part(making, part, given[part.data])
+        made, why = make_part(making, part, given)
         failed += why
         if made or not (making.out / RESULTS).exists():
             write_part(making, part, own_rows(making.recipe, part, names[part.data], making.size, _rows(making)))

@@ -16,6 +16,7 @@ from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json
 from refluence.recipes.base import SETS, Part, Published, Recipe
+from refluence.recipes.reading import in_words
 
 Row = Json
 ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split", "settings")
@@ -37,9 +38,9 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
         data = own[0]["data"] if own else None
         for protocol in _protocols(part, own):
             lines += [_line(recipe, part, arm, protocol, own, summary, seeds or part.seeds) for arm in part.arms]
-        described.append(
-            {"part": part.name, "set": SETS[part.data], "data": data, "verdict": verdict(summary, own) if own else None}
-        )
+        found = verdict(summary, own) if own else None
+        read = next((row["source"] for row in own if "source" in row), dict(part.source))
+        described.append({"part": part.name, "set": SETS[part.data], "data": data, "source": read, "verdict": found})
     return {
         "recipe": recipe.name,
         "summary": recipe.summary,
@@ -76,7 +77,7 @@ def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], 
         "mean": found[0]["mean"] if found else None,
         "sd": found[0]["sd"] if found else None,
         "ess": _mean(own, "ess"),
-        **{name: _mean(own, name) for name in ("seconds", "peak_bytes", "stored_bytes")},
+        **{name: _mean(own, name) for name in ("auc", "share", "seconds", "peak_bytes", "stored_bytes")},
         "compared": [
             {
                 "against": line["against"],
@@ -108,6 +109,12 @@ def _protocols(part: Part, rows: list[Row]) -> list[str]:
 
 
 def _check_alike(rows: list[Row]) -> None:
+    read = [row for row in rows if "source" in row]  # not in rows from before it was kept
+    if other := next((row for row in read if row["source"] != read[0]["source"]), None):
+        ways = " and ".join(in_words(row["source"]) or "the source as it is" for row in (read[0], other))
+        raise InputError(
+            f"rows of part {other['part']} are not alike: they are of {ways}; keep them in two files ({option('rows')})"
+        )
     seen: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         first = seen.setdefault((row["part"], row["arm"], row["protocol"]), row)
@@ -134,6 +141,7 @@ def _notes(size: str, parts: Sequence[Part], described: list[Row], lines: list[R
     pairs = [(part, d["data"]) for part, d in zip(parts, described, strict=True) if d["data"] is not None]
     others = {SETS[part.data]: data for part, data in pairs if not _is(part.data, data)}
     notes += [f"Ours are on {data} where the paper has {name}." for name, data in others.items()]
+    notes += [f"The data of part {d['part']} are read with {in_words(d['source'])}." for d in described if d["source"]]
     missing = sum(line["n"] < line["seeds"] for line in lines)
     if missing:
         notes.append(f"{missing} of {len(lines)} lines have fewer seeds than asked for (– where there is none).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +19,17 @@ from refluence.run import device
 REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation ones
 
 
-def try_part(making: Making, part: Part, source: str, steps: int) -> Iterator[str]:
+def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -> Iterator[str]:
     """Each arm of the part with its first seed, that many steps, judged on validation data; a line each."""
     asked = making.comparing(part)
     asked = replace(asked, options=replace(asked.options, split="val"))
-    session = few(making.open(part, source), part.ipc)
+    session = few(making.open(part, given), part.ipc)
     with tempfile.TemporaryDirectory() as place:
         for number, arm in enumerate(fitting(part, asked, session, making.say)):
             job = shortened(resolve(asked.options, arm, session.dataset, asked.seed), steps)
             begin = time.perf_counter()
             with device.threads(usual_threads(session)):
-                rows = run_job(job, session, Path(place) / str(number))
+                rows = run_job(job, session, Path(place) / str(number), Path(place) / "shared")
             judged = ", ".join(row["protocol"] for row in rows)
             seconds = time.perf_counter() - begin
             yield f"{part.name}: {arm.name}: {rows[0]['iterations']} steps, judged by {judged}, {seconds:.1f} s"

@@ -12,8 +12,9 @@ from refluence.report import recipe_figure
 from refluence.report.template import write_page
 from refluence.report.words import DASH, amount, duration, fixed, signed
 
+HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against")
+CLEANED = ("AUC", "share")  # of a ranking against the truth; of the instances left out or given another label
 COSTS = ("ESS", "to make", "memory", "stored")  # effective sample size, seconds, peak and stored bytes, means over seeds
-HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against", *COSTS, "published")
 FORMS = {"png", "svg"}
 Line = Json
 
@@ -33,7 +34,7 @@ def write_recipe(folder: Path) -> list[Path]:
     picture = f"data:image/png;base64,{base64.b64encode(figure['png']).decode('ascii')}" if "png" in figure else None
     heads, rows = grid(results)
     facts = {part["set"]: f"ours on {part['data']}" for part in results["parts"] if part["data"] is not None}
-    more = {"heads": heads, "grid": rows, "columns": HEADS, "rows": cells(results), "facts": list(facts.items())}
+    more = {"heads": heads, "grid": rows, "columns": columns(results), "rows": cells(results), "facts": list(facts.items())}
     write_page(folder / "report.html", "recipe.html.j2", results=results, picture=picture, **more)
     return [*written, folder / "report.html"]
 
@@ -44,7 +45,7 @@ def markdown(results: Json) -> str:
     out = [f"# {results['recipe']}: {results['summary']}", "", f"{results['source']}. Size {results['size']}."]
     out += ["", *(f"The paper says (in our words): {claim}" for claim in results["claims"])]
     out += ["", "Each cell: ours (n seeds) / published.", "", as_table(heads, rows)]
-    out += ["", as_table(HEADS, cells(results)), ""]
+    out += ["", as_table(columns(results), cells(results)), ""]
     out += [f"- {part['part']}: {part['verdict']}" for part in results["parts"] if part["verdict"]]
     out += ["", *(f"- {note}" for note in results["notes"]), ""]
     return "\n".join(out)
@@ -53,7 +54,7 @@ def markdown(results: Json) -> str:
 def grid(results: Json) -> tuple[list[str], list[list[str]]]:
     """The paper's form: a row for each arm, model and protocol, a column for each set and number of images per class."""
     lines = results["lines"]
-    columns = list(dict.fromkeys((line["set"], line["ipc"]) for line in lines))
+    sets = list(dict.fromkeys((line["set"], line["ipc"]) for line in lines))
     several = len({line["model"] for line in lines}) > 1
     rows: dict[tuple[str, str, str], dict[tuple[str, int], str]] = {}
     for line in lines:
@@ -61,19 +62,25 @@ def grid(results: Json) -> tuple[list[str], list[list[str]]]:
         key = line["set"], line["ipc"]
         if line["mean"] is not None or key not in row:  # parts may share a cell: one without rows does not hide the other
             row[key] = f"{ours(line)} / {published(line) or DASH}"
-    heads = ["arm", *(["model"] if several else []), "protocol", *(f"{name}, {ipc} a class" for name, ipc in columns)]
+    heads = ["arm", *(["model"] if several else []), "protocol", *(f"{name}, {ipc} a class" for name, ipc in sets)]
     return heads, [
-        [arm, *([model] if several else []), protocol, *(row.get(column, DASH) for column in columns)]
+        [arm, *([model] if several else []), protocol, *(row.get(column, DASH) for column in sets)]
         for (arm, model, protocol), row in rows.items()
     ]
 
 
+def columns(results: Json) -> tuple[str, ...]:
+    """What the cells of a line are; some only where a line has them."""
+    return (*HEADS, *(CLEANED if _cleaned(results) else ()), *COSTS, "published")
+
+
 def cells(results: Json) -> list[list[str]]:
     """Every line, one row for each of its comparisons; a further comparison repeats nothing."""
-    found, names = [], recipe_figure.part_names(results["lines"])
+    found, names, cleaned = [], recipe_figure.part_names(results["lines"]), _cleaned(results)
     for line in results["lines"]:
         own = [names[line["part"]], line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
         costs: list[tuple[object, Callable[[object], str]]] = [
+            *((line[name], partial(fixed, digits=2)) for name in (("auc", "share") if cleaned else ())),
             (line["ess"], partial(fixed, digits=2)),
             (line["seconds"], duration),
             *((line[name], amount) for name in ("peak_bytes", "stored_bytes")),
@@ -83,6 +90,10 @@ def cells(results: Json) -> list[list[str]]:
             difference = ["", ""] if compared is None else [_difference(compared), compared["against"]]
             found.append([*(own if not number else [""] * len(own)), *difference, *(ends if not number else [""] * len(ends))])
     return found
+
+
+def _cleaned(results: Json) -> bool:
+    return any(line.get(name) is not None for line in results["lines"] for name in ("auc", "share"))
 
 
 def ours(line: Line) -> str:
