@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +14,7 @@ from refluence.cli import main
 from refluence.data import load_distilled
 from refluence.errors import RunError
 from refluence.recipes import making
+from refluence.recipes.base import LABELS
 from refluence.recipes.find import recipes
 from refluence.recipes.making import Making
 from refluence.recipes.rows import data_name
@@ -345,6 +348,20 @@ def test_parts_of_other_sets_are_left_out_and_said(refluence, tmp_path):
     assert {row["set"] for row in lines(tmp_path / "with" / "rows.jsonl")} == {"cifar100"}
 
 
+def test_noisy_without_data_starts_on_the_digits(refluence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = dataclasses.replace(recipes()["noisy"].parts("cpu")[0], arms=("random+pruned:by=score", "dm+pruned:by=truth"))
+    parts = (few, recipes()["noisy"].parts("cpu")[1])
+    monkeypatch.setattr(
+        "refluence.commands.run.recipe_named", lambda name: dataclasses.replace(recipes()[name], parts=lambda size: parts)
+    )
+    said = refluence("run", "noisy", "--steps", "1", "--threads", "1", "--width", "4")
+    assert said.code == 0
+    assert "1 parts left out: no --data cifar10=SRC cifar10n=FILE" in said.err
+    assert "--noise symmetric:0.4: 575 of 1438 labels of train" in said.err
+    assert "2 arms start and step" in said.out
+
+
 def test_data_are_named_without_the_folders_above_them(tmp_path, monkeypatch):
     (tmp_path / "sets").mkdir()
     monkeypatch.chdir(tmp_path / "sets")
@@ -381,8 +398,9 @@ def test_a_recipe_starts_and_steps(refluence, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_starts_and_steps_at_the_published_size(refluence, name, tmp_path):
     data = pictures(tmp_path / "pictures", count=300)  # colour, and enough for 50 images of four tiles per class
+    pq.write_table(pa.table({"random_label1": [0, 1] * 300}), tmp_path / "labels.parquet")
     sets = [known for known in recipes()[name].sets("paper") if known != "svhn"]  # CIFAR-10's settings, but for one length
-    sources = [f"{known}={data}" for known in sets]
+    sources = [f"{known}={tmp_path / 'labels.parquet' if known in LABELS else data}" for known in sets]
     said = refluence("run", name, "--data", *sources, "--size", "paper", "--steps", "1", "--threads", "1", "--quiet")
     assert said.code == 0, said.err
     arms = sum(len(part.arms) for part in recipes()[name].parts("paper") if part.data in sets)

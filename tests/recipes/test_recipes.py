@@ -1,5 +1,6 @@
 """Recipes: found by looking at the package, every arm and protocol is one that there is, published numbers are the paper's."""
 
+from dataclasses import fields
 from functools import reduce
 
 import pytest
@@ -8,14 +9,17 @@ from refluence.condense import dc, idc
 from refluence.condense.arms import changed
 from refluence.errors import InputError
 from refluence.evaluate.protocols import protocols
+from refluence.evaluate.references import base, by_score, kind, references
 from refluence.jobs.catalogue import parse_arm
+from refluence.options import SourceOptions
 from refluence.recipes.base import SETS, Part, Published, plain
 from refluence.recipes.find import recipe_named, recipes
 from refluence.recipes.iwd import AS_LONG
 from refluence.recipes.remedies import TENTH
 from refluence.recipes.table1 import COLUMNS, IDM_100, published
 
-NAMES = {"table1", "fig3", "fig4a", "fig4b", "fig5", "terms", "rivals", "remedies", "iwd", "methods"}
+NAMES = {"table1", "fig3", "fig4a", "fig4b", "fig5", "terms", "rivals", "remedies", "iwd", "methods", "noisy", "targeted"}
+OF_DATA = {"noisy", "targeted"}  # what is done to the data is compared, not methods or weights: no herding
 EVERY = [(recipe, size) for recipe in recipes().values() for size in ("cpu", "paper")]
 
 
@@ -36,6 +40,7 @@ def test_parts_are_complete_and_name_what_there_is(recipe, size):
     for part in parts:
         assert part.name.replace("-", "").isalnum(), "a folder's name"
         assert part.data in SETS
+        assert {*part.source} <= {field.name for field in fields(SourceOptions)}
         assert part.protocols
         assert set(part.protocols) <= set(protocols())
         assert all(plain(name) == name for name in part.protocols) or size == "cpu"
@@ -72,7 +77,7 @@ def test_influence_arms_have_their_controls(recipe):
                 assert {method, f"{method}+shuffled{weights}"} <= set(part.arms)
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - {"fig5", "remedies"}))
+@pytest.mark.parametrize("name", sorted(NAMES - {"fig5", "remedies"} - OF_DATA))
 def test_every_table_has_real_images_the_base_and_the_controls(name):
     """A set has its parts by family, or with changed numbers, whose rows serve them: what one part lacks another has."""
     for size in ("cpu", "paper"):
@@ -155,3 +160,24 @@ def test_as_long_is_longer_by_what_weights_cost(size):
     part = next(part for part in recipes()["iwd"].parts(size) if part.name == "dc-ipc10")
     steps = part.options.get("iterations", dc.settings(10, size).iterations)
     assert changed(dc.settings(10, size), parse_arm(f"dc:{AS_LONG[size]}")).iterations == round(1.35 * steps)
+
+
+@pytest.mark.parametrize("name", sorted(OF_DATA))
+@pytest.mark.parametrize("size", ["paper", "cpu"])
+def test_what_a_score_does_to_data_stands_beside_chance_and_loss(name, size):
+    """`targeted` weighs by no loss: its issue names no such row."""
+    for part in recipes()[name].parts(size):
+        assert {"random", "dm", *(f"{method}+pruned:by=truth" for method in ("random", "dm"))} <= set(part.arms)
+        assert by_score(part.primary)
+        for arm in filter(by_score, part.arms):
+            kinds = {kind(arm, other) for other in references(arm, part.arms, part.pairs)}
+            wanted = {"uniform", "control"} if name == "targeted" and "+scores" in arm else {"uniform", "control", "rival"}
+            assert wanted <= kinds, arm
+            assert base(arm) in part.arms
+
+
+def test_shares_are_estimated_where_labels_are_wrong_and_given_where_they_are_right():
+    for part in recipes()["noisy"].parts("cpu"):
+        assert not any("keep=." in arm or "share=" in arm for arm in part.arms)
+    for part in recipes()["targeted"].parts("cpu"):
+        assert all(arm.endswith("keep=.5") for arm in part.arms if "+pruned" in arm and "truth" not in arm)

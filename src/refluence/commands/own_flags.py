@@ -167,7 +167,8 @@ class RunTask(Options):
     recipe: str = required("One of `refluence ls`.", positional=True, metavar="RECIPE")
     data: tuple[str, ...] = setting(
         (),
-        "SRC for the recipe's main set, NAME=SRC for others (cifar10, cifar100, svhn); parts of other sets are left out.",
+        "SRC for the recipe's main set, NAME=SRC for others (cifar10, cifar100, svhn), cifar10n=FILE for labels; parts "
+        "that want others are left out.",
         metavar="SRC|NAME=SRC [NAME=SRC …]",
     )
     out: Path | None = same(

@@ -9,7 +9,7 @@ from refluence.errors import InputError, option
 from refluence.files import Json, write_json
 from refluence.jobs.comparison import RESULTS
 from refluence.recipes.base import LABELS, PACKAGED, Part, Recipe
-from refluence.recipes.making import Making, make_part, write_part
+from refluence.recipes.making import Making, Say, make_part, write_part
 from refluence.recipes.rows import Row, data_name, own_rows
 from refluence.recipes.table import tabulate
 from refluence.run.folder import CONFIG, check_same, claimed, configuration
@@ -101,17 +101,22 @@ def sources(recipe: Recipe, size: str, words: Sequence[str]) -> dict[str, str]:
     return {**{name: name for name in packaged}, **found}
 
 
+def with_data(parts: Sequence[Part], given: Mapping[str, str], say: Say) -> list[Part]:
+    """The parts whose set and labels are given; `say` gets what the others want."""
+    if left_out := [part for part in parts if not given.keys() >= {*part.wants}]:
+        missing = dict.fromkeys(name for part in left_out for name in part.wants if name not in given)
+        forms = " ".join(f"{name}={'FILE' if name in LABELS else 'SRC'}" for name in missing)
+        say(f"{len(left_out)} parts left out: no {option('data')} {forms}")
+    return [part for part in parts if part not in left_out]
+
+
 def _own(making: Making) -> Json:
     """What decides which recipe a folder holds."""
     return {"recipe": making.recipe.name, "size": making.size, "seed": making.seed}
 
 
 def _make(making: Making, parts: Sequence[Part], given: Mapping[str, str]) -> list[str]:
-    if left_out := [part for part in parts if not given.keys() >= {*part.wants}]:
-        missing = dict.fromkeys(name for part in left_out for name in part.wants if name not in given)
-        forms = " ".join(f"{name}={'FILE' if name in LABELS else 'SRC'}" for name in missing)
-        making.say(f"{len(left_out)} parts left out: no {option('data')} {forms}")
-    parts = [part for part in parts if part not in left_out]
+    parts = with_data(parts, given, making.say)
     names = {data: data_name(text) for data, text in given.items()}
     if making.machine.progress:
         making.say(planned(making.recipe, parts, making.seeds))
