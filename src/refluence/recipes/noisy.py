@@ -17,6 +17,8 @@ without exactly the wrong ones, `by=truth`. How many are wrong is the table's ow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from refluence.recipes.base import Part, Recipe
 
 RIVAL, CHANCE = "held-out-loss", "random"
@@ -54,7 +56,7 @@ def part(
     ipc: int,
     arms: tuple[str, ...],
     seeds: int,
-    source: dict[str, object],
+    source: Mapping[str, object],
     pairs: tuple[tuple[str, str], ...],
     primary: str,
 ) -> Part:
