@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -10,11 +11,13 @@ import torch
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs.cleaning import prepare
 from refluence.jobs.job import Job
+from refluence.jobs.needs import key
+from refluence.jobs.scores_need import ScoresNeed
 from refluence.jobs.scoring import Scores
 from refluence.jobs.session import Session
 from refluence.models import build
 from refluence.seeds import streams
-from refluence.work import Work
+from refluence.work import Cost, Prepared, Work
 
 STEPS = 3
 EPOCHS = 5
@@ -30,12 +33,14 @@ def warm_up(job: Job, session: Session) -> None:
 
 def making_seconds(job: Job, session: Session) -> tuple[float, int]:
     """Seconds to make the job's set, and the bytes that are stored of it."""
+    stand_in(job, session)
     begin = time.perf_counter()
     prepared = prepare(job, session, None)
     work: Work = job.plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     if not work.total:
         artifact = work.artifact()
-        return time.perf_counter() - begin, artifact.stored_bytes
+        table = 0.0 if job.plan.table is None else prepared.seconds  # measured before, and not made
+        return table + time.perf_counter() - begin, artifact.stored_bytes
     beforehand = prepared.seconds
     steps = work.steps()
     next(steps)  # the first step warms up
@@ -49,17 +54,23 @@ def making_seconds(job: Job, session: Session) -> tuple[float, int]:
     return stepping + beforehand, work.artifact().stored_bytes
 
 
+def stand_in(job: Job, session: Session) -> None:
+    """Put a table without scores in the place of the one that the job would make; its seconds are those of a short try."""
+    table = job.plan.table
+    if table is None or table.file is not None:
+        return
+    need = ScoresNeed(job.model, job.seed, table.epochs)
+    name = key(need, session)
+    if name not in session.made:
+        work = need.plan.open(session.dataset, job.model, streams(job.seed), session.compute, Prepared())
+        session.made[name] = Prepared(need.blank(session.dataset), _tried(work.costs()))
+
+
 def scoring_seconds(scores: Scores) -> tuple[float, int]:
     """Seconds to score, and the bytes of the table. Iterations of a solve are counted as if it took all that it may."""
     job, session = scores.job, scores.session
     work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, scores.prepared)
-    seconds = 0.0
-    for cost in work.costs():
-        cost.run(1)  # warms up
-        begin = time.perf_counter()
-        cost.run(STEPS)
-        seconds += cost.count * (time.perf_counter() - begin) / STEPS
-    return seconds, work.artifact().stored_bytes
+    return _tried(work.costs()), work.artifact().stored_bytes
 
 
 def judging_seconds(job: Job, session: Session) -> float:
@@ -82,3 +93,14 @@ def judging_seconds(job: Job, session: Session) -> float:
         scale = len(dataset.test) / max(len(dataset.val), 1)
         total += job.nets * (slope * protocol.epochs + max(less - slope * short[0], 0) * scale)
     return total
+
+
+def _tried(costs: Sequence[Cost]) -> float:
+    """Seconds of all, from a few of each."""
+    seconds = 0.0
+    for cost in costs:
+        cost.run(1)  # warms up
+        begin = time.perf_counter()
+        cost.run(STEPS)
+        seconds += cost.count * (time.perf_counter() - begin) / STEPS
+    return seconds

@@ -68,6 +68,12 @@ class ScoresNeed:
             "wrong_share": torch.tensor(wrong, dtype=torch.float64),
         }
 
+    def blank(self, dataset: Dataset) -> dict[str, Tensor]:
+        """Tensors of the same kinds that say nothing, for an estimate of what comes after them."""
+        zeros = torch.zeros(len(dataset.train), dtype=torch.float64)
+        none = {"both": zeros, "implicit": zeros, "loss": zeros, "suggested": dataset.train.labels}
+        return {**none, "wrong_share": torch.zeros((), dtype=torch.float64)}
+
 
 @dataclass(frozen=True)
 class Columns:
