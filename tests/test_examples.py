@@ -25,13 +25,15 @@ def blocks(page: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def readme() -> dict[str, Any]:
-    """The names that the README's python blocks define, run one after the other in one namespace."""
+def readme(tmp_path_factory) -> dict[str, Any]:
+    """The names that the README's python blocks define, run one after the other in one namespace and an empty folder."""
     found = blocks(ROOT / "README.md")
     assert found, "the README shows the plug-in use"
     names: dict[str, Any] = {"__name__": "readme"}
-    for block in found:
-        exec(compile(block, "README.md", "exec"), names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("readme"))
+        for block in found:
+            exec(compile(block, "README.md", "exec"), names)
     return names
 
 
@@ -126,6 +128,14 @@ def test_the_readme_finds_the_wrong_label_first(readme, capsys):
     assert found.tolist()[0] == 7
     assert len(found) == 3
     assert capsys.readouterr().out.split()
+
+
+def test_the_readme_distils_without_the_rows_that_it_drops(readme):
+    """Two fifths of the labels are wrong: most of those that are left are right."""
+    table, clean = readme["table"], readme["clean"].train
+    assert len(clean) == len(table) - round(0.4 * len(table))
+    assert float((clean.labels == clean.stored).double().mean()) > 0.8
+    assert 0.3 < table.wrong_share < 0.6
 
 
 def test_the_readme_loss_of_a_classifier_is_weighted_row_by_row(readme):
