@@ -195,6 +195,11 @@ def test_truth_is_the_ceiling_and_needs_to_be_known(data):
     assert run.card["cleaned"]["rows"] == len(data.train) - len(right)
     with pytest.raises(InputError, match="by=truth: nothing is known of which training instances of digits are right"):
         rf.distill(rf.load("digits", rows=300), "random+pruned:by=truth", **SHORT)
+    shifted = rf.load("digits", rows=300, shift="mirror:0.4")
+    kept = rf.distill(shifted, "random+pruned:by=truth", **SHORT).card["rows"]
+    assert not shifted.train.shifted[torch.isin(shifted.train.rows, torch.tensor(kept))].any()
+    with pytest.raises(InputError, match="training labels of digits are right; labels or noise would say it"):
+        rf.distill(shifted, "random+relabelled:by=truth", **SHORT)
 
 
 def test_a_table_that_does_not_fit_is_refused_in_one_line(tables, data, tmp_path):

@@ -57,9 +57,10 @@ def check(job: Job, dataset: Dataset) -> None:
     plan, arm = job.plan, f"arm '{job.arm.name}'"
     weighting, table = plan.weighting, plan.table
     if weighting.cleans and weighting.by == "truth":
-        known = dataset.train.stored if weighting.kind == "relabelled" else wrong(dataset.train)
+        relabels = weighting.kind == "relabelled"
+        known = dataset.train.stored if relabels else wrong(dataset.train)
         if known is None:
-            raise InputError(f"{arm}: {no_truth(dataset)}")
+            raise InputError(f"{arm}: {no_truth(dataset, relabels)}")
     if weighting.kind == "relabelled" and dataset.train.soft is not None:
         raise InputError(f"{arm}: the source has soft labels, which would stay as they are")
     if table is None:
@@ -122,10 +123,11 @@ def _estimated(table: Columns, weighting: Weighting, arm: str, said: str) -> flo
     return table.wrong_share
 
 
-def no_truth(dataset: Dataset) -> str:
-    """Why `by=truth` cannot be, and what would make it."""
-    known = " or ".join(option(name) for name in ("labels", "noise", "shift"))
-    return f"by=truth: nothing is known of which training instances of {dataset.source} are right; {known} would say it"
+def no_truth(dataset: Dataset, relabels: bool) -> str:
+    """Why `by=truth` cannot be, and what would make it; right labels follow from less than right instances do."""
+    names = ("labels", "noise") if relabels else ("labels", "noise", "shift")
+    known, what = " or ".join(option(name) for name in names), "labels" if relabels else "instances"
+    return f"by=truth: nothing is known of which training {what} of {dataset.source} are right; {known} would say it"
 
 
 @dataclass
