@@ -106,7 +106,7 @@ def with_data(parts: Sequence[Part], given: Mapping[str, str], say: Say) -> list
     if left_out := [part for part in parts if not given.keys() >= {*part.wants}]:
         missing = dict.fromkeys(name for part in left_out for name in part.wants if name not in given)
         forms = " ".join(f"{name}={'FILE' if name in LABELS else 'SRC'}" for name in missing)
-        say(f"{len(left_out)} parts left out: no {option('data')} {forms}")
+        say(f"{len(left_out)} part{'s' * (len(left_out) != 1)} left out: no {option('data')} {forms}")
     return [part for part in parts if part not in left_out]
 
 
