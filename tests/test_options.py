@@ -101,7 +101,7 @@ def test_every_range_holds_at_both_doors(capsys, kind, name, value):
 BESIDE = {"ipc", "kind"}  # images a class are an option of the job, the kind of weights stands before the colon
 KEYS = [
     (arm, kind, name, said.choices[-1] + "x" if said.choices and said.number is None else "x" if said.number else "2")
-    for arm, kind in (("idc", Settings), ("dc+influence", Weighting), ("el2n", SelectionOptions))
+    for arm, kind in (("idc", Settings), ("dc+influence", Weighting), ("influence", SelectionOptions))
     for name, said in settings_of(kind).items()
     if name not in BESIDE and (said.choices or said.number or said.kinds == (bool,))
 ]
