@@ -1,10 +1,11 @@
-"""The tables and figures of docs/results/iwd.md, made from the rows in docs/results/raw: none of their numbers is typed.
+"""The tables and figures of docs/results/iwd.md and clean.md, made from the rows in docs/results/raw: no number is typed.
 
     python benchmarks/recipe_tables.py
 
 A table stands between `<!-- rows: FILE PART … -->` (all parts where none is named) and `<!-- end of rows -->`. Lines without a
 row are left out, and so is the column of published numbers where there is none, or the rows are of another set than the
-paper's. A figure is drawn beside it where the document shows `figures/NAME.png` of rows `NAME.jsonl`.
+paper's. A figure is drawn beside it where the document shows `figures/NAME.png` of rows `NAME.jsonl`. What stands between the
+marks of a file that is not there yet is left as it is.
 """
 
 from __future__ import annotations
@@ -27,12 +28,18 @@ MARKED = re.compile(r"(<!-- rows: (\S+)((?: [\w-]+)*) -->\n).*?(?=<!-- end of ro
 
 def filled(text: str, raw: Path) -> str:
     """The document with every marked table made anew from the rows in the folder `raw`."""
-    return MARKED.sub(lambda found: found[1] + table(results(raw / found[2], found[3].split())), text)
+
+    def made(found: re.Match[str]) -> str:
+        path = raw / found[2]
+        return found[1] + table(results(path, found[3].split())) if path.exists() else found[0]
+
+    return MARKED.sub(made, text)
 
 
 def figures(text: str, raw: Path) -> dict[str, bytes]:
     """The PNG of each figure that the document shows, by its path there."""
-    made = {f"figures/{Path(name).stem}.png": (raw / name, parts.split()) for _, name, parts in MARKED.findall(text)}
+    marked = [(raw / name, parts.split()) for _, name, parts in MARKED.findall(text)]
+    made = {f"figures/{path.stem}.png": (path, parts) for path, parts in marked if path.exists()}
     return {path: draw(results(*of), raw)["png"] for path, of in made.items() if f"({path})" in text}
 
 
@@ -58,8 +65,8 @@ def table(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    document = RESULTS / "iwd.md"
-    made = filled(document.read_text(encoding="utf-8"), RESULTS / "raw")
-    document.write_text(made, encoding="utf-8")
-    for path, picture in figures(made, RESULTS / "raw").items():
-        (RESULTS / path).write_bytes(picture)
+    for document in (RESULTS / "iwd.md", RESULTS / "clean.md"):
+        made = filled(document.read_text(encoding="utf-8"), RESULTS / "raw")
+        document.write_text(made, encoding="utf-8")
+        for path, picture in figures(made, RESULTS / "raw").items():
+            (RESULTS / path).write_bytes(picture)

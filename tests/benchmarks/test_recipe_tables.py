@@ -1,4 +1,4 @@
-"""The tables of docs/results/iwd.md are those of the rows beside it."""
+"""The tables of docs/results/iwd.md and clean.md are those of the rows beside them."""
 
 import io
 import re
@@ -15,6 +15,13 @@ def test_every_table_is_made_of_the_rows():
     assert filled(DOCUMENT, RESULTS / "raw") == DOCUMENT, "python benchmarks/recipe_tables.py writes them anew"
     wrong = DOCUMENT.replace(" of 5 |", " of 6 |")
     assert filled(wrong, RESULTS / "raw") == DOCUMENT != wrong
+
+
+def test_tables_of_cleaning_are_made_of_the_rows_that_are_there(tmp_path):
+    page = (RESULTS / "clean.md").read_text(encoding="utf-8")
+    assert page.count("<!-- rows: ") == page.count("<!-- end of rows -->") == 2
+    assert filled(page, RESULTS / "raw") == page, "python benchmarks/recipe_tables.py writes them anew"
+    assert (filled(page, tmp_path), figures(page, tmp_path)) == (page, {})
 
 
 def test_figures_are_those_that_the_document_shows():
