@@ -101,9 +101,9 @@ def test_the_first_arm_by_score_is_primary_unless_there_are_influence_weights():
 
     assert primary(arms) == [("dm+relabelled", "dm")]
     assert primary({**arms, "dm+influence": BASE}) == [("dm+influence", "dm")]
-    assert say(arms).startswith("dm+relabelled: ")
+    assert say(arms).startswith("dm+relabelled (one of 2 arms by score): ")
     assert say({**arms, "dm+influence": shifted(UP)}).startswith("influence weights: ")
-    assert say({**arms, "dm+loss": shifted(UP)}).startswith("dm+relabelled: ")
+    assert say({**arms, "dm+loss": shifted(UP)}).startswith("dm+relabelled (one of 2 arms by score): ")
 
 
 ARM, CHANCE, LOSS = "dm+pruned:by=score,keep=.6", "dm+pruned:by=random,keep=.6", "dm+pruned:by=held-out-loss,keep=.6"

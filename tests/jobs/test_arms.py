@@ -66,3 +66,37 @@ def test_pruned_and_selected_sets_are_distilled_by_every_method(digits, method):
 )
 def test_distill_takes_settings_behind_the_method_or_the_weights(method, weights, expected):
     assert arm_of(method, weights) == parse_arm(expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (["dm+pruned:by=score"], ["dm", "dm+pruned:by=score", "dm+pruned:by=random,keep=auto", "dm+pruned:by=held-out-loss"]),
+        (
+            ["random:factor=2", "random+relabelled:share=.3,factor=2,terms=both"],
+            ["random:factor=2", "random+relabelled:share=.3,factor=2,terms=both",
+             "random+relabelled:by=random,share=.3,factor=2", "random+relabelled:by=held-out-loss,share=.3,factor=2"],
+        ),
+        (
+            ["dm+scores:image_lr=1", "dm:image_lr=1"],
+            ["dm:image_lr=1", "dm+scores:image_lr=1", "dm+scores:by=random,image_lr=1",
+             "dm+scores:by=held-out-loss,image_lr=1"],
+        ),
+        (
+            ["herding+selected:by=score", "herding+selected:by=score,sign=-1"],
+            ["herding", "herding+selected:by=score", "herding+selected:by=random", "herding+selected:by=held-out-loss",
+             "herding+selected:by=score,sign=-1", "herding+selected:by=held-out-loss,sign=-1"],
+        ),
+        (
+            ["dm+pruned:by=score,keep=.6", "dm+pruned:by=random,keep=0.60", "dm+pruned:by=loss,keep=.6"],
+            ["dm", "dm+pruned:by=score,keep=.6", "dm+pruned:by=random,keep=0.60", "dm+pruned:by=held-out-loss,keep=.6",
+             "dm+pruned:by=loss,keep=.6"],
+        ),
+        (["dm+pruned:by=truth", "dm+pruned:by=held-out-loss", "dm+pruned"],) * 2,
+    ],
+)  # fmt: skip
+def test_an_arm_by_score_brings_itself_as_it_is_at_random_and_by_held_out_loss(asked, expected):
+    assert [arm.name for arm in with_controls(asked, controls=True)] == expected
+    assert [arm.name for arm in with_controls(asked, controls=False)] == asked
+    for name in expected:
+        parse_arm(name)

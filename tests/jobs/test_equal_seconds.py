@@ -5,8 +5,10 @@ import shutil
 import pytest
 
 import refluence as rf
+from refluence.errors import InputError
 from refluence.files import read_json
 from refluence.jobs import equal_seconds
+from refluence.jobs.catalogue import with_controls
 from refluence.jobs.judge_again import EVALUATIONS
 from support.command_line import tree
 
@@ -102,3 +104,10 @@ def test_an_influence_arm_that_comes_later_gets_its_own(equal):
     pairs = [(line["arm"], line["against"]) for line in found.summary]
     assert ("dm+influence:tau=.1,sign=-1", names[1]) in pairs
     assert ("dm+influence", names[1]) not in pairs
+
+
+def test_arms_that_clean_beforehand_have_no_such_arm():
+    arms = with_controls(["dm+pruned:by=score"], controls=True)
+    with pytest.raises(InputError, match="needs an arm with influence weights"):
+        equal_seconds.check(arms)
+    equal_seconds.check([*arms, *with_controls(["dm+influence"], controls=True)])

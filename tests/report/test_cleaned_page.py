@@ -44,8 +44,8 @@ def test_a_row_for_each_arm_says_how_many_by_what_and_whose_images_decided(folde
         "validation images cut from train",
     ]
     assert lines["dm+pruned:by=random,keep=auto"] == ["111 of 300 left out (37\u202f%)", "at random", "0.50", "–"]
-    assert lines["dm+relabelled"][0] == "111 of 300 given another class (37\u202f%)"
-    assert lines["dm+scores"][0] == "111 of 300 weighed"
+    assert lines["dm+relabelled"][0] == "111 of 300 given the suggested class (37\u202f%)"
+    assert lines["dm+scores"][0] == "300 weighed"
     assert "dm" not in lines
     assert [name for name, _ in found.words] == ["by score", "by held-out loss", "at random"]
 

@@ -30,7 +30,7 @@ from refluence.evaluate.cleaning import CHANCE, HELD_OUT, LOSS, SCORE, TRUTH, cl
 from refluence.influence.weighting import Weighting
 
 SHUFFLED, EQUAL_SECONDS, CONTROL, RIVAL, RANDOM = "shuffled", "equal_seconds", "control", "rival", "random"
-OF_WEIGHTS = frozenset(field.name for field in fields(Weighting)) - {"kind"} | {"share"}
+OF_WEIGHTS = frozenset(field.name for field in fields(Weighting)) - {"kind"}
 
 
 def base(arm: str) -> str:

@@ -60,12 +60,14 @@ def verdict(summary: Sequence[Summary], rows: Sequence[Row]) -> str:
 def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
     """What weighting or cleaning did to the arm of `chosen`."""
     arm, names = chosen["arm"], _names(chosen["arm"])
+    scored = {row["arm"] for row in summary if by_score(row["arm"])} if by_score(arm) else set()
+    among = f" (one of {len(scored)} arms by score)" if len(scored) > 1 else ""
     by_kind = _by_kind(arm, chosen["protocol"], summary)
     uniform, control, rival = by_kind.get(UNIFORM), by_kind.get(CONTROL), by_kind.get(RIVAL)
     equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
     loss = _over(_by_loss(rival), rival) if rival else ""
     parts = [part for part in (_over(names.uniform, uniform, "points "), _over(names.control, control), equal, loss) if part]
-    line = f"{names.arm}: "
+    line = f"{names.arm}{among}: "
     if by_kind:
         line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
     if uniform is None:

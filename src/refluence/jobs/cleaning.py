@@ -18,7 +18,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from refluence.data import Dataset, clean
+from refluence.data import Dataset, clean, cleaned_images
 from refluence.data.truth import wrong
 from refluence.errors import InputError, option
 from refluence.files import Json, write_tensors
@@ -48,6 +48,7 @@ def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None
         return read_prepared(path)
     prepared = _Finding(job, session, shared).found()
     if path is not None:
+        cleaned_images.save(session.dataset, prepared.tensors, path.parent)
         write_tensors(path, prepared.tensors, {"seconds": str(prepared.seconds)})
     return prepared
 

@@ -12,7 +12,7 @@ from refluence.report.pictures import data_uri
 from refluence.report.reading import Unit
 from refluence.report.words import DASH, counted, finite, fixed, mean
 
-DID = {"pruned": "left out", "selected": "left out", "relabelled": "given another class", "scores": "weighed"}
+DID = {"pruned": "left out", "selected": "left out", "relabelled": "given the suggested class"}
 BY = {
     "score": "by score",
     "held-out-loss": "by held-out loss",
@@ -65,17 +65,14 @@ def section(units: list[Unit]) -> CleanedSection | None:
 def _line(arm: str, cards: list[Json]) -> dict[str, str]:
     kind, by = str(cards[0].get("kind")), str(cards[0].get("by"))
     rows, of, auc = (mean([finite(card.get(name)) for card in cards]) for name in ("rows", "of", "auc"))
-    known = rows is not None and of is not None
-    did = f"{fixed(rows, 0)} of {fixed(of, 0)} {DID.get(kind, kind)}" if known else DASH
-    if known and kind != "scores" and of:
-        did += f" ({fixed(100 * (rows or 0) / of, 0)}\u202f%)"
-    return {
-        "Arm": arm,
-        "Training images": did,
-        "Decided": BY.get(by, by),
-        "AUC": fixed(auc, 2),
-        "Whose images decided": _whose(cards[0]),
-    }
+    if rows is None or not of:
+        did = DASH
+    elif kind == "scores":
+        did = f"{fixed(of, 0)} weighed"
+    else:
+        did = f"{fixed(rows, 0)} of {fixed(of, 0)} {DID.get(kind, kind)} ({fixed(100 * rows / of, 0)}\u202f%)"
+    chosen = {"Arm": arm, "Training images": did, "Chosen": BY.get(by, by)}
+    return {**chosen, "AUC": fixed(auc, 2), "Whose images decided": _whose(cards[0])}
 
 
 def _whose(card: Json) -> str:

@@ -1,0 +1,49 @@
+"""The verdict table on the terminal: columns that are there only where rows have them."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from refluence.commands import table as module
+from refluence.commands.table import LEGEND, show
+from refluence.evaluate import summarise, verdict
+
+COST = {"seconds": 1.0, "ess": None, "protocol": "dc-cpu", "imbalance": None}
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys, tmp_path):
+    """The lines that are printed for rows."""
+
+    def of(rows):
+        console = Console(file=io.StringIO(), width=200)
+        monkeypatch.setattr(module, "print_table", lambda table, width: console.print(table))
+        summary = summarise(rows)
+        show({"rows": rows, "summary": summary, "verdict": verdict(summary, rows)}, tmp_path)
+        return console.file.getvalue().splitlines() + capsys.readouterr().out.splitlines()
+
+    return of
+
+
+def rows(arm, *accuracies, **more):
+    return [{"arm": arm, "seed": s, "accuracy": a, **COST, **more} for s, a in enumerate(accuracies)]
+
+
+def test_share_and_auc_stand_where_rows_have_them(shown):
+    lines = shown([*rows("random", 50.0, 52.0), *rows("random+relabelled", 60.0, 61.0, share=0.4, auc=0.98)])
+    heads, plain, cleaned = (next(line for line in lines if word in line) for word in ("accuracy", "│ random ", "+relabelled"))
+    assert [word.strip() for word in heads.strip("┃").split("┃")][-4:] == ["share", "AUC", "ess", "seconds"]
+    assert [cell.strip() for cell in plain.strip("│").split("│")][-4:] == ["", "", "", "1.0"]
+    assert [cell.strip() for cell in cleaned.strip("│").split("│")][-4:] == ["0.40", "0.98", "", "1.0"]
+    assert LEGEND in lines
+    assert lines[-1].startswith("random+relabelled: +9.5 points over random as it is [")
+
+
+def test_an_auc_that_is_not_known_is_blank_and_without_any_there_is_no_column(shown):
+    lines = shown([*rows("dm", 50.0), *rows("dm+pruned:by=score", 60.0, share=0.25)])
+    assert "AUC" not in next(line for line in lines if "accuracy" in line)
+    assert "share" in next(line for line in lines if "accuracy" in line)
+    lines = shown([*rows("random", 50.0), *rows("dm", 60.0)])
+    assert LEGEND not in lines
+    assert not any("share" in line for line in lines)
