@@ -62,7 +62,11 @@ class CompareTask(Options):
         help="Continue the run in --out: finished units are kept. Nothing there yet: start. All finished: do nothing.",
     )
     seed: int = same(SeedOptions, "seed", help="The first seed; everything random follows from it.")
-    controls: bool = setting(True, "Without this flag, X+influence brings its controls X and X+shuffled along.")
+    controls: bool = setting(
+        True,
+        "Without this flag, X+influence brings its controls X and X+shuffled along, and X+pruned:by=score X, the same at random "
+        "and the same by held-out loss.",
+    )
     equal_seconds: bool = setting(False, "Also run X without weights for as many seconds as X+influence took.")
     workers: int = setting(
         0,

@@ -24,7 +24,7 @@ from refluence.run.execute import parse
 class Comparing:
     """What is compared: arms, each with the same seeds.
 
-    `methods` are arms as text, or methods of one's own; with `controls`, `X+influence` brings `X` and `X+shuffled` along.
+    `methods` are arms as text, or methods of one's own; with `controls` some bring others along (`catalogue.with_controls`).
     `seeds`: how many, from `seed` on. `equal_seconds` adds `X` without weights for as many seconds as `X+influence` took.
     `executor`: `serial`, `processes[:N]`, None for as many processes as are faster.
     """
