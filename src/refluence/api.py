@@ -287,8 +287,8 @@ def compare(
             others: `["dm", mine, "mine+influence"]`.
         seeds: how many paired seeds, from `seed` on; 5 or more give useful intervals.
         seed: the first one.
-        controls: `X+influence` brings `X` and `X+shuffled` along, `X+pruned:by=score` (`X+relabelled`, `X+scores`) `X`, the same at
-            random and the same by held-out loss.
+        controls: `X+influence` brings `X` and `X+shuffled` along, `X+pruned:by=score` (`X+relabelled`, `X+scores`) `X`, the
+            same at random and by held-out loss.
         equal_seconds: `X` without weights for as many seconds as `X+influence` took is an arm too.
         out: a folder, as `refluence compare` writes it. The same call continues what was stopped, one with more methods or
             seeds adds these. None: nothing is written.

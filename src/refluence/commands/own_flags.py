@@ -64,8 +64,8 @@ class CompareTask(Options):
     seed: int = same(SeedOptions, "seed", help="The first seed; everything random follows from it.")
     controls: bool = setting(
         True,
-        "Without this flag, X+influence brings its controls X and X+shuffled along, and X+pruned:by=score X, the same at random "
-        "and the same by held-out loss.",
+        "Without this flag, X+influence brings its controls X and X+shuffled along, and X+pruned:by=score X, the same at "
+        "random and the same by held-out loss.",
     )
     equal_seconds: bool = setting(False, "Also run X without weights for as many seconds as X+influence took.")
     workers: int = setting(
