@@ -11,12 +11,12 @@ images, of which a tenth is cut for validation.
 
 All estimates are from the same held-out probabilities (float16, as the table keeps them):
 
-    ours             `ScoreTable.wrong_share`
+    ours             `ScoreTable.wrong_share` (refluence.score.wrong_share: confident learning, or the surest rows)
     cleanlab, joint  1 - trace of `cleanlab.count.estimate_joint`
     cleanlab, count  `cleanlab.count.num_label_issues`, its own defaults
     cleanlab, filter rows that `cleanlab.filter.find_label_issues` finds, its own defaults
 
-`--keep FOLDER` writes labels, truth and probabilities of each row that is run, for a look at other estimates.
+`--parts FOLDER` has a checkpoint for each row, after every network: what is stopped goes on there.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from refluence.jobs.scoring import against_validation
 from refluence.jobs.session import Machine, open_session
 from refluence.options import ScoreOptions
 from refluence.run.device import prepare
+from refluence.run.drive import Driver, drive
+from refluence.run.progress import Reporter
 from refluence.score.folds_work import FoldsWork
 from refluence.score.job import Scoring
 from refluence.seeds import streams
@@ -61,7 +63,7 @@ def options_of(case: str, human: str, rows: int) -> SourceOptions:
     return SourceOptions(noise=f"symmetric:{SYMMETRIC[case] / 100}", rows=few)
 
 
-def one(case: str, seed: int, source: str, options: SourceOptions, keep: Path | None) -> Row:
+def one(case: str, seed: int, source: str, options: SourceOptions, parts: Path) -> Row:
     """All estimates of a case and seed, beside the truth."""
     begin = time.perf_counter()
     session = open_session(source, Machine(), options)
@@ -71,15 +73,11 @@ def one(case: str, seed: int, source: str, options: SourceOptions, keep: Path | 
     assert isinstance(job.plan, Scoring), "against validation"
     work = job.plan.open(data, job.model, streams(seed), session.compute, Prepared())
     assert isinstance(work, FoldsWork), "nothing is trained before"
-    for _ in work.steps():
-        pass
+    drive(work, parts / f"{case}-{seed}", case, Driver(session.compute.device, Reporter(quiet=True), 0.0))
     p, labels, planted = work.held_out(), data.train.labels, wrong(data.train)
     assert p is not None, "a small source with hard labels"
     assert planted is not None, "the truth is known"
     assert data.train.stored is not None, "the truth is known"
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        np.savez(keep / f"{case}-{seed}.npz", p=p.numpy(), y=labels.numpy(), t=data.train.stored.numpy())
     guess = p.argmax(1)
     return {
         "case": case,
@@ -120,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
             if any((row["case"], row["seed"]) == (case, seed) for row in read()):
                 continue
             source = args.cifar if case.startswith("cifar10") else "digits"
-            row = one(case, seed, source, options_of(case, args.human, args.rows), args.keep)
+            row = one(case, seed, source, options_of(case, args.human, args.rows), args.parts)
             with RAW.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             print(f"{case}, seed {seed}: {row['seconds']} s, truth {row['truth']:.3f}, ours {row['ours']:.3f}", flush=True)
@@ -149,7 +147,7 @@ def main() -> None:
     ask.add_argument("--cifar", help="folder of CIFAR-10, with train.parquet and test.parquet")
     ask.add_argument("--human", help="Parquet file with the human labels of CIFAR-10N, row by row")
     ask.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    ask.add_argument("--keep", type=Path)
+    ask.add_argument("--parts", type=Path, default=Path("runs/wrong_share"))
     for name, default in (("--seeds", 3), ("--rows", 10_000), ("--threads", 1)):
         ask.add_argument(name, type=int, default=default)
     kinds.add_parser("tables")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refluence.errors import InputError
-from refluence.score.wrong_share import SLACK, confident_joint, wrong_share
+from refluence.score.wrong_share import SLACK, SUREST, confident_joint, confident_share, surest_share, wrong_share
 
 
 def drawn(seed, rows=60, classes=4, noise=0.3):
@@ -36,15 +36,47 @@ def literally(labels, p):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_it_is_the_equations_taken_literally(seed):
+def test_confident_learning_is_the_equations_taken_literally(seed):
     labels, p = drawn(seed, rows=23, classes=5)
     joint, share = literally(labels, p)
     assert confident_joint(labels, p).tolist() == joint
-    assert wrong_share(labels, p) == pytest.approx(share, abs=1e-12)
+    assert confident_share(labels, p) == pytest.approx(share, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_it_is_cleanlabs_but_for_whole_rows(seed):
+def test_the_surest_rows_taken_literally(seed):
+    labels, p = drawn(seed, rows=200)
+    share, guesses = 0.0, p.argmax(1).tolist()
+    for j in set(guesses):
+        rows = sorted((n for n, guess in enumerate(guesses) if guess == j), key=lambda n: -p[n, j])
+        anchors = rows[: -(-len(rows) // 20)]
+        share += len(rows) / 200 * sum(int(labels[n]) != j for n in anchors) / len(anchors)
+    assert SUREST == 1 / 20
+    found, highest = surest_share(labels, p)
+    assert found == pytest.approx(share, abs=1e-12)
+    assert found < highest < 1
+
+
+def test_rows_that_are_as_sure_as_the_last_count_too_in_any_order():
+    labels, p = torch.tensor([0] * 60 + [1] * 40), torch.tensor([[0.75, 0.25]]).expand(100, 2)
+    assert surest_share(labels, p)[0] == surest_share(labels.flip(0), p)[0] == pytest.approx(0.4)
+
+
+def test_the_surest_rows_decide_where_confident_learning_takes_the_networks_mistakes_for_wrong_labels():
+    g = torch.Generator().manual_seed(0)
+    truth = torch.arange(4000) % 4
+    z = torch.randn(4000, 4, generator=g) + torch.eye(4)[truth] * 3 * torch.rand(4000, 1, generator=g)
+    labels = torch.where(torch.rand(4000, generator=g) < 0.2, (truth + 1) % 4, truth)
+    p = (2 * z).softmax(1)
+    assert confident_share(labels, p) > surest_share(labels, p)[1]
+    assert wrong_share(labels, p) == surest_share(labels, p)[0] < confident_share(labels, p) - 0.1
+    assert wrong_share(labels, p) > 0.2
+    sure = torch.eye(4)[truth]
+    assert wrong_share(labels, sure) == confident_share(labels, sure) == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_confident_learning_is_cleanlabs_but_for_whole_rows(seed):
     count = pytest.importorskip("cleanlab.count")
     labels, p = drawn(seed, rows=400)
     theirs = count.compute_confident_joint(labels.numpy(), p.numpy(), calibrate=False)
@@ -52,7 +84,7 @@ def test_it_is_cleanlabs_but_for_whole_rows(seed):
     assert bool(passing.gather(1, p.argmax(1)[:, None])[:, 0][passing.sum(1) > 1].all()), "where the two rules part"
     assert confident_joint(labels, p).tolist() == theirs.tolist()
     joint = count.estimate_joint(labels.numpy(), p.numpy())
-    assert wrong_share(labels, p) == pytest.approx(1 - joint.trace(), abs=p.shape[1] / len(labels))
+    assert confident_share(labels, p) == pytest.approx(1 - joint.trace(), abs=p.shape[1] / len(labels))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5])

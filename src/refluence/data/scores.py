@@ -119,7 +119,10 @@ class ScoreTable:
 
     @property
     def wrong_share(self) -> float | None:
-        """The estimated share of labels that are wrong, by confident learning from held-out probabilities.
+        """The estimated share of labels that are wrong, from the probabilities of the networks that held a row out.
+
+        By confident learning, and where it takes a weak network's mistakes for wrong labels by the rows that the network is surest
+        of, which is nearer the truth, and still above it for most photographs.
 
         None where networks held nothing out (a network that was trained before, scores against a distilled set), where labels
         are soft, and where rows x classes x networks a fold are more than 33 million.
