@@ -121,8 +121,8 @@ class ScoreTable:
     def wrong_share(self) -> float | None:
         """The estimated share of labels that are wrong, from the probabilities of the networks that held a row out.
 
-        By confident learning, and where it takes a weak network's mistakes for wrong labels by the rows that the network is surest
-        of, which is nearer the truth, and still above it for most photographs.
+        By confident learning, or, where that counts a weak network's mistakes as wrong labels, by the rows that it is surest
+        of: nearer the truth, and still too high where the network is weak.
 
         None where networks held nothing out (a network that was trained before, scores against a distilled set), where labels
         are soft, and where rows x classes x networks a fold are more than 33 million.
