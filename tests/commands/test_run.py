@@ -357,7 +357,7 @@ def test_noisy_without_data_starts_on_the_digits(refluence, tmp_path, monkeypatc
     )
     said = refluence("run", "noisy", "--steps", "1", "--threads", "1", "--width", "4")
     assert said.code == 0
-    assert "1 parts left out: no --data cifar10=SRC cifar10n=FILE" in said.err
+    assert "1 part left out: no --data cifar10=SRC cifar10n=FILE" in said.err
     assert "--noise symmetric:0.4: 575 of 1438 labels of train" in said.err
     assert "2 arms start and step" in said.out
 

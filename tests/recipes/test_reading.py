@@ -5,8 +5,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from refluence.arm import read_arm
+from refluence.data.dataset import Split
 from refluence.errors import InputError
 from refluence.options import SourceOptions
 from refluence.recipes.base import Part
@@ -15,6 +17,7 @@ from refluence.recipes.reading import in_words, reading, said
 from refluence.recipes.rows import borrow, present
 from refluence.recipes.run import sources
 from refluence.recipes.table import tabulate
+from refluence.recipes.trial import spread
 from refluence.report.recipe import cells, columns
 from refluence.run.rows import read_rows
 from support.recipe_rows import row
@@ -113,3 +116,11 @@ def test_auc_and_share_stand_in_tables_that_have_them():
     without = tabulate(NOISY, [DIGITS], "cpu", [{k: v for k, v in r.items() if k not in ("auc", "share")} for r in rows])
     assert not {"AUC", "share"} & set(columns(without))
     assert all(len(line) == len(columns(without)) for line in cells(without))
+
+
+def test_a_trial_has_instances_of_every_part_of_a_class():
+    rows = torch.arange(100)
+    split = Split(torch.zeros(100, 1, 2, 2), (rows >= 40).long(), rows)
+    few = spread(split, 4)
+    assert few.rows.tolist() == [0, 13, 26, 39, 40, 59, 79, 99]
+    assert len(spread(split, 50)) == 40 + 50

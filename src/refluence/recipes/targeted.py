@@ -13,6 +13,8 @@ here (`keep=.5`), not estimated: an estimate of wrong labels does not see anothe
 
     digits-inverted    inverted and mirrored; five images a class
     cifar10-colours    10,000 images; channels permuted and a quarter turn; twenty images a class
+
+Size `cpu` as in `noisy`.
 """
 
 from __future__ import annotations

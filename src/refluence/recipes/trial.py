@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from refluence.data.dataset import Split
 from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import run_job
@@ -38,8 +41,15 @@ def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -
 def few(session: Session, ipc: int) -> Session:
     """The session with as many images per class as every arm finds enough: the published numbers need no more to start."""
     dataset = session.dataset
-    train, val = dataset.train.first(10 * ipc + 4 * REAL_BATCH), dataset.val.first(JUDGES)
+    train, val = spread(dataset.train, 10 * ipc + 4 * REAL_BATCH), dataset.val.first(JUDGES)
     return replace(session, dataset=replace(dataset, train=train, val=val))
+
+
+def spread(split: Split, count: int) -> Split:
+    """So many instances of each class, at equal distances: of rows sorted by class, the first with a wrong label are all so."""
+    members = [split.members(label) for label in split.labels.unique().tolist()]
+    chosen = [own[torch.linspace(0, len(own) - 1, min(count, len(own))).long()] for own in members]
+    return split.take(torch.cat(chosen).sort().values)
 
 
 def shortened(job: Job, steps: int) -> Job:
