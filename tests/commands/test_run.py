@@ -342,7 +342,7 @@ def test_parts_of_other_sets_are_left_out_and_said(refluence, tmp_path):
     words = ("run", "iwd", *SHORT, "--only", "cifar100-*", "--seeds", "1", "--out")
     said = refluence(*words, tmp_path / "without")
     assert said.code == 0
-    assert "1 parts left out: no --data cifar100=SRC" in said.err
+    assert "1 part left out: no --data cifar100=SRC" in said.err
     words = [word if word != "digits" else "cifar100=digits" for word in words]
     assert refluence(*words, tmp_path / "with").code == 0
     assert {row["set"] for row in lines(tmp_path / "with" / "rows.jsonl")} == {"cifar100"}

@@ -35,6 +35,7 @@ def write_recipe(folder: Path) -> list[Path]:
     heads, rows = grid(results)
     facts = {part["set"]: f"ours on {part['data']}" for part in results["parts"] if part["data"] is not None}
     more = {"heads": heads, "grid": rows, "columns": columns(results), "rows": cells(results), "facts": list(facts.items())}
+    more["published"] = _published(results)
     write_page(folder / "report.html", "recipe.html.j2", results=results, picture=picture, **more)
     return [*written, folder / "report.html"]
 
@@ -44,7 +45,7 @@ def markdown(results: Json) -> str:
     heads, rows = grid(results)
     out = [f"# {results['recipe']}: {results['summary']}", "", f"{results['source']}. Size {results['size']}."]
     out += ["", *(f"The paper says (in our words): {claim}" for claim in results["claims"])]
-    out += ["", "Each cell: ours (n seeds) / published.", "", as_table(heads, rows)]
+    out += ["", f"Each cell: ours (n seeds){' / published' if _published(results) else ''}.", "", as_table(heads, rows)]
     out += ["", as_table(columns(results), cells(results)), ""]
     out += [f"- {part['part']}: {part['verdict']}" for part in results["parts"] if part["verdict"]]
     out += ["", *(f"- {note}" for note in results["notes"]), ""]
@@ -55,13 +56,13 @@ def grid(results: Json) -> tuple[list[str], list[list[str]]]:
     """The paper's form: a row for each arm, model and protocol, a column for each set and number of images per class."""
     lines = results["lines"]
     sets = list(dict.fromkeys((line["set"], line["ipc"]) for line in lines))
-    several = len({line["model"] for line in lines}) > 1
+    several, beside = len({line["model"] for line in lines}) > 1, _published(results)
     rows: dict[tuple[str, str, str], dict[tuple[str, int], str]] = {}
     for line in lines:
         row = rows.setdefault((line["arm"], line["model"] if several else "", line["protocol"]), {})
         key = line["set"], line["ipc"]
         if line["mean"] is not None or key not in row:  # parts may share a cell: one without rows does not hide the other
-            row[key] = f"{ours(line)} / {published(line) or DASH}"
+            row[key] = f"{ours(line)} / {published(line) or DASH}" if beside else ours(line)
     heads = ["arm", *(["model"] if several else []), "protocol", *(f"{name}, {ipc} a class" for name, ipc in sets)]
     return heads, [
         [arm, *([model] if several else []), protocol, *(row.get(column, DASH) for column in sets)]
@@ -90,6 +91,10 @@ def cells(results: Json) -> list[list[str]]:
             difference = ["", ""] if compared is None else [_difference(compared), compared["against"]]
             found.append([*(own if not number else [""] * len(own)), *difference, *(ends if not number else [""] * len(ends))])
     return found
+
+
+def _published(results: Json) -> bool:
+    return any(published(line) for line in results["lines"])
 
 
 def _cleaned(results: Json) -> bool:

@@ -101,9 +101,9 @@ def gains(lines: list[Line]) -> Drawing | None:
 
 
 def _base(arm: str, against: str) -> bool:
-    """Whether `against` is the method of `arm` without its weights or its settings (selections have no such base)."""
-    other = read_arm(against)
-    return against != "random" and other.kind == UNIFORM and other.method == read_arm(arm).method
+    """Whether `against` is the method of `arm` without its weights or its settings (a selection as it is has no such base)."""
+    this, other = read_arm(arm), read_arm(against)
+    return (against != "random" or this.kind != UNIFORM) and other.kind == UNIFORM and other.method == this.method
 
 
 def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> Drawing:
