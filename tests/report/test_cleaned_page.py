@@ -59,6 +59,11 @@ def test_validation_images_of_another_source_are_named(tmp_path):
     assert (line["AUC"], line["Whose images decided"]) == ("–", "validation images of clean/val")
     report.write(folder)
     assert "validation images of clean/val" in words_of(folder)
+    given = {**card["cleaned"], "decided": None, "table": "runs/scores.parquet", "auc": 0.9}
+    assert cleaned.sentence(given) == (
+        "training images: 111 of 300 left out (37\u202f%), by score; those known to be wrong are found with an AUC of 0.90; "
+        "the table scores.parquet decided"
+    )
 
 
 def test_pictures_are_shown_once_and_none_that_chance_chose(folder):

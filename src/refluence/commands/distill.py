@@ -5,11 +5,13 @@ from __future__ import annotations
 from refluence import report
 from refluence.commands.flags import Distill
 from refluence.commands.session import open_session, relative
+from refluence.data.distilled import read_card
 from refluence.fields import subset
 from refluence.jobs.catalogue import arm_of
 from refluence.jobs.resolve import resolve
 from refluence.jobs.single import PAGE, distill
 from refluence.options import JobOptions
+from refluence.report import cleaned
 from refluence.report.words import counted
 from refluence.run.folder import check_free, recorded_threads
 
@@ -27,6 +29,8 @@ def run(flags: Distill) -> None:
             f"{row['arm']}, seed {row['seed']}, {row['images']} images: {row['accuracy']:.1f} % {row['split']} accuracy "
             f"({row['protocol']}, {counted(len(row['nets']), 'network')}, {row['seconds']:.0f} s to make)"
         )
+    if beforehand := read_card(flags.out / "distilled").get("cleaned"):
+        print(cleaned.sentence(beforehand))
     print(f"report: {relative(flags.out / PAGE)}   distilled set: {relative(flags.out / 'distilled')}")
     if done:
         print(f"{relative(flags.out)} is finished: nothing to do")

@@ -94,6 +94,7 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
     if known is not None and bool(known.any()) and not bool(known.all()) and weighting.by != "truth":
         auc = float(roc_auc_score(known.numpy(), -weighting.sign * tensors["scores"].numpy()))
     by_validation = weighting.by == "score" or (weighting.kind == "scores" and weighting.by == "random")
+    by_validation &= plan.table is not None and plan.table.file is None  # a file does not say whose images decided
     found = {
         "kind": weighting.kind,
         "by": weighting.by,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from refluence.report.reading import Unit
 from refluence.report.words import DASH, counted, finite, fixed, mean
 
 DID = {"pruned": "left out", "selected": "left out", "relabelled": "given the suggested class"}
+REMOVES = ("pruned", "selected", "relabelled")
 BY = {
     "score": "by score",
     "held-out-loss": "by held-out loss",
@@ -62,6 +64,14 @@ def section(units: list[Unit]) -> CleanedSection | None:
     return CleanedSection(lines, words, _pictures([own[0] for own in arms.values()]))
 
 
+def sentence(card: Json) -> str:
+    """What the card of one run says of it, in a line."""
+    line = _line("", [card])
+    auc = "" if line["AUC"] == DASH else f"; those known to be wrong are found with an AUC of {line['AUC']}"
+    whose = "" if line["Whose images decided"] == DASH else f"; {line['Whose images decided']} decided"
+    return f"training images: {line['Training images']}, {line['Chosen']}{auc}{whose}"
+
+
 def _line(arm: str, cards: list[Json]) -> dict[str, str]:
     kind, by = str(cards[0].get("kind")), str(cards[0].get("by"))
     rows, of, auc = (mean([finite(card.get(name)) for card in cards]) for name in ("rows", "of", "auc"))
@@ -76,7 +86,9 @@ def _line(arm: str, cards: list[Json]) -> dict[str, str]:
 
 
 def _whose(card: Json) -> str:
-    """Whose validation images decided, if any did."""
+    """Whose validation images decided, or which table that was given; a dash where none did."""
+    if card.get("table"):
+        return f"the table {PurePath(str(card['table'])).name}"
     where = card.get("decided")
     if not where:
         return DASH

@@ -174,6 +174,8 @@ def _heights(units: list[Unit]) -> str:
     if not weighted:
         return ""
     words = " With weights the distance is to the weighted mean of the real instances"
+    if all(read_arm(arm).kind in cleaned.REMOVES for arm in weighted):
+        words = " Where images were left out or relabelled the distance is to the real instances as they are then"
     if any(read_arm(arm).option("where") == "outside" for arm in weighted):
         words += ", and with where=outside it is another distance"
     return f"{words}: curves of different arms cannot be compared by their height."
