@@ -6,6 +6,7 @@ from refluence import report
 from report import fabricate
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+CLEANED = {"dm": 80.1, "dm+pruned:by=score": 86.7, "dm+pruned:by=random,keep=auto": 80.0, "dm+relabelled": 86.7}
 HOSTILE = ['<img src="https://evil.example/x.png" onerror="alert(1)">', "a class with a very long name, " + "x" * 120]
 
 
@@ -20,6 +21,7 @@ def folders(tmp_path_factory):
         "hundred": fabricate.unit(root / "hundred", classes=[f"class name {i}" for i in range(100)], ipc=1, real=12),
         "hostile": fabricate.unit(root / "hostile", classes=HOSTILE, ipc=12, size=48),
         "terms": fabricate.unit(root / "terms", "idc+influence:terms=both,bag=batch", classes=TEN, size=32),
+        "cleaned": fabricate.compare(root / "cleaned", 2, CLEANED, classes=TEN, ipc=1, size=32),
         "bare": fabricate.unit(root / "bare", arm="random", without=("metrics", "influence", "config", "evaluation")),
     }
     for folder in made.values():

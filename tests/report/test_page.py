@@ -17,7 +17,7 @@ from refluence.report.template import wrappable
 from refluence.report.words import amount, duration, fixed, signed
 from report import fabricate
 
-KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "terms", "bare"]
+KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "terms", "cleaned", "bare"]
 VOID = {"meta", "link", "img", "br", "path", "line", "circle", "rect"}
 
 
@@ -141,8 +141,9 @@ def test_names_of_arms_break_between_options():
 def test_sections_keep_their_order(outlines):
     for kind in KINDS:
         ids = [attrs["id"] for tag, attrs in outlines[kind].tags if tag in ("h1", "section")]
+        beforehand = ["cleaned"] if kind == "cleaned" else []
         assert ids == [
-            "verdict", "table", "distilled", "influence", "instances", "over-time", "curves", "notes", "configuration",
+            "verdict", "table", *beforehand, "distilled", "influence", "instances", "over-time", "curves", "notes", "configuration",
         ]  # fmt: skip
 
 
