@@ -143,7 +143,8 @@ def test_sections_keep_their_order(outlines):
         ids = [attrs["id"] for tag, attrs in outlines[kind].tags if tag in ("h1", "section")]
         beforehand = ["cleaned"] if kind == "cleaned" else []
         assert ids == [
-            "verdict", "table", *beforehand, "distilled", "influence", "instances", "over-time", "curves", "notes", "configuration",
+            "verdict", "table", *beforehand, "distilled", "influence", "instances", "over-time", "curves", "notes",
+            "configuration",
         ]  # fmt: skip
 
 
