@@ -26,7 +26,7 @@ from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
-from refluence.jobs.cleaning import prepare
+from refluence.jobs.cleaning import prepare, refuse_unread
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
 from refluence.jobs.job import Job
@@ -454,6 +454,7 @@ def _opened(
     session = _session(data, options)
     job = resolve(asked, arm, session.dataset, seed, own.get(arm.method))
     job.plan.check_model(job.model)
+    refuse_unread(asked.scores, [job])
     return session, job
 
 

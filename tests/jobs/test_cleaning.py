@@ -296,3 +296,16 @@ def test_weights_of_a_table_are_the_links(tables, data, tmp_path):
 
 def test_options_of_a_job_know_the_table():
     assert JobOptions().scores is None
+
+
+def test_a_table_that_no_arm_goes_by_is_refused(data, tmp_path):
+    """Nothing would be cleaned by it; beside an arm that goes by it, others may be as they are."""
+    saved = rf.score(data, folds=2, epochs=1, width=4, terms="explicit")
+    saved.save(tmp_path / "s.parquet")
+    scores = str(tmp_path / "s.parquet")
+    with pytest.raises(InputError, match=r"scores=.*s\.parquet'?: no arm here goes by it"):
+        rf.distill(data, "dm", scores=scores, **SHORT)
+    with pytest.raises(InputError, match="no arm here goes by it"):
+        rf.compare(data, ["random", "dm"], seeds=1, scores=scores, **SHORT)
+    rows = rf.compare(data, ["random", "random+pruned:by=score,keep=.5"], seeds=1, controls=False, scores=scores, **SHORT).rows
+    assert [row["arm"] for row in rows] == ["random", "random+pruned:by=score,keep=.5"]

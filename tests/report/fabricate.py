@@ -253,7 +253,7 @@ def validation_scores(
         "seed": 0,
     }
     told |= {"terms": "both", "risk": "error"}
-    told |= {"validation": {"images": 143, "accuracy": 92.1, "accuracies": [91.0, 92.1, 93.2]}}
+    told |= {"validation": {"images": 143, "source": "cut from train", "accuracy": 92.1, "accuracies": [91.0, 92.1, 93.2]}}
     told |= {"damping": [0.011, 0.012, 0.013], "iterations": [9, 9, 9], "resolved": {"seed": 0}}
     told |= {"residual": [0.009, 0.008, 0.007], "converged": True}
     table = pa.table(columns).replace_schema_metadata({"refluence": json.dumps(told | facts)})

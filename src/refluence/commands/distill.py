@@ -8,6 +8,7 @@ from refluence.commands.session import open_session, relative
 from refluence.data.distilled import read_card
 from refluence.fields import subset
 from refluence.jobs.catalogue import arm_of
+from refluence.jobs.cleaning import refuse_unread
 from refluence.jobs.resolve import resolve
 from refluence.jobs.single import PAGE, distill
 from refluence.options import JobOptions
@@ -23,6 +24,7 @@ def run(flags: Distill) -> None:
     session = open_session(flags, threads=recorded_threads(flags.out))
     job = resolve(asked, arm, session.dataset, flags.seed)
     job.plan.check_model(job.model)
+    refuse_unread(asked.scores, [job])
     rows, done = distill(job, asked, session, flags.out, resume=flags.resume, page=report.write)
     for row in rows:
         print(

@@ -10,7 +10,7 @@ written once to the job's folder, keyed by row, and read from there when the job
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,15 @@ def check(job: Job, dataset: Dataset) -> None:
         _estimated(columns, weighting, arm, said)
     if weighting.kind == "relabelled" and columns.suggested is None:
         raise InputError(f"{arm}: {said} suggests no classes; `refluence score` against validation data does")
+
+
+def refuse_unread(scores: str | None, jobs: Sequence[Job]) -> None:
+    """`InputError` for a table of scores that no job goes by: nothing would be cleaned."""
+    if scores is not None and all(job.plan.table is None for job in jobs):
+        raise InputError(
+            f"{option('scores', scores)}: no arm here goes by it: X+pruned:by=score, X+relabelled and X+scores do, and "
+            f"{option('drop', f'{scores}:0.1')} leaves images out for every arm"
+        )
 
 
 def facts(job: Job, session: Session, prepared: Prepared) -> Json:

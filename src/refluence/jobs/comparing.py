@@ -12,6 +12,7 @@ from refluence.errors import InputError
 from refluence.files import Json
 from refluence.jobs import equal_seconds, record
 from refluence.jobs.catalogue import Declaration, own_methods, with_controls
+from refluence.jobs.cleaning import refuse_unread
 from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Session
@@ -57,6 +58,7 @@ class Comparing:
         for job in rows:
             job.plan.check_model(job.model)
         _check_different(rows)
+        refuse_unread(self.options.scores, rows)
         return jobs
 
     def arguments(self, model: ModelSpec, session: Session, out: Path) -> Json:

@@ -204,7 +204,10 @@ def measured(facts: Json) -> str:
     labels += f" Some labels are wrong on purpose ({facts['noise']})." if facts.get("noise") else ""
     labels += f" Some were replaced by what networks suggest ({facts['relabel']})." if facts.get("relabel") else ""
     labels += f" Some images are from another domain on purpose ({facts['shift']})." if facts.get("shift") else ""
-    return f"{how}. The {counted(validation['images'], 'validation image')} were held out of all training.{labels}"
+    where = f" ({validation['source']})" if validation.get("source") else ""  # earlier tables do not say it
+    decided = "" if facts["terms"] == "explicit" else " decided what harms, and"
+    images = f"{counted(validation['images'], 'validation image')}{where}{decided}"
+    return f"{how}. The {images} were held out of all training.{labels}"
 
 
 def about(facts: Json) -> list[tuple[str, str]]:

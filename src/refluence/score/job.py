@@ -119,7 +119,12 @@ class Scoring:
             "labels": dataset.options.labels,
             **{name: value for name in OF_SOURCE if (value := getattr(dataset.options, name)) is not None},
             "train": len(dataset.train),
-            "validation": {"images": len(dataset.val), "accuracy": fmean(accuracies), "accuracies": accuracies},
+            "validation": {
+                "images": len(dataset.val),
+                "source": dataset.validation,
+                "accuracy": fmean(accuracies),
+                "accuracies": accuracies,
+            },
             "folds": None if trained is not None else settings.folds,
             "nets": self.nets,
             "networks": settings.networks,
