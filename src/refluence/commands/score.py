@@ -68,8 +68,9 @@ def look_wrong(table: ScoreTable, out: Path) -> str | None:
     given, right = f"{relative(out)}:{share:.2f}", table.facts["validation"]["accuracy"]
     return (
         f"about {100 * share:.0f} % of the labels look wrong to networks that are right on {right:.0f} % of the validation "
-        f"images (what they get wrong themselves may be among them): leave as many out with --drop {given}, relabel as many with "
-        f"--relabel {given}, or try it with the arms X+pruned:by=score and X+relabelled of compare"
+        "images (what they get wrong themselves may be among them): "
+        f"leave as many out with --drop {given}, relabel as many with --relabel {given}, "
+        "or try it with the arms X+pruned:by=score and X+relabelled of compare"
     )
 
 
