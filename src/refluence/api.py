@@ -26,7 +26,8 @@ from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
-from refluence.jobs.cleaning import prepare, refuse_unread
+from refluence.jobs.cleanable import refuse_unread
+from refluence.jobs.cleaning import prepare
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
 from refluence.jobs.job import Job

@@ -8,7 +8,7 @@ from refluence.commands.session import open_session, relative
 from refluence.data.distilled import read_card
 from refluence.fields import subset
 from refluence.jobs.catalogue import arm_of
-from refluence.jobs.cleaning import refuse_unread
+from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.resolve import resolve
 from refluence.jobs.single import PAGE, distill
 from refluence.options import JobOptions

@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from refluence.condense.method import Method, Settings
 from refluence.digests import digest
 from refluence.files import Json
-from refluence.influence.weighting import OF_TABLE, Weighting
+from refluence.influence.beforehand import OF_TABLE
+from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refluence.arm import Arm
-from refluence.influence.weighting import PRUNED
+from refluence.influence.beforehand import PRUNED
 
 PRUNING = {kind for kind, _ in PRUNED}
 SHARES = {**dict.fromkeys(PRUNING, "keep"), "relabelled": "share", "scores": ""}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from refluence.errors import InputError, did_you_mean
 from refluence.fields import check, described, read, setting
+from refluence.influence.beforehand import CLEANING, OF_TABLE, RANKINGS, beforehand
 from refluence.influence.controls import random_weights, shuffle
 from refluence.influence.links import (
     LINKS,
@@ -44,39 +45,6 @@ KINDS: dict[str, str] = {
 }
 BY_INFLUENCE = ("influence", "shuffled", "random", "flipped")
 """The kinds that measure influence during the run."""
-CLEANING = ("pruned", "selected", "relabelled", "scores")
-"""The kinds that act before the run: what they need is in a ranking, or in a table of scores, of all instances."""
-OF_TABLE = ("score", "held-out-loss")
-"""What a table of scores ranks instances by."""
-PRUNED: dict[tuple[str, str], float | str] = {
-    ("pruned", "influence"): 0.9,
-    ("pruned", "loss"): 0.2,
-    ("pruned", "random"): 0.9,
-    ("selected", "influence"): 0.1,
-    ("selected", "loss"): 0.1,
-    ("selected", "random"): 0.1,
-    ("pruned", "score"): "auto",
-    ("pruned", "held-out-loss"): "auto",
-    ("pruned", "truth"): "auto",
-    ("selected", "score"): 0.1,
-    ("selected", "held-out-loss"): 0.1,
-}
-"""The share that is kept by (kind, by) unless `keep` is given: IWD's, arXiv 2411.12115's, the others ours."""
-RANKINGS = ("influence", "loss", "random", "score", "held-out-loss", "truth")
-READ = {
-    "pruned": ("keep", "by", "sign", "terms"),
-    "selected": ("keep", "by", "sign", "terms"),
-    "relabelled": ("share", "by", "terms"),
-    "scores": ("by", "terms"),
-}
-"""The options of each kind that acts before the run."""
-BY = {
-    "pruned": RANKINGS,
-    "selected": RANKINGS[:-1],
-    "relabelled": ("score", "held-out-loss", "random", "truth"),
-    "scores": ("score", "held-out-loss", "random"),
-}
-"""What each of them may go by, its default first but for `pruned` and `selected` (influence)."""
 SMALLEST_BAG = 5
 
 
@@ -233,7 +201,7 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
         raise InputError(f"unknown weighting option '{unknown[0]}={options[unknown[0]]}': {did_you_mean(unknown[0], known)}")
     values = {name: read(Weighting, name, text) for name, text in options.items()}
     if kind in CLEANING:
-        return _cleaning(kind, options, values)
+        return Weighting(kind=kind, **beforehand(kind, options, values))
     if "by" in options:
         raise InputError(f"by={options['by']} means nothing with {kind}: it is what {', '.join(CLEANING)} go by")
     if "share" in options:
@@ -246,28 +214,6 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
     if name := next((name for name in unread if name in options), None):
         raise InputError(f"{name}={options[name]} means nothing with link={weighting.link}: {right}")
     return weighting
-
-
-def _cleaning(kind: str, options: dict[str, str], values: dict[str, Any]) -> Weighting:
-    """The kinds that act before the run, and what they do not read refused."""
-    if idle := [name for name in options if name not in READ[kind]]:
-        weighs = ", which weighs what it keeps uniformly" if kind in ("pruned", "selected") else ""
-        raise InputError(f"{idle[0]} means nothing with {kind}{weighs}: {', '.join(READ[kind])} do")
-    by = values.get("by", "influence" if kind in ("pruned", "selected") else "score")
-    if by not in BY[kind]:
-        raise InputError(f"by={by} means nothing with {kind}: {did_you_mean(by, BY[kind])}")
-    if "terms" in options and by != "score" and not (kind == "scores" and by == "random"):
-        raise InputError(f"terms={options['terms']} means nothing with by={by}: they are parts of by=score")
-    if by == "truth" and (idle := [name for name in ("keep", "share", "sign") if name in options]):
-        raise InputError(f"{idle[0]}={options[idle[0]]} means nothing with by=truth, which acts on exactly the wrong ones")
-    given: dict[str, Any] = {"kind": kind, "by": by, "terms": "auto"}
-    if kind in ("pruned", "selected"):
-        given["keep"] = PRUNED[kind, by]
-        if by not in OF_TABLE:
-            given["terms"] = Weighting.terms  # as earlier versions kept it
-    if kind == "relabelled":
-        given["share"] = "auto"
-    return Weighting(**{**given, **values})
 
 
 def weights(scores: Tensor, weighting: Weighting, generator: torch.Generator | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from refluence.errors import InputError
 from refluence.files import Json
 from refluence.jobs import equal_seconds, record
 from refluence.jobs.catalogue import Declaration, own_methods, with_controls
-from refluence.jobs.cleaning import refuse_unread
+from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Session

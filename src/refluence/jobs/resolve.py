@@ -11,7 +11,7 @@ from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.protocols import protocols
 from refluence.fields import of_size
-from refluence.jobs import cleaning
+from refluence.jobs import cleanable
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.jobs.job import Job, SetPlan
 from refluence.jobs.ranking import FULL
@@ -38,7 +38,7 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
     chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, PROTOCOLS[asked.size])
     job = Job(seed, plan, model, arm, asked.ipc, chosen, of_size(asked, "nets"), asked.split)
     plan.check_data(dataset, job.counts(dataset))
-    cleaning.check(job, dataset)
+    cleanable.check(job, dataset)
     return job
 
 
