@@ -227,6 +227,8 @@ def test_a_table_that_does_not_fit_is_refused_in_one_line(tables, data, tmp_path
     refused("dm+pruned:by=score,keep=.5", "lack 1 of the", **short)
     with pytest.raises(InputError, match=r"scores=.*nowhere.*: there is no file"):
         rf.distill(data, "dm+pruned:by=score", scores=str(tmp_path / "nowhere.parquet"), **SHORT)
+    with pytest.raises(InputError, match=r"the list is for reading; give the table beside it, s.parquet"):
+        rf.distill(data, "dm+pruned:by=score", scores=str(tmp_path / "s.csv"), **SHORT)
     with pytest.raises(InputError, match=r"keep=0.01 leaves 1 of the"):
         rf.distill(data, "dm+pruned:by=score,keep=.01", **{**SHORT, "ipc": 5})
 

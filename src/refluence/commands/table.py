@@ -7,7 +7,10 @@ from statistics import fmean
 
 from rich.table import Table
 
+from refluence.arm import read_arm
 from refluence.commands.session import relative
+from refluence.evaluate.cleaning import cleaning
+from refluence.evaluate.references import CONTROL, RIVAL, kind
 from refluence.evaluate.verdict import tenths
 from refluence.files import Json
 from refluence.report import recipe as recipes
@@ -48,7 +51,7 @@ def show(results: Json, out: Path) -> None:
         if key in shown:  # a further comparison of the same arm
             cells, ends = [""] * len(cells), [""] * len(ends)
         shown.add(key)
-        table.add_row(*cells, _difference(line), line["against"] or "", *ends)
+        table.add_row(*cells, _difference(line), _against(line), *ends)
     print_table(table, 136 if beside or cleaned else 110)
     if cleaned:
         print(LEGEND)
@@ -78,6 +81,14 @@ def _mean(rows: list[Json], key: str) -> str:
     """The mean over seeds with two decimals, "" where it is not known."""
     known = [row[key] for row in rows if row.get(key) is not None]
     return f"{sum(known) / len(known):.2f}" if known else ""
+
+
+def _against(line: Json) -> str:
+    """What an arm is compared with; in words where it is the same arm by another."""
+    against = line["against"] or ""
+    if not against or cleaning(read_arm(line["arm"])) is None:
+        return against
+    return {CONTROL: "the same at random", RIVAL: "the same by loss"}.get(kind(line["arm"], against), against)
 
 
 def _difference(line: Json) -> str:

@@ -52,6 +52,7 @@ def harmful(name: str, pair: str, rows: np.ndarray, train: RawSplit) -> Harmful:
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"{said}: there is no file {path}")
+    refuse_csv(path, said)
     features = columns.features(parquet.schema(path))
     for column in ("index", "score"):
         columns.require(features, column, name, str(path), said)
@@ -83,6 +84,12 @@ def harmful(name: str, pair: str, rows: np.ndarray, train: RawSplit) -> Harmful:
     index, score = index[here], score[here]
     worst = index[np.lexsort((index, -score))[: round(share * len(index))]]
     return Harmful(said, path, share, worst, index)
+
+
+def refuse_csv(path: Path, said: str) -> None:
+    """`InputError` for the list that is written beside a table of scores to be read by people."""
+    if path.suffix == ".csv":
+        raise InputError(f"{said}: the list is for reading; give the table beside it, {path.with_suffix('.parquet').name}")
 
 
 def whole_numbers(found: Harmful, name: str) -> dict[int, int]:

@@ -175,7 +175,13 @@ class _Finding:
         if not isinstance(asked, str):
             return asked if weighting.prunes else 1 - asked
         assert table is not None, "an estimate is a table's"
-        return 1 - estimated(table, weighting, f"arm '{self.job.arm.name}'", "its table of scores")
+        name = f"arm '{self.job.arm.name}'"
+        share = estimated(table, weighting, name, "its table of scores")
+        other = "keep=P" if weighting.prunes else "share=P"
+        self.session.reporter.say(
+            f"{name}: {100 * share:.0f} % of each class, the share of labels that look wrong; {other} gives another"
+        )
+        return 1 - share
 
     def _labels(self, table: Columns | None) -> Tensor:
         """The other label of each instance `(N,)`."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from refluence.condense.ranking import Table
 from refluence.data import Dataset
+from refluence.data.score_file import refuse_csv
 from refluence.data.scores import FILE, ScoreTable
 from refluence.errors import InputError, option
 from refluence.files import Json
@@ -53,6 +54,10 @@ class ScoresNeed:
     def make(self, session: Session) -> dict[str, Tensor]:
         """`both`, `implicit`, `loss` and `suggested` `(N,)`, `wrong_share` `()`: not a number where it is not known."""
         plan, dataset = self.plan, session.dataset
+        if plan.settings.epochs < EPOCHS:
+            session.reporter.say(
+                f"scores: networks of {plan.settings.epochs} epochs in place of {EPOCHS}, as image steps are fewer"
+            )
         for remark in plan.remarks(dataset, self.model, self.seed, session.compute):
             session.reporter.say(f"scores: {remark}")
         work = plan.open(dataset, self.model, streams(self.seed), session.compute, Prepared())
@@ -150,4 +155,5 @@ def table_of(scores: str | None) -> Table:
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"{option('scores', scores)}: there is no file {path}; `refluence score` makes one")
+    refuse_csv(path, option("scores", scores))
     return Table(None, str(path), file_digest(path))
