@@ -15,7 +15,7 @@ from refluence.fields import subset
 from refluence.jobs.open_run import open_finished
 from refluence.jobs.scoring import Scores, against_set, against_validation, check_file, objective_of, parts, write_scores
 from refluence.options import ScoreOptions
-from refluence.report.scores import near_chance
+from refluence.report.scores import sayable
 from refluence.report.words import counted
 from refluence.results import score_page
 from refluence.run.folder import check_free, recorded_threads
@@ -59,9 +59,9 @@ def run(flags: Score) -> None:
 
 
 def look_wrong(table: ScoreTable, out: Path) -> str | None:
-    """How many labels look wrong, and what can be done about it; None where nothing held out, or hardly learned, says so."""
-    share = table.wrong_share
-    if share is None or near_chance(dict(table.facts)):
+    """How many labels look wrong, and what can be done about it; None where that is not known or too uncertain."""
+    share = sayable(dict(table.facts), table.label.numpy(), None if table.suggested is None else table.suggested.numpy())
+    if share is None:
         return None
     if round(share, 2) < LEAST:
         return f"hardly any labels look wrong ({100 * share:.1f} %)"

@@ -125,7 +125,7 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     if scores.suggested is not None:
         other = scores.suggested != scores.label
         facts.append(("Network says another class", f"{int(other.sum())} ({100 * float(other.mean()):.1f} %)"))
-    if (share := scores.facts.get("wrong_share")) is not None and not near_chance(scores.facts):
+    if (share := sayable(scores.facts, scores.label, scores.suggested)) is not None:
         facts.append(("Labels that look wrong (estimate)", f"about {100 * share:.0f} %"))
     facts += against_truth(scores)
     notes = [f"Scores on this page are in units of {name}."] if name else []
@@ -241,6 +241,18 @@ def near_chance(facts: Json) -> bool:
     return facts["validation"]["accuracy"] < 150 / max(len(facts["classes"]), 1)
 
 
+def sayable(facts: Json, label: np.ndarray, suggested: np.ndarray | None) -> float | None:
+    """The estimated share of wrong labels, None where it is not known or too uncertain to be said.
+
+    That is where networks are hardly better than guessing, or suggest another class than `label (N,)` for most rows: with 40 %
+    of CIFAR-10's labels wrong another tool was then nearer the truth (docs/results/clean.md).
+    """
+    share = facts.get("wrong_share")
+    if share is None or suggested is None or near_chance(facts) or (suggested != label).mean() > 0.5:
+        return None
+    return float(share)
+
+
 def write_scores(parquet: Path, images: Mapping[int, ArrayLike], classes: Sequence[str], title: str) -> Path:
     """Write the page beside the Parquet file, under its name (`scores.html` for `scores.parquet`), and return its path.
 
@@ -264,7 +276,7 @@ def write_scores(parquet: Path, images: Mapping[int, ArrayLike], classes: Sequen
         "facts": facts,
         "file": parquet.name,
         "table": parquet.with_suffix(".csv").name,
-        "share": round(facts.get("wrong_share") or 0.0, 2),
+        "share": 0.0 if scores is None else round(sayable(facts, scores.label, scores.suggested) or 0.0, 2),
     }
     write_page(target, "scores.html.j2", **shown, settings=pretty(facts.get("resolved", {})))
     return target
