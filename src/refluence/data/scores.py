@@ -122,7 +122,7 @@ class ScoreTable:
         """The estimated share of labels that are wrong, from the probabilities of the networks that held a row out.
 
         By confident learning, or, where that counts a weak network's mistakes as wrong labels, by the rows that it is surest
-        of: nearer the truth, and still too high where the network is weak.
+        of: nearer the truth, and still some points off where the network is weak.
 
         None where networks held nothing out (a network that was trained before, scores against a distilled set), where labels
         are soft, and where rows x classes x networks a fold are more than 33 million.
