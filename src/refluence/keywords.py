@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from refluence.data.scores import ScoreTable
 from refluence.errors import InputError, did_you_mean, stated
 from refluence.jobs.session import Machine, Session
 from refluence.options import JobOptions, SourceOptions
@@ -21,6 +22,10 @@ def asked(options: Mapping[str, Any]) -> JobOptions:
     given = {k: v for k, v in options.items() if k in names(JobOptions)}
     if isinstance(given.get("protocol"), str):
         given["protocol"] = (given["protocol"],)
+    if isinstance(given.get("scores"), Path):
+        given["scores"] = str(given["scores"])
+    if isinstance(given.get("scores"), ScoreTable):
+        raise InputError("scores is a table: runs name it by its file; table.save('scores.parquet') writes one")
     return JobOptions(**given)
 
 

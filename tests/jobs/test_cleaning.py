@@ -1,7 +1,7 @@
 """What arms do to instances before they begin: exactly the rows of the table, keyed by row, and the same bits after a stop."""
 
-import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +11,18 @@ import torch
 from safetensors.torch import load_file
 
 import refluence as rf
+from refluence.compute import Compute
 from refluence.data.clean import by_row, relabelled
 from refluence.errors import InputError
 from refluence.jobs import scores_need
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.cleaning import KEPT
+from refluence.jobs.resolve import resolve
 from refluence.options import JobOptions
+from refluence.recipes.base import Part
+from refluence.recipes.noisy import RECIPE
+from refluence.recipes.rows import describe
+from refluence.score import folds_work
 
 SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1, "iterations": 3, "real_batch": 8}
 SHARE = 0.37  # what the tables below take for wrong
@@ -41,7 +47,7 @@ def tables(monkeypatch):
     """Tables of random columns, and the seeds for which one was made."""
     asked = []
 
-    def make(need, session):
+    def make(need, session, folder):
         asked.append((need.seed, need.plan.settings.epochs))
         return table_of(session.dataset, need.seed)
 
@@ -181,11 +187,87 @@ def test_a_stopped_run_continues_to_the_same_bits(tables, data, tmp_path):
         assert torch.equal(resumed.set.images, whole.set.images)
 
 
-def test_repeat_makes_the_same_set(tables, data, tmp_path):
-    run = rf.distill(data, "random+relabelled", out=tmp_path / "run", **SHORT)
-    stored = json.loads((run.folder / "config.json").read_text())
-    assert stored["resolved"]["unit"]["table"] == {"epochs": 1, "file": None, "sha256": None}
-    assert rf.open(run.folder).card["cleaned"]["kind"] == "relabelled"
+def test_a_stopped_table_continues_in_the_midst_of_its_networks(data, tmp_path, monkeypatch):
+    own = {**SHORT, "iterations": 13}
+    whole = rf.compare(data, ["random+relabelled"], seeds=1, controls=False, out=tmp_path / "whole", **own)
+    trained, real = [], folds_work.FoldsWork.steps
+
+    def stopped(work):
+        for event in real(work):
+            trained.append(work.step)
+            if len(trained) == 2:
+                raise KeyboardInterrupt
+            yield event
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(folds_work.FoldsWork, "steps", stopped)
+        rf.compare(data, ["random+relabelled"], seeds=1, controls=False, out=tmp_path / "run", **own)
+    monkeypatch.setattr(folds_work.FoldsWork, "steps", lambda work: (trained.append(work.step) or e for e in real(work)))
+    again = rf.compare(data, ["random+relabelled"], seeds=1, controls=False, out=tmp_path / "run", **own)
+    assert trained == [1, 2, 2, 3, 4, 5], "the network that was trained before the stop is kept"
+    assert [row["accuracy"] for row in again.rows] == [row["accuracy"] for row in whole.rows]
+    sets = [rf.open(next((tmp_path / name).glob("units/*/0"))).set for name in ("whole", "run")]
+    assert torch.equal(sets[0].images, sets[1].images)
+    assert not list((tmp_path / "run" / "shared").glob("*/checkpoint"))
+
+
+def test_another_table_is_another_run_and_the_same_one_may_lie_elsewhere(data, tmp_path):
+    table, ones = table_of(data), torch.ones(len(data.train))
+    facts = {"source": "digits", "wrong_share": SHARE}
+    for name, sign in (("s", 1), ("t", -1)):
+        rf.ScoreTable.of(data, sign * table["both"], ones, table["loss"], facts=facts).save(tmp_path / f"{name}.parquet")
+    arms, own = ["random+pruned:by=score"], {"seeds": 1, "controls": False, "out": tmp_path / "run", **SHORT}
+    first = rf.compare(data, arms, scores=tmp_path / "s.parquet", **own)
+    shutil.copy(tmp_path / "s.parquet", tmp_path / "copy.parquet")
+    again = rf.compare(data, arms, scores=tmp_path / "copy.parquet", **own)
+    assert [row["accuracy"] for row in again.rows] == [row["accuracy"] for row in first.rows]
+    for changed in ({"scores": tmp_path / "t.parquet"}, {}):
+        with pytest.raises(InputError) as caught:
+            rf.compare(data, arms, **changed, **own)
+        assert "scores" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    shutil.copy(tmp_path / "t.parquet", tmp_path / "s.parquet")
+    with pytest.raises(InputError, match=r"s\.parquet has changed"):
+        rf.compare(data, arms, scores=tmp_path / "s.parquet", **own)
+    with pytest.raises(InputError, match=r"scores is a table: runs name it by its file; table\.save"):
+        rf.distill(data, arms[0], scores=rf.ScoreTable.load(tmp_path / "t.parquet"), **SHORT)
+
+
+def test_rows_of_recipes_tell_tables_and_what_selections_go_by_apart(data, tmp_path):
+    table = table_of(data)
+    scores = rf.ScoreTable.of(data, table["both"], torch.ones(len(data.train)), table["loss"], facts={"wrong_share": SHARE})
+    scores.save(tmp_path / "s.parquet")
+
+    def settings(arm, **asked):
+        job = resolve(JobOptions(ipc=1, **asked), parse_arm(arm), data, 0)
+        part = Part("p", "digits", 1, (arm,), ("dc-cpu",))
+        return describe(RECIPE, part, job, Compute(), "digits", "cpu", {})["settings"]
+
+    found = [settings("dm+pruned:by=score"), settings("dm+pruned:by=score", scores=str(tmp_path / "s.parquet"))]
+    found += [settings("dm+pruned:by=score", iterations=20), settings("influence"), settings("influence:on=validation")]
+    assert len(set(found)) == len(found)
+
+
+def test_a_set_of_a_cleaned_arm_is_scored_like_any_other(tables, data, tmp_path):
+    for arm in ("dm+scores", "dm+relabelled", "dm+pruned:by=score,keep=.6"):
+        run = rf.distill(data, arm, out=tmp_path / arm, **SHORT)
+        scored = rf.score(data, distilled=run.folder, nets=1)
+        assert bool(scored.score.isfinite().all())
+        assert run.set.images.shape == rf.open(run.folder).set.images.shape
+
+
+def test_a_share_is_not_estimated_of_soft_labels(data):
+    soft = torch.eye(10)[data.train.labels]
+    given = replace(data, train=replace(data.train, soft=soft))
+    with pytest.raises(InputError, match="keep=auto: how many labels look wrong cannot be told of these data: give keep=P"):
+        rf.distill(given, "random+pruned:by=score", **SHORT)
+    with pytest.raises(InputError, match="soft labels, which would stay as they are"):
+        rf.distill(given, "random+relabelled:share=.1", **SHORT)
+
+
+def test_an_estimate_of_networks_that_contradict_most_labels_is_a_warning(tables, data):
+    with pytest.warns(UserWarning, match="37 % of each class, as many labels as look wrong to networks that contradict most"):
+        rf.distill(data, "random+pruned:by=score", **SHORT)
 
 
 def test_truth_is_the_ceiling_and_needs_to_be_known(data):
@@ -296,8 +378,14 @@ def test_weights_of_a_table_are_the_links(tables, data, tmp_path):
     assert not torch.equal(found["random"], found["score"])
 
 
-def test_options_of_a_job_know_the_table():
-    assert JobOptions().scores is None
+def test_a_selection_by_validation_says_whose_images_decided(tables, data, tmp_path):
+    run = rf.select(
+        data, "influence:on=validation", out=tmp_path / "run", **{k: v for k, v in SHORT.items() if k != "real_batch"}
+    )
+    said = run.card["cleaned"]
+    assert (said["kind"], said["rows"], said["decided"]) == ("chosen", 10, "cut from train")
+    assert 0 < said["auc"] < 1
+    assert "validation images cut from train" in (run.folder / "report.html").read_text()
 
 
 def test_a_table_that_no_arm_goes_by_is_refused(data, tmp_path):

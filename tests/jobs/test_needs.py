@@ -78,7 +78,7 @@ class Slow:
     def __init__(self):
         self.facts, self.made = {"depth": 3}, 0
 
-    def make(self, session):
+    def make(self, session, folder):
         self.made += 1
         time.sleep(0.05)
         return {"weight": torch.ones(2)}

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from refluence.arm import UNIFORM, Arm
+from refluence.arm import Arm
 from refluence.compute import Compute
 from refluence.condense.arms import check, in_proportion, own_keys, settings_for, weighting_of
 from refluence.condense.engine import engine
@@ -107,7 +107,7 @@ class Distilling:
 
     def unweighted(self) -> Distilling:
         """The same with uniform weights."""
-        return replace(self, weighting=replace(self.weighting, kind=UNIFORM))
+        return replace(self, weighting=self.weighting.even)
 
     def shortened(self, steps: int, real_batch: int) -> Distilling:
         """The same with that many image steps and steps between: does it start?

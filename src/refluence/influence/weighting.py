@@ -179,6 +179,11 @@ class Weighting:
         return self.kind in CLEANING
 
     @property
+    def even(self) -> Weighting:
+        """The same with uniform weights; what acts before the run has no other options."""
+        return Weighting() if self.cleans else replace(self, kind="uniform")
+
+    @property
     def share_is_open(self) -> bool:
         """Whether the share that it leaves out or relabels is known only once instances are looked at."""
         return self.by == "truth" or (self.keep if self.prunes else self.share) == "auto"

@@ -10,6 +10,7 @@ from refluence.errors import InputError, option
 from refluence.influence.weighting import Weighting
 from refluence.jobs.job import Job
 from refluence.jobs.scores_need import Columns, ScoresNeed, given
+from refluence.score.folds_work import keeps
 
 
 def check(job: Job, dataset: Dataset) -> None:
@@ -27,6 +28,9 @@ def check(job: Job, dataset: Dataset) -> None:
         return
     if table.file is None:
         ScoresNeed(job.model, job.seed).plan.check_data(dataset)
+        if weighting.share_is_open and not keeps(dataset, 1):
+            name = "keep" if weighting.prunes else "share"
+            raise InputError(f"{arm}: {name}=auto: how many labels look wrong cannot be told of these data: give {name}=P")
         return
     columns, said = given(table, dataset, option("scores", table.file)), option("scores", table.file)
     if job.arm.option("terms") is not None:

@@ -10,18 +10,17 @@ written once to the job's folder, keyed by row, and read from there when the job
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from refluence.data import clean, cleaned_images
 from refluence.data.truth import wrong
 from refluence.errors import option
-from refluence.files import Json, write_tensors
+from refluence.files import write_tensors
 from refluence.influence.beforehand import OF_TABLE
 from refluence.influence.weighting import Weighting
 from refluence.jobs.cleanable import estimated
@@ -50,48 +49,10 @@ def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None
         return read_prepared(path)
     prepared = _Finding(job, session, shared).found()
     if path is not None:
-        cleaned_images.save(session.dataset, prepared.tensors, path.parent)
+        if plan.weighting.cleans:
+            cleaned_images.save(session.dataset, prepared.tensors, path.parent)
         write_tensors(path, prepared.tensors, {"seconds": str(prepared.seconds)})
     return prepared
-
-
-def facts(job: Job, session: Session, prepared: Prepared) -> Json:
-    """What the card says of it; nothing for an arm that leaves instances as they are.
-
-    `auc`: how well what it goes by finds the rows that are known to be wrong. `decided`: whose images the scores are of.
-    """
-    plan, tensors, train = job.plan, prepared.tensors, session.dataset.train
-    if not plan.weighting.cleans:
-        return {}
-    weighting, known = plan.weighting, wrong(train)
-    acted = {"pruned": len(train) - len(tensors.get(clean.ROWS, train)), "relabelled": len(tensors.get(clean.LABELS, ()))}
-    acted["selected"] = acted["pruned"]
-    share = None if weighting.kind == "scores" else _share(weighting, tensors)
-    auc = None
-    if known is not None and bool(known.any()) and not bool(known.all()) and weighting.by != "truth":
-        auc = float(roc_auc_score(known.numpy(), -weighting.sign * tensors["scores"].numpy()))
-    by_validation = weighting.by == "score" or (weighting.kind == "scores" and weighting.by == "random")
-    by_validation &= plan.table is not None and plan.table.file is None  # a file does not say whose images decided
-    found = {
-        "kind": weighting.kind,
-        "by": weighting.by,
-        "terms": weighting.terms if weighting.by == "score" else None,
-        "share": share,
-        "rows": acted.get(weighting.kind, len(train)),
-        "of": len(train),
-        "auc": auc,
-        "decided": session.dataset.validation if by_validation else None,
-        "table": None if plan.table is None else plan.table.file,
-        "seconds": round(prepared.seconds, 3),
-    }
-    return {"cleaned": found}
-
-
-def _share(weighting: Weighting, tensors: Mapping[str, Tensor]) -> float:
-    """The share of each class that is left out or relabelled."""
-    if weighting.share_is_open:
-        return float(tensors["share"])
-    return 1 - float(weighting.keep) if weighting.prunes else float(weighting.share)
 
 
 @dataclass
@@ -178,9 +139,11 @@ class _Finding:
         name = f"arm '{self.job.arm.name}'"
         share = estimated(table, weighting, name, "its table of scores")
         other = "keep=P" if weighting.prunes else "share=P"
-        self.session.reporter.say(
-            f"{name}: {100 * share:.0f} % of each class, the share of labels that look wrong; {other} gives another"
-        )
+        said, train = f"{name}: {100 * share:.0f} % of each class, as many labels as look wrong", self.session.dataset.train
+        if table.suggested is not None and 2 * int((table.suggested != train.labels).sum()) > len(train):
+            warnings.warn(f"{said} to networks that contradict most of them, which is too many: give {other}", stacklevel=2)
+        else:
+            self.session.reporter.say(f"{said}; {other} gives another share")
         return 1 - share
 
     def _labels(self, table: Columns | None) -> Tensor:

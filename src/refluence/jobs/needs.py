@@ -41,8 +41,8 @@ class Need(Protocol):
     def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
 
-    def make(self, session: Session) -> dict[str, Tensor]:
-        """The thing itself. The same bits for equal facts, whoever makes it."""
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """The thing itself. The same bits for equal facts, whoever makes it. What takes long keeps checkpoints in `folder`."""
 
 
 def key(need: Need, session: Session) -> str:
@@ -56,7 +56,7 @@ def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
     if shared is None:
         name = key(need, session)
         if name not in session.made:
-            session.made[name] = _made(need, session)
+            session.made[name] = _made(need, session, None)
         return session.made[name]
     folder = shared / f"{need.name}-{key(need, session)}"
     path = folder / TENSORS
@@ -65,15 +65,15 @@ def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
     with locked(folder, wait=math.inf):  # another job of this comparison may make it just now
         if path.exists():
             return read_prepared(path)
-        made = _made(need, session)
+        made = _made(need, session, folder)
         write_json(folder / FACTS, {"need": need.name, **need.facts, **_place(session)})
         write_tensors(path, made.tensors, {"seconds": str(made.seconds)})
     return made
 
 
-def _made(need: Need, session: Session) -> Prepared:
+def _made(need: Need, session: Session, folder: Path | None) -> Prepared:
     begin = time.monotonic()
-    return Prepared(need.make(session), time.monotonic() - begin)
+    return Prepared(need.make(session, folder), time.monotonic() - begin)
 
 
 def read_prepared(path: Path) -> Prepared:

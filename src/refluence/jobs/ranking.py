@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -37,7 +38,7 @@ class RankingNeed:
         """Everything that decides the scores beside data and machine."""
         return self.ranking.facts
 
-    def make(self, session: Session) -> dict[str, Tensor]:
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
         """`scores` of every training instance."""
         return {"scores": scores(self.ranking, session.dataset, session.compute)}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from refluence.data.distilled import DistilledSet, read_card
 from refluence.data.readme import CARD
 from refluence.files import Json, read_json
-from refluence.jobs.cleaning import facts, prepare
+from refluence.jobs.cleaned import facts
+from refluence.jobs.cleaning import prepare
 from refluence.jobs.job import Job
 from refluence.jobs.judge import judge, judgements
 from refluence.jobs.session import Session

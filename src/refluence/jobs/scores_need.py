@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from refluence.influence.bags import bag_weights
 from refluence.jobs.session import Session
 from refluence.models import ModelSpec
 from refluence.models.user_file import file_digest
+from refluence.run import checkpoint
 from refluence.run.drive import drive
 from refluence.score.asked import WEIGHTS, read_weighting
 from refluence.score.folds_work import FoldsWork
@@ -51,7 +53,7 @@ class ScoresNeed:
         """Everything that decides the scores beside data and machine."""
         return {**self.plan.to_json(), "model": self.model.to_json(), "seed": self.seed}
 
-    def make(self, session: Session) -> dict[str, Tensor]:
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
         """`both`, `implicit`, `loss` and `suggested` `(N,)`, `wrong_share` `()`: not a number where it is not known."""
         plan, dataset = self.plan, session.dataset
         if plan.settings.epochs < EPOCHS:
@@ -62,7 +64,10 @@ class ScoresNeed:
             session.reporter.say(f"scores: {remark}")
         work = plan.open(dataset, self.model, streams(self.seed), session.compute, Prepared())
         assert isinstance(work, FoldsWork), "networks that are trained here"
-        drive(work, None, f"scores seed {self.seed}", session.driver)
+        driver = replace(session.driver, checkpoint_seconds=work.checkpoint_seconds)
+        drive(work, folder, f"scores seed {self.seed}", driver)
+        if folder is not None:
+            shutil.rmtree((folder / checkpoint.NAME).parent)
         scored = work.scored()
         wrong = math.nan if scored.wrong_share is None else scored.wrong_share
         return {
@@ -110,6 +115,8 @@ def made(found: Prepared, dataset: Dataset, terms: str, seed: int) -> Columns:
 def given(table: Table, dataset: Dataset, said: str) -> Columns:
     """The columns of a table in a file. `InputError` for one of other data, or without what is asked of it."""
     path = Path(str(table.file))
+    if not path.is_file():
+        raise InputError(f"{said}: there is no file {path} any more, by which the run goes")
     if file_digest(path) != table.sha256:
         raise InputError(f"{said}: {path} has changed since the run began")
     read = ScoreTable.load(path)

@@ -19,6 +19,7 @@ from refluence.version import __version__
 
 Row = Json
 OLDER = {"precision": "fp32"}  # of rows from before it was kept
+DECIDING = ("settings", "weighting", "factor", "selection_steps", "ranking_steps", "table", "on")  # of a job
 PLACE = ("recipe", "part", "set", "data", "size")  # of a row
 
 
@@ -29,8 +30,9 @@ def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: st
     later version that has another option leaves the digest as it was.
     """
     model, numbers = unit.model, unit.to_json()
-    deciding = {name: numbers[name] for name in ("settings", "weighting", "factor", "selection_steps") if numbers[name]}
-    switched_on = {k: {n: v for n, v in d.items() if v} if isinstance(d, dict) else d for k, d in deciding.items()}
+    deciding = {name: numbers[name] for name in DECIDING if numbers.get(name)}
+    every = {k: {n: v for n, v in d.items() if v and n != "file"} if isinstance(d, dict) else d for k, d in deciding.items()}
+    switched_on = {k: d for k, d in every.items() if d}
     return {
         **dict(zip(PLACE, (recipe.name, part.name, part.data, data_name(source), size), strict=True)),
         "ipc": unit.ipc,

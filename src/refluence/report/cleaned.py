@@ -13,7 +13,7 @@ from refluence.report.pictures import data_uri
 from refluence.report.reading import Unit
 from refluence.report.words import DASH, counted, finite, fixed, mean
 
-DID = {"pruned": "left out", "selected": "left out", "relabelled": "given the suggested class"}
+DID = {"pruned": "left out", "selected": "left out", "relabelled": "given the suggested class", "chosen": "chosen"}
 REMOVES = ("pruned", "selected", "relabelled")
 BY = {
     "score": "by score",

@@ -42,8 +42,12 @@ def _leaves(stored: object, asked: object, name: str = "") -> list[str]:
             keys = {k: None for k in stored if k not in INFORMATIVE}
         if not name and CONSTANTS not in stored:
             keys.pop(CONSTANTS, None)
-        if "sha256" in keys and stored.get("name") == asked.get("name") and stored["sha256"] != asked["sha256"]:
-            return [f"{name}.sha256: {asked['name']} has changed"]
+        file = next((key for key in ("name", "file") if stored.get(key) and asked.get(key)), None)
+        if file is not None and "sha256" in keys:
+            if stored[file] == asked[file] and stored["sha256"] != asked["sha256"]:
+                return [f"{name}.sha256: {asked[file]} has changed"]
+            if file == "file" and stored["sha256"] == asked["sha256"]:  # wherever it lies by now
+                keys.pop(file)
         return [d for k in keys for d in _leaves(stored.get(k), asked.get(k), _below(name, k))]
     if isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked) and _nested([*stored, *asked]):
         return [d for k, pair in enumerate(zip(stored, asked, strict=True)) for d in _leaves(*pair, f"{name}.{k}")]

@@ -68,7 +68,7 @@ class ScoringSet:
 
 def weighting_beside(own: Weighting, asked: Weighting | None) -> Weighting:
     """Those that are asked for, else the influence weights of the run, else influence with the run's options."""
-    return asked or (own if own.kind in BY_INFLUENCE else own.with_(kind="influence"))
+    return asked or (own if own.kind in BY_INFLUENCE else own.even.with_(kind="influence"))
 
 
 def needs_of(small: DistilledSet) -> Prepared:

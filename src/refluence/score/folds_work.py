@@ -45,6 +45,11 @@ class ScoredFold:
     converged: bool
 
 
+def keeps(dataset: Dataset, nets: int) -> bool:
+    """Whether probabilities of all rows are kept, by which the share of wrong labels is estimated."""
+    return dataset.train.soft is None and len(dataset.train) * len(dataset.classes) * nets <= LARGEST
+
+
 class FoldsWork(ScoringWork):
     """Networks of every fold, one after the other; each depends on the seed, its fold and its number alone."""
 
@@ -55,7 +60,7 @@ class FoldsWork(ScoringWork):
         self.fold_of = assign(train.labels, folds, rng("folds", 0), train.groups, dataset.classes)
         self.parts = [(fold, net) for fold in range(folds) for net in range(plan.nets)]
         self.total, self.found = len(self.parts), dict[int, FoldScores]()
-        self.keep = train.soft is None and len(train) * len(dataset.classes) * plan.nets <= LARGEST
+        self.keep = keeps(dataset, plan.nets)
 
     @property
     def step(self) -> int:

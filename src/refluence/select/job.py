@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from refluence.arm import UNIFORM, Arm
+from refluence.arm import Arm
 from refluence.compute import Compute
 from refluence.condense.ranking import Ranking, Table, ranks_by, table_from
 from refluence.data import Dataset, clean
@@ -63,7 +63,8 @@ class Selecting:
     @property
     def summary(self) -> tuple[str, str]:
         """The method in words, for the card."""
-        return self.selection.summary, KINDS[self.weighting.kind]
+        chosen = "real images that lower the risk on validation images most"
+        return chosen if self.by_scores else self.selection.summary, KINDS[self.weighting.kind]
 
     @property
     def usual_steps(self) -> int:
@@ -112,7 +113,7 @@ class Selecting:
 
     def unweighted(self) -> Selecting:
         """The same with uniform weights."""
-        return replace(self, weighting=replace(self.weighting, kind=UNIFORM))
+        return replace(self, weighting=self.weighting.even)
 
     def shortened(self, steps: int, real_batch: int) -> Selecting:
         """The same with that many steps of its networks: does it start?"""

@@ -1,0 +1,73 @@
+"""What the card says that an arm did to real instances before it began (cleaning.py), and how well it found the wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from refluence.data import clean
+from refluence.data.truth import wrong
+from refluence.files import Json
+from refluence.influence.weighting import Weighting
+from refluence.jobs.cleaning import TABLE_SCORES
+from refluence.jobs.job import Job
+from refluence.jobs.session import Session
+from refluence.work import Prepared
+
+
+def facts(job: Job, session: Session, prepared: Prepared) -> Json:
+    """What the card says of it; nothing for an arm that leaves instances as they are.
+
+    `auc`: how well what it goes by finds the rows that are known to be wrong. `decided`: whose images the scores are of.
+    """
+    plan, tensors, train = job.plan, prepared.tensors, session.dataset.train
+    if not plan.weighting.cleans:
+        return _chosen(job, session, prepared) if plan.by_scores else {}
+    weighting, known = plan.weighting, wrong(train)
+    acted = {"pruned": len(train) - len(tensors.get(clean.ROWS, train)), "relabelled": len(tensors.get(clean.LABELS, ()))}
+    acted["selected"] = acted["pruned"]
+    share = None if weighting.kind == "scores" else _share(weighting, tensors)
+    auc = None if weighting.by == "truth" else found_by(-weighting.sign * tensors["scores"], known)
+    by_validation = weighting.by == "score" or (weighting.kind == "scores" and weighting.by == "random")
+    by_validation &= plan.table is not None and plan.table.file is None  # a file does not say whose images decided
+    found = {
+        "kind": weighting.kind,
+        "by": weighting.by,
+        "terms": weighting.terms if weighting.by == "score" else None,
+        "share": share,
+        "rows": acted.get(weighting.kind, len(train)),
+        "of": len(train),
+        "auc": auc,
+        "decided": session.dataset.validation if by_validation else None,
+        "table": None if plan.table is None else plan.table.file,
+        "seconds": round(prepared.seconds, 3),
+    }
+    return {"cleaned": found}
+
+
+def _chosen(job: Job, session: Session, prepared: Prepared) -> Json:
+    """The same of a selection that goes by the scores itself."""
+    dataset, table = session.dataset, job.plan.table
+    auc = found_by(prepared.tensors[TABLE_SCORES], wrong(dataset.train))
+    own = {"kind": "chosen", "by": "score", "terms": "auto", "share": None, "rows": sum(job.counts(dataset)), "auc": auc}
+    file = None if table is None else table.file
+    decided = None if file else dataset.validation
+    return {
+        "cleaned": {**own, "of": len(dataset.train), "decided": decided, "table": file, "seconds": round(prepared.seconds, 3)}
+    }
+
+
+def found_by(badness: Tensor, known: Tensor | None) -> float | None:
+    """How often one of the `known (N,)` to be wrong has the higher `badness (N,)` of two (AUC); None where all or none are."""
+    if known is None or not bool(known.any()) or bool(known.all()):
+        return None
+    return float(roc_auc_score(known.numpy(), badness.numpy()))
+
+
+def _share(weighting: Weighting, tensors: Mapping[str, Tensor]) -> float:
+    """The share of each class that is left out or relabelled."""
+    if weighting.share_is_open:
+        return float(tensors["share"])
+    return 1 - float(weighting.keep) if weighting.prunes else float(weighting.share)
