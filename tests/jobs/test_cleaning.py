@@ -17,6 +17,7 @@ from refluence.errors import InputError
 from refluence.jobs import scores_need
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.cleaning import KEPT
+from refluence.jobs.repeat import repeat_run
 from refluence.jobs.resolve import resolve
 from refluence.options import JobOptions
 from refluence.recipes.base import Part
@@ -187,6 +188,17 @@ def test_a_stopped_run_continues_to_the_same_bits(tables, data, tmp_path):
         assert torch.equal(resumed.set.images, whole.set.images)
 
 
+def test_repeat_makes_the_same_set(tables, data, tmp_path):
+    table = table_of(data)
+    scores = rf.ScoreTable.of(data, table["both"], torch.ones(len(data.train)), table["loss"], facts={"wrong_share": SHARE})
+    scores.save(tmp_path / "s.parquet")
+    for name, arm, file in (("made", "random+relabelled", None), ("given", "dm+pruned:by=score", tmp_path / "s.parquet")):
+        run = rf.distill(data, arm, scores=file, out=tmp_path / name, **SHORT)
+        again = repeat_run(run.folder, tmp_path / f"{name}-again")
+        assert (again.names, again.differing) == ((".",), ())
+        assert torch.equal(rf.open(tmp_path / f"{name}-again").set.images, run.set.images)
+
+
 def test_a_stopped_table_continues_in_the_midst_of_its_networks(data, tmp_path, monkeypatch):
     own = {**SHORT, "iterations": 13}
     whole = rf.compare(data, ["random+relabelled"], seeds=1, controls=False, out=tmp_path / "whole", **own)
@@ -199,8 +211,8 @@ def test_a_stopped_table_continues_in_the_midst_of_its_networks(data, tmp_path, 
                 raise KeyboardInterrupt
             yield event
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(folds_work.FoldsWork, "steps", stopped)
+    monkeypatch.setattr(folds_work.FoldsWork, "steps", stopped)
+    with pytest.raises(KeyboardInterrupt):
         rf.compare(data, ["random+relabelled"], seeds=1, controls=False, out=tmp_path / "run", **own)
     monkeypatch.setattr(folds_work.FoldsWork, "steps", lambda work: (trained.append(work.step) or e for e in real(work)))
     again = rf.compare(data, ["random+relabelled"], seeds=1, controls=False, out=tmp_path / "run", **own)
@@ -379,9 +391,7 @@ def test_weights_of_a_table_are_the_links(tables, data, tmp_path):
 
 
 def test_a_selection_by_validation_says_whose_images_decided(tables, data, tmp_path):
-    run = rf.select(
-        data, "influence:on=validation", out=tmp_path / "run", **{k: v for k, v in SHORT.items() if k != "real_batch"}
-    )
+    run = rf.select(data, "influence:on=validation", out=tmp_path / "run", **SHORT)
     said = run.card["cleaned"]
     assert (said["kind"], said["rows"], said["decided"]) == ("chosen", 10, "cut from train")
     assert 0 < said["auc"] < 1
