@@ -112,14 +112,14 @@ ARM, CHANCE, LOSS = "dm+pruned:by=score,keep=.6", "dm+pruned:by=random,keep=.6",
 @pytest.mark.parametrize(
     ("arm", "chance", "loss", "ending"),
     [
-        (shifted(UP), shifted(NONE), shifted(UP[::-1]), "helped; by held-out loss as well"),
+        (shifted(UP), shifted(NONE), shifted(UP[::-1]), "pays; by held-out loss as well"),
         (shifted(UP), shifted(NONE), shifted(NONE[::-1]), "helped, more than by held-out loss"),
-        (shifted(UP), shifted(NONE), shifted(UP[::-1], 2), "helped, but less than by held-out loss"),
-        (shifted(UP), shifted(NONE), [50, 56, 50, 53, 53], "helped, but not shown to be more than by held-out loss"),
+        (shifted(UP), shifted(NONE), shifted(UP[::-1], 2), "pays, but less than by held-out loss"),
+        (shifted(UP), shifted(NONE), [50, 56, 50, 53, 53], "pays, but not shown to be more than by held-out loss"),
         (shifted(UP), shifted(NONE), shifted(UP),
-         "helped; against the same by held-out loss no interval (all differences are equal)"),
-        (shifted(UP), shifted(NONE), [51.0], "helped; against the same by held-out loss no interval"),
-        (shifted(UP), shifted(NONE), None, "helped, but not compared with the same by loss"),
+         "pays; against the same by held-out loss no interval (all differences are equal)"),
+        (shifted(UP), shifted(NONE), [51.0], "pays; against the same by held-out loss no interval"),
+        (shifted(UP), shifted(NONE), None, "pays, but not compared with the same by loss"),
         (shifted(UP), shifted(UP[::-1]), shifted(NONE),
          "better than dm as it is, but not shown to be better than the same at random"),
         (shifted(UP), None, shifted(NONE), "better than dm as it is, but not compared with the same at random"),
@@ -143,12 +143,12 @@ def test_the_wording_in_full():
     arms = {"random": BASE, "random+relabelled": shifted(UP), "random+relabelled:by=random": shifted(NONE)}
     assert say({**arms, "random+relabelled:by=held-out-loss": shifted(UP[::-1])}) == (
         "random+relabelled: +2.0 points over random as it is [1.8, 2.2], over the same at random +2.0 [1.8, 2.2], "
-        "over the same by held-out loss +0.0 [-0.2, 0.2], n = 5: helped; by held-out loss as well"
+        "over the same by held-out loss +0.0 [-0.2, 0.2], n = 5: pays; by held-out loss as well"
     )
     loss = {"dm": BASE, ARM: shifted(UP), CHANCE: shifted(NONE), "dm+pruned:by=loss,keep=.6": shifted(UP[::-1])}
     assert ", over the same by loss +0.0 [" in say(loss)
-    assert say(loss).endswith("helped; by loss as well")
+    assert say(loss).endswith("pays; by loss as well")
     assert say({"dm+relabelled": BASE}) == "dm+relabelled: not compared with dm as it is: dm is not among the arms"
     alone = {"dm": BASE, "dm+pruned:by=held-out-loss": shifted(UP), "dm+pruned:by=random,keep=auto": shifted(NONE)}
     assert say(alone).startswith("dm+pruned:by=held-out-loss: +2.0 points over dm as it is [")
-    assert say(alone).endswith("n = 5: helped"), "loss is no rival of itself"
+    assert say(alone).endswith("n = 5: pays"), "loss is no rival of itself"

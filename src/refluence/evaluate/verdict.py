@@ -1,10 +1,10 @@
 """The verdict: one line on a comparison that claims no more than its numbers (paired.py) do.
 
 *Helped* needs an interval above 0 against uniform weights AND against the control: the influence weights of each step on the
-wrong instances. *Hurt* needs one below 0 against uniform. Where scores clean or weigh the images beforehand, *helped* needs
-both over the images as they are and over the same at random; the line says what the same does by loss. Of methods without
-weights it names the one with the highest mean; as that is a choice after the fact, *better* needs a Holm-corrected p of at
-most .05.
+wrong instances. *Hurt* needs one below 0 against uniform. Where scores clean or weigh the images beforehand, it
+*pays* above the images as they are and above the same at random, and *helped* needs the same by loss too; the line says what
+loss does. Of methods without weights it names the one with the highest mean; as that is a choice after the fact, *better*
+needs a Holm-corrected p of at most .05.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
         return f"{line}better than {names.uniform}, but against {names.control} {_no_interval(control)}"
     if control["low"] <= 0:
         return f"{line}better than {names.uniform}, but not shown to be better than {names.control}"
-    return f"{line}helped{_beside_loss(chosen, rival, summary)}"
+    return line + _gain(chosen, rival, summary)
 
 
 def _names(arm: str) -> _Names:
@@ -107,22 +107,28 @@ def _by_loss(rival: Summary) -> str:
     return "the same by held-out loss" if own is not None and own.by == HELD_OUT else "the same by loss"
 
 
-def _beside_loss(chosen: Summary, rival: Summary | None, summary: Sequence[Summary]) -> str:
-    """What loss does, behind *helped*; "" for an arm that is not cleaned or weighed by score."""
+def _gain(chosen: Summary, rival: Summary | None, summary: Sequence[Summary]) -> str:
+    """What an arm that is above its method and its control has shown, and what loss does; of weights *helped*, of cleaning *pays*.
+
+    Cleaning or weighing by score *helped* only where it is above the same by loss too.
+    """
+    own = cleaning(read_arm(chosen["arm"]))
+    if own is None or not own.of_table:
+        return "helped"
     if not by_score(chosen["arm"]):
-        return ""
+        return "pays"
     if rival is None:
-        return ", but not compared with the same by loss"
+        return "pays, but not compared with the same by loss"
     name = _by_loss(rival).removeprefix("the same ")
     if rival["low"] is None or rival["high"] is None:
-        return f"; against the same {name} {_no_interval(rival)}"
+        return f"pays; against the same {name} {_no_interval(rival)}"
     if rival["low"] > 0:
-        return f", more than {name}"
+        return f"helped, more than {name}"
     if rival["high"] < 0:
-        return f", but less than {name}"
+        return f"pays, but less than {name}"
     of_loss = _by_kind(rival["against"] or "", chosen["protocol"], summary)
-    helped = all((row := of_loss.get(name)) and (row["low"] or 0) > 0 for name in (UNIFORM, CONTROL))
-    return f"; {name} as well" if helped else f", but not shown to be more than {name}"
+    as_well = all((row := of_loss.get(name)) and (row["low"] or 0) > 0 for name in (UNIFORM, CONTROL))
+    return f"pays; {name} as well" if as_well else f"pays, but not shown to be more than {name}"
 
 
 def _no_interval(row: Summary) -> str:
