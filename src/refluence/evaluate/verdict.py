@@ -108,7 +108,7 @@ def _by_loss(rival: Summary) -> str:
 
 
 def _gain(chosen: Summary, rival: Summary | None, summary: Sequence[Summary]) -> str:
-    """What an arm that is above its method and its control has shown, and what loss does; of weights *helped*, of cleaning *pays*.
+    """What an arm that is above its method and its control has shown, and what loss does: weights *helped*, cleaning *pays*.
 
     Cleaning or weighing by score *helped* only where it is above the same by loss too.
     """
