@@ -78,3 +78,15 @@ def test_a_share_too_small_for_the_distilled_set_is_refused():
         check_share(data, (2, 2, 2), 0.1)
     check_share(data, (2, 2, 2), 0.23)
     check_share(data, (2, 1, 1), 0.1)
+    with pytest.raises(
+        InputError, match=r"leaves 1 of the 9 .*fewer than the 4 that 1 stored ones take at factor=2: keep=0.45"
+    ):
+        check_share(data, (1, 1, 1), 0.1, 4)
+    with pytest.raises(InputError, match=r"leaves 2 of the 23 .*'class 0', fewer than its 3"):
+        check_share(data, (3, 1, 1), 0.1)
+
+
+def test_every_class_is_looked_at_not_only_the_one_with_the_fewest_for_each():
+    """14/2 is the smallest, and floor(.1 14 + .5) = 1 < 2; with 15/2 it is 2 and class 0 alone is short."""
+    with pytest.raises(InputError, match=r"keep=0.1 leaves 2 of the 24 .*'class 0', fewer than its 3"):
+        check_share(tiny_dataset((24, 15, 20)), (3, 2, 1), 0.1)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import refluence as rf
 from refluence.compute import Compute
 from refluence.data.clean import by_row, relabelled
-from refluence.errors import InputError
+from refluence.errors import InputError, NoRoomError, RunError
 from refluence.jobs import scores_need
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.cleaning import KEPT
@@ -409,3 +409,55 @@ def test_a_table_that_no_arm_goes_by_is_refused(data, tmp_path):
         rf.compare(data, ["random", "dm"], seeds=1, scores=scores, **SHORT)
     rows = rf.compare(data, ["random", "random+pruned:by=score,keep=.5"], seeds=1, controls=False, scores=scores, **SHORT).rows
     assert [row["arm"] for row in rows] == ["random", "random+pruned:by=score,keep=.5"]
+
+
+def counts(found):
+    return found.set.labels.bincount(minlength=10).tolist()
+
+
+@pytest.mark.parametrize("method", ["dm", "random"])
+def test_a_cleaned_arm_stores_as_many_of_each_class_as_the_arm_without(tables, method):
+    """Proportional to the classes before cleaning, however many labels change or which rows go."""
+    whole = rf.load("digits", noise="asymmetric:0.6", rows=300)
+    fewer = (whole.train.labels > 4) | (torch.arange(len(whole.train)) % 2 == 0)
+    data = replace(whole, train=whole.train.take(fewer.nonzero().flatten()))
+    own = {**SHORT, "ipc": 3, "allocation": "proportional", "iterations": 1}
+    base = counts(rf.distill(data, method, **own))
+    assert len(set(base)) > 1
+    changed = []
+    for arm in ("relabelled:by=truth", "relabelled:share=.3", "pruned:by=truth", "pruned:by=random,keep=.6"):
+        run = rf.distill(data, f"{method}+{arm}", **own)
+        assert counts(run) == base
+        changed.append(run.card["cleaned"]["rows"])
+    assert min(changed) > 0
+
+
+def test_arms_without_room_once_they_have_cleaned_stop_as_runs_do(tables, data):
+    """A line with the arm, the seed and what would be right: a recipe leaves such a unit out and goes on."""
+    most = int(data.train.labels.bincount().min())
+    left = r"random\+relabelled:share=.9, seed 0: \d+ training images are left of class '\d'"
+    with pytest.raises(
+        RunError, match=f"{left}, fewer than its {most} distilled ones: a smaller share or a smaller ipc would do"
+    ):
+        rf.distill(data, "random+relabelled:share=.9", **{**SHORT, "ipc": most})
+    with pytest.raises(RunError, match=r"a larger keep or a smaller ipc would do"):
+        rf.distill(data, "dm+pruned:by=score", **{**SHORT, "ipc": most})
+    with pytest.raises(RunError, match=r"fewer than the 16 that 4 stored ones take at factor=2: a larger keep or"):
+        rf.distill(data, "random+pruned:by=score,factor=2", **{**SHORT, "ipc": 4})
+    assert len(rf.distill(data, "random+pruned:by=score", **{**SHORT, "ipc": 4}).set) == 40
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (2, r"scores='FILE' of a `refluence score --folds 2`, or the data without that class would do"),
+        (1, r"has 1: the data without that class would do"),
+    ],
+)
+def test_a_class_below_the_folds_of_the_table_is_said_of_the_arm(tables, data, left, right):
+    members = data.train.members(3)
+    small = replace(data, train=data.train.take(torch.cat([members[:left], (data.train.labels != 3).nonzero().flatten()])))
+    for arm in ("random+pruned:by=score,keep=.6", "dm+relabelled", "random+scores"):
+        with pytest.raises(NoRoomError, match=rf"is made in 5 folds, so class '3' needs at least 5 training images.*{right}"):
+            rf.distill(small, arm, **SHORT)
+    assert tables == []

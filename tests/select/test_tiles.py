@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
+import refluence as rf
 from refluence.data.formation import decode, repeat
-from refluence.errors import InputError
+from refluence.errors import InputError, NoRoomError
+from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.resolve import resolve
+from refluence.options import JobOptions
 from refluence.select.tiles import check_room, tiled
 from support.tiny_data import tiny_dataset
 
@@ -58,3 +62,14 @@ def test_a_class_that_is_too_small_is_refused(counts, factor, message):
 def test_what_fits_is_let_through():
     check_room(tiny_dataset(), (5, 3, 2), 2)
     check_room(tiny_dataset(), (23, 14, 9), 1)
+
+
+@pytest.mark.parametrize(("keep", "fits"), [(0.1, False), (0.35, False), (0.7, True)])
+def test_a_pruned_arm_keeps_enough_for_its_tiles_or_is_refused_before_any_work(keep, fits):
+    arm = f"random+pruned:by=random,keep={keep},factor=2"
+    options = {"ipc": 1, "nets": 1, "epochs": 1, "width": 4, "threads": 1}
+    if fits:
+        assert len(rf.select(tiny_dataset(), arm, **options).set) == 3
+    else:
+        with pytest.raises(NoRoomError, match=rf"keep={keep} leaves \d of the 9 .*fewer than the 4 .* factor=2: keep=0.45 or"):
+            resolve(JobOptions(ipc=1), parse_arm(arm), tiny_dataset(), 0)

@@ -19,6 +19,7 @@ from refluence.condense.requirements import check_network
 from refluence.condense.scoring import influence
 from refluence.condense.work import DistillationWork, ahead
 from refluence.data import Dataset, clean
+from refluence.data.allocation import counts_of
 from refluence.data.distilled import DistilledSet
 from refluence.files import Json
 from refluence.influence.weighting import BY_INFLUENCE, KINDS, Weighting
@@ -44,6 +45,7 @@ class Distilling:
     artifact: ClassVar[type[DistilledSet]] = DistilledSet
     family: ClassVar[str] = "distill"
     by_scores: ClassVar[bool] = False  # selections may choose by a table of scores
+    real_each: ClassVar[int] = 1  # where a class has too few for factor^2 in an image, they are used again
     usual_steps: ClassVar[int] = 0  # it trains no networks but those of its image steps and its ranking
 
     @property
@@ -161,12 +163,15 @@ class Distilling:
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> DistillationWork:
         """The work at its first step. `prepared`: what an arm that acts before the run does to instances (data/clean.py)."""
         weights, facts, count = clean.weights_of(dataset, prepared.tensors), {}, len(dataset.train)
+        counts = counts_of(dataset, self.settings.ipc, self.allocation)
         dataset = clean.cleaned(dataset, prepared.tensors)
         if self.weighting.prunes:
             keep = 1 - float(prepared.tensors["share"]) if self.weighting.share_is_open else self.weighting.keep
-            counts = {"images": len(dataset.train), "of": count, "seconds": round(prepared.seconds, 3)}
-            facts = {"kept": {"share": keep, "by": self.weighting.by, **counts}}
-        return DistillationWork(self.method, self.settings, self.weighting, dataset, model, rng, compute, facts, weights)
+            found = {"images": len(dataset.train), "of": count, "seconds": round(prepared.seconds, 3)}
+            facts = {"kept": {"share": keep, "by": self.weighting.by, **found}}
+        return DistillationWork(
+            self.method, self.settings, self.weighting, dataset, model, rng, compute, facts, weights, counts
+        )
 
 
 def plan(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, int, int]) -> Distilling:

@@ -30,7 +30,7 @@ from refluence.condense.real_side import ClassBatch, Match, RealSide
 from refluence.condense.sampling import Batches, nearest
 from refluence.condense.statistics import Bound
 from refluence.condense.synthetic import Synthetic, initial_images, laid
-from refluence.data.allocation import allocate
+from refluence.data.allocation import counts_of
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
 from refluence.influence.differentiable import plain_kernels
@@ -65,8 +65,12 @@ class Distillation:
         rng: Rng,
         compute: Compute | None = None,
         weights: Tensor | None = None,
+        counts: Sequence[int] | None = None,
     ):
-        """`weights (N,)`: of the training instances, where the kind of weights is "scores"."""
+        """`weights (N,)`: of the training instances, where the kind of weights is "scores".
+
+        `counts`: images of each class (None: by the settings), where an arm has left some of the data out or relabelled them.
+        """
         self.method, self.settings, self.dataset, self.rng = method, settings, dataset, rng
         self.compute = compute or Compute()
         self.device, self.distance = self.compute.device, method.distance(settings)
@@ -74,7 +78,8 @@ class Distillation:
         # a network serves no longer than a stage, so that every stage begins with a new one
         settings = self.settings = settings.with_(outer=min(settings.outer, settings.iterations // settings.stages))
         self.members = [dataset.train.members(c) for c in range(len(dataset.classes))]
-        counts = allocate([len(m) for m in self.members], settings.ipc, settings.allocation)
+        if counts is None:
+            counts = counts_of(dataset, settings.ipc, settings.allocation)
         self.networks = method.networks(Context(settings, dataset, spec, rng, self.compute))
         with seeded(rng("start", 0), self.device):
             images, labels = start(self, counts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -47,8 +47,9 @@ class DistillationWork(Distillation):
         compute: Compute,
         facts: Json,
         weights: Tensor | None = None,
+        counts: Sequence[int] | None = None,
     ):
-        super().__init__(method, settings, weighting, dataset, model, rng, compute, weights)
+        super().__init__(method, settings, weighting, dataset, model, rng, compute, weights, counts)
         self.asked, self.weighting, self.model, self.facts, self.total = settings, weighting, model, facts, settings.iterations
 
     def steps(self) -> Iterator[StepEvent]:

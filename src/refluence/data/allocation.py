@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refluence.data.dataset import Dataset
 from refluence.errors import InputError, option
 
 
@@ -25,3 +26,8 @@ def allocate(counts: Sequence[int], per_class: int, allocation: str = "equal") -
     while sum(given) > budget:
         given[min((k for k, g in enumerate(given) if g > 1), key=lambda k: (share[k] - given[k], k))] -= 1
     return tuple(given)
+
+
+def counts_of(dataset: Dataset, per_class: int, allocation: str = "equal") -> tuple[int, ...]:
+    """Images of each class that are stored of a dataset. Asked of it before an arm cleans it: then all arms have the same."""
+    return allocate([len(dataset.train.members(c)) for c in range(len(dataset.classes))], per_class, allocation)

@@ -57,27 +57,35 @@ def restrict(dataset: Dataset, positions: Tensor) -> Dataset:
     return replace(dataset, train=train.take(positions))
 
 
-def check_share(dataset: Dataset, counts: tuple[int, ...], keep: float) -> None:
-    """`NoRoomError` where a class would keep fewer real images than it gets distilled ones."""
+def check_share(dataset: Dataset, counts: tuple[int, ...], keep: float, each: int = 1) -> None:
+    """`NoRoomError` where a class would keep too few real images. `each`: how many of them a stored image takes."""
     members = [len(dataset.train.members(label)) for label in range(len(counts))]
-    label = min(range(len(counts)), key=lambda c: members[c] / counts[c])
-    left = kept_count(members[label], keep)
-    if left < counts[label]:
-        share = math.ceil(100 * counts[label] / members[label]) / 100
-        raise NoRoomError(
-            f"keep={keep:g} leaves {left} of the {members[label]} training images of class '{dataset.classes[label]}', fewer "
-            f"than its {counts[label]} distilled ones: keep={share:g} or a smaller {option('ipc')} would do"
-        )
+    short = [label for label, count in enumerate(counts) if kept_count(members[label], keep) < each * count]
+    if not short:
+        return
+    label = min(short, key=lambda c: members[c] / counts[c])
+    left, share = kept_count(members[label], keep), math.ceil(100 * each * counts[label] / members[label]) / 100
+    raise NoRoomError(
+        f"keep={keep:g} leaves {left} of the {members[label]} training images of class '{dataset.classes[label]}', fewer "
+        f"than {_wanted(counts[label], each)}: keep={share:g} or a smaller {option('ipc')} would do"
+    )
 
 
-def check_room(dataset: Dataset, counts: tuple[int, ...], what: str) -> None:
-    """`NoRoomError` where `what` has left a class fewer real images than are to be kept of it."""
+def check_room(dataset: Dataset, counts: tuple[int, ...], what: str, remedy: str, each: int = 1) -> None:
+    """`RunError` where `what` has left a class of `dataset` too few real images, which is known only once it is done."""
     for label, count in enumerate(counts):
-        if (left := len(dataset.train.members(label))) < count:
-            raise NoRoomError(
-                f"{what} leaves {left} training images of class '{dataset.classes[label]}', fewer than the {count} that are to "
-                f"be kept of it: a smaller share or a smaller {option('ipc')} would do"
+        if (left := len(dataset.train.members(label))) < each * count:
+            raise RunError(
+                f"{what}: {left} training images are left of class '{dataset.classes[label]}', fewer than "
+                f"{_wanted(count, each)}: {remedy} would do"
             )
+
+
+def _wanted(count: int, each: int) -> str:
+    """The images that a class needs, in words."""
+    if each == 1:
+        return f"its {count} distilled ones"
+    return f"the {each * count} that {count} stored ones take at factor={math.isqrt(each)}"
 
 
 def cleaned(dataset: Dataset, found: Mapping[str, Tensor]) -> Dataset:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from refluence.data import Dataset
 from refluence.data.truth import wrong
-from refluence.errors import InputError, option
+from refluence.errors import InputError, NoRoomError, option
 from refluence.influence.weighting import Weighting
 from refluence.jobs.job import Job
 from refluence.jobs.scores_need import Columns, ScoresNeed, given
@@ -27,7 +27,7 @@ def check(job: Job, dataset: Dataset) -> None:
     if table is None:
         return
     if table.file is None:
-        ScoresNeed(job.model, job.seed).plan.check_data(dataset)
+        _check_folds(dataset, ScoresNeed(job.model, job.seed).plan.settings.folds, arm)
         if weighting.share_is_open and not keeps(dataset, 1):
             name = "keep" if weighting.prunes else "share"
             raise InputError(f"{arm}: {name}=auto: how many labels look wrong cannot be told of these data: give {name}=P")
@@ -39,6 +39,19 @@ def check(job: Job, dataset: Dataset) -> None:
         estimated(columns, weighting, arm, said)
     if weighting.kind == "relabelled" and columns.suggested is None:
         raise InputError(f"{arm}: {said} suggests no classes; `refluence score` against validation data does")
+
+
+def _check_folds(dataset: Dataset, folds: int, arm: str) -> None:
+    """`NoRoomError` where a class is not in every fold of the table that the arm would make."""
+    counts = [len(dataset.train.members(label)) for label in range(len(dataset.classes))]
+    if (least := min(counts)) >= folds:
+        return
+    name, without = dataset.classes[counts.index(least)], "the data without that class would do"
+    fewer = f"{option('scores', 'FILE')} of a `refluence score --folds {least}`, or {without}"
+    raise NoRoomError(
+        f"{arm}: its table of scores is made in {folds} folds, so class '{name}' needs at least {folds} training images and "
+        f"has {least}: {fewer if least > 1 else without}"
+    )
 
 
 def refuse_unread(scores: str | None, jobs: Sequence[Job]) -> None:

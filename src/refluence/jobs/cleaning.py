@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from refluence.data import clean, cleaned_images
+from refluence.data import Dataset, clean, cleaned_images
 from refluence.data.truth import wrong
 from refluence.errors import option
 from refluence.files import write_tensors
@@ -76,8 +76,16 @@ class _Finding:
             tensors[TABLE_SCORES] = table.score
         if weighting.cleans:
             tensors |= self._weighed(table) if weighting.kind == "scores" else self._ranked(table)
-            clean.check_room(clean.cleaned(dataset, tensors), self.job.counts(dataset), f"arm '{self.job.arm.name}'")
+            self._check_room(clean.cleaned(dataset, tensors))
         return Prepared(tensors, self.seconds)
+
+    def _check_room(self, after: Dataset) -> None:
+        """`RunError` where a class is left with too few images."""
+        job, weighting, smaller = self.job, self._weighting, f"a smaller {option('ipc')}"
+        asked = "a larger keep" if weighting.prunes else "a smaller share"
+        remedy = smaller if weighting.by == "truth" else f"{asked} or {smaller}"
+        what, counts = f"{job.arm.name}, seed {job.seed}", job.counts(self.session.dataset)
+        clean.check_room(after, counts, what, remedy, job.plan.real_each)
 
     def _need(self, need: Need) -> Prepared:
         found = obtain(need, self.session, self.shared)

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from refluence.arm import Arm, read_arm
 from refluence.condense.job import Distilling
-from refluence.data import Dataset, allocate
+from refluence.data import Dataset
+from refluence.data.allocation import counts_of
 from refluence.errors import InputError
 from refluence.evaluate.protocol import Protocol
 from refluence.files import Json
@@ -66,8 +67,7 @@ class Job(BareJob[SetPlan]):
 
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
         """Images that are stored of each class: the same numbers for every arm of a comparison."""
-        members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
-        return allocate(members, self.ipc, self.plan.allocation)
+        return counts_of(dataset, self.ipc, self.plan.allocation)
 
     def to_json(self) -> Json:
         """Plain values for config.json, the plan's own among them."""

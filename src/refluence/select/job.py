@@ -14,7 +14,7 @@ from refluence.arm import Arm
 from refluence.compute import Compute
 from refluence.condense.ranking import Ranking, Table, ranks_by, table_from
 from refluence.data import Dataset, clean
-from refluence.data.allocation import allocate
+from refluence.data.allocation import counts_of
 from refluence.data.distilled import DistilledSet
 from refluence.files import Json
 from refluence.influence.weighting import KINDS, Weighting
@@ -129,6 +129,11 @@ class Selecting:
         """Each stored image holds formation^2 of them."""
         return self.factor
 
+    @property
+    def real_each(self) -> int:
+        """Real images that each stored one takes of a class."""
+        return self.factor**2
+
     def ahead(self, work: Work) -> list[Cost]:
         """Nothing beside the result."""
         return []
@@ -136,10 +141,10 @@ class Selecting:
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
         """`NoRoomError` where a class has too few images."""
         keep = self.weighting.keep
-        if self.weighting.prunes and not isinstance(keep, str):
-            clean.check_share(dataset, counts, keep)
         if self.factor > 1:
             check_room(dataset, counts, self.factor)
+        if self.weighting.prunes and not isinstance(keep, str):
+            clean.check_share(dataset, counts, keep, self.real_each)
 
     def check_model(self, model: ModelSpec) -> None:
         """`InputError` for a network that lacks what the method asks of it."""
@@ -162,10 +167,11 @@ class Selecting:
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> SelectionWork:
         """The work before it is done. `prepared`: what the arm does to instances beforehand (data/clean.py), and scores."""
+        counts = counts_of(dataset, self.ipc, self.allocation)
         weights, found = clean.weights_of(dataset, prepared.tensors), clean.cleaned(dataset, prepared.tensors)
         scores = prepared.tensors.get("table_scores")
         scores = None if scores is None else clean.by_row(found.train.rows, dataset.train.rows, scores)
-        return SelectionWork(self, found, model, rng, compute, weights, scores)
+        return SelectionWork(self, found, counts, model, rng, compute, weights, scores)
 
 
 @dataclass
@@ -174,6 +180,7 @@ class SelectionWork:
 
     plan: Selecting
     dataset: Dataset
+    counts: tuple[int, ...]  # images that are stored of each class
     model: ModelSpec
     rng: Rng
     compute: Compute
@@ -199,8 +206,7 @@ class SelectionWork:
     def chosen(self) -> Tensor:
         """Positions of the training images that are kept, factor^2 for each one that is stored."""
         plan, dataset = self.plan, self.dataset
-        members = [len(dataset.train.members(c)) for c in range(len(dataset.classes))]
-        counts = [plan.factor**2 * count for count in allocate(members, plan.ipc, plan.allocation)]
+        counts = [plan.real_each * count for count in self.counts]
         own = {k: v for k, v in read(plan.arm, plan.selection).items() if k not in ("factor", "steps", "on")}
         own |= {name: value for name, value in (("weights", self.weights), ("scores", self.scores)) if value is not None}
         found = plan.selection.select(dataset, counts, self.model, self.rng, self.compute.device, plan.steps, **own)
