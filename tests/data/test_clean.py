@@ -1,11 +1,13 @@
 """Pruning keeps exactly the right rows of each class; keeping all of them is the base method bit for bit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from refluence.condense.dc import METHOD
 from refluence.condense.loop import Distillation
-from refluence.data.clean import check_share, kept, kept_count, restrict
+from refluence.data.clean import check_share, kept, kept_count, relabelled, restrict
 from refluence.errors import InputError, RunError
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec
@@ -90,3 +92,13 @@ def test_every_class_is_looked_at_not_only_the_one_with_the_fewest_for_each():
     """14/2 is the smallest, and floor(.1 14 + .5) = 1 < 2; with 15/2 it is 2 and class 0 alone is short."""
     with pytest.raises(InputError, match=r"keep=0.1 leaves 2 of the 24 .*'class 0', fewer than its 3"):
         check_share(tiny_dataset((24, 15, 20)), (3, 2, 1), 0.1)
+
+
+def test_the_labels_before_are_no_truth():
+    """What the source says stays the truth of relabelled rows, and where it says nothing, nothing is known."""
+    train = tiny_dataset().train
+    after = relabelled(train, train.rows[:3], (train.labels[:3] + 1) % 3)
+    assert (after.labels != train.labels).nonzero().flatten().tolist() == [0, 1, 2]
+    assert after.stored is None
+    known = replace(train, stored=train.labels.clone())
+    assert relabelled(known, train.rows[:3], (train.labels[:3] + 1) % 3).stored.tolist() == train.labels.tolist()

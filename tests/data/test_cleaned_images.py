@@ -46,3 +46,22 @@ def test_nothing_is_written_where_no_row_is_changed(noisy, tmp_path):
     cleaned_images.save(noisy, {ROWS: train.rows, "scores": torch.zeros(len(train))}, tmp_path)
     cleaned_images.save(noisy, {"weights": torch.ones(len(train)), "scores": torch.zeros(len(train))}, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_other_end_is_shown_where_that_is_left_out(noisy, tmp_path):
+    train = noisy.train
+    goodness = torch.arange(len(train)).double()  # of the other end the last are worst
+    cleaned_images.save(noisy, {ROWS: train.rows[:-200], "scores": goodness}, tmp_path, sign=-1)
+    last = [int(i) for c in range(10) for i in train.members(c).flip(0)[:2]]
+    assert torch.equal(load_file(tmp_path / cleaned_images.FILE)["rows"], train.rows[torch.tensor(last)])
+
+
+def test_rows_that_keep_their_label_are_not_shown(tmp_path):
+    data = rf.load("digits")
+    train = data.train
+    labels = torch.where(torch.arange(40) % 2 == 0, train.labels[:40], (train.labels[:40] + 1) % 10)
+    found = {LABELLED: train.rows[:40], LABELS: labels, "scores": torch.arange(len(train)).double()}
+    cleaned_images.save(data, found, tmp_path)
+    shown = load_file(tmp_path / cleaned_images.FILE)
+    assert set(shown["rows"].tolist()) <= set(train.rows[1:40:2].tolist())
+    assert (shown["to"] == (shown["labels"] + 1) % 10).all()

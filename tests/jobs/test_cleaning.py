@@ -23,6 +23,7 @@ from refluence.options import JobOptions
 from refluence.recipes.base import Part
 from refluence.recipes.noisy import RECIPE
 from refluence.recipes.rows import describe
+from refluence.report.cleaned import sentence
 from refluence.score import folds_work
 
 SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1, "iterations": 3, "real_batch": 8}
@@ -461,3 +462,25 @@ def test_a_class_below_the_folds_of_the_table_is_said_of_the_arm(tables, data, l
         with pytest.raises(NoRoomError, match=rf"is made in 5 folds, so class '3' needs at least 5 training images.*{right}"):
             rf.distill(small, arm, **SHORT)
     assert tables == []
+
+
+def test_the_card_says_how_many_got_another_label(tables, data, tmp_path):
+    run = rf.distill(data, "random+relabelled", out=tmp_path / "a", **SHORT)
+    kept, said = load_file(run.folder / KEPT), run.card["cleaned"]
+    before = by_row(kept["relabelled_rows"], data.train.rows, data.train.labels)
+    other = int((kept["labels"] != before).sum())
+    assert (said["rows"], said["changed"]) == (len(before), other)
+    assert 0 < other < len(before), "some suggestions are the label that they have"
+    assert f"{len(before)} of {len(data.train)} given the suggested class (37\u202f%), {other} of them another" in sentence(
+        said
+    )
+    assert rf.distill(data, "random+pruned:by=score", **SHORT).card["cleaned"]["changed"] is None
+
+
+def test_pictures_of_the_other_end_are_those_that_were_left_out(data, tmp_path):
+    run = rf.distill(data, "random+pruned:by=loss,keep=.5,sign=-1", out=tmp_path / "a", **SHORT)
+    kept = load_file(run.folder / KEPT)
+    shown = load_file(run.folder / "cleaned_images.safetensors")["rows"].tolist()
+    best = [data.train.members(c)[kept["scores"][data.train.members(c)].argsort(descending=True)] for c in range(10)]
+    assert shown == [int(row) for members in best for row in data.train.rows[members[:2]]]
+    assert not set(shown) & set(kept["rows"].tolist())

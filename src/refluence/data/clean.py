@@ -105,11 +105,11 @@ def weights_of(dataset: Dataset, found: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def relabelled(split: Split, rows: Tensor, labels: Tensor) -> Split:
-    """The split with `labels (M,)` for its stored `rows (M,)`; what it stored is known from then on."""
+    """The split with `labels (M,)` for its stored `rows (M,)`. Its truth stays what it was: the former labels are none."""
     after = split.labels.clone()
     chosen = torch.isin(split.rows, rows)
     after[chosen] = by_row(split.rows[chosen], rows, labels)
-    return replace(split, labels=after, stored=split.labels if split.stored is None else split.stored)
+    return replace(split, labels=after)
 
 
 def by_row(rows: Tensor, table: Tensor, values: Tensor) -> Tensor:

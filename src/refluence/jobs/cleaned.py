@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from refluence.data import clean
+from refluence.data.dataset import Split
 from refluence.data.truth import wrong
 from refluence.files import Json
 from refluence.influence.weighting import Weighting
@@ -20,6 +21,7 @@ from refluence.work import Prepared
 def facts(job: Job, session: Session, prepared: Prepared) -> Json:
     """What the card says of it; nothing for an arm that leaves instances as they are.
 
+    `rows` of `of` were left out, given the suggested class, or weighed; for `changed` of them it is another one than they had.
     `auc`: how well what it goes by finds the rows that are known to be wrong. `decided`: whose images the scores are of.
     """
     plan, tensors, train = job.plan, prepared.tensors, session.dataset.train
@@ -38,6 +40,7 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
         "terms": weighting.terms if weighting.by == "score" else None,
         "share": share,
         "rows": acted.get(weighting.kind, len(train)),
+        "changed": _changed(train, tensors) if weighting.kind == "relabelled" else None,
         "of": len(train),
         "auc": auc,
         "decided": session.dataset.validation if by_validation else None,
@@ -64,6 +67,12 @@ def found_by(badness: Tensor, known: Tensor | None) -> float | None:
     if known is None or not bool(known.any()) or bool(known.all()):
         return None
     return float(roc_auc_score(known.numpy(), badness.numpy()))
+
+
+def _changed(train: Split, tensors: Mapping[str, Tensor]) -> int:
+    """How many rows got another label than they had: a suggestion may be the same."""
+    after = clean.relabelled(train, tensors[clean.LABELLED], tensors[clean.LABELS])
+    return int((after.labels != train.labels).sum())
 
 
 def _share(weighting: Weighting, tensors: Mapping[str, Tensor]) -> float:

@@ -50,7 +50,7 @@ def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None
     prepared = _Finding(job, session, shared).found()
     if path is not None:
         if plan.weighting.cleans:
-            cleaned_images.save(session.dataset, prepared.tensors, path.parent)
+            cleaned_images.save(session.dataset, prepared.tensors, path.parent, plan.weighting.sign)
         write_tensors(path, prepared.tensors, {"seconds": str(prepared.seconds)})
     return prepared
 

@@ -75,12 +75,14 @@ def sentence(card: Json) -> str:
 def _line(arm: str, cards: list[Json]) -> dict[str, str]:
     kind, by = str(cards[0].get("kind")), str(cards[0].get("by"))
     rows, of, auc = (mean([finite(card.get(name)) for card in cards]) for name in ("rows", "of", "auc"))
+    changed = mean([finite(card.get("changed")) for card in cards])
     if rows is None or not of:
         did = DASH
     elif kind == "scores":
         did = f"{fixed(of, 0)} weighed"
     else:
         did = f"{fixed(rows, 0)} of {fixed(of, 0)} {DID.get(kind, kind)} ({fixed(100 * rows / of, 0)}\u202f%)"
+        did += "" if changed is None else f", {fixed(changed, 0)} of them another label than before"
     chosen = {"Arm": arm, "Training images": did, "Chosen": BY.get(by, by)}
     return {**chosen, "AUC": fixed(auc, 2), "Whose images decided": _whose(cards[0])}
 
