@@ -20,6 +20,7 @@ from refluence.data.dataset import Dataset, Split
 from refluence.errors import NoRoomError, RunError, option
 
 ROWS, LABELLED, LABELS, WEIGHTED, WEIGHTS = "rows", "relabelled_rows", "labels", "weighted_rows", "weights"
+TABLE_SCORES = "table_scores"  # (N,) of every instance, for what selects by them
 
 
 def kept_count(members: int, keep: float) -> int:

@@ -12,7 +12,6 @@ from refluence.data.dataset import Split
 from refluence.data.truth import wrong
 from refluence.files import Json
 from refluence.influence.weighting import Weighting
-from refluence.jobs.cleaning import TABLE_SCORES
 from refluence.jobs.job import Job
 from refluence.jobs.session import Session
 from refluence.work import Prepared
@@ -53,7 +52,7 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
 def _chosen(job: Job, session: Session, prepared: Prepared) -> Json:
     """The same of a selection that goes by the scores itself."""
     dataset, table = session.dataset, job.plan.table
-    auc = found_by(prepared.tensors[TABLE_SCORES], wrong(dataset.train))
+    auc = found_by(prepared.tensors[clean.TABLE_SCORES], wrong(dataset.train))
     own = {"kind": "chosen", "by": "score", "terms": "auto", "share": None, "rows": sum(job.counts(dataset)), "auc": auc}
     file = None if table is None else table.file
     decided = None if file else dataset.validation

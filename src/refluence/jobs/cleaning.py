@@ -32,7 +32,6 @@ from refluence.jobs.session import Session
 from refluence.work import Prepared
 
 KEPT = "kept.safetensors"  # in the folder of a job that acts on instances beforehand
-TABLE_SCORES = "table_scores"  # (N,) of every instance, for what selects by them
 
 
 def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> Prepared:
@@ -73,7 +72,7 @@ class _Finding:
         dataset, weighting = self.session.dataset, self._weighting
         table, tensors = self._table(), dict[str, Tensor]()
         if self.job.plan.by_scores and table is not None:
-            tensors[TABLE_SCORES] = table.score
+            tensors[clean.TABLE_SCORES] = table.score
         if weighting.cleans:
             tensors |= self._weighed(table) if weighting.kind == "scores" else self._ranked(table)
             self._check_room(clean.cleaned(dataset, tensors))

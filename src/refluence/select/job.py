@@ -169,7 +169,7 @@ class Selecting:
         """The work before it is done. `prepared`: what the arm does to instances beforehand (data/clean.py), and scores."""
         counts = counts_of(dataset, self.ipc, self.allocation)
         weights, found = clean.weights_of(dataset, prepared.tensors), clean.cleaned(dataset, prepared.tensors)
-        scores = prepared.tensors.get("table_scores")
+        scores = prepared.tensors.get(clean.TABLE_SCORES)
         scores = None if scores is None else clean.by_row(found.train.rows, dataset.train.rows, scores)
         return SelectionWork(self, found, counts, model, rng, compute, weights, scores)
 
