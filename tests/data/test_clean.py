@@ -81,7 +81,8 @@ def test_a_share_too_small_for_the_distilled_set_is_refused():
     check_share(data, (2, 2, 2), 0.23)
     check_share(data, (2, 1, 1), 0.1)
     with pytest.raises(
-        InputError, match=r"leaves 1 of the 9 .*fewer than the 4 that 1 stored ones take at factor=2: keep=0.45"
+        InputError,
+        match=r"leaves 1 of the 9 .*fewer than the 4 that factor=2 lays into 1 stored one: keep=0.45 or a smaller factor",
     ):
         check_share(data, (1, 1, 1), 0.1, 4)
     with pytest.raises(InputError, match=r"leaves 2 of the 23 .*'class 0', fewer than its 3"):

@@ -443,7 +443,10 @@ def test_arms_without_room_once_they_have_cleaned_stop_as_runs_do(tables, data):
         rf.distill(data, "random+relabelled:share=.9", **{**SHORT, "ipc": most})
     with pytest.raises(RunError, match=r"a larger keep or a smaller ipc would do"):
         rf.distill(data, "dm+pruned:by=score", **{**SHORT, "ipc": most})
-    with pytest.raises(RunError, match=r"fewer than the 16 that 4 stored ones take at factor=2: a larger keep or"):
+    with pytest.raises(
+        RunError,
+        match=r"fewer than the 16 that factor=2 lays into 4 stored ones: a larger keep or a smaller factor or",
+    ):
         rf.distill(data, "random+pruned:by=score,factor=2", **{**SHORT, "ipc": 4})
     assert len(rf.distill(data, "random+pruned:by=score", **{**SHORT, "ipc": 4}).set) == 40
 

@@ -71,5 +71,8 @@ def test_a_pruned_arm_keeps_enough_for_its_tiles_or_is_refused_before_any_work(k
     if fits:
         assert len(rf.select(tiny_dataset(), arm, **options).set) == 3
     else:
-        with pytest.raises(NoRoomError, match=rf"keep={keep} leaves \d of the 9 .*fewer than the 4 .* factor=2: keep=0.45 or"):
+        with pytest.raises(
+            NoRoomError,
+            match=rf"keep={keep} leaves \d of the 9 .*fewer than the 4 that factor=2 lays into 1 stored one: keep=0.45 or",
+        ):
             resolve(JobOptions(ipc=1), parse_arm(arm), tiny_dataset(), 0)

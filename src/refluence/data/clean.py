@@ -68,25 +68,32 @@ def check_share(dataset: Dataset, counts: tuple[int, ...], keep: float, each: in
     left, share = kept_count(members[label], keep), math.ceil(100 * each * counts[label] / members[label]) / 100
     raise NoRoomError(
         f"keep={keep:g} leaves {left} of the {members[label]} training images of class '{dataset.classes[label]}', fewer "
-        f"than {_wanted(counts[label], each)}: keep={share:g} or a smaller {option('ipc')} would do"
+        f"than {_wanted(counts[label], each, f'keep={share:g}')}"
     )
 
 
-def check_room(dataset: Dataset, counts: tuple[int, ...], what: str, remedy: str, each: int = 1) -> None:
-    """`RunError` where `what` has left a class of `dataset` too few real images, which is known only once it is done."""
+def check_room(dataset: Dataset, counts: tuple[int, ...], what: str, remedy: str | None, each: int = 1) -> None:
+    """`RunError` where `what` has left a class of `dataset` too few real images, which is known only once it is done.
+
+    `remedy`: what the arm might say instead, if anything.
+    """
     for label, count in enumerate(counts):
         if (left := len(dataset.train.members(label))) < each * count:
+            name = dataset.classes[label]
             raise RunError(
-                f"{what}: {left} training images are left of class '{dataset.classes[label]}', fewer than "
-                f"{_wanted(count, each)}: {remedy} would do"
+                f"{what}: {left} training images are left of class '{name}', fewer than {_wanted(count, each, remedy)}"
             )
 
 
-def _wanted(count: int, each: int) -> str:
-    """The images that a class needs, in words."""
-    if each == 1:
-        return f"its {count} distilled ones"
-    return f"the {each * count} that {count} stored ones take at factor={math.isqrt(each)}"
+def _wanted(count: int, each: int, remedy: str | None) -> str:
+    """The images that a class needs, in words, and what would need fewer or leave more."""
+    ones = "one" if count == 1 else "ones"
+    need = f"its {count} distilled {ones}"
+    if each > 1:
+        need = f"the {each * count} that factor={math.isqrt(each)} lays into {count} stored {ones}"
+    smaller = [f"a smaller {name}" for name, use in (("factor", each > 1), (option("ipc"), count > 1)) if use]
+    ways = smaller if remedy is None else [remedy, *smaller]
+    return f"{need}: {' or '.join(ways)} would do" if ways else need
 
 
 def cleaned(dataset: Dataset, found: Mapping[str, Tensor]) -> Dataset:

@@ -80,9 +80,9 @@ class _Finding:
 
     def _check_room(self, after: Dataset) -> None:
         """`RunError` where a class is left with too few images."""
-        job, weighting, smaller = self.job, self._weighting, f"a smaller {option('ipc')}"
+        job, weighting = self.job, self._weighting
         asked = "a larger keep" if weighting.prunes else "a smaller share"
-        remedy = smaller if weighting.by == "truth" else f"{asked} or {smaller}"
+        remedy = None if weighting.by == "truth" else asked
         what, counts = f"{job.arm.name}, seed {job.seed}", job.counts(self.session.dataset)
         clean.check_room(after, counts, what, remedy, job.plan.real_each)
 
