@@ -487,3 +487,66 @@ def test_pictures_of_the_other_end_are_those_that_were_left_out(data, tmp_path):
     best = [data.train.members(c)[kept["scores"][data.train.members(c)].argsort(descending=True)] for c in range(10)]
     assert shown == [int(row) for members in best for row in data.train.rows[members[:2]]]
     assert not set(shown) & set(kept["rows"].tolist())
+
+
+def test_bad_columns_and_facts_of_a_file_are_one_line(tables, data, tmp_path):
+    table, n = table_of(data), len(data.train)
+    good = rf.ScoreTable.of(data, table["both"], torch.ones(n), table["loss"], suggested=table["suggested"])
+
+    def refused(message, arm="random+scores", facts=None, **changes):
+        replace(good, facts=facts or {}, **changes).save(tmp_path / "s.parquet")
+        with pytest.raises(InputError, match=rf"scores='.*s.parquet'.*{message}") as caught:
+            rf.distill(data, arm, scores=str(tmp_path / "s.parquet"), **SHORT)
+        assert "\n" not in str(caught.value)
+
+    for value in (math.nan, math.inf, -0.1):
+        weight = torch.ones(n, dtype=torch.float64).index_fill(0, torch.tensor([4]), value)
+        refused("1 values of weight are not finite numbers of at least 0", weight=weight)
+    for share in (1, -0.1, "0.4", True):
+        refused(f"its wrong_share is {share!r}: it must be a number from 0 to below 1", facts={"wrong_share": share})
+    refused(r"suggested of row \d+ is 10, but there are classes 0 … 9", suggested=torch.full((n,), 10), classes=())
+    names = [*data.classes, "letter"]
+    eleven = {"facts": {"classes": names}, "classes": tuple(names)}
+    odd = table["suggested"].index_fill(0, torch.tensor([1, 2]), 10)
+    refused("suggests a class that is not here for 2 images", "random+relabelled:share=.2", suggested=odd, **eleven)
+    assert rf.distill(data, "random+pruned:by=score,keep=.5", scores=str(tmp_path / "s.parquet"), **SHORT)
+    refused("has another label or file", facts={"classes": ["letter", *data.classes[1:]]})
+
+
+def test_classes_of_a_file_are_matched_by_name(tables, data, tmp_path):
+    table = table_of(data)
+    good = rf.ScoreTable.of(data, table["both"], torch.ones(len(data.train)), table["loss"], suggested=table["suggested"])
+    good.save(tmp_path / "s.parquet")
+    turned = replace(good, label=9 - good.label, suggested=9 - good.suggested, facts={"classes": list(data.classes[::-1])})
+    turned.save(tmp_path / "turned.parquet")
+    one, other = (
+        rf.distill(data, "random+relabelled:share=.3", scores=str(tmp_path / name), out=tmp_path / name[:-8], **SHORT)
+        for name in ("s.parquet", "turned.parquet")
+    )
+    assert torch.equal(load_file(one.folder / KEPT)["labels"], load_file(other.folder / KEPT)["labels"])
+
+
+def test_a_table_beside_drop_or_relabel_of_itself(tables, data, tmp_path):
+    """What the source was changed by is named, and a share is not taken twice."""
+    table = table_of(data)
+    facts = {"wrong_share": SHARE, "noise": "symmetric:0.4"}
+    good = rf.ScoreTable.of(
+        data, table["both"], torch.ones(len(data.train)), table["loss"], suggested=table["suggested"], facts=facts
+    )
+    good.save(tmp_path / "s.parquet")
+    file, source = str(tmp_path / "s.parquet"), {"noise": "symmetric:0.4", "rows": 300}
+    moved = rf.load("digits", relabel=f"{file}:.4", **source)
+    with pytest.raises(
+        InputError, match=r"relabel='.*s.parquet:.4' gave some of these rows another label .*: leave it out, or"
+    ):
+        rf.distill(moved, "random+pruned:by=score,keep=.5", scores=file, **SHORT)
+    rest = rf.load("digits", drop=f"{file}:.4", **source)
+    for arm, name in (
+        ("random+pruned:by=score", "keep"),
+        ("random+relabelled", "share"),
+        ("dm+pruned:by=held-out-loss", "keep"),
+    ):
+        with pytest.raises(InputError, match=rf"{name}=auto: drop='.*s.parquet:.4' has left images out .*: give {name}=P"):
+            rf.distill(rest, arm, scores=file, **SHORT)
+    assert rf.distill(rest, "random+pruned:by=score,keep=.9", scores=file, **SHORT).card["cleaned"]["of"] == len(rest.train)
+    assert rf.distill(data, "random+pruned:by=score", scores=file, **SHORT).card["cleaned"]["share"] == pytest.approx(SHARE)

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from refluence.data.objects import DIGEST
 from refluence.data.score_file import harmful
-from refluence.data.scores import FILE, read_facts
 from refluence.data.stored import RawSplit
-from refluence.errors import InputError, option
-
-
-def refuse_other_data(pair: str, source: str) -> None:
-    """`InputError` for scores of data from Python with another digest than `source`: their rows are other images."""
-    path, said = Path(pair.rpartition(":")[0]).expanduser(), option("drop", pair)
-    scored = str(read_facts(path / FILE if path.is_dir() else path).get("source", ""))
-    if scored != source and DIGEST.fullmatch(scored) and DIGEST.fullmatch(source):
-        raise InputError(f"{said}: the scores are of {scored}, and these data are {source}: score these")
+from refluence.errors import option
 
 
 def dropped(pair: str, rows: np.ndarray, train: RawSplit) -> tuple[np.ndarray, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refluence.data import drop, elsewhere, exact, labels, noise, pixels, relabel, shift, sources
+from refluence.data import elsewhere, exact, labels, noise, pixels, relabel, score_file, shift, sources
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
 from refluence.data.origin import origin
@@ -83,8 +83,7 @@ def load(
     if say is not None:
         say(line)
     planned = partition(train, held, numbered, options, per_class)
-    if options.drop:
-        drop.refuse_other_data(options.drop, found.name)
+    score_file.refuse_other_data(found.name, options)
     decoded = _decoded({"train": train, **held}, options, found.elsewhere)
     if found.moments is None:  # the pixels of a distilled set are learned, on the scale of its own data
         names = {name: split.where for name, split in {"train": train, **held}.items()}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
-from refluence.data import columns, parquet
+from refluence.data import columns, keyed, parquet
 from refluence.data.score_file import Harmful, harmful, whole_numbers
 from refluence.data.scores import read_facts
 from refluence.data.stored import RawSplit
@@ -61,22 +62,24 @@ def refuse_soft(train: RawSplit, options: SourceOptions) -> None:
 def _places(found: Harmful, classes: Sequence[str]) -> np.ndarray:
     """For each class of the table, its index in `classes`; a table that names none has the same."""
     names = read_facts(found.path).get("classes", list(classes))
-    index = {name: place for place, name in enumerate(classes)}
-    if absent := [name for name in names if name not in index]:
+    place = keyed.places(names, classes).numpy()
+    if absent := [name for name, here in zip(names, place >= 0, strict=True) if not here]:
         raise InputError(
             f"{found.said}: '{absent[0]}' is a class there and none of the source ({', '.join(list(classes)[:10])}); were the "
             "scores made from this source?"
         )
-    return np.array([index[name] for name in names], np.int64)
+    return place
 
 
 def _by_row(found: Harmful, name: str, place: np.ndarray) -> dict[int, int]:
     """A column of classes, as indices into those of the source, by row."""
     numbers = whole_numbers(found, name)
-    for row, number in numbers.items():
-        if not 0 <= number < len(place):
-            raise InputError(f"{found.said}: {name} of row {row} is {number}, but there are classes 0 … {len(place) - 1}")
-    return {row: int(place[number]) for row, number in numbers.items()}
+    rows, values = (torch.tensor(list(each), dtype=torch.int64) for each in (numbers, numbers.values()))
+    try:
+        here = keyed.placed(name, values, rows, torch.from_numpy(place))
+    except InputError as error:
+        raise InputError(f"{found.said}: {error}") from None
+    return dict(zip(rows.tolist(), here.tolist(), strict=True))
 
 
 def _refuse_other_labels(

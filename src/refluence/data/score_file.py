@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from refluence.data import columns, parquet
 from refluence.data.options import split_pair
-from refluence.data.scores import FILE
+from refluence.data.scored_as import refuse_other_reading, same_source
+from refluence.data.scores import FILE, read_facts
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError, option
+from refluence.options import SourceOptions
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,22 @@ def harmful(name: str, pair: str, rows: np.ndarray, train: RawSplit) -> Harmful:
     index, score = index[here], score[here]
     worst = index[np.lexsort((index, -score))[: round(share * len(index))]]
     return Harmful(said, path, share, worst, index)
+
+
+def refuse_other_data(source: str, options: SourceOptions) -> None:
+    """`InputError` for a table of `drop` or `relabel` whose scores are of other data than `source`, read by `options`.
+
+    Their rows are other images, or have other labels. A table that does not say so, as one made by hand, may be used.
+    """
+    for name, pair in (("drop", options.drop), ("relabel", options.relabel)):
+        if pair is None:
+            continue
+        path, said = Path(pair.rpartition(":")[0]).expanduser(), option(name, pair)
+        facts = read_facts(path / FILE if path.is_dir() else path)
+        scored = facts.get("source")
+        if scored is not None and not same_source(str(scored), source):
+            raise InputError(f"{said}: the scores are of {scored}, and these data are {source}: score these")
+        refuse_other_reading(facts, options, said)
 
 
 def refuse_csv(path: Path, said: str) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refluence.data import score_csv
 from refluence.data.dataset import Dataset
-from refluence.data.keyed import positions
+from refluence.data.keyed import placed, places, positions
 from refluence.errors import InputError, stated
 from refluence.files import Json, replacing
 
@@ -245,7 +245,12 @@ class ScoreTable:
     def positions(self, dataset: Dataset) -> Tensor:
         """The place in the table of each row of `dataset.train`, `(N,)`; `InputError` as for `weights`."""
         source = self.facts.get("source", dataset.source)
-        return positions(source, self.index, self.label, self.paths, dataset)
+        label = self.by_classes("label", self.label, dataset)
+        return positions(source, self.index, label, self.paths, dataset)
+
+    def by_classes(self, name: str, values: Tensor, dataset: Dataset) -> Tensor:
+        """Its column `name` of classes as indices into those of `dataset`, matched by name; -1 for one that is not there."""
+        return placed(name, values, self.index, places(self.classes or dataset.classes, dataset.classes))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The columns that there are as arrays by name, for a data frame."""

@@ -37,8 +37,20 @@ def check(job: Job, dataset: Dataset) -> None:
         raise InputError(f"{arm}: terms={weighting.terms}: {said} holds one score an instance: leave terms out")
     if weighting.share_is_open:
         estimated(columns, weighting, arm, said)
-    if weighting.kind == "relabelled" and columns.suggested is None:
+        if dataset.options.drop is not None and columns.others:
+            name, dropped = "keep" if weighting.prunes else "share", option("drop", dataset.options.drop)
+            raise InputError(
+                f"{arm}: {name}=auto: {dropped} has left images out that {said} counts in its share of labels that look wrong: "
+                f"give {name}=P"
+            )
+    if weighting.kind != "relabelled":
+        return
+    if columns.suggested is None:
         raise InputError(f"{arm}: {said} suggests no classes; `refluence score` against validation data does")
+    if absent := int((columns.suggested < 0).sum()):
+        raise InputError(
+            f"{arm}: {said} suggests a class that is not here for {absent} images: score the data as they are here"
+        )
 
 
 def _check_folds(dataset: Dataset, folds: int, arm: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from refluence.condense.ranking import Table
 from refluence.data import Dataset
 from refluence.data.score_file import refuse_csv
+from refluence.data.scored_as import refuse_other_reading
 from refluence.data.scores import FILE, ScoreTable
 from refluence.errors import InputError, option
 from refluence.files import Json
@@ -90,7 +91,8 @@ class Columns:
     """What a table says of the training instances `(N,)`, in their order.
 
     The higher `score` and `loss`, the more harmful. `weight` is of mean 1 or near it. `wrong_share`: the share of labels that
-    look wrong, None where the table does not know.
+    look wrong, None where the table does not know. `suggested` is -1 for a class that is not here. `others`: how many instances
+    the table has beside these.
     """
 
     score: Tensor
@@ -98,6 +100,7 @@ class Columns:
     suggested: Tensor | None
     weight: Tensor
     wrong_share: float | None
+    others: int = 0
 
 
 def made(found: Prepared, dataset: Dataset, terms: str, seed: int) -> Columns:
@@ -122,16 +125,29 @@ def given(table: Table, dataset: Dataset, said: str) -> Columns:
     read = ScoreTable.load(path)
     if read.facts.get("kind", "validation") != "validation":
         raise InputError(f"{said}: its scores are of a distilled set, and say of no instance that it harms: score the data")
+    refuse_other_reading(read.facts, dataset.options, said)
     try:
         at = read.positions(dataset)
+        suggested = None if read.suggested is None else read.by_classes("suggested", read.suggested, dataset)[at]
     except InputError as error:
         raise InputError(f"{said}: {error}") from None
-    share = read.facts.get("wrong_share")
-    suggested = None if read.suggested is None else read.suggested[at]
     for name, values in (("score", read.score[at]), ("loss", read.loss[at])):
         if not bool(values.isfinite().all()):
             raise InputError(f"{said}: {int((~values.isfinite()).sum())} values of {name} are not numbers")
-    return Columns(read.score[at], read.loss[at], suggested, read.weight[at], share)
+    weight = read.weight[at]
+    if bad := int((~(weight.isfinite() & (weight >= 0))).sum()):
+        raise InputError(f"{said}: {bad} values of weight are not finite numbers of at least 0")
+    share = _wrong_share(read.facts.get("wrong_share"), said)
+    return Columns(read.score[at], read.loss[at], suggested, weight, share, len(read) - len(at))
+
+
+def _wrong_share(share: object, said: str) -> float | None:
+    """The share of wrong labels that a file states. `InputError` for one that is none."""
+    if share is None:
+        return None
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+        raise InputError(f"{said}: its wrong_share is {share!r}: it must be a number from 0 to below 1")
+    return float(share)
 
 
 def weights(value: Tensor, dataset: Dataset, seed: int) -> Tensor:
