@@ -321,7 +321,8 @@ def test_estimate_scales_training_before_the_first_image_step_and_does_not_run_i
 )
 def test_the_steps_of_herding_follow_the_iterations_of_the_size(flags, steps):
     _, given = parse(["distill", "--data", "digits", "--size", "paper", "--out", "x", *flags])
-    dataset = SimpleNamespace(shape=(1, 8, 8), classes=("a", "b"), train=SimpleNamespace(members=lambda label: range(99)))
+    train = SimpleNamespace(members=lambda label: range(99))
+    dataset = SimpleNamespace(shape=(1, 8, 8), classes=("a", "b"), validated_elsewhere=False, train=train)
     assert resolve(given, parse_arm("herding"), dataset, 0).plan.steps == steps
 
 

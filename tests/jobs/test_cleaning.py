@@ -454,7 +454,7 @@ def test_arms_without_room_once_they_have_cleaned_stop_as_runs_do(tables, data):
 @pytest.mark.parametrize(
     ("left", "right"),
     [
-        (2, r"scores='FILE' of a `refluence score --folds 2`, or the data without that class would do"),
+        (2, r"scores='FILE' of `refluence score` in 2 folds, or the data without that class would do"),
         (1, r"has 1: the data without that class would do"),
     ],
 )

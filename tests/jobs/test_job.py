@@ -13,12 +13,17 @@ from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.options import JobOptions
 
-DATASET = SimpleNamespace(
-    shape=(3, 32, 32),
-    classes=("a", "b"),
-    validated_elsewhere=False,
-    train=SimpleNamespace(members=lambda label: range(500), labels=[0, 1], soft=None),
-)
+
+class Train(list):
+    """A thousand labels of two classes."""
+
+    labels, soft = (0, 1), None
+
+    def members(self, label):
+        return range(500)
+
+
+DATASET = SimpleNamespace(shape=(3, 32, 32), classes=("a", "b"), validated_elsewhere=False, train=Train(range(1000)))
 ARMS = [
     *sorted(methods()),
     "dc+influence:tau=inf,image_lr=.5",

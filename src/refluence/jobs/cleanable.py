@@ -59,7 +59,7 @@ def _check_folds(dataset: Dataset, folds: int, arm: str) -> None:
     if (least := min(counts)) >= folds:
         return
     name, without = dataset.classes[counts.index(least)], "the data without that class would do"
-    fewer = f"{option('scores', 'FILE')} of a `refluence score --folds {least}`, or {without}"
+    fewer = f"{option('scores', 'FILE')} of `refluence score` in {least} folds, or {without}"
     raise NoRoomError(
         f"{arm}: its table of scores is made in {folds} folds, so class '{name}' needs at least {folds} training images and "
         f"has {least}: {fewer if least > 1 else without}"
