@@ -20,7 +20,8 @@ def say(arms: dict[str, list[float] | None]) -> str:
     return verdict(summarise(rows), rows)
 
 
-PRUNED = ["dm", *(f"dm+pruned:by={by},keep=.6" for by in ("score", "random", "held-out-loss", "loss", "truth"))]
+BY = ("score", "random", "held-out-loss", "loss")
+PRUNED = ["dm", *(f"dm+pruned:by={by},keep=.6" for by in BY), "dm+pruned:by=truth"]
 
 
 @pytest.mark.parametrize("method", ["dm", "random", "herding:factor=2"])

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refluence.arm import Arm
-from refluence.influence.beforehand import PRUNED
+from refluence.influence.beforehand import PRUNED, READ
+from refluence.influence.weighting import parse_weighting
 
 PRUNING = {kind for kind, _ in PRUNED}
 SHARES = {**dict.fromkeys(PRUNING, "keep"), "relabelled": "share", "scores": ""}
 """The option that says how many, by kind."""
-AUTO = "auto"
 SCORE, HELD_OUT, LOSS, CHANCE, TRUTH = "score", "held-out-loss", "loss", "random", "truth"
 
 
@@ -48,12 +48,11 @@ def cleaning(arm: Arm) -> Cleaning | None:
     """What the arm does beforehand; None for one that takes the images as they are."""
     if arm.kind not in SHARES:
         return None
-    given = dict(arm.options)
-    by = given.pop("by", "influence" if arm.kind in PRUNING else SCORE)
-    text = given.pop(SHARES[arm.kind], "")
-    share = text or (PRUNED.get((arm.kind, by), AUTO) if SHARES[arm.kind] else 0.0)
-    sign, terms = int(given.pop("sign", 1)), given.pop("terms", AUTO)
-    return Cleaning(arm.kind, by, AUTO if share == AUTO else float(share), sign, terms, given)
+    own = {name: text for name, text in arm.options if name in READ[arm.kind]}
+    weighting, name = parse_weighting(arm.kind, own), SHARES[arm.kind]
+    share: float | str = getattr(weighting, name) if name else 0.0
+    rest = {name: text for name, text in arm.options if name not in own}
+    return Cleaning(arm.kind, weighting.by, share, weighting.sign, weighting.terms, rest)
 
 
 def by_another(arm: Arm, by: str) -> Arm:
