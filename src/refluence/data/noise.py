@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refluence.data.agreement import plain
+from refluence.data.options import share_of
 from refluence.data.splits import mix, share
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError, option, stated
@@ -43,10 +44,7 @@ def read(options: SourceOptions) -> Noise | None:
     if text is None:
         return None
     kind, _, number = text.partition(":")
-    try:
-        share = float(number)
-    except ValueError:
-        share = float("nan")
+    share = share_of(number)
     if kind not in KINDS or not 0 < share < 1:
         raise InputError(
             f"{stated('noise', text)}: it must be symmetric:P or asymmetric:P, where P is a share above 0 and below 1, as in "

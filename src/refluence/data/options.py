@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from refluence.errors import InputError, option
@@ -28,6 +29,14 @@ def split_pair(value: str, name: str, form: str) -> tuple[str, str]:
     if not (colon and file and rest):
         raise InputError(f"{option(name, value)}: expected {form}")
     return file, rest
+
+
+def share_of(text: str) -> float:
+    """The number that a share says; not a number where it says none, so that no range holds it."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def refuse_columns(options: SourceOptions, why: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from refluence.data import columns, parquet
-from refluence.data.options import split_pair
+from refluence.data.options import share_of, split_pair
 from refluence.data.scored_as import refuse_other_reading, same_source
 from refluence.data.scores import FILE, read_facts
 from refluence.data.stored import RawSplit
@@ -44,10 +44,7 @@ def harmful(name: str, pair: str, rows: np.ndarray, train: RawSplit) -> Harmful:
     """
     said, stored = option(name, pair), len(train)
     file, text = split_pair(pair, name, "scores.parquet:share, for example scores.parquet:0.05")
-    try:
-        share = float(text)
-    except ValueError:
-        share = float("nan")
+    share = share_of(text)
     if not 0 <= share < 1:
         raise InputError(f"{said}: the share '{text}' must be a number from 0 to below 1, such as 0.05")
     path = Path(file).expanduser()

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from refluence.data import cache, exact
+from refluence.data.options import share_of
 from refluence.data.pixels import Pixels
 from refluence.data.scale import SLACK
 from refluence.errors import InputError, option, stated
@@ -56,10 +57,7 @@ def read(options: SourceOptions) -> Shift | None:
         return None
     words, _, number = text.partition(":")
     kinds = tuple(words.split("+"))
-    try:
-        share = float(number)
-    except ValueError:
-        share = float("nan")
+    share = share_of(number)
     if not set(kinds) <= set(KINDS) or len(set(kinds)) < len(kinds) or not 0 < share < 1:
         raise InputError(
             f"{stated('shift', text)}: it must be KIND:P or KIND+KIND:P, where a KIND is {', '.join(KINDS)}, each once, and P "
