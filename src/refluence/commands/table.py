@@ -19,9 +19,10 @@ from refluence.run.progress import print_table
 from refluence.run.streams import printable
 
 CLEANED = {"share": "share", "AUC": "auc"}
-LEGEND = (
-    "share: of each class left out or relabelled; AUC: how well those known to be wrong are found (1: all first, 0.5: chance)"
-)
+LEGEND = {
+    "share": "share: of each class left out or relabelled",
+    "AUC": "AUC: how well those known to be wrong are found (1: all first, 0.5: chance)",
+}
 
 
 def show(results: Json, out: Path) -> None:
@@ -54,7 +55,7 @@ def show(results: Json, out: Path) -> None:
         table.add_row(*cells, _difference(line), _against(line), *ends)
     print_table(table, 136 if beside or cleaned else 110)
     if cleaned:
-        print(LEGEND)
+        print("; ".join(LEGEND[name] for name in cleaned))
     print(f"report: {relative(out / 'report.html')}   numbers: {relative(out / 'results.json')}")
     print(results["verdict"])
 

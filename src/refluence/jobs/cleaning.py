@@ -148,7 +148,7 @@ class _Finding:
         other = "keep=P" if weighting.prunes else "share=P"
         said, train = f"{name}: {100 * share:.0f} % of each class, as many labels as look wrong", self.session.dataset.train
         if table.suggested is not None and 2 * int((table.suggested != train.labels).sum()) > len(train):
-            warnings.warn(f"{said} to networks that contradict most of them, which is too many: give {other}", stacklevel=2)
+            warnings.warn(f"{said} to networks that contradict most of them: give {other} where that is too many", stacklevel=2)
         else:
             self.session.reporter.say(f"{said}; {other} gives another share")
         return 1 - share
