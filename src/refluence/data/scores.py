@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from html import escape
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,13 +15,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from refluence.data import score_csv
+from refluence.data import score_csv, score_html
 from refluence.data.dataset import Dataset
 from refluence.data.keyed import placed, places, positions
 from refluence.errors import InputError, stated
 from refluence.files import Json, replacing
 
-SHOWN = 5  # rows at each end of a table in a notebook
 FACTS = b"refluence"  # key of the schema's metadata
 FILE = "scores.parquet"
 NUMBERS = ("index", "label", "score", "weight", "loss")  # columns that every table has
@@ -270,23 +268,7 @@ class ScoreTable:
         return f"{what}, scores {float(self.score.min()):.3g} to {float(self.score.max()):.3g})"
 
     def _repr_html_(self) -> str:
-        named = (name for name in ("suggested", "stored") if getattr(self, name) is not None)
-        heads = ("index", "label", "score", "loss", *named)
-        both = len(self) > 2 * SHOWN
-        parts = (self.most_harmful(SHOWN), self.most_helpful(SHOWN)) if both else (self,)
-        gap = f'<tr><td colspan="{len(heads)}">…</td></tr>'
-        rows = gap.join("".join(part._html_rows(heads)) for part in parts)
-        head = "".join(f"<th>{name}</th>" for name in heads)
-        return f"<p>{escape(repr(self))}</p><table><tr>{head}</tr>{rows}</table>"
-
-    def _html_rows(self, heads: tuple[str, ...]) -> list[str]:
-        def cell(name: str, value: float) -> str:
-            if name in ("label", "suggested", "stored"):
-                return "other" if value < 0 else escape(score_csv.named(self, [int(value)])[0])
-            return str(int(value)) if name == "index" else f"{value:.4g}"
-
-        columns = [[cell(name, value) for value in getattr(self, name).tolist()] for name in heads]
-        return ["<tr>" + "".join(f"<td>{each}</td>" for each in row) + "</tr>" for row in zip(*columns, strict=True)]
+        return score_html.shown(self)
 
 
 def _rows(n: int) -> int:
