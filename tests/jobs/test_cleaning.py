@@ -261,6 +261,16 @@ def test_rows_of_recipes_tell_tables_and_what_selections_go_by_apart(data, tmp_p
     assert len(set(found)) == len(found)
 
 
+def test_a_table_in_a_file_says_whose_images_decided(data, tmp_path):
+    table, ones = table_of(data), torch.ones(len(data.train))
+    stated = {"wrong_share": SHARE, "validation": {"source": "clean/val"}}
+    for facts, decided in ((stated, "clean/val"), ({"wrong_share": SHARE}, None)):
+        rf.ScoreTable.of(data, table["both"], ones, table["loss"], facts=facts).save(tmp_path / "s.parquet")
+        for arm in ("random+pruned:by=score", "influence:on=validation"):
+            said = rf.distill(data, arm, scores=tmp_path / "s.parquet", **SHORT).card["cleaned"]
+            assert (said["decided"], said["table"]) == (decided, str(tmp_path / "s.parquet"))
+
+
 def test_a_set_of_a_cleaned_arm_is_scored_like_any_other(tables, data, tmp_path):
     for arm in ("dm+scores", "dm+relabelled", "dm+pruned:by=score,keep=.6"):
         run = rf.distill(data, arm, out=tmp_path / arm, **SHORT)

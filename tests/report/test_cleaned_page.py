@@ -64,6 +64,9 @@ def test_validation_images_of_another_source_are_named(tmp_path):
         "training images: 111 of 300 left out (37\u202f%), by score; those known to be wrong are found with an AUC of 0.90; "
         "the table scores.parquet decided"
     )
+    assert cleaned.sentence({**given, "decided": "clean/val"}).endswith(
+        "; the table scores.parquet, by validation images of clean/val decided"
+    )
 
 
 def test_pictures_are_shown_once_and_none_that_chance_chose(folder):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from refluence.data import clean
+from refluence.condense.ranking import Table
+from refluence.data import Dataset, clean
 from refluence.data.dataset import Split
+from refluence.data.scores import read_facts
 from refluence.data.truth import wrong
 from refluence.files import Json
 from refluence.influence.weighting import Weighting
@@ -32,7 +35,6 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
     share = None if weighting.kind == "scores" else _share(weighting, tensors)
     auc = None if weighting.by == "truth" else found_by(-weighting.sign * tensors["scores"], known)
     by_validation = weighting.by == "score" or (weighting.kind == "scores" and weighting.by == "random")
-    by_validation &= plan.table is not None and plan.table.file is None  # a file does not say whose images decided
     found = {
         "kind": weighting.kind,
         "by": weighting.by,
@@ -42,7 +44,7 @@ def facts(job: Job, session: Session, prepared: Prepared) -> Json:
         "changed": _changed(train, tensors) if weighting.kind == "relabelled" else None,
         "of": len(train),
         "auc": auc,
-        "decided": session.dataset.validation if by_validation else None,
+        "decided": decided_by(plan.table, session.dataset) if by_validation else None,
         "table": None if plan.table is None else plan.table.file,
         "seconds": round(prepared.seconds, 3),
     }
@@ -54,11 +56,15 @@ def _chosen(job: Job, session: Session, prepared: Prepared) -> Json:
     dataset, table = session.dataset, job.plan.table
     auc = found_by(prepared.tensors[clean.TABLE_SCORES], wrong(dataset.train))
     own = {"kind": "chosen", "by": "score", "terms": "auto", "share": None, "rows": sum(job.counts(dataset)), "auc": auc}
-    file = None if table is None else table.file
-    decided = None if file else dataset.validation
-    return {
-        "cleaned": {**own, "of": len(dataset.train), "decided": decided, "table": file, "seconds": round(prepared.seconds, 3)}
-    }
+    later = {"of": len(dataset.train), "decided": decided_by(table, dataset), "table": None if table is None else table.file}
+    return {"cleaned": {**own, **later, "seconds": round(prepared.seconds, 3)}}
+
+
+def decided_by(table: Table | None, dataset: Dataset) -> str | None:
+    """Whose validation images the scores are of; a table in a file states it itself, but one of an earlier version (None)."""
+    if table is None or table.file is None:
+        return dataset.validation
+    return read_facts(Path(table.file)).get("validation", {}).get("source")
 
 
 def found_by(badness: Tensor, known: Tensor | None) -> float | None:

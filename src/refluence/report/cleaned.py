@@ -88,13 +88,12 @@ def _line(arm: str, cards: list[Json]) -> dict[str, str]:
 
 
 def _whose(card: Json) -> str:
-    """Whose validation images decided, or which table that was given; a dash where none did."""
-    if card.get("table"):
-        return f"the table {PurePath(str(card['table'])).name}"
+    """Whose validation images decided, and by which table that was given; a dash where none did."""
     where = card.get("decided")
-    if not where:
-        return DASH
-    return f"validation images {where}" if where == "cut from train" else f"validation images of {where}"
+    images = f"validation images {'' if where == 'cut from train' else 'of '}{where}" if where else ""
+    if card.get("table"):
+        return f"the table {PurePath(str(card['table'])).name}" + (f", by {images}" if images else "")
+    return images or DASH
 
 
 def _pictures(units: list[Unit]) -> list[Pictures]:
