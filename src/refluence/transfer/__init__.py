@@ -1,0 +1,1 @@
+"""A large classifier into a small one, training instances weighted by their influence; one file a mechanism."""

@@ -1,0 +1,70 @@
+"""What an arm of a transfer may say: numbers of its own, and how training instances are weighted, read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from refluence.arm import UNIFORM, Arm
+from refluence.errors import InputError, did_you_mean
+from refluence.fields import read
+from refluence.influence.weighting import Weighting, parse_weighting
+from refluence.transfer.mechanism import Mechanism
+from refluence.transfer.settings import Settings
+
+WEIGHTS = {
+    "influence": "by influence on the validation risk (KD-AIF)",
+    "shuffled": "control: the influence weights on the wrong instances",
+    "random": "control: random weights of the same entropy",
+    "flipped": "control: what harms weighs more",
+    "loss": "rival: by the student's loss, the higher the less",
+    "small-loss": "rival: the share keep with the smallest loss, equally",
+    "adapt": "rival: by the similarity of features to validation instances, forward passes alone",
+}
+USUAL = {"link": "sigmoid", "sign": "-1", "bag": "all", "standardise": "mad"}
+"""KD-AIF's weights, as `refluence score` has them: what raises the validation risk weighs less than 1."""
+SMALL_LOSS = {"link": "top", "sign": "-1", "bag": "all", "keep": ".8"}
+READ = ("tau", "ess", "sign", "bag", "standardise", "link", "keep", "memory", "warmup", "carry")
+"""Options of the weights that mean something here."""
+
+
+def own_keys() -> tuple[str, ...]:
+    """The options of an arm that are numbers of the run."""
+    return tuple(f.name for f in fields(Settings))
+
+
+def check(arm: Arm, mechanism: Mechanism) -> None:
+    """`InputError` for options that are unknown, out of range, or mean nothing for this mechanism."""
+    if arm.kind not in (UNIFORM, *WEIGHTS):
+        raise InputError(f"arm '{arm.name}': {did_you_mean(arm.kind, list(WEIGHTS))} weigh training instances of a transfer")
+    if arm.kind != UNIFORM and mechanism.teacher == "none" and mechanism.schedule != "semi":
+        raise InputError(f"arm '{arm.name}': {arm.method} is the control without weights; kd takes them")
+    if mechanism.weighs and arm.kind == "influence":
+        raise InputError(f"arm '{arm.name}': {arm.method} weighs by influence already: leave out +influence")
+    weighted = arm.kind != UNIFORM or mechanism.weighs or mechanism.teacher == "weighted"
+    known = [*own_keys(), *(READ if weighted else ())]
+    for key, value in arm.options:
+        if key not in known:
+            raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
+    try:
+        changes(arm)
+        weighting_of(arm, mechanism)
+    except InputError as error:
+        raise InputError(f"arm '{arm.name}': {error}") from None
+
+
+def changes(arm: Arm) -> dict[str, Any]:
+    """The arm's own numbers, as values."""
+    return {key: read(Settings, key, text) for key, text in arm.options if key in own_keys()}
+
+
+def weighting_of(arm: Arm, mechanism: Mechanism) -> Weighting:
+    """How instances are weighted: those of the student, or where only the teacher weighs, the teacher's."""
+    kind = arm.kind
+    if kind == UNIFORM and (mechanism.weighs or mechanism.teacher == "weighted"):
+        kind = "influence"
+    if kind == UNIFORM:
+        return Weighting()
+    usual = SMALL_LOSS if kind == "small-loss" else USUAL
+    said = {key: text for key, text in arm.options if key not in own_keys()}
+    return parse_weighting(kind, {**usual, **said})

@@ -1,0 +1,114 @@
+"""A trained network as what a transfer makes: `student/model.safetensors`, its card, and a README that says how to load it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from torch import nn
+
+from refluence.files import Json, read_json, write_json, write_text
+from refluence.models import ModelSpec
+from refluence.models.stored import save_model
+from refluence.version import __version__
+
+WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A trained classifier.
+
+    Args:
+        net: the network, in evaluation mode.
+        model: what it takes to build it again.
+        classes: names in the order of its logits.
+        mean: `(C,)`, what its images are normalised by, on [0, 1] pixels.
+        std: the same.
+
+    Example:
+        >>> import torch
+        >>> import refluence as rf
+        >>> run = rf.transfer("digits", "scratch", student="convnet1:4", epochs=1)
+        >>> run.student.net(torch.zeros(1, 1, 8, 8)).shape
+        torch.Size([1, 10])
+    """
+
+    kind: ClassVar[str] = "student"
+    files: ClassVar[tuple[str, ...]] = (WEIGHTS,)
+
+    net: nn.Module
+    model: ModelSpec
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return self.parameters
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learned."""
+        return sum(p.numel() for p in self.net.parameters())
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its parameters and buffers."""
+        return sum(t.numel() * t.element_size() for t in self.net.state_dict().values())
+
+    def save(self, folder: Path, card: Json) -> None:
+        """Write it into `folder/student`, the card last."""
+        save_network(folder / self.kind, self, card)
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """The teacher of a run in its folder, beside the student: `teacher/model.safetensors`."""
+
+    network: Student
+    facts: Json
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder/teacher`."""
+        save_network(folder / "teacher", self.network, self.facts)
+
+
+def save_network(place: Path, network: Student, card: Json) -> None:
+    """Weights, README and card of a network in the folder `place`."""
+    place.mkdir(parents=True, exist_ok=True)
+    save_model(place / WEIGHTS, network.net, network.model, network)
+    own = {
+        "sha256": hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest(),
+        "classes": list(network.classes),
+        "mean": list(network.mean),
+        "std": list(network.std),
+        "parameters": network.parameters,
+        "version": __version__,
+    }
+    write_text(place / README, readme(network, place.name))
+    write_json(place / CARD, {**card, **own})
+
+
+def read_card(place: Path) -> Json:
+    """The card of a network that `save_network` wrote."""
+    return read_json(place / CARD)
+
+
+def readme(network: Student, what: str) -> str:
+    """How to load it."""
+    mean, std = list(network.mean), list(network.std)
+    return f"""# A {what}
+
+{network.model.label}: {network.parameters:,} parameters, {len(network.classes)} classes. Made with Refluence {__version__};
+`{CARD}` says how.
+
+```python
+from safetensors.torch import load_file
+
+state = load_file("{WEIGHTS}")  # of a network {network.model.name}; logits are in the order of the card's classes
+```
+
+Pixels are of 0 to 1, then normalised: (x - mean) / std with mean {mean} and std {std}.
+"""

@@ -1,0 +1,81 @@
+"""Numbers of a transfer: what of a plan is not its networks, its mechanism or its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from refluence.errors import InputError
+from refluence.fields import check, described, same, setting
+from refluence.influence.curvature import CURVATURES
+from refluence.options import EvaluationOptions, TransferOptions
+
+
+@described
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of a run. `METHOD:key=value,…` sets any of them; the flags of `refluence transfer` are the same by name.
+
+    Networks train by SGD with Nesterov momentum at size cpu (a rate that rises for a fifth of the steps and falls to 0), by the
+    CRD protocol at size paper (arXiv 1910.10699: steps at 150, 180 and 210 of 240 epochs); text by AdamW.
+
+    Raises:
+        InputError: a value outside its range.
+    """
+
+    epochs: int = same(EvaluationOptions, "epochs", default=15)
+    batch: int = same(EvaluationOptions, "batch", default=64)
+    lr: float = same(TransferOptions, "lr", default=0.05)
+    momentum: float = setting(0.9, "Momentum of SGD.", least=0, below=1)
+    weight_decay: float = same(TransferOptions, "weight_decay", default=5e-4)
+    optimiser: str = setting("sgd", "sgd or adamw.", choices=("sgd", "adamw"))
+    schedule: str = setting(
+        "triangle",
+        "The learning rate over a run: triangle, steps (CRD) or constant.",
+        choices=("triangle", "steps", "constant"),
+    )
+    augment: bool = setting(
+        True, "Small shifts of training images, mirroring too where they have colours; text is never changed."
+    )
+    loss: str = same(TransferOptions, "loss", default="kd")
+    alpha: float = same(TransferOptions, "alpha", default=0.1)
+    temperature: float = same(TransferOptions, "temperature", default=4.0)
+    beta: float = setting(8.0, "Weight of DKD's non-target part (its target part weighs 1).", least=0)
+    curvature: str = same(TransferOptions, "curvature", default="identity", choices=tuple(CURVATURES))
+    damping: float | str = setting("auto", "Added to the curvature's diagonal.", least=0, also=("auto",))
+    solve: int = setting(50, "Iterations of a curvature solve at most.", least=1)
+    fit: int = setting(1000, "Training rows that the curvature is built on.", least=1)
+    risk: str = setting(
+        "ce", "What is to be low on validation instances: ce, or the student's own loss.", choices=("ce", "student")
+    )
+    parameters: str = setting(
+        "all",
+        "The parameters by which influence is measured: all, or of the last block alone (large networks).",
+        choices=("all", "last"),
+    )
+    refresh: int = setting(0, "Steps from one scoring to the next (0: an epoch).", least=0)
+    also: str = setting(
+        "none",
+        "Control: validation trains on the validation instances that make weights too, so that weights do not win by more "
+        "labels.",
+        choices=("none", "validation"),
+    )
+    teacher_alpha: float = setting(0.5, "Share of KL(p_S || p_T) in the loss of a teacher that learns too.", least=0, most=1)
+    teacher_gradient: str = same(TransferOptions, "teacher_gradient", default="detached")
+    teacher_lr: float = same(TransferOptions, "teacher_lr", default=0.01)
+    teacher_every: int = same(TransferOptions, "teacher_every", default=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def with_(self, **changes: Any) -> Settings:
+        """A copy with some numbers changed. `InputError` for a name that is none."""
+        try:
+            return replace(self, **changes)
+        except TypeError:
+            raise InputError(f"unknown settings: {', '.join(changes)}") from None
+
+
+CPU = Settings()
+PAPER = Settings(epochs=240, schedule="steps")
+TEXT = Settings(epochs=3, batch=32, lr=5e-5, weight_decay=0.01, optimiser="adamw", augment=False, alpha=0.5, teacher_lr=1e-5)
