@@ -48,7 +48,7 @@ class CrossEntropy:
 
     def hessian(self, logits: Tensor, y: Tensor, u: Tensor) -> Tensor:
         """S_j u_j `(B, K)` for u `(B, K)`: p * u - p <p, u>."""
-        return _softmax_hessian(logits, u)
+        return softmax_hessian(logits, u)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class DistillationLoss:
 
     def hessian(self, logits: Tensor, y: tuple[Tensor, Tensor], u: Tensor) -> Tensor:
         """S_j u_j `(B, K)` for u `(B, K)`."""
-        soft, hard = _softmax_hessian(logits / self.temperature, u), _softmax_hessian(logits, u)
+        soft, hard = softmax_hessian(logits / self.temperature, u), softmax_hessian(logits, u)
         return (1 - self.alpha) * soft + self.alpha * hard
 
     @staticmethod
@@ -133,6 +133,7 @@ def take(y: Targets, index: slice | Tensor | None) -> Targets:
     return tuple(part[index] for part in y) if isinstance(y, (tuple, list)) else y[index]
 
 
-def _softmax_hessian(logits: Tensor, u: Tensor) -> Tensor:
+def softmax_hessian(logits: Tensor, u: Tensor) -> Tensor:
+    """S_j u_j `(B, K)` with S = diag(p) - p p^T, p = softmax(z): that of every loss whose logarithm is of softmax(z)."""
     pu = torch.softmax(logits, 1) * u
     return pu - torch.softmax(logits, 1) * pu.sum(1, keepdim=True)
