@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
 from refluence.data.dataset import Dataset, Split
 from refluence.errors import InputError
@@ -50,3 +50,19 @@ def test_an_empty_split_is_refused(problem):
     empty = Split(split.images[:0], split.labels[:0], split.rows[:0])
     with pytest.raises(InputError, match="empty"):
         score(build(spec, rng("n", 0)), empty, MEAN, STD)
+
+
+def test_the_accuracy_of_each_class_is_its_recall_and_the_lowest_one_is_named():
+    labels = torch.multinomial(torch.tensor([9.0, 3.0, 0.0, 4.0]), 70, replacement=True, generator=rng("labels", 9))
+    predicted = torch.multinomial(torch.ones(5), 70, replacement=True, generator=rng("predicted", 9))
+    each = measure.per_class(labels, predicted, 5)
+    want = recall_score(labels, predicted, labels=[0, 1, 3], average=None)
+    assert [each[c] for c in (0, 1, 3)] == pytest.approx((100 * want).tolist())
+    assert each[2] is each[4] is None
+    lowest = int(want.argmin())
+    assert measure.worst_class(each, "abcde") == measure.Worst(each[(0, 1, 3)[lowest]], "abd"[lowest])
+    logits = torch.nn.functional.one_hot(predicted, 5).double()
+    assert measure.per_class(labels, logits, 5) == each
+    assert measure.worst_class((100.0, 0.0, 0.0), ("x", "y", "z")).name == "y"
+    with pytest.raises(InputError, match="split is empty"):
+        measure.worst_class((None, None), ("x", "y"))

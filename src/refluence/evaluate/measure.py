@@ -31,6 +31,14 @@ class Scores:
     macro_f1: float
 
 
+@dataclass(frozen=True)
+class Worst:
+    """The class that a network knows least of, and its accuracy on it in percent."""
+
+    accuracy: float
+    name: str
+
+
 def predict(
     net: nn.Module,
     split: Split,
@@ -86,3 +94,38 @@ def from_predictions(labels: Tensor, predicted: Tensor) -> Scores:
         balanced_accuracy=100 * float((right[present] / of_class[present]).mean()),
         macro_f1=100 * float((2 * right[seen] / (of_class + called)[seen]).mean()),
     )
+
+
+def per_class(labels: Tensor, predicted: Tensor, classes: int) -> tuple[float | None, ...]:
+    """The accuracy on the instances of each class (its recall), in percent; None of a class that the split has not.
+
+    Args:
+        labels: true classes `(N,)`.
+        predicted: `(N,)` classes, or logits `(N, C)`.
+        classes: how many there are.
+
+    Example:
+        >>> import torch
+        >>> per_class(torch.tensor([0, 0, 2]), torch.tensor([0, 1, 2]), 3)
+        (50.0, None, 100.0)
+    """
+    called = predicted.argmax(1) if predicted.is_floating_point() else predicted
+    right = torch.bincount(labels[called == labels], minlength=classes).tolist()
+    of_class = torch.bincount(labels, minlength=classes).tolist()
+    return tuple(100 * r / n if n else None for r, n in zip(right, of_class, strict=True))
+
+
+def worst_class(accuracies: Sequence[float | None], names: Sequence[str]) -> Worst:
+    """The class that `per_class` finds the lowest accuracy of, the first of equal ones.
+
+    Raises:
+        InputError: no class has an instance.
+
+    Example:
+        >>> worst_class((50.0, None, 100.0), ("cat", "dog", "frog"))
+        Worst(accuracy=50.0, name='cat')
+    """
+    known = [(accuracy, name) for accuracy, name in zip(accuracies, names, strict=True) if accuracy is not None]
+    if not known:
+        raise InputError("there is nothing to evaluate on: the split is empty")
+    return Worst(*min(known, key=lambda one: one[0]))
