@@ -7,7 +7,7 @@ from refluence.condense.real_side import RealSide
 from refluence.errors import InputError
 from refluence.influence.distillation import RunningInfluence
 from refluence.influence.weigher import carried
-from refluence.influence.weighting import KINDS, Weighting
+from refluence.influence.weighting import KINDS, OF_TRANSFERS, Weighting
 from refluence.jobs.catalogue import methods, parse_arm
 from refluence.matching import augment
 from refluence.models import ModelSpec
@@ -96,7 +96,7 @@ def test_learned_soft_labels_have_the_gradient_of_the_literal_objective(monkeypa
         assert expected[1].abs().max() > 0
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if Weighting(kind).scored])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if Weighting(kind).scored and kind not in OF_TRANSFERS])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_weight_kind_runs_on_every_method(name, kind):
     work = run(name, Weighting(kind, tau=0.5), iterations=3)
@@ -104,6 +104,12 @@ def test_every_weight_kind_runs_on_every_method(name, kind):
     assert work.images.isfinite().all()
     assert not torch.equal(work.images, plain.images)
     assert all(0 < event.ess < 1 for event in work.events)
+
+
+@pytest.mark.parametrize("kind", OF_TRANSFERS)
+def test_weights_of_transfers_are_refused(kind):
+    with pytest.raises(InputError, match=f"{kind} weights are of transfers, by the student's training: dm does not take them"):
+        run("dm", Weighting(kind), iterations=1)
 
 
 @pytest.mark.parametrize("kind", ["influence", "difficulty"])

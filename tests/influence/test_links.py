@@ -14,6 +14,7 @@ from refluence.influence.links import (
     entropy,
     exp_weights,
     prune_weights,
+    relu_weights,
     sigmoid_weights,
     softmax_weights,
     standardise,
@@ -33,6 +34,7 @@ BY_NAME = {
     "exp": lambda s, sign: exp_weights(s, 0.7, sign),
     "top": lambda s, sign: top_weights(s, 0.3, sign),
     "prune": lambda s, sign: prune_weights(s, 0.3, sign),
+    "relu": relu_weights,
 }
 names = st.sampled_from(sorted(BY_NAME))
 
@@ -106,7 +108,7 @@ def test_weights_follow_the_end_that_sign_names(s, name, sign):
     steps = ranked.diff() * (-1 if name == "prune" else 1)  # prune takes from the end, the others give to it
     assert bool((steps >= -1e-12).all())
     assert bool((omega >= 0).all() and omega.isfinite().all())
-    if name in ("softmax", "top", "prune"):
+    if name in ("softmax", "top", "prune") or (name == "relu" and bool((sign * s > 0).any())):
         assert float(omega.mean()) == pytest.approx(1, abs=1e-12)
 
 
@@ -119,7 +121,7 @@ def test_turning_the_sign_is_turning_the_scores_and_order_is_kept(s, name, seed)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("name", [name for name in LINKS if name != "relu"])
 def test_zero_scores_weigh_exactly_one(name, dtype):
     for n in (1, 5, 37):
         assert torch.equal(BY_NAME[name](torch.zeros(n, dtype=dtype), 1), torch.ones(n, dtype=dtype))
@@ -293,6 +295,14 @@ def test_impossible_temperatures_are_refused(link):
         link(torch.arange(5.0), 0, 1)
     with pytest.raises(InputError, match="2 of 5 are NaN or infinite"):
         link(torch.tensor([1.0, math.nan, math.inf, 2, 3]), 1.0, 1)
+
+
+def test_relu_gives_all_weight_to_the_sign_that_is_asked_and_nothing_where_there_is_none():
+    s = torch.tensor([-3.0, -1, 0, 2, 5])
+    assert relu_weights(s, -1).tolist() == [3.75, 1.25, 0, 0, 0]
+    assert relu_weights(1e30 * s, 1).tolist() == pytest.approx([0, 0, 0, 10 / 7, 25 / 7])
+    assert torch.equal(relu_weights(s.abs(), -1), torch.zeros(5))
+    assert effective_sample_size(torch.zeros(5)) == 0
 
 
 def test_every_link_has_a_line():

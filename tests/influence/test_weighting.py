@@ -17,6 +17,7 @@ from refluence.influence import (
     parse_weighting,
     prune_weights,
     random_weights,
+    relu_weights,
     shuffle,
     sigmoid_weights,
     softmax_weights,
@@ -72,6 +73,7 @@ def test_links_are_those_of_the_functions(sign):
         "exp": exp_weights(z, 0.5, sign),
         "top": top_weights(s, 0.3, sign),
         "prune": prune_weights(s, 0.3, sign),
+        "relu": relu_weights(z, sign),
     }
     for link in LINKS:
         options = {"link": link, "tau": 0.5, "keep": 0.3}
@@ -81,7 +83,7 @@ def test_links_are_those_of_the_functions(sign):
             weights(s, Weighting("shuffled", sign=sign, **options), generator(1)), shuffle(want[link], generator(1))
         )
         constant = weights(torch.full((7,), 0.1), Weighting("influence", sign=sign, **options))
-        assert torch.equal(constant, torch.ones(7))
+        assert torch.equal(constant, torch.zeros(7) if link == "relu" else torch.ones(7))
 
 
 def test_ranks_are_not_lost_beside_an_outlier():
@@ -184,6 +186,7 @@ def test_parsing():
         ({"link": "cosh"}, "link=cosh: choose one of softmax, sigmoid"),
         ({"link": "sigmoid", "tau": "auto"}, "tau=auto is for link=softmax and link=exp, got link=sigmoid"),
         ({"link": "top", "tau": ".1"}, "tau=.1 means nothing with link=top: its share is keep"),
+        ({"link": "relu", "tau": ".1"}, "tau=.1 means nothing with link=relu: it does not change with the scale"),
         ({"link": "prune", "ess": ".1"}, "ess=.1 means nothing with link=prune"),
         ({"keep": ".3"}, "keep=.3 means nothing with link=softmax: it is the share of link=top and link=prune"),
     ]:
@@ -192,7 +195,7 @@ def test_parsing():
 
 
 def test_every_kind_has_a_line():
-    during = {"uniform", "influence", "shuffled", "random", "flipped", "loss", "difficulty"}
+    during = {"uniform", "influence", "shuffled", "random", "flipped", "loss", "difficulty", "small-loss", "adapt"}
     assert set(KINDS) == during | {"pruned", "selected", "relabelled", "scores"}
     for kind, line in KINDS.items():
         assert "\n" not in line

@@ -27,7 +27,7 @@ from refluence.errors import InputError
 from refluence.influence.rows import gradient_norms
 from refluence.influence.running import RunningInfluence
 from refluence.influence.weigher import Weigher
-from refluence.influence.weighting import Weighting
+from refluence.influence.weighting import OF_TRANSFERS, Weighting
 from refluence.matching.discrepancies import first_derivative, second_derivative
 from refluence.matching.statistics import Measured
 
@@ -85,6 +85,10 @@ def check(method: Method, weighting: Weighting) -> None:
     """Refuse weights that this method cannot have (`InputError`)."""
     if weighting.cleans:  # its terms are those of the scores that it goes by
         return
+    if weighting.kind in OF_TRANSFERS:
+        raise InputError(
+            f"{weighting.kind} weights are of transfers, by the student's training: {method.name} does not take them"
+        )
     if weighting.terms == "implicit" and not method.inner_is_real:
         raise InputError(f"terms=implicit: that term is zero for {method.name}, whose networks do not train on the real set")
     if weighting.terms != "explicit" and weighting.where == "outside" and method.inner_is_real:

@@ -5,10 +5,12 @@
     exp       omega_j = exp(s_j / tau)                              a score of 0 weighs 1       ours
     top       omega_j = n/k on the k largest sign * I, 0 elsewhere  mean 1                      ours
     prune     omega_j = 0 on the n-k largest sign * I, n/k elsewhere  mean 1                    ours
+    relu      omega_j = n max(0, s_j) / sum_i max(0, s_i)           mean 1      learning to reweight (arXiv 1803.09050): sign=-1
 
 k = keep * n, rounded. I is dM/dw_j: positive raises M. `sign` names the end of the scores that a link acts on, +1 the end
 that raises M. softmax, sigmoid, exp and top put weight on that end; prune takes it away, so sign=+1 drops first what raises
-M. A constant bag (all zero, for sigmoid and exp without standardising) weighs 1 everywhere under every link.
+M. A constant bag (all zero, for sigmoid and exp without standardising) weighs 1 everywhere under every link but relu, which
+gives nothing where no score is of its sign.
 
 Standardising in the bag and tau by effective sample size are ours.
 """
@@ -30,6 +32,7 @@ LINKS: dict[str, str] = {
     "exp": "the softmax before it is normalised: a standardised score of 0 weighs 1",
     "top": "the share `keep` with the largest sign * score, equally; nothing on the rest",
     "prune": "all but the share 1 - keep with the largest sign * score, equally",
+    "relu": "the positive part of sign * score, mean 1; none is positive: nothing (learning to reweight, sign=-1)",
 }
 STANDARDS = ("std", "robust", "scale", "mad", "none")
 LARGEST_EXPONENT = 30.0  # of the link exp: its weights stay below 1.1e13 and their sums finite in float32
@@ -139,9 +142,26 @@ def prune_weights(scores: Tensor, keep: float, sign: int) -> Tensor:
     return top_weights(scores, keep, -sign)
 
 
+def relu_weights(scores: Tensor, sign: int) -> Tensor:
+    """omega = n max(0, sign * scores) / sum, `(n,)`, mean 1; zeros where no score is of this sign.
+
+    Eq. 8 and 9 of Ren et al. 2018 (arXiv 1803.09050), whose orientation is sign = -1: only what lowers the validation risk
+    weighs.
+    """
+    _check_finite(scores)
+    s = (_wide(scores) * sign).clamp_min(0)
+    largest = s.max()
+    if largest == 0:
+        return torch.zeros_like(scores)
+    s = s / largest
+    return (s / s.mean()).to(scores)
+
+
 def effective_sample_size(omega: Tensor) -> float:
     """(sum w)^2 / (n sum w^2), the share in (0, 1] of the bag `(n,)` that is in effect (Kish): 1 when uniform."""
     w = _wide(omega)
+    if w.max() == 0:
+        return 0.0
     w = w / w.max()
     return min(1.0, float(w.sum().square() / (w.numel() * w.square().sum())))
 

@@ -23,6 +23,7 @@ from refluence.influence.links import (
     STANDARDS,
     exp_weights,
     prune_weights,
+    relu_weights,
     sigmoid_weights,
     softmax_weights,
     standardise,
@@ -38,6 +39,8 @@ KINDS: dict[str, str] = {
     "flipped": "control: the influence weights with the opposite sign",
     "loss": "control: the per-instance loss in place of its influence",
     "difficulty": "rival: easier instances weigh more, by the negative norm of each one's gradient (arXiv 2408.12483)",
+    "small-loss": "rival, of transfers alone: the share `keep` with the smallest loss, equally",
+    "adapt": "rival, of transfers alone: by the similarity of features to those of validation instances (ADAPT, ICLR 2026)",
     "pruned": "the worst of each class left out beforehand, the rest uniform (prune, then distil)",
     "selected": "only the best of each class kept beforehand, uniform",
     "relabelled": "the worst of each class get the class that held-out networks suggest beforehand, all weigh 1",
@@ -45,6 +48,8 @@ KINDS: dict[str, str] = {
 }
 BY_INFLUENCE = ("influence", "shuffled", "random", "flipped")
 """The kinds that measure influence during the run."""
+OF_TRANSFERS = ("small-loss", "adapt")
+"""The kinds that weigh the training instances of a student and nothing else."""
 SMALLEST_BAG = 5
 
 
@@ -147,7 +152,7 @@ class Weighting:
             raise InputError(f"terms=auto is for scores of validation risk: give {self.kind} explicit, implicit or both")
         if self.memory and self.bag == "all":
             raise InputError(f"memory={self.memory} means nothing with bag=all, which weighs by running means alone")
-        if self.terms != "explicit" and self.kind in ("loss", "difficulty"):
+        if self.terms != "explicit" and self.kind in ("loss", "difficulty", *OF_TRANSFERS):
             raise InputError(f"terms={self.terms} means nothing for {self.kind} weights, which are not of influence")
 
     @property
@@ -212,10 +217,12 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
     if "share" in options:
         raise InputError(f"share={options['share']} means nothing with {kind}: it is what relabelled gives another label")
     weighting = Weighting(kind=kind, **values)
-    shares = weighting.link in ("top", "prune")
-    unread, right = (
-        (("tau", "ess"), "its share is keep") if shares else (("keep",), "it is the share of link=top and link=prune")
-    )
+    if weighting.link in ("top", "prune"):
+        unread, right = ("tau", "ess"), "its share is keep"
+    elif weighting.link == "relu":
+        unread, right = ("tau", "ess", "keep"), "it does not change with the scale of the scores"
+    else:
+        unread, right = ("keep",), "it is the share of link=top and link=prune"
     if name := next((name for name in unread if name in options), None):
         raise InputError(f"{name}={options[name]} means nothing with link={weighting.link}: {right}")
     return weighting
@@ -230,8 +237,8 @@ def weights(scores: Tensor, weighting: Weighting, generator: torch.Generator | N
         generator: what the kinds "shuffled" and "random" draw from; no other reads it.
 
     Returns:
-        omega `(n,)`: of mean 1 with softmax, top and prune; with sigmoid and exp a standardised score of zero weighs 1. A bag
-        of fewer than five instances gets ones and a warning.
+        omega `(n,)`: of mean 1 with softmax, top, prune and relu; with sigmoid and exp a standardised score of zero weighs 1.
+        A bag of fewer than five instances gets ones and a warning.
 
     Raises:
         InputError: "shuffled" or "random" without a generator.
@@ -266,6 +273,8 @@ def _linked(scores: Tensor, weighting: Weighting, sign: int) -> Tensor:
         choose = top_weights if weighting.link == "top" else prune_weights
         # ranks are those of the scores themselves, unless they differ by rounding alone
         return choose(scores if bool(standard.any()) else standard, float(weighting.keep), sign)
+    if weighting.link == "relu":
+        return relu_weights(standard, sign)
     tau = tau_for_share(standard, weighting.ess, sign) if isinstance(weighting.tau, str) else weighting.tau
     link = {"softmax": softmax_weights, "sigmoid": sigmoid_weights, "exp": exp_weights}[weighting.link]
     return link(standard, tau, sign)
