@@ -56,3 +56,10 @@ def test_the_mode_is_put_back_whatever_happens(training):
     with pytest.raises(ZeroDivisionError), evaluating(net):
         1 / 0  # noqa: B018
     assert net.training == net[0].training == training
+
+
+def test_a_part_that_is_kept_in_evaluation_mode_stays_in_it():
+    net = nn.Sequential(nn.BatchNorm1d(2).eval(), nn.Dropout(0.5))
+    with evaluating(net):
+        assert not net[1].training
+    assert [m.training for m in net.modules()] == [True, False, True]

@@ -49,10 +49,11 @@ def predict(
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode for a block; then its mode is put back."""
-    before = net.training
+    """The network in evaluation mode for a block; then the mode of each of its modules is put back."""
+    before = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
         yield
     finally:
-        net.train(before)
+        for module, mode in before:
+            module.training = mode
