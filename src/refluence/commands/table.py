@@ -10,7 +10,8 @@ from rich.table import Table
 from refluence.arm import read_arm
 from refluence.commands.session import relative
 from refluence.evaluate.cleaning import cleaning
-from refluence.evaluate.references import CONTROL, RIVAL, kind
+from refluence.evaluate.references import kind
+from refluence.evaluate.relations import CONTROL, RIVAL
 from refluence.evaluate.verdict import tenths
 from refluence.files import Json
 from refluence.report import recipe as recipes

@@ -21,9 +21,10 @@ from typing import Any, TypedDict
 
 from scipy import stats
 
-from refluence.arm import UNIFORM, read_arm
+from refluence.arm import UNIFORM
 from refluence.errors import InputError
-from refluence.evaluate.references import RANDOM, by_score, kind, references
+from refluence.evaluate.references import by_influence, by_score, kind, references
+from refluence.evaluate.relations import RANDOM
 
 EQUAL = 1e-9  # percent points: differences closer than this differ by rounding alone
 
@@ -70,7 +71,7 @@ def summarise(rows: Sequence[Row], primary: str | None = None, declared: Sequenc
     names = list(dict.fromkeys(arm for arms in table.values() for arm in arms))
     if primary is not None and primary not in names:
         raise InputError(f"the primary comparison '{primary}' is no arm of this comparison: {', '.join(names)}")
-    first = [*(arm for arm in names if read_arm(arm).kind == "influence"), *filter(by_score, names)]
+    first = [*filter(by_influence, names), *filter(by_score, names)]
     primary = primary or next(iter(first), None)
     summary: list[Summary] = []
     for protocol, arms in table.items():

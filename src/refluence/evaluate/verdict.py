@@ -3,8 +3,9 @@
 *Helped* needs an interval above 0 against uniform weights AND against the control: the influence weights of each step on the
 wrong instances. *Hurt* needs one below 0 against uniform. Where scores clean or weigh the images beforehand, it
 *pays* above the images as they are and above the same at random, and *helped* needs the same by loss too; the line says what
-loss does. Of methods without weights it names the one with the highest mean; as that is a choice after the fact, *better*
-needs a Holm-corrected p of at most .05.
+loss does. Of students (students.py) *helped* needs an interval above 0 against `kd` and against shuffled weights, and the line
+says what cheaper weights and more labels do. Of methods without weights it names the one with the highest mean; as that is a
+choice after the fact, *better* needs a Holm-corrected p of at most .05.
 """
 
 from __future__ import annotations
@@ -13,32 +14,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refluence.arm import UNIFORM, read_arm
+from refluence.evaluate import students
 from refluence.evaluate.cleaning import HELD_OUT, cleaning
 from refluence.evaluate.paired import Row, Summary
-from refluence.evaluate.references import (
-    CONTROL,
-    EQUAL_SECONDS,
-    RANDOM,
-    RIVAL,
-    another_distance,
-    base,
-    by_chance,
-    by_score,
-    is_ceiling,
-    kind,
-)
+from refluence.evaluate.references import another_distance, base, by_chance, by_influence, by_score, is_ceiling, kind
+from refluence.evaluate.relations import CONTROL, EQUAL_SECONDS, RANDOM, RIVAL
 
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class _Names:
-    """How the line calls an arm, the one without weights and the control; `noun` stands behind both where they are missing."""
+    """How the line calls an arm, the one without weights and the control; `noun` stands behind both where they are missing.
+
+    `alike`: the one without weights where it is given as many seconds.
+    """
 
     arm: str
     uniform: str
     control: str
     noun: str
+    alike: str = UNIFORM
 
 
 def verdict(summary: Sequence[Summary], rows: Sequence[Row]) -> str:
@@ -49,12 +45,17 @@ def verdict(summary: Sequence[Summary], rows: Sequence[Row]) -> str:
     if not summary:
         return "nothing to compare: no arm has a finished seed" if not rows else "nothing to compare: no accuracy is finite"
     weighted = [row for row in summary if not by_chance(row["arm"]) and not is_ceiling(row["arm"])]
-    influence = [row for row in weighted if read_arm(row["arm"]).kind == "influence"]
+    influence = [row for row in weighted if by_influence(row["arm"])]
     scored = [row for row in weighted if by_score(row["arm"])]
-    declared = [row for row in summary if row["primary"] and read_arm(row["arm"]).kind != UNIFORM]
+    declared = [row for row in summary if row["primary"] and not _is_plain(row["arm"])]
     declared = [row for row in declared if not is_ceiling(row["arm"])]
     chosen = next(iter([*declared, *influence, *scored, *weighted]), None)
     return _on_weights(chosen, summary) if chosen else _on_methods(summary)
+
+
+def _is_plain(arm: str) -> bool:
+    """Whether an arm has no weights at all."""
+    return read_arm(arm).kind == UNIFORM and not by_influence(arm)
 
 
 def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
@@ -63,10 +64,11 @@ def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
     scored = {row["arm"] for row in summary if by_score(row["arm"])} if by_score(arm) else set()
     among = f" (one of {len(scored)} arms by score)" if len(scored) > 1 else ""
     by_kind = _by_kind(arm, chosen["protocol"], summary)
-    uniform, control, rival = by_kind.get(UNIFORM), by_kind.get(CONTROL), by_kind.get(RIVAL)
-    equal = _over("uniform at equal seconds", by_kind.get(EQUAL_SECONDS))
-    loss = _over(_by_loss(rival), rival) if rival else ""
-    parts = [part for part in (_over(names.uniform, uniform, "points "), _over(names.control, control), equal, loss) if part]
+    uniform, control, rivals = by_kind.get(UNIFORM), by_kind.get(CONTROL), _rivals(chosen, summary)
+    equal = _over(f"{names.alike} at equal seconds", by_kind.get(EQUAL_SECONDS))
+    cheaper = [_over(_rival_name(row), row) for row in rivals]
+    parts = [_over(names.uniform, uniform, "points "), _over(names.control, control), equal, *cheaper]
+    parts = [part for part in parts if part]
     line = f"{names.arm}{among}: "
     if by_kind:
         line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
@@ -84,10 +86,12 @@ def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
         return f"{line}better than {names.uniform}, but against {names.control} {_no_interval(control)}"
     if control["low"] <= 0:
         return f"{line}better than {names.uniform}, but not shown to be better than {names.control}"
-    return line + _gain(chosen, rival, summary)
+    return line + _gain(chosen, rivals, summary)
 
 
 def _names(arm: str) -> _Names:
+    if students.is_student(read_arm(arm)):
+        return _Names(arm, base(arm), "shuffled weights", "", alike=base(arm))
     own = cleaning(read_arm(arm))
     if own is not None and own.of_table:
         return _Names(arm, f"{base(arm)} as it is", "the same at random", "")
@@ -102,17 +106,31 @@ def _by_kind(arm: str, protocol: str | None, summary: Sequence[Summary]) -> dict
     return {name: row for row in own if row["against"] and (name := kind(arm, row["against"]))}
 
 
+def _rivals(chosen: Summary, summary: Sequence[Summary]) -> list[Summary]:
+    """The comparisons of an arm with the same done by another."""
+    own = [row for row in summary if (row["arm"], row["protocol"]) == (chosen["arm"], chosen["protocol"])]
+    return [row for row in own if row["against"] and kind(row["arm"], row["against"]) == RIVAL]
+
+
+def _rival_name(rival: Summary) -> str:
+    against = rival["against"] or ""
+    return against if students.is_student(read_arm(against)) else _by_loss(rival)
+
+
 def _by_loss(rival: Summary) -> str:
     own = cleaning(read_arm(rival["against"] or ""))
     return "the same by held-out loss" if own is not None and own.by == HELD_OUT else "the same by loss"
 
 
-def _gain(chosen: Summary, rival: Summary | None, summary: Sequence[Summary]) -> str:
+def _gain(chosen: Summary, rivals: Sequence[Summary], summary: Sequence[Summary]) -> str:
     """What an arm that is above its method and its control has shown, and what loss does: weights *helped*, cleaning *pays*.
 
     Cleaning or weighing by score *helped* only where it is above the same by loss too.
     """
-    own = cleaning(read_arm(chosen["arm"]))
+    if students.is_student(read_arm(chosen["arm"])):
+        level = [_rival_name(row) for row in rivals if row["low"] is None or row["low"] <= 0]
+        return "helped" + (f"; not shown to be better than {', '.join(level)}" if level else "")
+    own, rival = cleaning(read_arm(chosen["arm"])), next(iter(rivals), None)
     if own is None or not own.of_table:
         return "helped"
     if not by_score(chosen["arm"]):
@@ -143,16 +161,18 @@ def _on_methods(summary: Sequence[Summary]) -> str:
     rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and not is_ceiling(row["arm"])]
     if not rows:
         return f"nothing to compare: {summary[0]['arm']} is the ceiling, not a competitor"
-    against = [row for row in rows if row["against"] == RANDOM]
+    against = [row for row in rows if row["against"] and RANDOM in (row["against"], kind(row["arm"], row["against"]))]
     arms = {row["arm"] for row in against or rows}
     best = max(against or rows, key=lambda row: row["mean"])
-    beside = " beside random" if against else ""
+    usual = students.SCRATCH if students.is_student(read_arm(best["arm"])) else RANDOM
+    reference = (best["against"] or usual) if against else usual
+    beside = f" beside {reference}" if against else ""
     line = f"highest mean of {len(arms)} arms{beside}: " if len(arms) > 1 else ""
     line += f"{best['arm']}, {best['mean']:.1f} %"
     if not against:
-        ending = "there is nothing to compare it with" if arms == {RANDOM} else "not compared with random"
+        ending = "there is nothing to compare it with" if arms == {reference} else f"not compared with {reference}"
         return f"{line}, n = {best['n']}: {ending}"
-    line += "".join(f", {part}" for part in (_over("random", best, "points "), f"n = {best['pairs']}") if part)
+    line += "".join(f", {part}" for part in (_over(reference, best, "points "), f"n = {best['pairs']}") if part)
     if best["low"] is None or best["high"] is None or best["difference"] is None or best["p_holm"] is None:
         return f"{line}: {_no_interval(best)}"
     if best["low"] <= 0 <= best["high"]:
@@ -160,7 +180,7 @@ def _on_methods(summary: Sequence[Summary]) -> str:
     holm_p = "Holm p < 0.001" if best["p_holm"] < 0.001 else f"Holm p = {best['p_holm']:.2g}"
     if best["p_holm"] > LEVEL:
         return f"{line}: no difference shown after correction for all comparisons ({holm_p})"
-    return f"{line}: {'better' if best['difference'] > 0 else 'worse'} than random ({holm_p})"
+    return f"{line}: {'better' if best['difference'] > 0 else 'worse'} than {reference} ({holm_p})"
 
 
 def tenths(value: float | None) -> float | None:
