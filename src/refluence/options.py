@@ -193,6 +193,18 @@ class SourceOptions(Options):
         "proportion, the same ones for every seed.",
         least=1,
     )
+    imbalance: float | None = setting(
+        None,
+        "A long tail on purpose: of the classes of train, in their order, ever fewer rows, of the last one 1/RATIO of the "
+        "first; on the validation split that is cut from it too (before --rows).",
+        least=1,
+        metavar="RATIO",
+    )
+    labelled: int | None = setting(
+        None,
+        "Labels of only so many training rows are known, of each class as many; a mechanism may learn from the others too.",
+        least=1,
+    )
     group_column: str | None = setting(None, "Rows of one group (a patient, a scene) never straddle a split.")
     small_classes: str = setting(
         "refuse",

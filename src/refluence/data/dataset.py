@@ -26,7 +26,8 @@ class Split:
     stays with its instance whatever is left out or shuffled. `soft (N, K)` are probabilities of the classes, where a source
     that is a distilled set has them. `groups (N,)` int64 number what stays together, where the source has groups. `stored (N,)`
     int64 are the labels of the source where `labels` or `noise` put others in their place, -1 for a class that is not here.
-    `shifted (N,)` bool says which images `shift` brought from another domain, where it is asked for.
+    `shifted (N,)` bool says which images `shift` brought from another domain, where it is asked for. Labels of an unlabelled
+    split are -1; those of the source are in `stored`, for what a report says of them, and nothing learns from them.
     """
 
     images: Tensor
@@ -93,6 +94,7 @@ class Dataset:
             source.
         options: how it was read.
         origin: what `load` gave, None where it was not asked.
+        unlabelled: training instances whose labels (-1) are not known, where `labelled` is asked for; `train` holds the others.
 
     Example:
         >>> import refluence as rf
@@ -112,10 +114,12 @@ class Dataset:
     validation: str = "cut from train"
     options: SourceOptions = field(default_factory=SourceOptions)
     origin: Origin | None = field(default=None, repr=False, compare=False)
+    unlabelled: Split | None = None
 
     def __repr__(self) -> str:
         c, h, w = self.shape
-        counts = f"train {len(self.train)}, val {len(self.val)} ({self.validation}), test {len(self.test)}"
+        more = "" if self.unlabelled is None else f" and {len(self.unlabelled)} without labels"
+        counts = f"train {len(self.train)}{more}, val {len(self.val)} ({self.validation}), test {len(self.test)}"
         return f"Dataset({self.source}: {len(self.classes)} classes, images {c} x {h} x {w}, {counts})"
 
     def _repr_html_(self) -> str:

@@ -14,7 +14,7 @@ from refluence.data import elsewhere, exact, labels, noise, pixels, relabel, sco
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
 from refluence.data.origin import origin
-from refluence.data.partition import RowSet, partition
+from refluence.data.partition import Partition, RowSet, partition
 from refluence.data.pixels import Pixels
 from refluence.data.scale import one_scale
 from refluence.data.stored import RawSplit
@@ -91,14 +91,14 @@ def load(
     if any(part.corrupt for part in decoded.values()):
         skipped = {name: np.array(sorted(part.corrupt), np.int64) for name, part in decoded.items()}
         planned = partition(train, held, numbered, options, per_class, skipped)
-    if moved and planned.train.shifted is not None:
-        other = planned.train.rows[planned.train.shifted]
-        decoded["train"] = shift.applied(decoded["train"], other, moved, train.where)
-    mean, std = found.moments or decoded["train"].moments(planned.train.rows)
+    if moved:
+        decoded["train"] = shift.applied(decoded["train"], planned.shifted, moved, train.where)
+    mean, std = found.moments or decoded["train"].moments(planned.images)
     # a split that is not stored is one of train's rows
     parts = {"train": planned.train, "val": planned.val, "test": planned.test}
     source_of = {name: name if name in held else "train" for name in parts}
     stored = {"train": train, **held}
+    every = {**{name: part.rows for name, part in parts.items()}, "train": planned.images}
     ready = {
         name: _split(part, decoded[source_of[name]], stored[source_of[name]], planned.classes) for name, part in parts.items()
     }
@@ -117,10 +117,11 @@ def load(
             *planned.notes,
             *(note for part in decoded.values() for note in part.notes),
             *(note for name, part in decoded.items() for note in _corrupt(stored[name], part)),
-            *_duplicates({name: decoded[source_of[name]].digests_of(part.rows) for name, part in parts.items()}),
+            *_duplicates({name: decoded[source_of[name]].digests_of(rows) for name, rows in every.items()}),
         ),
         validation=found.validation,
         options=options,
+        unlabelled=_unlabelled(planned, decoded["train"], train),
     )
     return replace(dataset, origin=origin(dataset, isinstance(source, (str, Path)) and validation is None, per_class))
 
@@ -162,6 +163,13 @@ def _split(part: RowSet, decoded: Pixels, stored: RawSplit, classes: tuple[str, 
         stored=None if part.stored is None else torch.from_numpy(part.stored),
         shifted=None if part.shifted is None else torch.from_numpy(part.shifted),
     )
+
+
+def _unlabelled(planned: Partition, decoded: Pixels, stored: RawSplit) -> Split | None:
+    """The training rows without labels; soft ones of the source are none of theirs."""
+    if planned.unlabelled is None:
+        return None
+    return _split(planned.unlabelled, decoded, replace(stored, soft=None), planned.classes)
 
 
 def _numbered(groups: Sequence[object]) -> Tensor:

@@ -26,6 +26,7 @@ class Origin:
     train: Split
     val: Split
     test: Split
+    unlabelled: Split | None
     versions: tuple[int, ...]
     textual: bool
     per_class: int
@@ -33,7 +34,7 @@ class Origin:
 
 def origin(dataset: Dataset, textual: bool, per_class: int) -> Origin:
     """What is remembered of a dataset that was just loaded."""
-    return Origin(dataset.train, dataset.val, dataset.test, tuple(_versions(dataset)), textual, per_class)
+    return Origin(dataset.train, dataset.val, dataset.test, dataset.unlabelled, tuple(_versions(dataset)), textual, per_class)
 
 
 def changed(dataset: Dataset) -> bool:
@@ -41,7 +42,7 @@ def changed(dataset: Dataset) -> bool:
     was = dataset.origin
     return (
         was is None
-        or any(now is not then for now, then in zip(_splits(dataset), (was.train, was.val, was.test), strict=True))
+        or any(now is not then for now, then in zip(_four(dataset), _four(was), strict=True))
         or tuple(_versions(dataset)) != was.versions
     )
 
@@ -57,8 +58,12 @@ def digest(dataset: Dataset) -> str:
     return found.hexdigest()[:12]
 
 
-def _splits(dataset: Dataset) -> tuple[Split, Split, Split]:
-    return dataset.train, dataset.val, dataset.test
+def _four(of: Dataset | Origin) -> tuple[Split | None, ...]:
+    return of.train, of.val, of.test, of.unlabelled
+
+
+def _splits(dataset: Dataset) -> list[Split]:
+    return [split for split in _four(dataset) if split is not None]
 
 
 def _tensors(split: Split) -> Iterator[Tensor]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refluence.data import noise, shift, splits
+from refluence.data import imbalance, labelled, noise, shift, splits
 from refluence.data.drop import dropped
 from refluence.data.labels import Labels
 from refluence.data.relabel import relabelled
@@ -47,13 +47,29 @@ class RowSet:
 
 @dataclass(frozen=True)
 class Partition:
-    """The three splits, the classes they are numbered by, and what a reader has to know."""
+    """The three splits, the classes they are numbered by, and what a reader has to know.
+
+    `unlabelled` are the training rows whose labels (-1) are not to be known, where there are such.
+    """
 
     classes: tuple[str, ...]
     train: RowSet
     val: RowSet
     test: RowSet
     notes: tuple[str, ...]
+    unlabelled: RowSet | None = None
+
+    @property
+    def images(self) -> np.ndarray:
+        """The stored row numbers `(N,)`, ascending, of all training images, with and without labels."""
+        rows = self.train.rows
+        return rows if self.unlabelled is None else np.sort(np.concatenate([rows, self.unlabelled.rows]))
+
+    @property
+    def shifted(self) -> np.ndarray:
+        """The stored row numbers, ascending, of training images that are to come from another domain."""
+        parts = [part for part in (self.train, self.unlabelled) if part is not None and part.shifted is not None]
+        return np.sort(np.concatenate([part.rows[part.shifted] for part in parts])) if parts else np.array([], np.int64)
 
 
 def partition(
@@ -81,6 +97,10 @@ def partition(
         notes.append(f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}")
     else:
         theirs = beside["test"]
+    if options.imbalance is not None:
+        mask = imbalance.long_tailed(ours.own, ours.rows, options.imbalance)
+        notes.append(imbalance.note(ours.own, mask, options.imbalance, "val" in held))
+        ours = ours.where(mask)
     if options.rows is not None:
         some = ours.where(splits.first(ours.own, ours.rows, options.rows))
         notes.append(_rows_note(options.rows, len(some.rows), len(ours.rows), "val" in held))
@@ -106,9 +126,15 @@ def partition(
         after, note = relabelled(options, ours.rows, ours.labels, labels.classes, train)
         ours = replace(ours, labels=after)
         notes.append(note)
+    rest = None
+    if options.labelled is not None:
+        mask = labelled.known(ours.own, ours.rows, options.labelled)
+        notes.append(labelled.note(options.labelled, len(mask)))
+        ours, rest = ours.where(mask), None if mask.all() else ours.where(~mask)
     stay = _kept_classes(ours, labels.classes, options.small_classes, per_class, train.where, notes)
     ours, val, theirs = (_renumbered(part, stay) for part in (ours, val, theirs))
     classes = tuple(labels.classes[k] for k in stay)
+    rest = None if rest is None else _without_labels(_renumbered(rest, stay))
     for word, name, side in (("test", "test", theirs), ("validation", "val", val)):
         absent = [classes[k] for k in range(len(classes)) if not (side.labels == k).any()]
         if len(absent) == len(classes) and name in held:
@@ -122,7 +148,7 @@ def partition(
             )
         if absent:
             notes.append(f"no {word} image of {len(absent)} classes: {', '.join(absent[:10])}")
-    return Partition(classes, ours, val, theirs, tuple(notes))
+    return Partition(classes, ours, val, theirs, tuple(notes), rest)
 
 
 def _rows_note(asked: int, kept: int, there: int, own_val: bool) -> str:
@@ -202,3 +228,8 @@ def _renumbered(part: RowSet, kept: np.ndarray) -> RowSet:
     if stored is not None:
         stored = np.where(np.isin(stored, kept), np.searchsorted(kept, stored), -1)
     return replace(part, labels=np.searchsorted(kept, part.labels), stored=stored)
+
+
+def _without_labels(part: RowSet) -> RowSet | None:
+    """The same rows with labels -1; those of the source stand beside them. None where there are no rows."""
+    return replace(part, labels=np.full(len(part.rows), -1), stored=part.own) if len(part.rows) else None

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SALTS = {"test": 0x7E57, "val": 0xA11D, "noise": 0x4015E, "noise-class": 0xC1A55, "rows": 0x2035, "shift": 0x5417F}
+SALTS = {
+    "test": 0x7E57,
+    "val": 0xA11D,
+    "noise": 0x4015E,
+    "noise-class": 0xC1A55,
+    "rows": 0x2035,
+    "shift": 0x5417F,
+    "imbalance": 0x7A11,
+    "labelled": 0x1ABE1,
+}
 
 
 def mix(values: np.ndarray, purpose: str) -> np.ndarray:

@@ -139,7 +139,7 @@ def source_facts(dataset: Dataset) -> Json:
     """How the source was read, as runs record it: options that came later only where they are unusual."""
     read = asdict(dataset.options)
     usual = asdict(SourceOptions())
-    later = ("val_fraction", "noise", "relabel", "rows", "shift")
+    later = ("val_fraction", "noise", "relabel", "rows", "shift", "imbalance", "labelled")
     return {k: v for k, v in read.items() if k not in later or v != usual[k]}
 
 
@@ -157,6 +157,7 @@ def about(session: Session) -> Json:
             "classes": list(dataset.classes),
             "shape": list(dataset.shape),
             "train": len(dataset.train),
+            **({} if dataset.unlabelled is None else {"unlabelled": len(dataset.unlabelled)}),
             "val": len(dataset.val),
             "test": len(dataset.test),
             "mean": list(dataset.mean),

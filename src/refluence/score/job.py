@@ -28,7 +28,7 @@ from refluence.seeds import Rng, streams
 from refluence.work import Prepared
 
 KEY = "crossfit"  # in JSON, what tells these plans from others
-OF_SOURCE = ("noise", "shift", "rows", "relabel")  # options that facts name, where they are asked for
+OF_SOURCE = ("noise", "shift", "rows", "relabel", "imbalance", "labelled")  # options that facts name, where they are asked for
 
 
 @dataclass(frozen=True)
