@@ -1,6 +1,6 @@
 """`--labelled N`: labels of only N training rows are known, to try what learns from the others too.
 
-The N rows are as many of each class as of the next one, and where a class has no more, more of the others: so the benchmarks are
+The N rows are as many of each class, and where a class has no more, more of the others: so the benchmarks are
 built whose names say it (CIFAR-10-4k: 400 of each class, SVHN-1k: 100). A class is what the source calls so. Which rows follows
 from their numbers in the stored split alone: from no seed, and fewer are a subset of more. The validation split is cut before,
 and keeps its labels.
