@@ -9,8 +9,9 @@ from refluence.errors import InputError
 from refluence.influence import kfac
 from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.kfac import factored
-from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy
+from refluence.influence.losses import SquaredError, cross_entropy
 from refluence.influence.operators import operator
+from refluence.transfer.losses import StudentLoss
 from support.brute_force import flat, unflat
 from support.cases import Case, make
 from support.curvature import batches, gauss_newton, sample_weights
@@ -227,18 +228,42 @@ def test_models_in_float32_and_frozen_give_the_same():
 
 
 class Mine:
+    """Squared error under another name: curvlinops does not know it."""
+
     def __call__(self, z, y):
-        return z.square().sum(1)
+        return 0.5 * (z - y).square().sum(1)
 
     def hessian(self, z, y, u):
-        return 2 * u
+        return u
 
 
-@pytest.mark.parametrize("loss", [DistillationLoss(2, 0.5), Mine()])
-def test_other_losses_are_refused(loss):
+@pytest.mark.parametrize("corrected", BOTH)
+def test_a_loss_of_ones_own_gives_what_the_known_one_gives(corrected):
+    case = make("instance")
+    y = torch.randn(len(case.x), 3, generator=generator(5), dtype=torch.float64)
+    v = case.direction()
+    known, own = (
+        factored(operator(case.model, batches(case, y), loss=loss, damping=0.2), corrected=corrected)
+        for loss in (SquaredError(), Mine())
+    )
+    assert_solves(own, v, flat(known(v)))
+
+
+@pytest.mark.parametrize("corrected", BOTH)
+@pytest.mark.parametrize("kind", ["kd", "dkd", "mse"])
+def test_distillation_losses_are_exact_for_one_linear_layer_and_one_sample(kind, corrected):
+    case = linear(n=1)
+    teacher = torch.randn(1, 3, generator=generator(6), dtype=torch.float64)
+    loss, y, v = StudentLoss(kind, alpha=0.3, temperature=2.0), (case.y, teacher), case.direction()
+    inverse = factored(operator(case.model, [(case.x, y)], loss=loss, damping=0.3), corrected=corrected)
+    assert_solves(inverse, v, dense_solution(case, loss, y, v, 0.3))
+
+
+def test_a_loss_without_a_hessian_is_refused():
     case = linear()
-    with pytest.raises(InputError, match=r"K-FAC takes cross-entropy and squared error only, got .*use kind 'ggn'"):
-        factored(operator(case.model, [(case.x, case.y)], loss=loss, damping=1.0))
+    made = operator(case.model, [(case.x, case.y)], "hessian", loss=lambda z, y: z.square().sum(1), damping=1.0)
+    with pytest.raises(InputError, match=r"K-FAC needs a loss with `hessian"):
+        factored(made)
 
 
 def test_other_outputs_and_no_damping_are_refused():

@@ -5,9 +5,10 @@
     ekfac    C_l = (Q_A (x) Q_B) diag(s) (Q_A (x) Q_B)^T              George et al. 2018 (arXiv 1806.03884), eq. 7
 
 inverted with exact damping in their eigenbases (Grosse et al. 2023, arXiv 2308.03296, eq. 21). Factors come from the
-closed Hessian of the loss (type 2), weight and bias of a layer together. What curvlinops does not cover (norms, grouped
-convolutions, tied weights) is a block of its own: the same damped Gauss-Newton matrix restricted to it, dense up to 2048
-numbers, else its diagonal by Hutchinson's estimator. That block is ours.
+closed Hessian of the loss (type 2), weight and bias of a layer together. curvlinops knows cross-entropy and squared error; any
+other loss with a Hessian S_j by the logits is a squared error of the outputs S_j^(1/2) z_j, S_j held fixed. What curvlinops
+does not cover (norms, grouped convolutions, tied weights) is a block of its own: the same damped Gauss-Newton matrix restricted
+to it, dense up to 2048 numbers, else its diagonal by Hutchinson's estimator. That block is ours.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,11 +53,11 @@ def factored(made: Operator, *, corrected: bool = False, exact: bool = True) -> 
     `exact=False` is for a preconditioner, for which sample weights may be left out. Costs one forward pass and as many
     backward passes over the data as there are classes (`corrected`: twice), and those again for the other block.
 
-    Raises `InputError` when curvlinops is missing, for losses other than cross-entropy and squared error, for outputs that
-    are not `(B, K)`, for sample weights where `exact`, and for a damping of zero.
+    Raises `InputError` when curvlinops is missing, for losses without a Hessian by the outputs, for outputs that are not
+    `(B, K)`, for sample weights where `exact`, and for a damping of zero.
     """
-    if not isinstance(made.loss, (CrossEntropy, SquaredError)):
-        raise InputError(f"K-FAC takes cross-entropy and squared error only, got {made.loss!r}: use kind 'ggn' for it")
+    if not isinstance(made.loss, Curved):
+        raise InputError(f"K-FAC needs a loss with `hessian(logits, y, u)`, got {made.loss!r}: give it one")
     if not made.damping > 0:
         raise InputError(f"K-FAC needs a damping > 0, got {made.damping!r}: its factors are singular in general")
     count = 0
@@ -108,15 +110,18 @@ def _kronecker(made: Operator, names: list[str], corrected: bool, count: int) ->
     parameters = [dict(model.named_parameters())[name].requires_grad_() for name in names]
     data = _Data(made)
     with torch.no_grad():
-        z = model(next(iter(data))[0])
+        z = model(next(passes(made.batches, _device(made)))[0])
     if z.dim() != 2:
         raise InputError(f"K-FAC needs outputs of shape (B, K), got {tuple(z.shape)}")
-    squared = isinstance(made.loss, SquaredError)
-    share = z.shape[1] / 2 if squared else 1.0  # torch's mean squared error has a mean over K and no half
-    loss = nn.MSELoss() if squared else nn.CrossEntropyLoss()
+    entropy = isinstance(made.loss, CrossEntropy)
+    share = 1.0 if entropy else z.shape[1] / 2  # torch's mean squared error has a mean over K and no half
+    loss = nn.CrossEntropyLoss() if entropy else nn.MSELoss()
     kind = EKFACLinearOperator if corrected else KFACLinearOperator
     options = {"fisher_type": FisherType.TYPE2, "separate_weight_and_bias": False, "check_deterministic": False}
     options |= {"num_data": count, "num_per_example_loss_terms": 1}
+    if data.rooted:
+        assert isinstance(made.loss, Curved), "asked by `factored`"
+        model, options["batch_size_fn"] = _Rooted(model, made.loss), lambda both: len(both["x"])
     with torch.enable_grad():
         made_factors = kind(model, loss, parameters, data, **options)
         inverse = KFACInverseLinearOperator(made_factors, damping=made.damping / share, use_exact_damping=True)
@@ -130,15 +135,39 @@ def _kronecker(made: Operator, names: list[str], corrected: bool, count: int) ->
 
 
 class _Data:
-    """The operator's data as curvlinops reads them: (x, y) with hard labels. S does not depend on the labels."""
+    """The operator's data as curvlinops reads them: (x, y) with hard labels. S does not depend on the labels.
+
+    `rooted`: for a loss that curvlinops does not know, ({x, y}, anything), as `_Rooted` reads them.
+    """
 
     def __init__(self, made: Operator):
         self.made = made
+        self.rooted = not isinstance(made.loss, (CrossEntropy, SquaredError))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
+    def __iter__(self) -> Iterator[tuple[Tensor | dict[str, Targets], Targets]]:
         hard = isinstance(self.made.loss, CrossEntropy)
         for x, y, _ in passes(self.made.batches, _device(self.made)):
-            yield x, y.argmax(1) if hard and isinstance(y, Tensor) and y.dim() == 2 else y
+            if self.rooted:
+                yield {"x": x, "y": y}, x.new_zeros(len(x), 1)
+            else:
+                yield x, y.argmax(1) if hard and isinstance(y, Tensor) and y.dim() == 2 else y
+
+
+class _Rooted(nn.Module):
+    """{x, y} to S_j^(1/2) z_j `(B, K)`, with S_j the Hessian of a loss by the logits z_j, a constant."""
+
+    def __init__(self, model: nn.Module, loss: Curved):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, both: dict[str, Any]) -> Tensor:
+        z = self.model(both["x"])
+        with torch.no_grad():
+            units = torch.eye(z.shape[1], dtype=z.dtype, device=z.device).expand(len(z), -1, -1)
+            S = vmap(lambda u: self.loss.hessian(z.detach(), both["y"], u), 2, 2)(units)
+            values, vectors = torch.linalg.eigh((S + S.mT) / 2)
+            root = vectors * values.clamp_min(0).sqrt()[:, None, :]
+        return (root.mT @ z[:, :, None])[:, :, 0]
 
 
 def _block(made: Operator, rest: Parameters) -> tuple[Callable[[Parameters], Parameters], str]:
