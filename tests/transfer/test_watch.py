@@ -138,7 +138,7 @@ def test_what_is_watched_at_a_scoring():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (torch.ones(100) + 0.01 * torch.linspace(-1, 1, 100), "nearly uniform .* scores are near zero: a smaller tau, standardise=mad"),
+        (torch.ones(100) + 0.01 * torch.linspace(-1, 1, 100), "nearly uniform .* near zero: a smaller tau, standardise=mad"),
         (torch.tensor([1e4] + [1.0] * 99), "explode .* 99 times the mean.* larger tau, standardise=mad or link=sigmoid"),
         (torch.tensor([1.0] * 4 + [0.0] * 96), "starve .* 4.0 %.* larger tau"),
         (torch.tensor([1.0, math.inf]), "not finite: a smaller lr"),
