@@ -57,12 +57,14 @@ class NetworkOptions(Options):
 
     model: str | Callable[..., Any] = setting(
         "convnet",
-        "convnet (depth by image size), convnet1 … convnet6, resnet10, resnet18, resnetap10, with width and norm as in "
-        "convnet3:32:group; torchvision:NAME, timm:NAME, or FILE.py:FUNCTION with your function (shape, classes) -> nn.Module.",
+        "convnet (depth by image size), convnet1 … convnet6, resnet10, resnet18, resnetap10, resnet8x4, wrn-16-2 and more "
+        "(see `refluence ls`), with width and norm as in convnet3:32:group; torchvision:NAME, timm:NAME, or FILE.py:FUNCTION "
+        "with your function (shape, classes) -> nn.Module.",
     )
     width: int | None = setting(
         None,
-        "Channels per layer, of a resnet in its first stage (default: {sizes}; for a resnet half of it).",
+        "Channels per layer, of a resnet in its first stage (default: {sizes}; for resnet10, resnet18, resnetap10 half of it, "
+        "for networks whose names say how large they are the published one).",
         least=1,
         by_size={"cpu": 32, "paper": 128},
     )

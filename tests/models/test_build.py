@@ -104,7 +104,7 @@ def test_default_depth(size, depth):
         ({"name": "convnet4", "shape": (1, 8, 40)}, "depth 4 does not fit a 8x40 image: 1 to 3 would, 1 is the default"),
         ({"name": "convnet", "shape": (1, 1, 1)}, "images of 1x1 are too small for a ConvNet: image_size=2 or more"),
         ({"name": "convnet1", "shape": (1, 1, 9)}, "images of 1x9 are too small"),
-        ({"name": "resnet"}, "unknown model 'resnet': did you mean resnet18"),
+        ({"name": "resnet"}, "unknown model 'resnet': did you mean resnet8?"),
         ({"name": "convnet-3"}, "unknown model"),
         ({"norm": "weight"}, "unknown norm 'weight': choose one of instance, group, batch, layer, none"),
         ({"width": 0}, "width is 0"),

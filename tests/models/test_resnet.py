@@ -191,7 +191,7 @@ def test_influence_is_exact(name, norm, size, room):
         (("resnetap10", (3, 7, 9), 2), "images of 7x9 are too small for resnetap10: image_size=8 or more"),
         (("resnetap10", (3, 8, 8), 2), "one pixel in the last maps of resnetap10"),
         (("resnet10", (3, 8, 8), 2, 8, "instance"), "norm='group' or batch, or image_size=9 or more"),
-        (("resnet34", (3, 8, 8), 2), "unknown model 'resnet34': did you mean resnet18"),
+        (("resnet34", (3, 8, 8), 2), "unknown model 'resnet34': did you mean resnet32x4"),
         (("resnet10", (3, 8, 8), 2, 8, "layer"), "resnet10 has no layer norm"),
         (("resnet10", (3, 8, 8), 2, 8, "own"), "unknown norm 'own'"),
         (("resnet10", (3, 8, 8), 2, 0), "width is 0"),

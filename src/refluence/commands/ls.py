@@ -10,7 +10,7 @@ from refluence.influence.curvature import CURVATURES
 from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS, Weighting
 from refluence.jobs.catalogue import methods
-from refluence.models.build import MODELS
+from refluence.models.families import MODELS
 from refluence.options import NORMS
 from refluence.recipes.find import recipes
 from refluence.select.selection import SelectionOptions

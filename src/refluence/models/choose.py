@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from refluence.errors import InputError, option, stated
 from refluence.files import Json
 from refluence.models.build import ModelSpec, width_beside
 from refluence.models.custom import OwnSpec, own_spec, refuse_beside
+from refluence.models.families import family
 from refluence.models.library import is_library
-from refluence.models.resnet import RESNETS
 from refluence.models.user_file import Maker, Shape, is_own
 from refluence.options import NORMS
-
-OURS = re.compile(rf"(convnet\d*|{'|'.join(RESNETS)})(:.*)")
 
 
 def network(
@@ -56,20 +52,20 @@ def read_name(model: str | Maker) -> tuple[str | Maker, int | None, str | None]:
     if isinstance(model, str) and is_library(model):
         name, _, last = model.rpartition(":")
         return (name, None, last) if last in NORMS else (model, None, None)
-    if not isinstance(model, str) or (found := OURS.fullmatch(model)) is None:
+    if not isinstance(model, str) or ":" not in model or family(name := model.split(":")[0]) is None:
         return model, None, None
     width, norm = None, None
-    for word in found[2][1:].split(":"):
+    for word in model.split(":")[1:]:
         if word.isdecimal() and word.isascii() and width is None:
             width = int(word)
         elif word in NORMS and norm is None:
             norm = word
         else:
             raise InputError(
-                f"{stated('model', model)}: behind the name stand a width and a norm, each once, as in {found[1]}:32:group; "
+                f"{stated('model', model)}: behind the name stand a width and a norm, each once, as in {name}:32:group; "
                 f"norms are {', '.join(NORMS)}"
             )
-    return found[1], width, norm
+    return name, width, norm
 
 
 def another(spec: ModelSpec, model: str | Maker | None, width: int | None = None, norm: str | None = None) -> ModelSpec:

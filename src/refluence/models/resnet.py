@@ -18,12 +18,11 @@ sqrt(2 / (k k O))). Ours: the refusal of maps of one pixel under instance norm, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from refluence.errors import InputError, option
+from refluence.models.maps import check_maps
 from refluence.models.norms import norm_layer
 
 STAGES = (1, 2, 4, 8)
@@ -51,13 +50,13 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, halve: bool, pooled: bool, norm: str):
         super().__init__()
         stride = 2 if halve and not pooled else 1
-        self.conv1, self.norm1 = _conv(inputs, outputs, 3, stride, norm), norm_layer(norm, outputs)
+        self.conv1, self.norm1 = conv(inputs, outputs, 3, stride, norm), norm_layer(norm, outputs)
         self.pool = nn.AvgPool2d(2) if halve and pooled else nn.Identity()
-        self.conv2, self.norm2 = _conv(outputs, outputs, 3, 1, norm), norm_layer(norm, outputs)
+        self.conv2, self.norm2 = conv(outputs, outputs, 3, 1, norm), norm_layer(norm, outputs)
         self.shortcut = nn.Sequential()
         if halve or inputs != outputs:
             pool = [nn.AvgPool2d(2)] if halve and pooled else []
-            self.shortcut = nn.Sequential(_conv(inputs, outputs, 1, stride, norm), *pool, norm_layer(norm, outputs))
+            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride, norm), *pool, norm_layer(norm, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """One block."""
@@ -92,25 +91,7 @@ class ResNet(nn.Module):
 
 def check_size(name: str, size: tuple[int, int], norm: str) -> None:
     """`InputError` where the last map would have no pixel, or one pixel under instance norm, and for layer norm."""
-    if norm == "layer":
-        raise InputError(f"{name} has no layer norm, whose parameters are as large as a map: ConvNets have")
-    pooled = RESNETS[name].pooled
-
-    def fits(side: tuple[int, int], pixels: int) -> bool:
-        h, w = last_map(side, pooled)
-        return h * w >= pixels
-
-    def smallest(pixels: int) -> int:
-        return next(side for side in count(1) if fits((side, side), pixels))
-
-    images = f"images of {size[0]}x{size[1]}"
-    if not fits(size, 1):
-        raise InputError(f"{images} are too small for {name}: {option('image_size', smallest(1))} or more resizes them")
-    if norm == "instance" and not fits(size, 2):
-        raise InputError(
-            f"{images} leave one pixel in the last maps of {name}, of which instance norm leaves nothing: use "
-            f"{option('norm', 'group')} or batch, or {option('image_size', smallest(2))} or more"
-        )
+    check_maps(name, size, norm, lambda side: last_map(side, RESNETS[name].pooled))
 
 
 def last_map(size: tuple[int, int], pooled: bool) -> tuple[int, int]:
@@ -123,10 +104,11 @@ def last_map(size: tuple[int, int], pooled: bool) -> tuple[int, int]:
 
 def _stem(channels: int, width: int, side: int, pooled: bool, norm: str) -> list[nn.Module]:
     large = side > 128
-    first = _conv(channels, width, 7 if large else 3, 2 if large and not pooled else 1, norm)
+    first = conv(channels, width, 7 if large else 3, 2 if large and not pooled else 1, norm)
     pool = [] if side <= 64 else [nn.AvgPool2d(4 if large else 2) if pooled else nn.MaxPool2d(3, 2, 1)]
     return [first, norm_layer(norm, width), nn.ReLU(), *pool]
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int, norm: str) -> nn.Conv2d:
+def conv(inputs: int, outputs: int, kernel: int, stride: int, norm: str) -> nn.Conv2d:
+    """A convolution that keeps the map but for its stride, with a bias where no norm follows."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=norm == "none")
