@@ -1,0 +1,129 @@
+"""What cannot be a transfer is refused before anything is trained, in one line with both numbers; what is odd is remarked."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from refluence.data import Dataset
+from refluence.data.dataset import Split
+from refluence.errors import InputError, option
+from refluence.influence.weighting import BY_INFLUENCE
+from refluence.models import ModelSpec
+from refluence.seeds import streams
+from refluence.training.predict import evaluating
+from refluence.transfer.job import Transferring
+
+PER_CLASS = 2  # validation instances: one makes weights, one watches
+LOOKED_AT = 1000  # validation images at most that are looked for in the test split
+TRIED = 2  # training instances that a teacher is called with
+UNROLLED = 1_000_000  # parameters of a student up to which its step is differentiated through without a remark
+
+
+def check(plan: Transferring, dataset: Dataset, model: ModelSpec) -> None:
+    """`InputError` for networks that do not fit the data or each other, and validation instances that cannot serve.
+
+    Args:
+        plan: with its teacher, where it has one.
+        dataset: the source.
+        model: the student.
+    """
+    _check_classes("student", model, dataset)
+    if plan.teacher is not None:
+        _check_classes("teacher", plan.teacher.model, dataset)
+        if plan.teacher.loaded is not None and plan.teacher.loaded.net is not None:
+            _check_logits(plan.teacher.loaded.net, plan.teacher.loaded.where or plan.teacher.model.name, dataset)
+    if dataset.validation != "cut from train":
+        _check_apart(dataset)
+    if validates(plan):
+        _check_validation(dataset)
+
+
+def validates(plan: Transferring) -> bool:
+    """Whether something is learned from the labels of validation instances: weights, a teacher, or the control of both."""
+    by_validation = plan.weighting.kind in (*BY_INFLUENCE, "adapt")
+    return by_validation or plan.mechanism.teacher == "weighted" or plan.settings.also == "validation"
+
+
+def remarks(plan: Transferring, model: ModelSpec) -> list[str]:
+    """What is no error and worth a line: a student that is not the smaller network, a step that is costly to unroll."""
+    lines, own = [], parameters(model)
+    if plan.teacher is not None:
+        loaded = plan.teacher.loaded
+        of_teacher = parameters(plan.teacher.model) if loaded is None or loaded.net is None else _count(loaded.net)
+        if own >= of_teacher:
+            lines.append(f"the student has {own:,} parameters, its teacher {of_teacher:,}: it is not the smaller network")
+    if plan.mechanism.teacher == "weighted" and plan.settings.teacher_gradient == "unrolled" and own > UNROLLED:
+        lines.append(
+            f"{option('teacher_gradient', 'unrolled')} differentiates through each step of a student of {own:,} parameters, "
+            f"with the graph of both passes in memory: {option('teacher_gradient', 'influence')} is its approximation"
+        )
+    return lines
+
+
+def parameters(model: ModelSpec) -> int:
+    """How many numbers a network learns."""
+    return _count(model.bare(streams(0)("parameters", 0)))
+
+
+def _count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def _check_classes(who: str, model: ModelSpec, dataset: Dataset) -> None:
+    classes = len(dataset.classes)
+    if model.classes != classes:
+        hint = f": {option('load_teacher')} needs one of the same classes" if who == "teacher" else ""
+        raise InputError(f"the {who} {model.name} has {model.classes} classes, {dataset.source} has {classes}{hint}")
+
+
+def _check_logits(net: nn.Module, name: str, dataset: Dataset) -> None:
+    """Whether a teacher that is there gives logits of the classes for instances of this source."""
+    x = dataset.pixels(dataset.train, slice(TRIED))
+    one = " x ".join(map(str, x.shape[1:]))
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    try:
+        with evaluating(net), torch.no_grad():
+            logits = net(x.to(device))
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(f"the teacher {name} cannot take the instances of {dataset.source}, {one}: {why}") from None
+    wanted = (len(x), len(dataset.classes))
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != wanted:
+        given = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(
+            f"the teacher {name} gives {given} for {len(x)} instances of {dataset.source}: it must give logits {wanted}, one "
+            "for each class"
+        )
+
+
+def _check_apart(dataset: Dataset) -> None:
+    """Whether the validation split is the test split: half of its images would do."""
+    val, test = dataset.val, dataset.test
+    step = max(1, len(val) // LOOKED_AT)
+    wanted = _contents(val.take(torch.arange(0, len(val), step)))
+    shared = len(wanted & _contents(test))
+    if wanted and 2 * shared >= len(wanted):
+        raise InputError(
+            f"the validation split ({dataset.validation}) is the test split: {shared} of {len(wanted)} of its images are test "
+            f"images of {dataset.source}, and what is chosen on them is measured on them: leave out {option('validation')}, or "
+            "name other images"
+        )
+
+
+def _contents(split: Split) -> set[bytes]:
+    return {image.contiguous().numpy().tobytes() for image in split.images}
+
+
+def _check_validation(dataset: Dataset) -> None:
+    counts = torch.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist()
+    fewest = min(range(len(counts)), key=counts.__getitem__)
+    if counts[fewest] >= PER_CLASS:
+        return
+    few = sum(count < PER_CLASS for count in counts)
+    others = f" (and {few - 1} other classes have too few)" if few > 1 else ""
+    more = f"a larger {option('val_fraction')}" if dataset.validation == "cut from train" else "more of its instances"
+    raise InputError(
+        f"class '{dataset.classes[fewest]}' has {counts[fewest]} validation instances ({dataset.validation}), and "
+        f"{PER_CLASS} are needed, one to make weights and one to watch{others}: give {more}"
+    )
