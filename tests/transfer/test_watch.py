@@ -67,6 +67,7 @@ def test_chi_square_is_half_the_mean_square_and_a_function_of_the_share_in_effec
     assert chi_square(w) == pytest.approx(0.5 * sum((v / 1.5 - 1) ** 2 for v in (0.5, 1.0, 1.5, 3.0)) / 4)
     assert chi_square(7 * w) == pytest.approx(chi_square(w))
     assert chi_square(torch.ones(5)) == 0
+    assert chi_square(torch.tensor([0.0, 0, 0, 3, 0])) == chi_square(torch.zeros(5)) == 2
     assert 1 / (1 + 2 * chi_square(w)) == pytest.approx(effective_sample_size(w))
 
 
@@ -100,6 +101,8 @@ def test_a_gain_is_the_risk_after_torchs_own_step_with_weights_less_that_without
         assert abs(gain) > 1e-6
     assert net.training
     assert one_step_gain(net, x, y, loss, 0.3, 2 * ones, (first, second)) == (0.0, 0.0)
+    none = one_step_gain(net, x, y, loss, 0.3, 0 * ones, (first, second))
+    assert none[0] == pytest.approx(risk(0 * ones, first) - risk(ones, first), rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -94,11 +94,11 @@ def one_step_gain(
         targets: theirs, as `loss` takes them.
         loss: the student's, `(B,)`.
         lr: the rate of the step.
-        weights: w `(B,)`; they are divided by their mean.
+        weights: w `(B,)`; they are divided by their mean, unless that is 0: then the step with weights is none.
         halves: the one that made the weights, and the one that watches.
     """
-    mean_one = weights / weights.mean()
-    with_weights, without = (look_ahead(student, x, targets, loss, lr, w) for w in (mean_one, None))
+    mean = weights.mean()
+    with_weights, without = (look_ahead(student, x, targets, loss, lr, w) for w in (weights / mean if mean else weights, None))
     changes = [_losses(student, with_weights, half) - _losses(student, without, half) for half in halves]
     return float(changes[0].mean()), float(changes[1].mean())
 
@@ -111,9 +111,10 @@ def _losses(student: nn.Module, at: Parameters, half: Half) -> Tensor:
 
 
 def chi_square(weights: Tensor) -> float:
-    """D(w) = (1/2) mean (w/mean(w) - 1)^2 of weights `(n,)`: 0 when uniform."""
+    """D(w) = (1/2) mean (w/mean(w) - 1)^2 of weights `(n,)`: 0 when uniform, (n - 1)/2 when one has everything, or none."""
     w = weights.double()
-    return 0.5 * float((w / w.mean() - 1).square().mean())
+    mean = w.mean()
+    return 0.5 * (float((w / mean - 1).square().mean()) if mean else len(w) - 1)
 
 
 def worst_case_risk(losses: Tensor, delta: float) -> float:
