@@ -217,6 +217,7 @@ def parse_weighting(kind: str, options: dict[str, str]) -> Weighting:
     if "share" in options:
         raise InputError(f"share={options['share']} means nothing with {kind}: it is what relabelled gives another label")
     weighting = Weighting(kind=kind, **values)
+    unread: tuple[str, ...]
     if weighting.link in ("top", "prune"):
         unread, right = ("tau", "ess"), "its share is keep"
     elif weighting.link == "relu":
