@@ -80,10 +80,10 @@ def test_the_test_split_is_no_validation_split(mechanism):
     plan, order = plan_of(mechanism, mechanism.name), g.permutation(30)
     leaking = load((images, labels), test=(others, theirs), validation=(others[order], theirs[order]))
     said = refused(plan, leaking)
-    assert "is the test split: 30 of 30 of its images are test images" in said
-    assert said.endswith("leave out validation, or name other images")
+    assert "is the test split: 30 of 30 of its instances are test instances" in said
+    assert said.endswith("leave out validation, or name other data")
     half = load((images, labels), test=(others, theirs), validation=(others[:9], theirs[:9]))
-    assert "9 of 9 of its images" in refused(plan, half)
+    assert "9 of 9 of its instances" in refused(plan, half)
     check(plan, load((images, labels), test=(others[15:], theirs[15:]), validation=(others[:15], theirs[:15])), SMALL)
 
 

@@ -15,7 +15,7 @@ from refluence.training.predict import evaluating
 from refluence.transfer.job import Transferring
 
 PER_CLASS = 2  # validation instances: one makes weights, one watches
-LOOKED_AT = 1000  # validation images at most that are looked for in the test split
+LOOKED_AT = 1000  # validation instances, up to twice as many, that are looked for in the test split
 TRIED = 2  # training instances that a teacher is called with
 UNROLLED = 1_000_000  # parameters of a student up to which its step is differentiated through without a remark
 
@@ -98,16 +98,16 @@ def _check_logits(net: nn.Module, name: str, dataset: Dataset) -> None:
 
 
 def _check_apart(dataset: Dataset) -> None:
-    """Whether the validation split is the test split: half of its images would do."""
+    """Whether the validation split is the test split: half of its instances would do."""
     val, test = dataset.val, dataset.test
     step = max(1, len(val) // LOOKED_AT)
     wanted = _contents(val.take(torch.arange(0, len(val), step)))
     shared = len(wanted & _contents(test))
     if wanted and 2 * shared >= len(wanted):
         raise InputError(
-            f"the validation split ({dataset.validation}) is the test split: {shared} of {len(wanted)} of its images are test "
-            f"images of {dataset.source}, and what is chosen on them is measured on them: leave out {option('validation')}, or "
-            "name other images"
+            f"the validation split ({dataset.validation}) is the test split: {shared} of {len(wanted)} of its instances are "
+            f"test instances of {dataset.source}, and what is chosen on them is measured on them: leave out "
+            f"{option('validation')}, or name other data"
         )
 
 
