@@ -208,6 +208,7 @@ GROUND = (
     "options",
     "randomness",
     "seeds",
+    "text",
     "version",
     "work",
 )

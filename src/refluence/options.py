@@ -173,6 +173,18 @@ class SourceOptions(Options):
 
     image_size: int | None = setting(None, "Resize and crop every image to N x N pixels; needed when sizes differ.", least=1)
     image_column: str | None = setting(None, "Column of the images (default: found by its type).")
+    text_columns: str | None = setting(
+        None,
+        "Column of the texts, or two columns of pairs of texts (default: sentence, text, sentence1 and sentence2, … where "
+        "there is no image).",
+        metavar="NAME[,NAME]",
+    )
+    tokenizer: str | None = setting(
+        None,
+        "What makes token ids of texts; it has to be the one of the networks that read them (default: minilm).",
+        metavar="minilm|hf:NAME|FOLDER",
+    )
+    max_length: int | None = setting(None, "Tokens of a text at most; longer ones are cut (default: 128).", least=4)
     label_column: str | None = setting(None, "Column of the labels (default: label, labels, class, …).")
     labels: str | None = setting(
         None, "Other training labels, row by row, for example human annotations.", metavar="FILE:COLUMN"

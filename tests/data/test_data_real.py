@@ -48,8 +48,3 @@ def test_mnist_is_grey():
     assert len(data.train) + len(data.val) == 60_000
     assert data.test.labels[:4].tolist() == [7, 2, 1, 0]
     assert data.mean[0] == pytest.approx(0.1307, abs=1e-3)
-
-
-def test_text_is_refused():
-    with pytest.raises(ValueError, match=r"no image column.*sentence"):
-        load(f"{DATA / 'glue'}:cola")

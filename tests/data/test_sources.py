@@ -181,8 +181,8 @@ def test_text_that_is_no_utf8_is_named(tmp_path):
 
 
 def test_text_is_refused(tmp_path):
-    pq.write_table(pa.table({"sentence": ["a"], "label": [0]}), tmp_path / "train.parquet")
-    with pytest.raises(InputError, match=r"no image column.*sentence, label"):
+    pq.write_table(pa.table({"remark": ["a"], "label": [0]}), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=r"no image column.*remark, label"):
         load(str(tmp_path))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from refluence.data.options import NoColumnError
 from refluence.errors import InputError, option
+from refluence.options import SourceOptions
 
 if TYPE_CHECKING:  # `datasets` takes a second to import: only sources that need it pay
     import pyarrow as pa
@@ -16,6 +17,17 @@ if TYPE_CHECKING:  # `datasets` takes a second to import: only sources that need
     Features = Mapping[str, object]  # a column's name to its feature; None where `datasets` knows none for its type
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "pixels", "jpg", "png", "webp")
+TEXT_NAMES = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("premise", "hypothesis"),
+    ("sentence",),
+    ("text",),
+    ("content",),
+    ("review",),
+)
+"""Columns that hold texts, or pairs of them, best first: those of GLUE and of the usual sets of the Hub."""
 LABEL_NAMES = ("label", "labels", "class", "cls", "target", "y")
 
 
@@ -98,18 +110,57 @@ def image_column(features: Features, chosen: str | None, where: str) -> str:
     """The image column. Errors: none, several without a usual name, or `chosen` does not exist."""
     if chosen is not None:
         return require(features, chosen, "image_column", where)
-    from datasets import Image
-
-    typed = [name for name, feature in features.items() if isinstance(feature, Image)]
-    candidates = typed or [name for name, feature in features.items() if _is_image(feature)]
-    found = _pick(candidates, IMAGE_NAMES, "image", option("image_column"), where)
+    found = _pick(_image_columns(features), IMAGE_NAMES, "image", option("image_column"), where)
     if found is None:
         raise InputError(
             f"{where} has no image column: expected an Image feature, bytes, or a struct of bytes and path; "
             f"its columns are {', '.join(features)} (name one with {option('image_column')}; one of text is read as "
-            "paths of files)"
+            f"paths of files, as texts with {option('text_columns')})"
         )
     return found
+
+
+def _image_columns(features: Features) -> list[str]:
+    from datasets import Image
+
+    typed = [name for name, feature in features.items() if isinstance(feature, Image)]
+    return typed or [name for name, feature in features.items() if _is_image(feature)]
+
+
+def text_columns(features: Features, options: SourceOptions, where: str) -> tuple[str, ...] | None:
+    """The column of the texts, the two of pairs of texts, or None where these are images.
+
+    Errors: `InputError` where texts are asked for and are not there.
+    """
+    from datasets import Value
+
+    texts = {
+        name.lower(): name
+        for name, feature in features.items()
+        if isinstance(feature, Value) and feature.dtype in ("string", "large_string", "string_view")
+    }
+    if options.text_columns is not None:
+        chosen = tuple(name.strip() for name in options.text_columns.split(","))
+        if len(chosen) > 2 or not all(chosen):
+            raise InputError(
+                f"{option('text_columns', options.text_columns)}: expected one column or two, as in premise,hypothesis"
+            )
+        for name in chosen:
+            require(features, name, "text_columns", where)
+            if name not in texts.values():
+                raise InputError(f"{option('text_columns', name)}: the column of {where} holds no text ({features[name]})")
+        return chosen
+    asked = next((name for name in ("tokenizer", "max_length") if getattr(options, name) is not None), None)
+    if options.image_column is None and not _image_columns(features):
+        for names in TEXT_NAMES:
+            if all(name in texts for name in names):
+                return tuple(texts[name] for name in names)
+    if asked is not None:
+        raise InputError(
+            f"{option(asked, getattr(options, asked))} is for texts: {where} has no text column with a usual name; its columns "
+            f"are {', '.join(features)} (name one with {option('text_columns')})"
+        )
+    return None
 
 
 def label_column(features: Features, chosen: str | None, where: str) -> str:

@@ -27,7 +27,8 @@ class Split:
     that is a distilled set has them. `groups (N,)` int64 number what stays together, where the source has groups. `stored (N,)`
     int64 are the labels of the source where `labels` or `noise` put others in their place, -1 for a class that is not here.
     `shifted (N,)` bool says which images `shift` brought from another domain, where it is asked for. Labels of an unlabelled
-    split are -1; those of the source are in `stored`, for what a report says of them, and nothing learns from them.
+    split are -1; those of the source are in `stored`, for what a report says of them, and nothing learns from them. `texts`
+    can be read, where `images` are token ids (text.py).
     """
 
     images: Tensor
@@ -38,11 +39,14 @@ class Split:
     groups: Tensor | None = None
     stored: Tensor | None = None
     shifted: Tensor | None = None
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
+        if self.texts is not None:
+            return f"Split({len(self)} texts of at most {self.images.shape[1]} tokens)"
         return f"Split({len(self)} images {tuple(self.images.shape[1:])} {str(self.images.dtype).removeprefix('torch.')})"
 
     def members(self, label: int) -> Tensor:
@@ -74,6 +78,7 @@ class Split:
             groups=at(self.groups),
             stored=at(self.stored),
             shifted=at(self.shifted),
+            texts=None if self.texts is None else tuple(self.texts[p] for p in positions.tolist()),
         )
 
 
@@ -137,6 +142,11 @@ class Dataset:
         """`(C, H, W)` of every image."""
         c, h, w = self.train.images.shape[1:]
         return c, h, w
+
+    @property
+    def area(self) -> int:
+        """Pixels of an image: what time and memory of a pass go by."""
+        return self.shape[1] * self.shape[2]
 
     def normalised_as(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Dataset:
         """The same images, normalised as those of a set that was made from another source."""

@@ -12,7 +12,7 @@ import datasets
 import huggingface_hub
 import pyarrow as pa
 
-from refluence.data import columns
+from refluence.data import columns, tokens
 from refluence.data.parquet import BATCH, image_value
 from refluence.data.stored import Encoded, RawSplit, Splits, split_names
 from refluence.errors import InputError
@@ -80,11 +80,15 @@ def _line(error: Exception) -> str:
 
 def read(split: datasets.Dataset, where: str, options: SourceOptions) -> RawSplit:
     """One loaded split. Images are read from its Arrow files when they are asked for."""
-    image = columns.image_column(split.features, options.image_column, where)
+    chosen = columns.text_columns(split.features, options, where)
+    image = chosen[0] if chosen else columns.image_column(split.features, options.image_column, where)
     label = columns.label_column(split.features, options.label_column, where)
     groups = None
     if options.group_column is not None:
         groups = list(split[columns.require(split.features, options.group_column, "group_column", where)])
+    if chosen:
+        names = columns.class_names(split.features, label)
+        return tokens.stored(where, [list(split[name]) for name in chosen], list(split[label]), names, groups)
     raw = split.select_columns([image])
     if isinstance(split.features[image], datasets.Image):
         raw = raw.cast_column(image, datasets.Image(decode=False))

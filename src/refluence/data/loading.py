@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from refluence.data import elsewhere, exact, labels, noise, pixels, relabel, score_file, shift, sources
+from refluence.data import elsewhere, exact, labels, noise, pixels, relabel, score_file, shift, sources, text, tokens
 from refluence.data.dataset import Dataset, Split
 from refluence.data.objects import Single, Source
 from refluence.data.origin import origin
@@ -20,6 +20,7 @@ from refluence.data.scale import one_scale
 from refluence.data.stored import RawSplit
 from refluence.errors import InputError, option
 from refluence.options import SourceOptions
+from refluence.text import MINILM
 
 LISTED = 10  # corrupt images that a note lists by name
 
@@ -75,6 +76,7 @@ def load(
         raise InputError(f"{train.where} has no rows")
     noise.refuse_soft(train, wrong)
     relabel.refuse_soft(train, options)
+    tokens.check({"train": train, **held}, options)
     numbered = labels.resolve(train, found.own, options.labels)
     if found.elsewhere:
         indices, more = elsewhere.matched(held["val"], numbered.classes, train, found.elsewhere)
@@ -84,8 +86,12 @@ def load(
         say(line)
     planned = partition(train, held, numbered, options, per_class)
     score_file.refuse_other_data(found.name, options)
-    decoded = _decoded({"train": train, **held}, options, found.elsewhere)
-    if found.moments is None:  # the pixels of a distilled set are learned, on the scale of its own data
+    words = None
+    if train.texts is not None:
+        decoded, words = tokens.read({"train": train, **held}, _used(planned, held), options)
+    else:
+        decoded = _decoded({"train": train, **held}, options, found.elsewhere)
+    if found.moments is None and words is None:  # the pixels of a distilled set are learned, on the scale of its own data
         names = {name: split.where for name, split in {"train": train, **held}.items()}
         one_scale({name: part.images for name, part in decoded.items()}, names)
     if any(part.corrupt for part in decoded.values()):
@@ -93,7 +99,7 @@ def load(
         planned = partition(train, held, numbered, options, per_class, skipped)
     if moved:
         decoded["train"] = shift.applied(decoded["train"], planned.shifted, moved, train.where)
-    mean, std = found.moments or decoded["train"].moments(planned.images)
+    mean, std = found.moments or (text.UNIT if words else decoded["train"].moments(planned.images))
     # a split that is not stored is one of train's rows
     parts = {"train": planned.train, "val": planned.val, "test": planned.test}
     source_of = {name: name if name in held else "train" for name in parts}
@@ -117,13 +123,23 @@ def load(
             *planned.notes,
             *(note for part in decoded.values() for note in part.notes),
             *(note for name, part in decoded.items() for note in _corrupt(stored[name], part)),
-            *_duplicates({name: decoded[source_of[name]].digests_of(rows) for name, rows in every.items()}),
+            *_duplicates({name: decoded[source_of[name]].digests_of(rows) for name, rows in every.items()}, train.what),
         ),
         validation=found.validation,
         options=options,
         unlabelled=_unlabelled(planned, decoded["train"], train),
     )
+    if words is not None:
+        own = {each.name: getattr(dataset, each.name) for each in fields(dataset)}
+        dataset = text.TextDataset(**own, words=words, tokenizer=options.tokenizer or MINILM)
     return replace(dataset, origin=origin(dataset, isinstance(source, (str, Path)) and validation is None, per_class))
+
+
+def _used(planned: Partition, held: Mapping[str, RawSplit]) -> dict[str, np.ndarray]:
+    """The rows of each stored split that are in one that is made here, ascending."""
+    rows = {"train": planned.images, "val": planned.val.rows, "test": planned.test.rows}
+    ours = np.sort(np.concatenate([each for name, each in rows.items() if name not in held]))
+    return {"train": ours, **{name: rows[name] for name in held}}
 
 
 def _decoded(stored: dict[str, RawSplit], options: SourceOptions, elsewhere: str | None) -> dict[str, Pixels]:
@@ -162,6 +178,7 @@ def _split(part: RowSet, decoded: Pixels, stored: RawSplit, classes: tuple[str, 
         groups=None if stored.groups is None else _numbered([stored.groups[row] for row in part.rows]),
         stored=None if part.stored is None else torch.from_numpy(part.stored),
         shifted=None if part.shifted is None else torch.from_numpy(part.shifted),
+        texts=None if stored.texts is None else tuple(tokens.readable(stored.texts[row]) for row in part.rows),
     )
 
 
@@ -188,12 +205,12 @@ def _corrupt(stored: RawSplit, decoded: Pixels) -> list[str]:
     return [f"{option('skip_corrupt')} skipped {len(decoded.corrupt)} of {len(stored)} images: {listed}{more}"]
 
 
-def _duplicates(digests: dict[str, Tensor]) -> list[str]:
+def _duplicates(digests: dict[str, Tensor], what: str) -> list[str]:
     """One line with the images of one split whose exact pixels are in another too; nothing where there are none."""
     counts = {
-        "test images are also in train": int(torch.isin(digests["test"], digests["train"]).sum()),
-        "test images are also in validation": int(torch.isin(digests["test"], digests["val"]).sum()),
-        "validation images are also in train": int(torch.isin(digests["val"], digests["train"]).sum()),
+        f"test {what} are also in train": int(torch.isin(digests["test"], digests["train"]).sum()),
+        f"test {what} are also in validation": int(torch.isin(digests["test"], digests["val"]).sum()),
+        f"validation {what} are also in train": int(torch.isin(digests["val"], digests["train"]).sum()),
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]
     return [f"exact duplicates across splits: {', '.join(found)}"] if found else []

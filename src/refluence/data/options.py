@@ -20,6 +20,8 @@ class NoColumnError(InputError):
         """The options without it."""
         if self.name == "image_column":
             return replace(options, image_column=None)
+        if self.name == "text_columns":
+            return replace(options, text_columns=None)
         return replace(options, label_column=None) if self.name == "label_column" else replace(options, group_column=None)
 
 
@@ -43,6 +45,7 @@ def refuse_columns(options: SourceOptions, why: str) -> None:
     """`NoColumnError` where a column is named of a source that has none."""
     for name, value in (
         ("image_column", options.image_column),
+        ("text_columns", options.text_columns),
         ("label_column", options.label_column),
         ("group_column", options.group_column),
     ):

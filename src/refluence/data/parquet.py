@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from refluence.data import columns, shards
+from refluence.data import columns, shards, tokens
 from refluence.data.stored import TEST_NAMES, TRAIN_NAMES, Encoded, RawSplit, Splits, split_names
 from refluence.errors import InputError
 from refluence.options import SourceOptions
@@ -172,12 +172,16 @@ def read(paths: list[Path], options: SourceOptions) -> RawSplit:
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent}/{paths[0].name} and {len(paths) - 1} more"
     arrow = schema(paths[0])
     features = columns.features(arrow)
-    image = columns.image_column(features, options.image_column, where)
+    chosen = columns.text_columns(features, options, where)
+    image = chosen[0] if chosen else columns.image_column(features, options.image_column, where)
     label = columns.label_column(features, options.label_column, where)
     _one(arrow.names, image, paths[0])
     groups = None
     if options.group_column is not None:
         groups = column(paths, columns.require(features, options.group_column, "group_column", where))
+    if chosen:
+        names = columns.class_names(features, label)
+        return tokens.stored(where, [column(paths, name) for name in chosen], column(paths, label), names, groups)
     kind = arrow.field(image).type
     has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
     image_paths = column(paths, image, "path") if has_path else column(paths, image) if columns.is_text(kind) else None

@@ -94,7 +94,9 @@ def partition(
         mask = splits.cut(stored.labels, stored.rows, TEST_FRACTION, "test", _groups(train, stored))
         ours, theirs = ours.where(~mask), stored.where(mask)
         kept = ", with the labels of the source" if options.labels else ""
-        notes.append(f"no test split in {train.where}: {len(theirs.rows)} images (20 %, stratified) were cut from train{kept}")
+        notes.append(
+            f"no test split in {train.where}: {len(theirs.rows)} {train.what} (20 %, stratified) were cut from train{kept}"
+        )
     else:
         theirs = beside["test"]
     if options.imbalance is not None:
@@ -103,7 +105,7 @@ def partition(
         ours = ours.where(mask)
     if options.rows is not None:
         some = ours.where(splits.first(ours.own, ours.rows, options.rows))
-        notes.append(_rows_note(options.rows, len(some.rows), len(ours.rows), "val" in held))
+        notes.append(_rows_note(options.rows, len(some.rows), len(ours.rows), "val" in held, train.what))
         ours = some
     before = ours.labels
     if wrong := noise.read(options):
@@ -147,16 +149,16 @@ def partition(
                 "split is stored)"
             )
         if absent:
-            notes.append(f"no {word} image of {len(absent)} classes: {', '.join(absent[:10])}")
+            notes.append(f"no {word} {train.what[:-1]} of {len(absent)} classes: {', '.join(absent[:10])}")
     return Partition(classes, ours, val, theirs, tuple(notes), rest)
 
 
-def _rows_note(asked: int, kept: int, there: int, own_val: bool) -> str:
+def _rows_note(asked: int, kept: int, there: int, own_val: bool, what: str) -> str:
     """One line: how many training rows are left, of how many."""
     if asked > there:
-        return f"{option('rows', asked)}: there are {there} training images, all of them are kept"
+        return f"{option('rows', asked)}: there are {there} training {what}, all of them are kept"
     cut = "" if own_val else ", validation is cut from them"
-    return f"{option('rows', asked)}: {kept} of {there} training images are kept, class by class in proportion{cut}"
+    return f"{option('rows', asked)}: {kept} of {there} training {what} are kept, class by class in proportion{cut}"
 
 
 def _part(labels: np.ndarray, skipped: np.ndarray | None, stored: np.ndarray | None = None) -> RowSet:

@@ -56,7 +56,7 @@ class Found:
         """One line: how many images in which classes, from which splits, and what was passed over."""
         count = len(self.train) + sum(map(len, self.own.values()))
         listed = ", ".join(classes[:LISTED]) + (", …" if len(classes) > LISTED else "")
-        parts = [f"{count} images in {len(classes)} classes: {listed}"]
+        parts = [f"{count} {self.train.what} in {len(classes)} classes: {listed}"]
         if self.inside:
             parts.append(f"read from {self.inside}")
         stored, spelled = {"train": self.train, **self.own}, {"train": "train", "val": "validation", "test": "test"}
@@ -164,7 +164,8 @@ def _elsewhere(source: Source, options: SourceOptions) -> tuple[str, RawSplit]:
 def _counted(name: str, splits: Splits) -> str:
     """A split that is there and not used, with its number of images where that can be read."""
     try:
-        return f"split {name} ({len(splits.readers[name]())} images)"
+        split = splits.readers[name]()
+        return f"split {name} ({len(split)} {split.what})"
     except InputError:
         return f"split {name}"
 

@@ -55,7 +55,8 @@ class RawSplit:
     The decoded cache is keyed by `identity` (JSON values that say which images of which source these are; None: not
     cached) and by size and times of every file in `files`: all those whose bytes decide the pixels. `passed` is what was
     passed over, counted ("3 .txt"). `pixels (N, C, H, W)`, uint8 or float32, stand in for `encoded` where nothing is to decode.
-    `soft (N, len(names))` are probabilities of the classes, where labels have been softened.
+    `soft (N, len(names))` are probabilities of the classes, where labels have been softened. `texts` are one or two texts a
+    row, where these are no images: `encoded` gives their bytes then.
     """
 
     where: str
@@ -70,6 +71,7 @@ class RawSplit:
     passed: tuple[str, ...] = ()
     pixels: Tensor | None = None
     soft: Tensor | None = None
+    texts: Sequence[tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         """Names of files are bytes, and need be no UTF-8: here they become text that every file and terminal can hold."""
@@ -82,6 +84,11 @@ class RawSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def what(self) -> str:
+        """What its rows are, in a message."""
+        return "images" if self.texts is None else "texts"
 
     def describe(self, row: int) -> str:
         """Where a reader finds that row: its path if it has one, and its number."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ def executor_of(asked: Comparing, jobs: Sequence[Job], session: Session) -> Exec
 
 
 def _automatic(jobs: Sequence[Job], session: Session, tasks: int) -> int:
-    pixels, width = math.prod(session.dataset.shape[1:]), max(job.model.width or 0 for job in jobs)
+    pixels, width = session.dataset.area, max(job.model.width or 0 for job in jobs)
     return automatic(pixels, width, tasks, session.compute.device.type)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from refluence.arm import Arm
 from refluence.data import Dataset
+from refluence.data.text import refuse_texts
 from refluence.errors import InputError, did_you_mean
 from refluence.evaluate.protocol import Protocol
 from refluence.evaluate.protocols import protocols
@@ -29,6 +30,7 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
     Raises:
         InputError: what cannot run; `NoRoomError` where a class has too few images for this arm.
     """
+    refuse_texts(dataset, f"arm '{arm.name}'")
     method, of_width = declared or methods()[arm.method], {"convnet": of_size(asked, "width")}
     model = network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm, **of_width)
     plan = FAMILIES[type(method)].plan(arm, method, asked, dataset.shape)

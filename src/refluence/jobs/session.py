@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -108,7 +107,7 @@ def open_session(
 
 def usual_threads(session: Session) -> int:
     """The threads to compute with: those that are asked for, else one for small images on the CPU, else as they are."""
-    pixels, on_cpu = math.prod(session.dataset.shape[1:]), session.compute.device.type == "cpu"
+    pixels, on_cpu = session.dataset.area, session.compute.device.type == "cpu"
     return session.machine.threads or (1 if on_cpu and pixels <= SMALL else torch.get_num_threads())
 
 
@@ -139,7 +138,18 @@ def source_facts(dataset: Dataset) -> Json:
     """How the source was read, as runs record it: options that came later only where they are unusual."""
     read = asdict(dataset.options)
     usual = asdict(SourceOptions())
-    later = ("val_fraction", "noise", "relabel", "rows", "shift", "imbalance", "labelled")
+    later = (
+        "val_fraction",
+        "noise",
+        "relabel",
+        "rows",
+        "shift",
+        "imbalance",
+        "labelled",
+        "text_columns",
+        "tokenizer",
+        "max_length",
+    )
     return {k: v for k, v in read.items() if k not in later or v != usual[k]}
 
 

@@ -62,7 +62,7 @@ class Rows:
 
     def __init__(self, dataset: Dataset, split: Split, positions: Tensor, device: torch.device | str = "cpu"):
         self.dataset, self.split, self.positions, self.device = dataset, split, positions, device
-        self.chunk = max(1, CHUNK_PIXELS // (dataset.shape[1] * dataset.shape[2]))
+        self.chunk = max(1, CHUNK_PIXELS // dataset.area)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for part in self.positions.split(self.chunk):
