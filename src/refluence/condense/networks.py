@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from refluence.compute import Compute
 from refluence.condense.network_training import real, sgd, train_on, train_on_synthetic
 from refluence.condense.settings import Settings
-from refluence.condense.synthetic import Synthetic, optimiser_state, restore_optimiser
+from refluence.condense.synthetic import Synthetic
 from refluence.data.dataset import Dataset
 from refluence.matching import augment
 from refluence.models import ModelSpec, build
 from refluence.models.plain import without_dropout
 from refluence.seeds import Rng
+from refluence.training.optimisers import optimiser_state, restore_optimiser
 
 ON_D = frozenset({"net_momentum", "net_weight_decay", "cutmix"})
 STAGE = {"net_lr": 0.01, "net_batch": 64, "net_momentum": 0.9, "net_weight_decay": 5e-4, "cutmix": 0.5}  # of PDD's code

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from refluence.condense.network_training import sgd, train_on
 from refluence.condense.networks import ON_D, Context, Networks, within
 from refluence.condense.settings import Settings
-from refluence.condense.synthetic import Synthetic, optimiser_state, restore_optimiser
+from refluence.condense.synthetic import Synthetic
+from refluence.training.optimisers import optimiser_state, restore_optimiser
 
 
 class Pool(Networks):

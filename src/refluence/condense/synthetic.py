@@ -23,6 +23,7 @@ from refluence.condense.settings import Settings
 from refluence.data.dataset import Dataset
 from refluence.data.formation import decode, repeat, tile
 from refluence.errors import InputError, RunError
+from refluence.training.optimisers import optimiser_state, restore_optimiser
 
 NOTHING_YET = 1e300  # above every loss, and finite, as a checkpoint must be
 FARTHEST = 30.0  # of the logarithm of a learned rate from 0
@@ -225,25 +226,3 @@ def stages_of(labels: Tensor, stages: int) -> Tensor:
             )
         found[rows] = torch.arange(len(rows), device=labels.device) * stages // len(rows)
     return found
-
-
-def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors of an optimiser by "optimiser.NUMBER.NAME"."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    return {
-        f"optimiser.{i}.{name}": value
-        for i, p in enumerate(parameters)
-        for name, value in optimiser.state.get(p, {}).items()
-        if isinstance(value, Tensor)
-    }
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Tensor], prefix: str = "optimiser.") -> None:
-    """Take over what `optimiser_state` gave."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for key, value in state.items():
-        if key.startswith(prefix):
-            number, _, name = key.removeprefix(prefix).partition(".")
-            parameter = parameters[int(number)]
-            # a counter of steps stays where the optimiser keeps it
-            optimiser.state[parameter][name] = value.clone() if value.dim() == 0 else value.to(parameter, copy=True)

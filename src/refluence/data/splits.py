@@ -20,6 +20,7 @@ SALTS = {
     "shift": 0x5417F,
     "imbalance": 0x7A11,
     "labelled": 0x1ABE1,
+    "watch": 0x3A7C4,
 }
 
 

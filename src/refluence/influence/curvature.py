@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -24,7 +24,17 @@ from refluence.influence.parameters import Parameters, add, dot, parameters_of
 from refluence.influence.solvers import Progress, Solved, lbfgs, lissa, pcg
 from refluence.matching.statistics import Batches
 
-__all__ = ["CURVATURES", "PRECONDITIONERS", "Curvature", "Operator", "Solution", "inverse_product", "mean_diagonal", "operator"]
+__all__ = [
+    "CURVATURES",
+    "PRECONDITIONERS",
+    "Curvature",
+    "Operator",
+    "Solution",
+    "damped",
+    "inverse_product",
+    "mean_diagonal",
+    "operator",
+]
 
 CURVATURES: dict[str, str] = {
     "identity": "no curvature: influence is the plain product of gradients",
@@ -36,6 +46,7 @@ CURVATURES: dict[str, str] = {
     "lissa": "damped Gauss-Newton matrix, by a Neumann series: slow, for comparison",
 }
 PRECONDITIONERS = ("none", "kfac", "ekfac")
+SHORT_STEP = 20.0  # automatic damping away from a minimum, in mean diagonal entries
 
 
 def _one_of(option: str, value: str, allowed: Iterable[str]) -> None:
@@ -138,6 +149,22 @@ def inverse_product(
         products=made.products,
         note=note,
     )
+
+
+def damped(
+    model: nn.Module,
+    batches: Batches,
+    curvature: Curvature,
+    *,
+    loss: Loss = cross_entropy,
+    names: Iterable[str] | None = None,
+) -> Curvature:
+    """The same curvature with a number in place of "auto", for a network that is not at a minimum: `SHORT_STEP` mean diagonal
+    entries of its Gauss-Newton matrix, so that the step that influence stands for stays short."""
+    if curvature.damping != "auto" or curvature.kind == "identity":
+        return curvature
+    entry = mean_diagonal(operator(model, batches, loss=loss, damping=0.0, names=names))
+    return replace(curvature, damping=SHORT_STEP * entry)
 
 
 def _direct(made: Operator, v: Parameters, x: Parameters, progress: Progress | None) -> Solved:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from refluence.influence.curvature import inverse_product, operator
+from refluence.influence.curvature import damped, inverse_product, operator
 from refluence.influence.directional import CHUNK, Scorer
 from refluence.influence.parameters import Parameters
 from refluence.influence.risk import risk_gradient
-from refluence.score.instances import Rows, damped, measure, trainable
+from refluence.score.instances import Rows, measure, trainable
 from refluence.score.settings import RISKS
 from refluence.score.train import train_epochs
 from refluence.work import Cost
@@ -51,11 +51,11 @@ def costs(work: FoldsWork | TrainedWork) -> list[Cost]:
     def gradients(count: int) -> None:
         for _ in range(count):
             risk_gradient(net, held, RISKS[settings.risk], names)
-            damped(net, fit, settings.curvature, names)
+            damped(net, fit, settings.curvature, names=names)
 
     def solves(count: int) -> None:
         for _ in range(count):
-            inverse_product(net, fit, v, damped(net, fit, settings.curvature, names), names=names)
+            inverse_product(net, fit, v, damped(net, fit, settings.curvature, names=names), names=names)
 
     def products(count: int) -> None:
         kind = "hessian" if settings.curvature.kind == "hessian" else "ggn"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset, Split
 from refluence.influence.batches import passes
-from refluence.influence.curvature import Curvature, inverse_product, mean_diagonal, operator
+from refluence.influence.curvature import damped, inverse_product
 from refluence.influence.directional import Scorer
 from refluence.influence.engines import Choice
 from refluence.influence.losses import cross_entropy
@@ -22,7 +22,6 @@ from refluence.randomness import seeded
 from refluence.score.settings import RISKS, CrossFit
 
 CHUNK_PIXELS = 2**19  # pixels that are turned into floats at once: 512 rows of 32 x 32
-DAMPING_SHARE = 20.0  # automatic damping, in mean diagonal entries
 FEW = 4  # images that a network is tried on
 I = TypeVar("I")
 
@@ -143,7 +142,8 @@ def solve(
     gradient, _ = risk_gradient(net, validation, RISKS[settings.risk], names)
     fit = Rows(dataset, dataset.train, sample, device)
     with _steps(track, settings.curvature.iterations) as step:
-        found = inverse_product(net, fit, gradient, damped(net, fit, settings.curvature, names), names=names, progress=step)
+        curvature = damped(net, fit, settings.curvature, names=names)
+        found = inverse_product(net, fit, gradient, curvature, names=names, progress=step)
     residual = (found.residuals or (0.0,))[-1]
     return Solved(scaled(found.x, -1.0), found.damping, found.iterations, residual, found.converged, accuracy)
 
@@ -191,13 +191,6 @@ def engine_of(
     net.to(device).eval()
     x, y = next(iter(Rows(dataset, dataset.train, torch.arange(min(FEW, len(dataset.train))), device)))
     return Scorer(net, compile=compile, precision=precision).choice(x, y, trainable(net))
-
-
-def damped(net: nn.Module, fit: Rows, curvature: Curvature, names: list[str]) -> Curvature:
-    """The same curvature with a number in place of "auto"."""
-    if curvature.damping != "auto" or curvature.kind == "identity":
-        return curvature
-    return replace(curvature, damping=DAMPING_SHARE * mean_diagonal(operator(net, fit, damping=0.0, names=names)))
 
 
 @contextmanager

@@ -50,16 +50,23 @@ class Descent:
 
 
 def make(
-    net: nn.Module, kind: str, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0, decay_all: bool = True
+    net: nn.Module,
+    kind: str,
+    lr: float,
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    decay_all: bool = True,
+    nesterov: bool = False,
 ) -> torch.optim.Optimizer:
-    """A new optimiser, one of `OPTIMISERS`, over the network's parameters. Only SGD has `momentum`."""
+    """A new optimiser, one of `OPTIMISERS`, over the network's parameters. Only SGD has `momentum` and `nesterov`."""
     parameters = list(net.parameters())
     groups: list[dict[str, list[nn.Parameter] | float]] = [{"params": parameters}]
     if not decay_all:
         flat: dict[str, list[nn.Parameter] | float] = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
         groups = [{"params": [p for p in parameters if p.ndim >= 2]}, flat]
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
     adam = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
     return adam(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
@@ -68,6 +75,28 @@ def set_rate(optimiser: Optimiser, lr: float) -> None:
     """The same optimiser, with its state, at another rate."""
     for group in optimiser.param_groups:
         group["lr"] = lr
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimiser by "optimiser.NUMBER.NAME"."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    return {
+        f"optimiser.{i}.{name}": value
+        for i, p in enumerate(parameters)
+        for name, value in optimiser.state.get(p, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Tensor], prefix: str = "optimiser.") -> None:
+    """Take over what `optimiser_state` gave."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for key, value in state.items():
+        if key.startswith(prefix):
+            number, _, name = key.removeprefix(prefix).partition(".")
+            parameter = parameters[int(number)]
+            # a counter of steps stays where the optimiser keeps it
+            optimiser.state[parameter][name] = value.clone() if value.dim() == 0 else value.to(parameter, copy=True)
 
 
 class Average:

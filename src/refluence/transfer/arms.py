@@ -24,6 +24,10 @@ WEIGHTS = {
 USUAL = {"link": "sigmoid", "sign": "-1", "bag": "all", "standardise": "mad"}
 """KD-AIF's weights, as `refluence score` has them: what raises the validation risk weighs less than 1."""
 SMALL_LOSS = {"link": "top", "sign": "-1", "bag": "all", "keep": ".8"}
+CENTRED = {**USUAL, "standardise": "std"}
+"""Of losses and similarities, which have no zero that means something."""
+REWEIGHTED = {**USUAL, "standardise": "none"}
+"""Of the link relu, which does not see the scale: with bag=batch it is learning to reweight."""
 READ = ("tau", "ess", "sign", "bag", "standardise", "link", "keep", "memory", "warmup", "carry")
 """Options of the weights that mean something here."""
 
@@ -65,6 +69,7 @@ def weighting_of(arm: Arm, mechanism: Mechanism) -> Weighting:
         kind = "influence"
     if kind == UNIFORM:
         return Weighting()
-    usual = SMALL_LOSS if kind == "small-loss" else USUAL
     said = {key: text for key, text in arm.options if key not in own_keys()}
+    by_influence = REWEIGHTED if said.get("link") == "relu" else USUAL
+    usual = {"small-loss": SMALL_LOSS, "loss": CENTRED, "adapt": CENTRED}.get(kind, by_influence)
     return parse_weighting(kind, {**usual, **said})
