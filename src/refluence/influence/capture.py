@@ -94,8 +94,10 @@ def capture(
 ) -> Capture | Replay:
     """One forward and backward pass of a batch, kept for any number of contractions of its per-sample gradients g_j.
 
-    Conv2d, Linear, GroupNorm, InstanceNorm, LayerNorm and BatchNorm in eval mode are covered, where the first axis of the
-    layer's input is the samples and its parameters act only in its own call; every call of a shared layer counts. At the
+    Conv2d, Linear, the Hub's Conv1D, Embedding, GroupNorm, InstanceNorm, LayerNorm, RMSNorm and BatchNorm in eval mode are
+    covered, and modules of one's own with a weight of one dimension (small_layers.py), where the first axis of the layer's
+    input is the samples (or an embedding sees the same positions for all) and its parameters act only in its own call; every
+    call of a tied layer counts. At the
     first batch of a network of this structure the contractions are compared with autograd (proof.py). The model is left as it
     was.
 
@@ -135,34 +137,36 @@ def capture(
     check_fixed(model)
     chosen, size = tuple(parameters_of(model, names)), chunk or CHUNK
     try:
-        if not x.is_meta and check_covered(model, chosen, x, y, loss) and (size == 1 or len(x) % size == 1):
+        choice = Choice("ghost") if x.is_meta else check_covered(model, chosen, x, y, loss)
+        if choice.paired and (size == 1 or len(x) % size == 1):
             raise Unsupported("a sample by itself has no gradient to be read: it sees itself beside it")
-        return _layers(model, x, y, loss, chosen, size, room)
+        return _layers(model, x, y, loss, chosen, size, room, choice.shared)
     except Unsupported as why:
         if engine == "ghost":
             raise
         return Replay(model, x, y, loss, chosen, size, str(why))
 
 
-def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss) -> bool:
+def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss) -> Choice:
     """Raise `Unsupported`, with the layer and the reason, unless reading the layers gives the numbers of autograd.
 
-    Whether a batch of one is no good. Asked once for each structure; `InputError` as `capture` raises it.
+    Whether a batch of one is no good, and which embeddings are shared. Asked once for each structure; `InputError` as
+    `capture` raises it.
     """
 
-    def ask(x: Tensor, y: Targets) -> tuple[bool, bool | None]:
+    def ask(x: Tensor, y: Targets) -> tuple[Choice, bool | None]:
         want = truth(model, loss, names, x, y)  # first of all, whether instances have a gradient of their own
         _, wanted = watched(model, names)
         if want is None:
-            return False, None
-        believed(lambda: check_layers(model, wanted, want.x))
-        taken = believed(lambda: _layers(model, want.x, want.y, loss, names, len(want.x), ROOM))
+            return Choice("ghost"), None
+        shared = believed(lambda: check_layers(model, wanted, want.x))
+        taken = believed(lambda: _layers(model, want.x, want.y, loss, names, len(want.x), ROOM, shared))
         for wrong in (want.wrong_gradient(taken.gradient), want.wrong_scores(taken.scores)):
             if wrong:
                 raise Unsupported(outside(wrong[0]))
-        return want.paired, bool(want.silent)
+        return Choice("ghost", "", want.paired, shared), bool(want.silent)
 
-    def asked() -> tuple[bool, bool | None]:
+    def asked() -> tuple[Choice, bool | None]:
         with finer(model, x, y) as fine:
             return ask(*fine)
 
@@ -170,27 +174,38 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
 
 
 def readable(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets, loss: Loss = cross_entropy) -> bool:
-    """Whether the layers can be read, and by a compiled pass too, whose parameters are inputs."""
+    """Whether the layers can be read, and by a compiled pass too, whose parameters are inputs; with no embedding shared."""
     try:
-        check_covered(model, names, x, y, loss)
+        choice = check_covered(model, names, x, y, loss)
     except Unsupported:
         return False
-    return reached(model, loss, names, x, y)
+    return not choice.shared and reached(model, loss, names, x, y)
 
 
-def _layers(model: nn.Module, x: Tensor, y: Targets, loss: Loss, names: Iterable[str], size: int, room: int) -> Capture:
+def _layers(
+    model: nn.Module,
+    x: Tensor,
+    y: Targets,
+    loss: Loss,
+    names: Iterable[str],
+    size: int,
+    room: int,
+    shared: frozenset[str],
+) -> Capture:
     """The capture by the layers' inputs and output gradients."""
-    parameters, wanted = watched(model, names)
+    parameters, wanted = watched(model, names, shared)
     losses, chunks = [], []
     budget = Room(room, len(x))
-    with watch(wanted) as calls, leaves(model, names), plain_kernels(model), torch.enable_grad():
+    with leaves(model, names), plain_kernels(model), torch.enable_grad():
         for start in range(0, len(x), size):
-            calls.clear()
             part = x[start : start + size].detach()
-            each = loss(model(part.requires_grad_() if part.is_floating_point() else part), take(y, slice(start, start + size)))
-            per_sample(each, len(part))
-            check_called(calls, wanted)
-            check_rows(calls, wanted, len(part))
-            chunks.append([p for c, d in output_gradients(each, calls, wanted) for p in pieces(c, d, budget)])
+            with watch(wanted, len(part)) as calls:
+                each = loss(
+                    model(part.requires_grad_() if part.is_floating_point() else part), take(y, slice(start, start + size))
+                )
+                per_sample(each, len(part))
+                check_called(calls, wanted)
+                check_rows(calls, wanted, len(part))
+                chunks.append([p for c, d in output_gradients(each, calls, wanted) for p in pieces(c, d, budget)])
             losses.append(each.detach())
     return Capture(parameters, torch.cat(losses), chunks, [len(part) for part in losses])

@@ -110,7 +110,7 @@ class Scorer:
             return self._scores(self._chosen(ENGINES[2:], x, y, tuple(v), str(why)), state, v, x, y)
 
     def _scores(self, choice: Choice, state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
-        one, found = self._pass(choice.engine, tuple(v), x, y), []
+        one, found = self._pass(choice, tuple(v), x, y), []
         for start in range(0, len(x), self.chunk):
             part: slice | Tensor = slice(start, start + self.chunk)
             if choice.paired and start + 1 in (len(x), start + self.chunk):  # a sample by itself sees itself beside it
@@ -139,44 +139,50 @@ class Scorer:
         few = (x[:PROBES], take(y, slice(PROBES))) if want is None else (want.x, want.y)
         for engine in allowed:
             try:
-                self._prove(engine, names, *few, want)
+                shared = self._prove(engine, names, *few, want)
             except Unsupported as why:
                 if engine == allowed[-1]:
                     raise
                 reason = reason or str(why)
             else:
                 break
-        return Choice(engine, reason, want is not None and want.paired), None if want is None else bool(want.silent)
+        return Choice(engine, reason, want is not None and want.paired, shared), None if want is None else bool(want.silent)
 
-    def _prove(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets, want: Truth | None) -> None:
-        """Raise `Unsupported` unless an engine runs, and gives what autograd does (None: not known, nothing finite)."""
+    def _prove(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets, want: Truth | None) -> frozenset[str]:
+        """Raise `Unsupported` unless an engine runs, and gives what autograd does (None: not known, nothing finite).
+
+        Returns the embeddings that are shared by the samples.
+        """
         state = parameters_of(self.model)
         zeros = {name: torch.zeros_like(state[name]) for name in names}
         state |= dict(self.model.named_buffers())
         if (self.compile if engine == "ghost" else engine != "single") and not reached(self.model, self.loss, names, x, y):
             raise Unsupported("a parameter is not read from its module alone, or the network gives it other values")
+        shared: frozenset[str] = frozenset()
         if engine == "ghost":
-            believed(lambda: check_layers(self.model, watched(self.model, names)[1], x))
-        one = believed(lambda: self._made(engine, names, half=False))
+            shared = believed(lambda: check_layers(self.model, watched(self.model, names)[1], x))
+        one = believed(lambda: self._made(engine, names, False, shared))
 
         if want is None:
             believed(lambda: one(state, zeros, x, y))
-            return
+            return shared
         if wrong := want.wrong_scores(lambda v: believed(lambda: one(state, {**zeros, **v}, x, y))):
             raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
+        return shared
 
-    def _pass(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets) -> Pass:
+    def _pass(self, choice: Choice, names: tuple[str, ...], x: Tensor, y: Targets) -> Pass:
         """`(state, v, x, y) -> (n,)` of an engine; compiled at its first use for a structure."""
-        if not self.compile or engine == "single":
-            return self._made(engine, names, self.half)
-        key = (engine, signature(self.model, names, self.loss, x, y))
+        made = self._made(choice.engine, names, self.half, choice.shared)
+        if not self.compile or choice.engine == "single":
+            return made
+        key = (choice.engine, choice.shared, signature(self.model, names, self.loss, x, y))
         if key not in self._passes:
-            self._passes[key] = Fused(self._made(engine, names, self.half), self.chunk)
+            self._passes[key] = Fused(made, self.chunk)
         return self._passes[key]
 
-    def _made(self, engine: str, names: tuple[str, ...], half: bool) -> Pass:
+    def _made(self, engine: str, names: tuple[str, ...], half: bool, shared: frozenset[str]) -> Pass:
         if engine == "ghost":
-            return self._ghost(names, half)
+            return self._ghost(names, half, shared)
         if engine == "single":
             return lambda state, v, x, y: single(self._losses, v, x, y)
         derivative = _forward if engine == "forward" else _double_backward
@@ -186,8 +192,8 @@ class Scorer:
 
         return lambda state, v, x, y: derivative(losses, state, v, (x, y))
 
-    def _ghost(self, names: tuple[str, ...], half: bool) -> Pass:
-        ghost = Ghost(self.model, self.loss, names, half)
+    def _ghost(self, names: tuple[str, ...], half: bool, shared: frozenset[str]) -> Pass:
+        ghost = Ghost(self.model, self.loss, names, half, shared)
         if not self.compile:
             return lambda state, v, x, y: ghost(v, x, y)
 

@@ -17,11 +17,15 @@ _WAYS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine that is taken, and why not an earlier one ("" for the first). `paired`: the network takes no batch of one."""
+    """The engine that is taken, and why not an earlier one ("" for the first).
+
+    `paired`: the network takes no batch of one. `shared`: the embeddings that see the same ids for all samples.
+    """
 
     engine: str
     reason: str = ""
     paired: bool = False
+    shared: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         """One line for a terminal."""

@@ -23,9 +23,20 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
-from refluence.influence.layers import Call, Unsupported, changed, normalised, padded, per_sample_sum
+from refluence.influence.layers import (
+    NORMS,
+    Call,
+    Unsupported,
+    changed,
+    is_product,
+    normalised,
+    padded,
+    per_sample_sum,
+    unpadded,
+)
 from refluence.influence.losses import Loss
 from refluence.influence.parameters import Parameters
+from refluence.influence.small_layers import tangent
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 from refluence.matching.statistics import Targets
 
@@ -33,17 +44,20 @@ from refluence.matching.statistics import Targets
 class Ghost(nn.Module):
     """The pass as a module around `model`, so that `torch.func.functional_call` can replace the parameters for all of it.
 
-    `names`: the parameters that v will name. Raises `Unsupported` for a layer that capture.py does not cover.
+    `names`: the parameters that v will name. `shared`: the labels of embeddings with the same ids for all samples. Raises
+    `Unsupported` for a layer that capture.py does not cover.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, names: Iterable[str], half: bool = False):
+    def __init__(
+        self, model: nn.Module, loss: Loss, names: Iterable[str], half: bool = False, shared: frozenset[str] = frozenset()
+    ):
         super().__init__()
         self.model, self.loss, self.low, self.names = model, loss, half, tuple(names)
-        self.layers = watched(model, self.names)[1]
+        self.layers = watched(model, self.names, shared)[1]
 
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
-        with watch(self.layers) as calls, self._leaves(), plain_kernels(self.model), torch.enable_grad():
+        with watch(self.layers, len(x)) as calls, self._leaves(), plain_kernels(self.model), torch.enable_grad():
             x = x.detach()
             each = per_sample(self.loss(self.model(x.requires_grad_() if x.is_floating_point() else x), y), len(x))
             check_called(calls, self.layers)
@@ -64,18 +78,24 @@ def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool) -> Tensor:
     """< delta_j, layer(a_j; v) > `(n,)` of one call."""
     if changed(call):
         raise Unsupported(f"the input of the layer of '{next(iter(call.names.values()))}' is changed in place after it")
-    module, a = call.module, call.a.to(delta.dtype)
+    module = call.module
     own = {kind: v[name].detach().to(delta.dtype) for kind, name in call.names.items()}
     weight, bias = own.get("weight"), own.get("bias")
-    if isinstance(module, (nn.Conv2d, nn.Linear)) and weight is not None:
+    if isinstance(module, nn.Embedding) and weight is not None:
+        return (unpadded(module, call.a, delta) * F.embedding(call.a, weight)).flatten(1).sum(1, dtype=_wide(delta))
+    a, product = call.a.to(delta.dtype), is_product(module)
+    if not product and not isinstance(module, (nn.Conv2d, *NORMS)):
+        return (delta * tangent(module, a, own)).flatten(1).sum(1, dtype=_wide(delta))
+    if weight is not None and (product or isinstance(module, nn.Conv2d)):
         if half:
             a, weight = a.to(torch.bfloat16), weight.to(torch.bfloat16)
             bias = None if bias is None else bias.to(torch.bfloat16)
-        if isinstance(module, nn.Linear):
-            return (delta * F.linear(a, weight, bias)).flatten(1).sum(1, dtype=_wide(delta))
-        a, padding = padded(module, a)
-        out = F.conv2d(a, weight, bias, module.stride, padding, module.dilation, module.groups)
-        return (delta * out).sum((2, 3), dtype=_wide(delta)).sum(1)
+        if isinstance(module, nn.Conv2d):
+            a, padding = padded(module, a)
+            out = F.conv2d(a, weight, bias, module.stride, padding, module.dilation, module.groups)
+            return (delta * out).sum((2, 3), dtype=_wide(delta)).sum(1)
+        out = F.linear(a, weight if isinstance(module, nn.Linear) else weight.T, bias)
+        return (delta * out).flatten(1).sum(1, dtype=_wide(delta))
     total = torch.zeros(len(delta), dtype=_wide(delta), device=delta.device)
     if weight is not None:
         total = total + per_sample_sum(module, delta * normalised(module, a)) @ weight.flatten()

@@ -1,11 +1,13 @@
 """What is kept of one layer for one chunk of a batch, and how it is contracted.
 
 linear map  g_j = delta_j a_j^T:   <v, g_j> = <delta_j, layer(a_j; v)>,  sum_j omega_j g_j = (omega delta)^T a
+embedding   the same, where a_j is the one-hot rows of its ids: nothing but v[ids] and an indexed sum
 rows        g_j itself, `(n, P)`:  <v, g_j> = rows v,                    sum_j omega_j g_j = omega rows
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -16,8 +18,11 @@ from torch.autograd.graph import GradientEdge, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from refluence.influence.small_layers import rows as small_rows
+
 Geometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
 """Stride, zeros added on each side, dilation and groups of a convolution."""
+NORMS = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, _InstanceNorm, _BatchNorm)
 MANY = 32  # positions that share a weight: from here on its per-sample gradients repay their memory traffic
 
 
@@ -114,7 +119,56 @@ def _wide(t: Tensor) -> torch.dtype:
     return torch.promote_types(t.dtype, torch.float32)
 
 
-Piece = _Rows | _Linear | _Conv
+class _Transposed(_Linear):
+    """out = a W, as the Hub's Conv1D: g_j = sum over positions of a_j delta_j^T."""
+
+    def gradient(self, w: Tensor | None) -> Tensor:
+        return super().gradient(w).T.contiguous()
+
+    def scores(self, v: Tensor) -> Tensor:
+        return super().scores(v.T)
+
+    def each(self) -> Tensor:
+        return (self.a.mT @ self.delta).flatten(1)
+
+
+class _Embedded:
+    """out = W[ids]: <v, g_j> = <delta_j, v[ids_j]>. ids `(n, ...)`, delta `(n, ..., D)`, zero at the padding id."""
+
+    def __init__(self, name: str, ids: Tensor, delta: Tensor, rows: int):
+        self.name, self.ids, self.delta, self.rows = name, ids, delta, rows
+
+    def gradient(self, w: Tensor | None) -> Tensor:
+        delta = self.delta if w is None else self.delta * w.to(self.delta.dtype).view(-1, *[1] * (self.delta.dim() - 1))
+        total = delta.new_zeros(self.rows, delta.shape[-1])
+        return total.index_add_(0, self.ids.flatten(), delta.reshape(-1, delta.shape[-1]))
+
+    def scores(self, v: Tensor) -> Tensor:
+        return (self.delta * F.embedding(self.ids, v.to(self.delta.dtype))).flatten(1).sum(1, dtype=_wide(v))
+
+    def each(self) -> Tensor:
+        n, size = len(self.ids), self.delta.shape[-1]
+        total = self.delta.new_zeros(n, self.rows, size)
+        ids, delta = self.ids.reshape(n, -1, 1), self.delta.reshape(n, -1, size)
+        return total.scatter_add_(1, ids.expand(delta.shape), delta).flatten(1)
+
+
+Piece = _Rows | _Linear | _Conv | _Embedded
+
+
+def hub_conv1d() -> type[nn.Module] | None:
+    """transformers' transposed linear layer, where transformers is loaded."""
+    return getattr(sys.modules.get("transformers.pytorch_utils"), "Conv1D", None)
+
+
+def is_product(module: nn.Module) -> bool:
+    """Whether a module multiplies its last axis by a matrix: a linear layer, or the Hub's transposed one."""
+    return isinstance(module, nn.Linear) or type(module) is hub_conv1d()
+
+
+def unpadded(module: nn.Embedding, ids: Tensor, delta: Tensor) -> Tensor:
+    """`delta` `(n, ..., D)`, zero where the id is the one of padding, whose row never moves."""
+    return delta if module.padding_idx is None else delta.masked_fill((ids == module.padding_idx)[..., None], 0)
 
 
 def changed(call: Call) -> bool:
@@ -124,22 +178,28 @@ def changed(call: Call) -> bool:
 
 def pieces(call: Call, delta: Tensor, room: Room) -> list[Piece]:
     """What to keep of a call whose output has the gradient `delta`. Under autocast both are held at the dtype of `delta`."""
-    module, names, a = call.module, call.names, call.a.to(delta.dtype)
+    module, names = call.module, call.names
     if changed(call):
         raise Unsupported(f"the input of the layer of '{next(iter(names.values()))}' is changed in place after it")
+    if isinstance(module, nn.Embedding):
+        return [_Embedded(names["weight"], call.a, unpadded(module, call.a, delta), module.num_embeddings)]
+    a = call.a.to(delta.dtype)
     if isinstance(module, nn.Conv2d):
         return _conv_pieces(module, names, a, delta, room)
-    if isinstance(module, nn.Linear):
+    if is_product(module):
+        kind = _Linear if isinstance(module, nn.Linear) else _Transposed
         a, delta = a.reshape(len(a), -1, a.shape[-1]), delta.reshape(len(a), -1, delta.shape[-1])
         found: list[Piece] = []
         if "weight" in names:
             positions = a.shape[1]
             activations = positions * (a.shape[2] + delta.shape[2])
-            if room.rows(module, module.weight.numel(), activations, positions, a.element_size()):
-                found.append(_Rows(names["weight"], _Linear(names["weight"], a, delta).each()))
+            if room.rows(module, a.shape[2] * delta.shape[2], activations, positions, a.element_size()):
+                found.append(_Rows(names["weight"], kind(names["weight"], a, delta).each()))
             else:
-                found.append(_Linear(names["weight"], a, delta))
+                found.append(kind(names["weight"], a, delta))
         return found + ([_Rows(names["bias"], delta.sum(1))] if "bias" in names else [])
+    if not isinstance(module, NORMS):
+        return [_Rows(names[kind], each) for kind, each in small_rows(module, a, delta, names).items()]
     rows = {"bias": lambda: delta, "weight": lambda: delta * normalised(module, a)}
     return [_Rows(name, per_sample_sum(module, rows[kind]())) for kind, name in names.items()]
 
@@ -150,6 +210,8 @@ def normalised(module: nn.Module, a: Tensor) -> Tensor:
         return F.group_norm(a, module.num_groups, eps=module.eps)
     if isinstance(module, nn.LayerNorm):
         return F.layer_norm(a, module.normalized_shape, eps=module.eps)
+    if isinstance(module, nn.RMSNorm):
+        return F.rms_norm(a, module.normalized_shape, eps=module.eps)
     if isinstance(module, _BatchNorm):
         return F.batch_norm(a, module.running_mean, module.running_var, eps=module.eps)
     assert isinstance(module, _InstanceNorm), f"{type(module).__name__} is no layer that watching.py covers"
@@ -158,10 +220,11 @@ def normalised(module: nn.Module, a: Tensor) -> Tensor:
 
 
 def per_sample_sum(module: nn.Module, t: Tensor) -> Tensor:
-    """Sum over positions: `(n, C, ...)` to `(n, C)`; for Linear and LayerNorm `(n, ..., shape)` to `(n, prod(shape))`."""
-    if isinstance(module, (nn.Linear, nn.LayerNorm)):
-        own = t.shape[-1] if isinstance(module, nn.Linear) else module.weight.numel()
-        return t.reshape(len(t), -1, own).sum(1)
+    """Sum over positions: `(n, C, ...)` to `(n, C)`; of channels at the end `(n, ..., C)` to `(n, C)`."""
+    if is_product(module):
+        return t.reshape(len(t), -1, t.shape[-1]).sum(1)
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        return t.reshape(len(t), -1, module.weight.numel()).sum(1)
     return t.reshape(*t.shape[:2], -1).sum(2)
 
 

@@ -1,7 +1,11 @@
 """Which layers of a network the ghost method reads, and what they saw in one pass: their calls, in order.
 
-A layer is covered where its parameters act only in its own call: out = layer(a; weight, bias), with the class's own forward.
-A weight that is used elsewhere too is seen in the graph of every pass; what cannot be seen there is left to proof.py.
+A layer is covered where its parameters act only in its own call: out = layer(a; weight, bias), with the class's own forward
+(a small layer may have another: small_layers.py). A weight that is used elsewhere too is seen in the graph of every pass; what
+cannot be seen there is left to proof.py.
+
+Embeddings of positions see the same ids `(1, L)` or `(L,)` for all samples. They are *shared*: their output is repeated for
+every sample before it goes on, so that each has an output gradient of its own.
 """
 
 from __future__ import annotations
@@ -18,22 +22,29 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import plain_kernels
-from refluence.influence.layers import Call, Unsupported
+from refluence.influence.layers import NORMS, Call, Unsupported, hub_conv1d
+from refluence.influence.small_layers import is_small
 
-_KINDS = (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LayerNorm, _InstanceNorm, _BatchNorm)
+_KINDS = (nn.Conv2d, nn.Linear, nn.Embedding, *NORMS)
 _OWN = ("forward", "_conv_forward", "__call__", "_call_impl", "_wrapped_call_impl")
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A layer's name in the model and those of its parameters that count."""
+    """A layer's name in the model and those of its parameters that count. `shared`: an embedding of the same ids for all."""
 
     label: str
     names: dict[str, str]  # "weight" or "bias" -> the parameter's name in the model (tied weights share one)
+    shared: bool = False
 
 
-def watched(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Tensor], dict[nn.Module, Watched]]:
-    """The parameters in `names` (default: all), detached, and the layers that own them; `Unsupported` names one not covered."""
+def watched(
+    model: nn.Module, names: Iterable[str] | None, shared: frozenset[str] = frozenset()
+) -> tuple[dict[str, Tensor], dict[nn.Module, Watched]]:
+    """The parameters in `names` (default: all), detached, and the layers that own them; `Unsupported` names one not covered.
+
+    `shared`: the labels of embeddings that see the same ids for all samples (`check_layers` finds them).
+    """
     every = {name: p for name, p in model.named_parameters()}
     chosen = list(every) if names is None else list(names)
     if not chosen:
@@ -52,15 +63,18 @@ def watched(model: nn.Module, names: Iterable[str] | None) -> tuple[dict[str, Te
         if (why := _uncovered(module, own)) is not None:
             what = f"'{label or 'the model itself'}' ({type(module).__name__})"
             raise Unsupported(f"layer {what} {why}")
-        wanted[module] = Watched(label, own)
+        wanted[module] = Watched(label, own, label in shared)
     return parameters, wanted
 
 
 def _uncovered(module: nn.Module, own: dict[str, str]) -> str | None:
     """Why the parameters in `own` do not act as in a plain call of a covered layer; None where they do."""
-    kind = next((k for k in _KINDS if isinstance(module, k)), None)
+    kinds = _KINDS if (conv1d := hub_conv1d()) is None else (*_KINDS, conv1d)
+    kind = next((k for k in kinds if isinstance(module, k)), None)
     if kind is None:
-        return "has parameters that the ghost method does not cover"
+        return None if is_small(module) else "has parameters that the ghost method does not cover"
+    if isinstance(module, nn.Embedding) and module.max_norm is not None:
+        return "rewrites its weight in every call (max_norm)"
     for method in _OWN:
         if method in vars(module) or getattr(type(module), method, None) is not getattr(kind, method, None):
             return f"has parameters that the ghost method does not cover, in a {method} of its own"
@@ -98,28 +112,35 @@ def check_rows(calls: list[Call], wanted: dict[nn.Module, Watched], samples: int
 
 
 @torch.no_grad()
-def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) -> None:
-    """Raise `Unsupported` for a layer whose first axis is not the samples of x, in their order.
+def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) -> frozenset[str]:
+    """Raise `Unsupported` for a layer whose first axis is not the samples of x, in their order; the labels that are shared.
 
     It must follow 1 and 2 samples alike (one number would not do: time first in `(T, n, ...)` looks like samples at n = T),
-    and turn round with them (rows that a network sorts do so in only one of two orders).
+    and turn round with them (rows that a network sorts do so in only one of two orders). An embedding that sees the same ids
+    whatever the number of samples is shared.
     """
 
     def calls_of(*rows: int) -> list[Call]:
         with watch(wanted) as calls, plain_kernels(model):
             model(x[[row % len(x) for row in rows]])
-        check_rows(calls, wanted, len(rows))
         return calls
 
+    pair = calls_of(0, 1)
     try:
-        calls_of(0)
-    except Unsupported:
-        raise
+        few, rows = calls_of(0), 1
     except (RuntimeError, IndexError, ValueError):  # it takes no batch of one, and is given none
-        calls_of(0, 1, 2)
-    for one, other in zip(calls_of(0, 1), calls_of(1, 0), strict=False):
-        if not torch.allclose(one.a.flip(0), other.a, rtol=1e-3, atol=1e-5 * float(one.a.abs().max()), equal_nan=True):
+        few, rows = calls_of(0, 1, 2), 3
+    both = list(zip(pair, few, strict=False))
+    shared = {one.module for one, other in both if isinstance(one.module, nn.Embedding) and torch.equal(one.a, other.a)}
+    for calls, samples in ((few, rows), (pair, 2)):
+        check_rows([call for call in calls if call.module not in shared], wanted, samples)
+    for one, other in zip(pair, calls_of(1, 0), strict=False):
+        if one.module in shared:
+            if not torch.equal(one.a, other.a) or len(one.a) != (1 if one.a.dim() > 1 else one.a.numel()):
+                raise Unsupported(f"layer '{wanted[one.module].label}' sees ids that are neither of samples nor of positions")
+        elif not torch.allclose(one.a.flip(0), other.a, rtol=1e-3, atol=1e-5 * float(one.a.abs().max()), equal_nan=True):
             raise Unsupported(f"layer '{wanted[one.module].label}' sees the samples in another order")
+    return frozenset(wanted[module].label for module in shared)
 
 
 def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched]) -> list[tuple[Call, Tensor]]:
@@ -182,18 +203,24 @@ def outside(name: str) -> str:
 
 
 @contextmanager
-def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
-    """While open, the list of the calls of these layers, in their order: as the layer itself gave them, before other hooks."""
+def watch(wanted: dict[nn.Module, Watched], samples: int = 0) -> Iterator[list[Call]]:
+    """While open, the list of the calls of these layers, in their order: as the layer itself gave them, before other hooks.
+
+    `samples`: how many rows a shared embedding has instead of one.
+    """
     calls: list[Call] = []
 
-    def keep(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], out: Tensor) -> None:
-        a = (args[0] if args else kwargs["input"]).detach()
-        graph = torch.is_grad_enabled()
+    def keep(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], out: Tensor) -> Tensor | None:
+        a = (args[0] if args else next(iter(kwargs.values()))).detach()
+        graph, repeated = torch.is_grad_enabled(), samples > 0 and wanted[module].shared
+        if repeated:
+            a, out = (_repeated(t, a.dim() == 1, samples) for t in (a, out))
         if graph and not out.requires_grad:
             label = wanted[module].label
             raise Unsupported(f"layer '{label}' is frozen and sees an input without a graph")
-        below = (args[0] if args else kwargs["input"]).grad_fn
+        below = (args[0] if args else next(iter(kwargs.values()))).grad_fn
         calls.append(Call(module, wanted[module].names, a, a._version, get_gradient_edge(out) if graph else None, below))
+        return out if repeated else None
 
     handles = [module.register_forward_hook(keep, prepend=True, with_kwargs=True) for module in wanted]
     try:
@@ -201,3 +228,10 @@ def watch(wanted: dict[nn.Module, Watched]) -> Iterator[list[Call]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _repeated(t: Tensor, bare: bool, samples: int) -> Tensor:
+    """`(L, ...)` (bare) or `(1, L, ...)` as `(samples, L, ...)`; what is neither has rows that no caller takes."""
+    if bare:
+        t = t[None]
+    return t.expand(samples, *t.shape[1:]) if len(t) == 1 else t
