@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from refluence.errors import InputError
 from refluence.fields import check, described, same, setting
 from refluence.influence.curvature import CURVATURES
 from refluence.options import EvaluationOptions, TransferOptions
+
+S = TypeVar("S", bound="Settings")
 
 
 @described
@@ -68,7 +70,7 @@ class Settings:
     def __post_init__(self) -> None:
         check(self)
 
-    def with_(self, **changes: Any) -> Settings:
+    def with_(self: S, **changes: Any) -> S:
         """A copy with some numbers changed. `InputError` for a name that is none."""
         try:
             return replace(self, **changes)
