@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
@@ -62,8 +60,3 @@ def work_of(
     plan = plan_of(arm, dataset, settings, weighting)
     net = None if plan.teacher is None else teacher_of(dataset)
     return TransferWork(plan, dataset, specs(dataset)[1], streams(seed), Compute(), net)
-
-
-def changed(settings: Settings = FEW, **changes: object) -> Settings:
-    """Other numbers."""
-    return replace(settings, **changes)

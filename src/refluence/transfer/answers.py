@@ -24,9 +24,12 @@ class Answers:
         self.kept: list[tuple[Split, Tensor]] = []
 
     @torch.no_grad()
-    def of_batch(self, x: Tensor) -> Tensor:
-        """Of inputs as they are, `(B, C)`."""
-        return self.net(x).float()
+    def targets(self, x: Tensor, instances: Instances, moved: bool) -> tuple[Tensor, Tensor]:
+        """Labels and logits of a batch with inputs x `(B, ...)`; `moved`: they are not those that are stored."""
+        labels = instances.labels()
+        if moved or not self.fixed:
+            return labels, self.net(x).float()
+        return labels, self._kept(instances)[instances.positions.to(x.device)]
 
     def beside(self, instances: Instances) -> Instances:
         """The instances with labels and logits as their targets."""

@@ -16,6 +16,7 @@ from refluence.data.dataset import Dataset, Split
 from refluence.influence.batches import passes
 from refluence.matching.augment import parse
 from refluence.training.objectives import Targets
+from refluence.training.predict import evaluating
 from refluence.training.schedules import rates, triangle
 from refluence.transfer.settings import Settings
 
@@ -49,13 +50,13 @@ class Instances:
         """Others of the same split."""
         return Instances(self.dataset, self.split, positions, self.device, self.logits)
 
-    def batch(self) -> tuple[Tensor, Targets]:
-        """All of them at once."""
-        return self.dataset.pixels(self.split, self.positions, self.device), self.targets()
+    def inputs(self) -> Tensor:
+        """x of all of them, `(n, ...)`."""
+        return self.dataset.pixels(self.split, self.positions, self.device)
 
-    def targets(self) -> Targets:
-        """Their targets."""
-        return self._targets(self.positions)
+    def labels(self) -> Tensor:
+        """Their labels `(n,)`."""
+        return self.split.labels[self.positions].to(self.device)
 
     def plain(self) -> Instances:
         """The same with their labels alone."""
@@ -75,6 +76,13 @@ class Instances:
 def logits_of(net: nn.Module, instances: Instances) -> Tensor:
     """Logits `(n, C)` of a network in evaluation mode, on its device."""
     return torch.cat([net(x) for x, _, _ in passes(instances.plain(), instances.device)])
+
+
+def accuracy(net: nn.Module, instances: Instances) -> float:
+    """Percent of the instances that a network is right on, in evaluation mode; its mode is put back."""
+    with evaluating(net):
+        right = logits_of(net, instances).argmax(1) == instances.labels()
+    return 100 * float(right.double().mean())
 
 
 def joined(first: Split, second: Split) -> Split:
@@ -107,13 +115,13 @@ class Course:
         return self.settings.epochs * self.per_epoch
 
     @property
-    def blocks_per_epoch(self) -> int:
-        """Blocks of an epoch."""
-        return -(-self.per_epoch // BLOCK)
+    def blocks(self) -> int:
+        """Blocks in all."""
+        return self.settings.epochs * -(-self.per_epoch // BLOCK)
 
     def block(self, number: int) -> range:
         """The steps of a block, all of one epoch."""
-        epoch, part = divmod(number, self.blocks_per_epoch)
+        epoch, part = divmod(number, -(-self.per_epoch // BLOCK))
         begin = epoch * self.per_epoch
         return range(begin + part * BLOCK, begin + min((part + 1) * BLOCK, self.per_epoch))
 

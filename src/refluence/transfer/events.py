@@ -20,8 +20,8 @@ class TaughtSteps:
     epoch: int
     loss: float
     lr: float
-    ess: float
-    below_one: float
+    ess: float = 1.0
+    below_one: float = 0.0
     correlation: float | None = None
     chi_square: float | None = None
     worst_case: float | None = None

@@ -12,6 +12,7 @@ from refluence.data.dataset import Dataset
 from refluence.data.scores import ScoreTable
 from refluence.data.truth import wrong
 from refluence.files import Json
+from refluence.transfer.job import Teacher
 from refluence.transfer.weights import InstanceWeights
 
 
@@ -37,7 +38,17 @@ def weights_by_truth(dataset: Dataset, weights: InstanceWeights) -> Json | None:
     }
 
 
-def sha256_of(net: nn.Module) -> str:
+def teacher_facts(teacher: Teacher, net: nn.Module, accuracy: float) -> Json:
+    """What a card says of a teacher as it came. `accuracy`: percent on the watching half."""
+    return {
+        "model": teacher.model.label,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "sha256": _sha256(net) if teacher.loaded is None else teacher.loaded.sha256,
+        "accuracy": accuracy,
+    }
+
+
+def _sha256(net: nn.Module) -> str:
     """A digest of the names and numbers of a network's state."""
     whole = hashlib.sha256()
     for name, t in net.state_dict().items():

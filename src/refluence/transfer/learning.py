@@ -1,5 +1,9 @@
 """A teacher that learns beside its student: its steps, the weights of its instances, and when it stops.
 
+    S'  = S - eta grad (1/B) sum_i w_i L_S(z_i; T, S)        one step of the student on the batch, at its rate
+    w^T = weights from phi at S', anew whenever the student's own are
+    T   <- optimiser(T, grad_T (1/B) sum_i w_i^T L_T(z_i; T, S') [+ what teacher_step.py adds])
+
 A teacher whose accuracy on the watching half falls by more than `FALL` standard errors below its best learns no more (ours: the
 failure that KD-AIF's summary names). It stays where it is.
 """
@@ -13,60 +17,131 @@ from torch import Tensor, nn
 
 from refluence.influence.parameters import Parameters
 from refluence.training.optimisers import make, optimiser_state, restore_optimiser
-from refluence.transfer.settings import Settings
-from refluence.transfer.weights import InstanceWeights
+from refluence.transfer.losses import StudentLoss
+from refluence.transfer.refresh import Ground, Weighed
+from refluence.transfer.teacher_step import look_ahead, teacher_gradient
+from refluence.transfer.watched import WatchedRun
 
 MOMENTUM, FALL = 0.9, 2.0
-NAME, OPTIMISER, WEIGHTS = "teacher.", "teacher-optimiser.", "teacher-weights."
+OPTIMISER, WEIGHTS = "optimiser-", "weights."  # before names in a state
 
 
 class LearningTeacher:
-    """A teacher in evaluation mode, its optimiser and its weights.
+    """A teacher in evaluation mode, its optimiser, and the weights of its instances.
 
     Args:
         net: moved in place.
-        settings: its rate and optimiser.
-        weights: of its instances; none: all alike.
-        accuracy: percent on the `watching` instances before it learns.
-        watching: how many these are.
+        loss: the student's.
+        ground: what scores are made of, and the numbers of the run.
+        weighed: the weights of the teacher's instances, measured at a network that is moved to S'; none: all alike.
+        accuracy: percent on the watching half before it learns.
     """
 
-    def __init__(self, net: nn.Module, settings: Settings, weights: InstanceWeights | None, accuracy: float, watching: int):
-        self.net, self.weights, self.watching = net, weights, watching
-        self.optimiser = make(net, settings.optimiser, settings.teacher_lr, momentum=MOMENTUM)
-        self.best, self.stopped = accuracy, False
+    def __init__(self, net: nn.Module, loss: StudentLoss, ground: Ground, weighed: Weighed | None, accuracy: float):
+        self.net, self.loss, self.ground, self.weighed, self.best = net, loss, ground, weighed, accuracy
+        self.optimiser = make(net, ground.settings.optimiser, ground.settings.teacher_lr, momentum=MOMENTUM)
 
-    def step(self, gradient: Parameters) -> None:
-        """One step of its optimiser along a gradient by name."""
-        self.optimiser.zero_grad(set_to_none=True)
+    def learn(
+        self,
+        step: int,
+        student: nn.Module,
+        x: Tensor,
+        y: tuple[Tensor, Tensor],
+        rows: Tensor,
+        weights: Tensor | None,
+        rate: float,
+        watched: WatchedRun | None = None,
+    ) -> None:
+        """What the teacher does before a step of the student on a batch.
+
+        Args:
+            step: its number.
+            student: at S; left as it is.
+            x: inputs `(B, ...)`, as the student sees them.
+            y: labels `(B,)` and logits `(B, C)`.
+            rows: `(B,)`, which instances they are.
+            weights: `(B,)` of the student's instances.
+            rate: eta.
+            watched: where the teacher's weights are watched.
+        """
+        due, weighed = step % self.ground.settings.teacher_every == 0, self.weighed
+        if not due and (weighed is None or not weighed.due(step)):
+            return
+        with torch.autocast(x.device.type, enabled=False):
+            ahead = look_ahead(student, x, y, self.loss, rate, weights)
+            own = None
+            if weighed is not None:
+                _move(weighed.measure.net, student, ahead)
+                own = weighed.refresh(step, x, y, rows, rate, watched)
+            if due:
+                self._step(self._gradient(step, student, ahead, x, y[0], weights, own, rate))
+
+    def _gradient(
+        self,
+        step: int,
+        student: nn.Module,
+        ahead: Parameters,
+        x: Tensor,
+        labels: Tensor,
+        weights: Tensor | None,
+        own: Tensor | None,
+        rate: float,
+    ) -> Parameters:
+        how, validation = self.ground.settings, None
+        if how.teacher_gradient != "detached":
+            drawn = self.ground.draw("validation", step, self.ground.weighing, how.batch)
+            validation = drawn.inputs(), drawn.labels()
+        return teacher_gradient(
+            self.net,
+            student,
+            ahead,
+            x,
+            labels,
+            how=how.teacher_gradient,
+            alpha=how.teacher_alpha,
+            loss=self.loss,
+            lr=rate,
+            weights=weights,
+            teacher_weights=own,
+            validation=validation,
+        )
+
+    def _step(self, gradient: Parameters) -> None:
         for name, p in self.net.named_parameters():
             p.grad = gradient.get(name)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 
-    def watch(self, accuracy: float) -> None:
-        """Stop it where its accuracy, in percent, has fallen clearly."""
+    def falls(self, accuracy: float) -> bool:
+        """Whether its accuracy on the watching half, in percent, is clearly below its best."""
         share = self.best / 100
-        error = 100 * math.sqrt(share * (1 - share) / self.watching)
-        self.stopped = self.stopped or accuracy < self.best - FALL * error
+        error = 100 * math.sqrt(share * (1 - share) / len(self.ground.watching.positions))
+        fallen = accuracy < self.best - FALL * error
         self.best = max(self.best, accuracy)
+        return fallen
 
     def state(self) -> dict[str, Tensor]:
-        """All that its next step depends on."""
-        own = {f"{NAME}{name}": t for name, t in self.net.state_dict().items()}
-        own |= {f"{OPTIMISER}{name}": t for name, t in optimiser_state(self.optimiser).items()}
-        if self.weights is not None:
-            own |= {f"{WEIGHTS}{name}": t for name, t in self.weights.state().items()}
-        return {**own, "teacher-watched": torch.tensor([self.best, float(self.stopped)], dtype=torch.float64)}
+        """All that its next step depends on beside its numbers."""
+        own = {f"{OPTIMISER}{name}": t for name, t in optimiser_state(self.optimiser).items()}
+        if self.weighed is not None:
+            own |= {f"{WEIGHTS}{name}": t for name, t in self.weighed.weights.state().items()}
+        return {**own, "best": torch.tensor(self.best, dtype=torch.float64)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` gave."""
-        self.net.load_state_dict(within(state, NAME))
         restore_optimiser(self.optimiser, within(state, OPTIMISER))
-        if self.weights is not None:
-            self.weights.restore(within(state, WEIGHTS))
-        best, stopped = state["teacher-watched"].tolist()
-        self.best, self.stopped = best, bool(stopped)
+        if self.weighed is not None:
+            self.weighed.weights.restore(within(state, WEIGHTS))
+        self.best = float(state["best"])
+
+
+def _move(net: nn.Module, student: nn.Module, ahead: Parameters) -> None:
+    """Put `net` where the student will be."""
+    net.load_state_dict(student.state_dict())
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if name in ahead:
+                p.copy_(ahead[name])
 
 
 def within(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """A transfer as a work (work.py): the student's steps in blocks, instances scored and weighed anew every R of them.
 
     every R steps    phi of all training instances at the student as it is, weights from them      scoring.py, weights.py
-    every step       (the teacher, where it learns: one step by teacher_step.py, at the looked-ahead student)
-                     the student: theta <- optimiser(theta, grad 1/B sum_i w_i L_S(z_i; T, S))      training/loop.py
+    every step       where the teacher learns, its own step, at the looked-ahead student           learning.py
+                     theta <- optimiser(theta, grad 1/B sum_i w_i L_S(z_i; T, S))                  training/loop.py
 
 The first R steps (an epoch, unless `refresh` says another number; one where the bag is the batch) weigh all alike: scores of an
 untrained student are noise. The teacher is called on the very batch that the student sees, augmented as it is; where nothing
@@ -16,7 +16,9 @@ earlier student once; here they follow the student that is trained beside it. Ou
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -26,29 +28,38 @@ from refluence.compute import Compute
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError, RunError
 from refluence.files import Json
-from refluence.influence.links import effective_sample_size
 from refluence.influence.losses import Loss, cross_entropy
 from refluence.models import ModelSpec
 from refluence.seeds import Rng
 from refluence.training.loop import Batch, fit
 from refluence.training.objectives import Targets
 from refluence.training.optimisers import make, optimiser_state, restore_optimiser
-from refluence.training.predict import evaluating
 from refluence.transfer.answers import Answers
-from refluence.transfer.artifact import Student
-from refluence.transfer.batches import Course, Instances, augmented, joined, logits_of
+from refluence.transfer.artifact import Student, Taught
+from refluence.transfer.batches import Course, Instances, accuracy, augmented, joined
 from refluence.transfer.events import TaughtSteps
-from refluence.transfer.facts import sha256_of, table_of, weights_by_truth
+from refluence.transfer.facts import table_of, teacher_facts, weights_by_truth
 from refluence.transfer.halves import halves
 from refluence.transfer.job import Transferring
-from refluence.transfer.learning import within
+from refluence.transfer.learning import LearningTeacher, within
 from refluence.transfer.losses import StudentLoss
 from refluence.transfer.refresh import Ground, Weighed
 from refluence.transfer.scoring import Measure
+from refluence.transfer.watched import WatchedRun
 from refluence.transfer.weights import InstanceWeights
 from refluence.work import Beside, Result
 
-STUDENT, OPTIMISER, WEIGHTS = "student.", "student-optimiser.", "weights."  # before names in a state
+STUDENT, OPTIMISER, WEIGHTS, WATCHED = "student.", "student-optimiser.", "weights.", "watched."  # before names in a state
+TEACHER, LEARNING = "teacher.", "learning."
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Who learns how, for all epochs: whether the student's instances are weighted, whether the teacher learns."""
+
+    weighs: bool
+    teaches: bool
+    purpose: str = ""
 
 
 class TransferWork:
@@ -75,155 +86,186 @@ class TransferWork:
         self.rows = Instances(dataset, split, torch.arange(len(split)), self.device)
         self.weighing = Instances(dataset, dataset.val, weighing, self.device)
         self.watching = Instances(dataset, dataset.val, watching, self.device)
+        self.teaches = plan.mechanism.teacher == "weighted"
+        self.phases: tuple[Phase, ...] = (Phase(plan.weighs_student, self.teaches),)
+        if plan.mechanism.schedule == "teacher_then_student":
+            self.phases = (Phase(False, self.teaches, "teacher-"), Phase(plan.weighs_student, False))
         self.course, self.step = Course(len(split), self.settings), 0
-        self.total = self.settings.epochs * self.course.blocks_per_epoch
+        self.total = len(self.phases) * self.course.blocks
         self.augments = self.settings.augment and split.images.dim() == 4
-        self.answers = None if teacher is None else Answers(teacher, fixed=True)
-        self.student_accuracy: float | None = None
-        self.teacher_accuracy = None if teacher is None else self._accuracy(teacher)
+        self.teacher, self.teacher_stopped = teacher, False
+        self.teacher_accuracy: float | None = None
+        self.teacher_facts: Json = {}
+        if teacher is not None and plan.teacher is not None:
+            self.teacher_accuracy = accuracy(teacher, self.watching)
+            self.teacher_facts = teacher_facts(plan.teacher, teacher, self.teacher_accuracy)
+            self.teacher = copy.deepcopy(teacher) if self.teaches else teacher  # the caller's stays as it is
         self._begin()
 
+    @property
+    def phase(self) -> Phase:
+        """The phase of the next step, or of the last."""
+        return self.phases[min(self.step // self.course.blocks, len(self.phases) - 1)]
+
     def _begin(self) -> None:
-        """A fresh student, its optimiser and its weights."""
-        how = self.settings
-        self.student = self.model.bare(self.rng("network", 0)).to(self.device)
-        self.optimiser = make(
-            self.student,
-            how.optimiser,
-            how.lr,
-            momentum=how.momentum,
-            weight_decay=how.weight_decay,
-            nesterov=how.schedule == "triangle" and how.momentum > 0,
-        )
+        """What a phase begins with: a fresh student, its optimiser, even weights, and the teacher as it is."""
+        how, phase = self.settings, self.phase
+        self.student = self.model.bare(self.rng(f"{phase.purpose}network", 0)).to(self.device)
+        nesterov = how.schedule == "triangle" and how.momentum > 0
+        decay, momentum = how.weight_decay, how.momentum
+        self.optimiser = make(self.student, how.optimiser, how.lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
+        self.student_accuracy: float | None = None
+        self.watched = WatchedRun(phase.weighs)
         self.loss: Loss = cross_entropy
         self.weighed: Weighed | None = None
-        if self.answers is None:
+        self.answers: Answers | None = None
+        self.learner: LearningTeacher | None = None
+        if self.teacher is None:
             return
-        self.loss = StudentLoss(how.loss, how.alpha, how.temperature, how.beta)
-        if self.plan.weighs_student:
-            train = self.rows.take(torch.arange(len(self.dataset.train)))
-            ground = Ground(train, self.weighing, self.answers, how, self.course.per_epoch, self.rng)
-            weights = InstanceWeights(self.plan.weighting, self.dataset.train.labels, self.course.total)
-            measure = Measure(self.student, self.loss, self.plan.weighting.kind, how, len(self.dataset.classes))
-            self.weighed = Weighed(weights, measure, ground)
+        self.loss = loss = StudentLoss(how.loss, how.alpha, how.temperature, how.beta)
+        self.answers = Answers(self.teacher, fixed=not phase.teaches)
+        rows, kind = self.rows.take(torch.arange(len(self.dataset.train))), self.plan.weighting.kind
+        ground = Ground(rows, self.weighing, self.watching, self.answers, how, self.course.per_epoch, self.rng)
+        if phase.weighs:
+            measure = Measure(self.student, loss, kind, how, len(self.dataset.classes))
+            self.weighed = Weighed(self._even(), measure, ground)
+        if phase.teaches:
+            weighed = None
+            if self.plan.weighting.scored:
+                measure = Measure(copy.deepcopy(self.student), loss, kind, how, len(self.dataset.classes))
+                weighed = Weighed(self._even(), measure, replace(ground, purpose="teacher-"))
+            self.learner = LearningTeacher(self.teacher, loss, ground, weighed, self.teacher_accuracy or 0.0)
+
+    def _even(self) -> InstanceWeights:
+        """Weights before anything is scored."""
+        return InstanceWeights(self.plan.weighting, self.dataset.train.labels, self.course.total)
 
     def steps(self) -> Iterator[TaughtSteps]:
         """The blocks that are left; `RunError` where numbers are no longer finite or cannot be made weights."""
         while self.step < self.total:
+            if self.step and self.step % self.course.blocks == 0:
+                self._begin()
             try:
                 yield self._block()
             except InputError as error:  # scores that cannot be made weights
-                raise RunError(f"{error} in epoch {self.step // self.course.blocks_per_epoch + 1}") from None
+                raise RunError(str(error)) from None
 
     def _block(self) -> TaughtSteps:
-        course, steps, losses = self.course, self.course.block(self.step), list[Tensor]()
+        course, steps, losses = self.course, self.course.block(self.step % self.course.blocks), list[Tensor]()
+        epoch, purpose = steps[0] // course.per_epoch, self.phase.purpose
         self.student.train()
         with self.compute.autocast():
             fit(
                 self.student,
                 self.optimiser,
-                self._batches(steps),
+                self._batches(steps, purpose),
                 self.loss,
                 schedule=lambda number: course.rate(steps[number]),
-                generator=self.rng("training", steps[0]),
+                generator=self.rng(f"{purpose}training", steps[0]),
                 device=self.device,
                 seen=lambda batch, logits, value: losses.append(value),
             )
-        if not all(bool(p.isfinite().all()) for p in self.student.parameters()):
-            raise RunError(f"training diverged in epoch {steps[0] // course.per_epoch + 1}")
+        for who, net in (("the student", self.student), ("the teacher", self.teacher if self.learner else None)):
+            if net is not None and not all(bool(p.isfinite().all()) for p in net.parameters()):
+                raise RunError(f"training of {who} diverged in epoch {epoch + 1}")
         if (steps[-1] + 1) % course.per_epoch == 0:
-            self.student_accuracy = self._accuracy(self.student)
+            self._epoch_ends()
         self.step += 1
-        omega = torch.ones(1) if self.weighed is None else self.weighed.weights.omega
         return TaughtSteps(
             self.step - 1,
-            steps[0] // course.per_epoch,
+            epoch,
             float(torch.stack(losses).double().mean()),
             course.rate(steps[-1]),
-            effective_sample_size(omega),
-            float((omega < 1).double().mean()),
             teacher_accuracy=self.teacher_accuracy,
             student_accuracy=self.student_accuracy,
+            teacher_stopped=self.teacher_stopped,
+            **self.watched.newest(),
         )
 
-    def _batches(self, steps: range) -> Iterator[Batch[Targets]]:
-        order = self.course.rows(steps[0], self.rng("order", steps[0] // self.course.per_epoch))
+    def _epoch_ends(self) -> None:
+        self.student_accuracy = accuracy(self.student, self.watching)
+        if self.learner is not None and self.answers is not None and not self.teacher_stopped:
+            self.teacher_accuracy = accuracy(self.learner.net, self.watching)
+            self.teacher_stopped = self.answers.fixed = self.learner.falls(self.teacher_accuracy)
+
+    def _batches(self, steps: range, purpose: str) -> Iterator[Batch[Targets]]:
+        order = self.course.rows(steps[0], self.rng(f"{purpose}order", steps[0] // self.course.per_epoch))
         for step, rows in zip(steps, order, strict=False):  # an epoch goes on in its next block
-            x, y = self.rows.take(rows).batch()
+            some, rate = self.rows.take(rows), self.course.rate(step)
+            x, weights = some.inputs(), None
             if self.augments:
-                x = augmented(x, self.rng("augmentation", step))
-            if self.answers is not None:
-                y = self._targets(x, rows, self.answers)
-            if self.weighed is None:
-                yield Batch(x, y)
+                x = augmented(x, self.rng(f"{purpose}augmentation", step))
+            if self.answers is None:
+                yield Batch(x, some.labels())
                 continue
-            self.weighed.refresh(step, x, y, rows)
-            yield Batch(x, y, self.weighed.weights.of(rows).to(self.device))
-
-    def _targets(self, x: Tensor, rows: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
-        """Labels, and the teacher's logits of the batch as it is."""
-        if self.augments or not answers.fixed:
-            return self.rows.split.labels[rows].to(self.device), answers.of_batch(x)
-        labels, logits = answers.beside(self.rows.take(rows)).targets()
-        return labels, logits
-
-    def _accuracy(self, net: nn.Module) -> float:
-        """Percent of the watching half."""
-        with evaluating(net):
-            right = logits_of(net, self.watching).argmax(1).cpu() == self.dataset.val.labels[self.watching.positions]
-        return 100 * float(right.double().mean())
+            y = self.answers.targets(x, some, self.augments)
+            if self.weighed is not None:
+                weights = self.weighed.refresh(step, x, y, rows, rate, self.watched)
+            if self.learner is not None and not self.teacher_stopped:
+                self.learner.learn(step, self.student, x, y, rows, weights, rate, None if self.weighed else self.watched)
+                y = self.answers.targets(x, some, self.augments)
+            yield Batch(x, y, weights)
 
     def state(self) -> dict[str, Tensor]:
-        """The student, its optimiser, the weights, and what was measured last."""
-        known = torch.tensor([-1.0 if self.student_accuracy is None else self.student_accuracy], dtype=torch.float64)
-        own = {"step": torch.tensor(self.step), "known": known}
-        own |= {f"{STUDENT}{name}": t for name, t in self.student.state_dict().items()}
-        own |= {f"{OPTIMISER}{name}": t for name, t in optimiser_state(self.optimiser).items()}
-        if self.weighed is not None:
-            own |= {f"{WEIGHTS}{name}": t for name, t in self.weighed.weights.state().items()}
-        return own
+        """The student, its optimiser, the weights, a teacher that learns or has learned, and what was measured last."""
+        known = [-1.0 if x is None else x for x in (self.student_accuracy, self.teacher_accuracy)]
+        own = {"step": torch.tensor(self.step), "known": torch.tensor([*known, self.teacher_stopped], dtype=torch.float64)}
+        parts = {
+            STUDENT: self.student.state_dict(),
+            OPTIMISER: optimiser_state(self.optimiser),
+            WATCHED: self.watched.state(),
+            WEIGHTS: {} if self.weighed is None else self.weighed.weights.state(),
+            TEACHER: self.teacher.state_dict() if self.teacher is not None and self.teaches else {},
+            LEARNING: {} if self.learner is None else self.learner.state(),
+        }
+        return {**own, **{f"{prefix}{name}": t for prefix, part in parts.items() for name, t in part.items()}}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on after the block at which `state` was taken."""
-        self.step = int(state["step"])
-        known = float(state["known"])
-        self.student_accuracy = None if known < 0 else known
+        step = int(state["step"])
+        self.step = max(0, step - 1)  # its phase, which a step may have ended
+        self._begin()
+        self.step = step
+        student, teacher, stopped = state["known"].tolist()
+        self.student_accuracy, self.teacher_accuracy = (None if x < 0 else x for x in (student, teacher))
+        self.teacher_stopped = bool(stopped)
         self.student.load_state_dict(within(state, STUDENT))
         restore_optimiser(self.optimiser, within(state, OPTIMISER))
+        self.watched.restore(within(state, WATCHED))
         if self.weighed is not None:
             self.weighed.weights.restore(within(state, WEIGHTS))
+        if self.teacher is not None and self.teaches:
+            self.teacher.load_state_dict(within(state, TEACHER))
+        if self.learner is not None and self.answers is not None:
+            self.learner.restore(within(state, LEARNING))
+            self.answers.fixed = self.teacher_stopped
 
     def artifact(self) -> Student:
         """The student as it stands, in evaluation mode."""
+        return self._named(self.student, self.model)
+
+    def _named(self, net: nn.Module, model: ModelSpec) -> Student:
         data = self.dataset
-        return Student(self.student.eval(), self.model, data.classes, data.mean, data.std)
+        return Student(net.eval(), model, data.classes, data.mean, data.std)
 
     def result(self) -> Result:
-        """The student, what its card says, and the scores that weighed its instances last."""
-        student = self.artifact()
-        weights = None if self.weighed is None else self.weighed.weights
+        """The student, what its card says, the scores that weighed its instances last, and a teacher that learned."""
+        student, beside = self.artifact(), list[Beside]()
+        weighed = self.weighed or (None if self.learner is None else self.learner.weighed)
         card: Json = {
             "parameters": student.parameters,
-            "teacher": self._teacher_facts(),
+            "teacher": self.teacher_facts or None,
             "epochs": self.settings.epochs,
             "rows": len(self.rows.split),
             "accuracy_watching": self.student_accuracy,
-            "ess": 1.0 if weights is None else effective_sample_size(weights.omega),
-            "below_one": 0.0 if weights is None else float((weights.omega < 1).double().mean()),
-            "weights": None if weights is None else weights_by_truth(self.dataset, weights),
+            **self.watched.facts(),
+            "weights": None if weighed is None else weights_by_truth(self.dataset, weighed.weights),
         }
-        beside: tuple[Beside, ...] = ()
-        if weights is not None and bool(weights.scored.any()):
-            beside = (table_of(self.dataset, weights, {"kind": self.plan.weighting.kind}),)
-        return Result(student, card, beside)
-
-    def _teacher_facts(self) -> Json | None:
-        if self.answers is None or self.plan.teacher is None:
-            return None
-        net, told = self.answers.net, self.plan.teacher
-        return {
-            "model": told.model.label,
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "sha256": told.loaded.sha256 if told.loaded is not None else sha256_of(net),
-            "accuracy": self.teacher_accuracy,
-        }
+        if weighed is not None and bool(weighed.weights.scored.any()):
+            beside.append(table_of(self.dataset, weighed.weights, {"weights": asdict(self.plan.weighting)}))
+        if self.teacher is not None and self.plan.teacher is not None and self.teaches:
+            learned = {"accuracy_before": self.teacher_facts["accuracy"], "accuracy": self.teacher_accuracy}
+            learned["stopped"] = self.teacher_stopped
+            card["teacher"] = {**self.teacher_facts, "learned": learned}
+            beside.append(Taught(self._named(self.teacher, self.plan.teacher.model), card["teacher"]))
+        return Result(student, card, tuple(beside))
