@@ -43,12 +43,12 @@ def teacher_facts(teacher: Teacher, net: nn.Module, accuracy: float) -> Json:
     return {
         "model": teacher.model.label,
         "parameters": sum(p.numel() for p in net.parameters()),
-        "sha256": _sha256(net) if teacher.loaded is None else teacher.loaded.sha256,
+        "sha256": sha256_of(net) if teacher.loaded is None else teacher.loaded.sha256,
         "accuracy": accuracy,
     }
 
 
-def _sha256(net: nn.Module) -> str:
+def sha256_of(net: nn.Module) -> str:
     """A digest of the names and numbers of a network's state."""
     whole = hashlib.sha256()
     for name, t in net.state_dict().items():

@@ -175,8 +175,8 @@ class SemiWork:
         weak, strong = semi_views.views(
             self.dataset, self.unlabelled, rows, how.operations, how.magnitude, generator, self.device, self.operations
         )
-        x, y = self.labelled.take(known).batch()
-        assert isinstance(y, Tensor), "labels alone"
+        some = self.labelled.take(known)
+        x, y = some.inputs(), some.labels()
         with torch.no_grad():
             target = pseudo(self.teacher(weak), how.temperature, how.threshold)
         weights = torch.ones(len(rows))
@@ -228,9 +228,8 @@ class SemiWork:
 
         def batches() -> Iterator[Batch[Tensor]]:
             for step in steps:
-                x, y = self.labelled.take(stream.batch(step)).batch()
-                assert isinstance(y, Tensor), "labels alone"
-                yield Batch(augmented(x, self.rng("tuning-views", step)), y)
+                some = self.labelled.take(stream.batch(step))
+                yield Batch(augmented(some.inputs(), self.rng("tuning-views", step)), some.labels())
 
         self.student.train()
         with self.compute.autocast():
