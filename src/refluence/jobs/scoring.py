@@ -23,10 +23,11 @@ from refluence.jobs.job import BareJob, ScorePlan
 from refluence.jobs.open_run import Finished, check_fits
 from refluence.jobs.score_progress import ByNetwork
 from refluence.jobs.session import Session, about
-from refluence.models import ModelSpec, network, read_name
+from refluence.models import ModelSpec
+from refluence.models.choose import stored_network
 from refluence.models.custom import trained_spec
 from refluence.models.stored import put, read_model
-from refluence.models.user_file import file_digest, is_own
+from refluence.models.user_file import file_digest
 from refluence.options import ScoreOptions
 from refluence.run import checkpoint
 from refluence.run import device as machine
@@ -200,14 +201,8 @@ def write_scores(scores: Scores, path: Path, asked: Json, resume: bool, page: Ca
 
 def _network(asked: ScoreOptions, dataset: Dataset, facts: Json, trains: bool) -> ModelSpec:
     """The network that is asked for; what is left open is as the file of a trained one says."""
-    model, width, norm = asked.model, asked.width, asked.norm
-    assert not isinstance(model, nn.Module), "it is trained already"
-    name, own_width, own_norm = read_name(model or facts.get("model") or "convnet")
-    if model is None or (isinstance(name, str) and not is_own(name)):
-        model = model or name
-        width = facts.get("width") if width is None and own_width is None else width
-        norm = facts.get("norm") if norm is None and own_norm is None else norm
-    return network(model, dataset.shape, len(dataset.classes), width, norm, trains=trains)
+    assert not isinstance(asked.model, nn.Module), "it is trained already"
+    return stored_network(facts, asked.model, asked.width, asked.norm, dataset.shape, len(dataset.classes), trains=trains)
 
 
 def _trained(asked: ScoreOptions, dataset: Dataset, seed: int) -> tuple[ModelSpec, Trained, Dataset, list[str]]:

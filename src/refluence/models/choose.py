@@ -68,6 +68,25 @@ def read_name(model: str | Maker) -> tuple[str | Maker, int | None, str | None]:
     return name, width, norm
 
 
+def stored_network(
+    facts: Json,
+    model: str | Maker | None,
+    width: int | None,
+    norm: str | None,
+    shape: Shape,
+    classes: int,
+    *,
+    trains: bool = False,
+) -> ModelSpec:
+    """The network that is asked for; what is left open is as the file of its weights says in `facts`. See `network`."""
+    name, own_width, own_norm = read_name(model or facts.get("model") or "convnet")
+    if model is None or (isinstance(name, str) and not is_own(name)):
+        model = model or name
+        width = facts.get("width") if width is None and own_width is None else width
+        norm = facts.get("norm") if norm is None and own_norm is None else norm
+    return network(model, shape, classes, width, norm, trains=trains)
+
+
 def another(spec: ModelSpec, model: str | Maker | None, width: int | None = None, norm: str | None = None) -> ModelSpec:
     """The network `model` (None: that of `spec`) for the same images and classes; see `ModelSpec.other` and `network`.
 

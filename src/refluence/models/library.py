@@ -13,9 +13,11 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,7 @@ class Library(nn.Module):
     def __init__(self, body: nn.Module, classifier: nn.Linear, repeat: int = 1, place: str = "classifier"):
         super().__init__()
         self.body, self.classifier, self.repeat, self.place = body, classifier, repeat, place
+        self.settings: dict[str, Any] = {}  # of trained weights, as the library has them: mean, std, input_size, …
 
     def features(self, x: Tensor) -> Tensor:
         """Embedding `(B, F)` before the classifier."""
@@ -86,6 +89,17 @@ def own_width_and_norm(name: str, shape: tuple[int, int, int], classes: int) -> 
     if tuple(logits.shape) != (2, classes):
         raise InputError(f"{name} gives {tuple(logits.shape)} for two images: expected logits (2, {classes})")
     return net.classifier.in_features, norm_of(net)
+
+
+def timm_network(name: str, channels: int, settings: Mapping[str, object]) -> Library:
+    """A trained network of timm by its name, with as many classes as it knows, in evaluation mode.
+
+    `settings`: of `timm.create_model`. For other than three channels timm changes the first layer: for grey ones it is summed.
+    """
+    net = _imported("timm", name).create_model(name.partition(":")[2], pretrained=True, in_chans=channels, **settings)
+    wrapped = _wrapped(name, net, (channels, 0, 0), net.num_classes).eval()
+    wrapped.settings = dict(net.pretrained_cfg)
+    return wrapped
 
 
 def norm_of(net: nn.Module) -> str:

@@ -19,9 +19,11 @@ from refluence.models.build import ModelSpec
 from refluence.models.custom import OwnSpec
 from refluence.models.names import fit
 from refluence.models.own import bare
+from refluence.models.renormalised import Renormalised
 
 HEADER = "refluence"
-KINDS = {"model": str, "width": int, "norm": str, "classes": list, "mean": list, "std": list}  # of the header
+SIZE = "size"  # side of the images that a network takes, where those that come are resized for it
+KINDS = {"model": str, "width": int, "norm": str, "classes": list, "mean": list, "std": list, SIZE: int}  # of the header
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where trainers keep the state of a network
 
 
@@ -29,13 +31,15 @@ NESTED = ("state_dict", "model_state_dict", "model", "net")  # where trainers ke
 class StoredModel:
     """The tensors of a trained network by name, and what its file says of it (`{}`: nothing).
 
-    `dropped`: names that safetensors left out, each with the name of the same tensor that it kept.
+    `dropped`: names that safetensors left out, each with the name of the same tensor that it kept. `flag`: the option that
+    named the file.
     """
 
     path: Path
     tensors: dict[str, Tensor]
     facts: Json
     dropped: dict[str, str] = field(default_factory=dict)
+    flag: str = "load"
 
 
 class TrainedOn(Protocol):
@@ -57,37 +61,42 @@ class TrainedOn(Protocol):
 def save_model(path: Path, net: nn.Module, spec: ModelSpec, trained_on: TrainedOn) -> None:
     """Write a network's state with its name, width and norm. `trained_on` has `classes`, `mean` and `std`.
 
-    The tensors of a user's network have the names that it gives them.
+    The tensors of a user's network have the names that it gives them. A network that sees images as its own were normalised is
+    written as it is, with its own normalisation.
     """
     own = {} if isinstance(spec, OwnSpec) else {"width": spec.width, "norm": spec.norm}
     facts: Json = {"model": spec.name, **own, "classes": list(trained_on.classes)}
-    facts |= {"mean": list(trained_on.mean), "std": list(trained_on.std)}
+    mean, std = trained_on.mean, trained_on.std
+    if isinstance(net, Renormalised):
+        (mean, std), facts, net = net.theirs, {**facts, **({} if net.size is None else {SIZE: net.size})}, net.net
+    facts |= {"mean": list(mean), "std": list(std)}
     write_tensors(path, bare(net).state_dict(), {HEADER: json.dumps(facts)})
 
 
-def read_model(path: Path) -> StoredModel:
-    """Read a file of tensors; a folder, another kind of file or numbers that are not finite are one line each."""
+def read_model(path: Path, flag: str = "load") -> StoredModel:
+    """Read a file of tensors, which the option `flag` named; a folder, another kind of file or numbers that are not finite are
+    one line each."""
     if path.is_dir():
         inside = path / "model.safetensors"
         hint = f"did you mean {inside}?" if inside.is_file() else "name the model.safetensors of `evaluate --save-model`"
-        raise InputError(f"{option('load')} {path} is a folder: {hint}")
+        raise InputError(f"{option(flag)} {path} is a folder: {hint}")
     if not path.is_file():
-        raise InputError(f"{option('load')} {path}: there is no such file")
+        raise InputError(f"{option(flag)} {path}: there is no such file")
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = dict(file.metadata() or {})
             facts = json.loads(about.pop(HEADER, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{option('load')} {path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}") from None
+        raise InputError(f"{option(flag)} {path}{_other_kind(path) or f' cannot be read as safetensors ({error})'}") from None
     if not tensors:
-        raise InputError(f"{option('load')} {path} holds no tensor")
+        raise InputError(f"{option(flag)} {path} holds no tensor")
     if not isinstance(facts, dict) or any(not isinstance(facts.get(name, kind()), kind) for name, kind in KINDS.items()):
-        raise InputError(f"{option('load')} {path}: its header '{HEADER}' was changed by hand")
+        raise InputError(f"{option(flag)} {path}: its header '{HEADER}' was changed by hand")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
-            raise InputError(f"{option('load')} {path}: {name} has values that are not finite")
-    return StoredModel(path, tensors, facts, {name: kept for name, kept in about.items() if kept in tensors})
+            raise InputError(f"{option(flag)} {path}: {name} has values that are not finite")
+    return StoredModel(path, tensors, facts, {name: kept for name, kept in about.items() if kept in tensors}, flag)
 
 
 def _other_kind(path: Path) -> str:
@@ -124,6 +133,6 @@ def put(stored: StoredModel, net: nn.Module, name: str, classes: int) -> tuple[n
     except InputError as error:
         model, width, norm = map(option, ("model", "width", "norm"))
         flags = "" if ":" in name else f" ({model}, {width} and {norm} say which network it is)"
-        raise InputError(f"{option('load')} {stored.path} does not fit {name}: {error}{flags}") from None
+        raise InputError(f"{option(stored.flag)} {stored.path} does not fit {name}: {error}{flags}") from None
     net.load_state_dict(fitted.tensors, strict=False)
     return net.eval(), fitted.remarks
