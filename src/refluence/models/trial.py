@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from refluence.errors import InputError, option
 from refluence.models.library import reason
 from refluence.models.repeatable import refuse_random_eval, refuse_unseeded
 from refluence.randomness import seeded
+from refluence.text import TextShape
 
 TRIED = 2  # images that a network is tried on
 
@@ -25,7 +26,7 @@ def check(make: Callable[[], nn.Module], name: str, shape: tuple[int, int, int],
     net = make()
     if not any(p.requires_grad for p in net.parameters()):
         raise unusable(name, "the network has no parameter to train")
-    x = torch.randn(TRIED, *shape, generator=torch.Generator().manual_seed(0))
+    x = inputs(shape)
     for mode, count in ((False, TRIED), (False, 1), *([(True, TRIED)] if trains else [])):
         given = x[:count].clone()
         with seeded(0), tried(name, shape, count), torch.set_grad_enabled(mode):
@@ -37,9 +38,9 @@ def check(make: Callable[[], nn.Module], name: str, shape: tuple[int, int, int],
         if not logits.is_floating_point():
             raise unusable(name, f"the network gives {logits.dtype} for {when}; expected logits, which are floats")
         if not bool(logits.isfinite().all()):
-            raise unusable(name, f"the network gives logits that are not finite for {when}, whose pixels are")
+            raise unusable(name, f"the network gives logits that are not finite for {when}, whose numbers are")
         if not torch.equal(given, x[:count]):
-            raise unusable(name, "the network writes into the images that it is given; it must copy them first")
+            raise unusable(name, "the network writes into the instances that it is given; it must copy them first")
     if trains:
         try:
             logits.float().square().sum().backward()
@@ -67,8 +68,23 @@ def tried(name: str, shape: tuple[int, int, int], count: int) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         failed = f"the network fails on {_images(count, shape)} ({reason(error)})"
-        raise unusable(name, f"{failed}; {option('image_size')} resizes images") from error
+        remedy = (
+            f"{option('max_length')} cuts texts" if isinstance(shape, TextShape) else f"{option('image_size')} resizes images"
+        )
+        raise unusable(name, f"{failed}; {remedy}") from error
+
+
+def inputs(shape: tuple[int, int, int], count: int = TRIED) -> Tensor:
+    """So many instances of a shape, at random: images `(n, C, H, W)`, or ids `(n, L)` of texts, the second half as long."""
+    generator = torch.Generator().manual_seed(0)
+    if not isinstance(shape, TextShape):
+        return torch.randn(count, *shape, generator=generator)
+    ids = torch.randint(0, shape.vocabulary, (count, shape.length), generator=generator)
+    ids[1:, shape.length // 2 :] = shape.pad
+    return ids
 
 
 def _images(count: int, shape: tuple[int, int, int]) -> str:
+    if isinstance(shape, TextShape):
+        return f"{count} text{'s' * (count > 1)} of {shape.length} tokens"
     return f"{count} image{'s' * (count > 1)} of {' x '.join(map(str, shape))}"
