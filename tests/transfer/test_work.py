@@ -60,3 +60,74 @@ def test_rivals_weigh(kind):
     (table,) = work.result().beside
     assert len(table) == len(DATA.train)
     assert float(table.weight.std()) > 0
+
+
+def test_planted_mislabels_weigh_less_than_one():
+    clean = data((30, 30, 30))
+    wrong = torch.zeros(len(clean.train), dtype=torch.bool)
+    wrong[::9] = True
+    labels = torch.where(wrong, (clean.train.labels + 1) % 3, clean.train.labels)
+    noisy = replace(clean, train=replace(clean.train, labels=labels, stored=clean.train.labels))
+    work = work_of("student", noisy, replace(FEW, epochs=6, alpha=0.5))
+    list(work.steps())
+    said = work.result().card["weights"]
+    assert said["noisy"] < 1
+    assert said["noisy"] < said["clean"]
+    assert said["auc"] > 0.9
+    assert work.result().card["below_one"] > 0
+
+
+def test_a_gain_is_watched_on_both_halves_and_means_stand_on_the_card():
+    work = work_of("student", DATA)
+    events = list(work.steps())
+    assert events[0].gain_watching is None
+    assert all(event.gain_weighing <= 0 for event in events[1:])  # Theorem 1 with curvature identity, to first order
+    card = work.result().card
+    for name in ("ess", "below_one", "chi_square", "gain_weighing", "gain_watching"):
+        assert card[name] == pytest.approx(sum(getattr(event, name) for event in events[1:]) / 2)
+    assert work_of("kd", DATA).result().card["gain_watching"] is None
+
+
+def test_the_labels_of_the_weighing_half_train_too_where_it_is_asked():
+    plain, more = work_of("kd", DATA), work_of("student", DATA, replace(FEW, also="validation"))
+    assert len(more.rows.split) == len(DATA.train) + len(more.weighing.positions)
+    assert len(plain.rows.split) == len(DATA.train)
+    list(more.steps())
+    assert len(more.result().beside[0]) == len(DATA.train)
+    assert more.result().card["rows"] == len(more.rows.split)
+
+
+def test_a_teacher_that_falls_is_stopped_and_the_caller_keeps_his():
+    settings = replace(FEW, epochs=4, teacher_lr=1e4)
+    work = work_of("joint", DATA, settings)
+    given = {name: t.clone() for name, t in work.teacher.state_dict().items()}
+    events = list(work.steps())
+    stopped = [event.teacher_stopped for event in events]
+    assert stopped[-1]
+    assert stopped == sorted(stopped)
+    first = stopped.index(True)
+    assert {event.teacher_accuracy for event in events[first:]} == {events[first].teacher_accuracy}
+    learned = work.result().card["teacher"]["learned"]
+    assert learned["stopped"]
+    assert learned["accuracy"] < learned["accuracy_before"]
+    assert not same(given, dict(work.teacher.state_dict()))
+    untouched = work_of("joint", DATA, settings)
+    assert same(given, dict(untouched.teacher.state_dict()))
+
+
+def test_a_fixed_teacher_is_asked_once_where_nothing_is_augmented(monkeypatch):
+    work = work_of("student", DATA, replace(FEW, augment=False))
+    seen = []
+    work.teacher.register_forward_hook(lambda net, given, out: seen.append(len(out)))
+    list(work.steps())
+    assert sum(seen) == len(DATA.train)
+    augmented = work_of("kd", DATA)
+    augmented.teacher.register_forward_hook(lambda net, given, out: seen.append(len(out)))
+    list(augmented.steps())
+    assert sum(seen) == len(DATA.train) + augmented.course.total * FEW.batch
+
+
+def test_weights_that_say_nothing_are_warned_of_once():
+    with pytest.warns(UserWarning, match="weights are nearly uniform") as said:
+        list(work_of("student:tau=inf", DATA).steps())
+    assert len(said) == 1

@@ -25,7 +25,6 @@ from refluence.influence.losses import Loss, cross_entropy
 from refluence.influence.validation import validation_influence
 from refluence.matching.statistics import Batches
 from refluence.models.own import last_linear
-from refluence.transfer.batches import Instances
 from refluence.transfer.settings import Settings
 
 FEW = 2  # instances that the last linear layer is found by
@@ -55,8 +54,12 @@ class Measure:
         self.scorer = Scorer(net, loss=loss)
         self.place: str | None = None
 
-    def __call__(self, train: Batches, validation: Instances, fit: Batches) -> Scores:
-        """Scores of `train`, with the risk on `validation` and the curvature of `fit`. The network is in evaluation mode."""
+    def __call__(self, train: Batches, validation: Batches, fit: Batches) -> Scores:
+        """Scores of `train`, with the risk on `validation` and the curvature of `fit`. The network is in evaluation mode.
+
+        `train` and `fit` are batches (x, y) with y as the loss takes them, `validation` has labels alone, or with the student's
+        own loss as risk, what that takes.
+        """
         losses = _losses(self.net, self.loss, train)
         if self.kind in ("loss", "small-loss"):
             return Scores(losses, losses)
@@ -65,16 +68,15 @@ class Measure:
             return Scores(-(F.normalize(self._features(train), dim=1) @ anchor).cpu(), losses)
         return Scores(self._influence(train, validation, fit).cpu(), losses)
 
-    def _influence(self, train: Batches, validation: Instances, fit: Batches) -> Tensor:
+    def _influence(self, train: Batches, validation: Batches, fit: Batches) -> Tensor:
         how, names = self.settings, self._names(validation)
         curvature = Curvature(how.curvature, damping=how.damping, iterations=how.solve)
-        own = how.risk == "student"
         found = validation_influence(
             self.net,
             train,
-            validation if own else validation.plain(),
+            validation,
             loss=self.loss,
-            risk=None if own else cross_entropy,
+            risk=self.loss if how.risk == "student" else cross_entropy,
             curvature=damped(self.net, fit, curvature, loss=self.loss, names=names),
             fit=fit,
             names=names,
