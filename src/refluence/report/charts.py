@@ -31,12 +31,22 @@ Row = Json
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
-def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: str, zero: bool, title: str) -> Markup:
+def dots(
+    rows: Sequence[Row],
+    spans: Sequence[Row],
+    names: Sequence[str],
+    axis: str,
+    zero: bool,
+    title: str,
+    level: float | None = None,
+) -> Markup:
     """Every seed as a dot, the mean as a stroke, the interval as a line; one line of the chart per name.
 
-    `rows`: {"name", "value", "colour"}; `spans`: {"name", "mean", "low", "high", "colour"}, low and high may be None.
+    `rows`: {"name", "value", "colour"}; `spans`: {"name", "mean", "low", "high", "colour"}, low and high may be None. `level`:
+    a dashed line through all of them.
     """
     every = [r["value"] for r in rows] + [s[k] for s in spans for k in ("mean", "low", "high") if s[k] is not None]
+    every += [] if level is None else [level]
     low, high = min(every + [0.0] * zero), max(every + [0.0] * zero)
     room = 0.06 * (high - low) or 1.0
     scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
@@ -52,7 +62,8 @@ def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: 
         text = alt.Chart(alt.Data(values=[{"name": n} for n in names])).mark_text(
             align="left", dy=-12, limit=(NARROW if narrow else WIDE) - 8, color=INK, fontSize=12
         )
-        layers = [_zero()] * zero + [
+        layers = [_zero()] * zero + ([] if level is None else [level_line("x", level)])
+        layers += [
             alt.Chart(alt.Data(values=list(rows)))
             .mark_circle(size=46, opacity=0.55, yOffset=13)
             .encode(x=x, y=y, color=colour),
@@ -68,9 +79,18 @@ def dots(rows: Sequence[Row], spans: Sequence[Row], names: Sequence[str], axis: 
 
 
 def lines(
-    series: dict[str, list[tuple[float, float]]], colours: dict[str, str], x: str, y: str, title: str, log: bool = False
+    series: dict[str, list[tuple[float, float]]],
+    colours: dict[str, str],
+    x: str,
+    y: str,
+    title: str,
+    log: bool = False,
+    level: float | None = None,
 ) -> Markup:
-    """One line per series, of (x, y) points; with `log` on a logarithmic axis, where every y is above zero."""
+    """One line per series, of (x, y) points; with `log` on a logarithmic axis, where every y is above zero.
+
+    `level`: a dashed line at that height.
+    """
     values: list[Row] = [{"x": a, "y": b, "name": name} for name, points in series.items() for a, b in points]
     names = list(series)
     dashes = [[1, 0] if i < len(PALETTE) else [5, 3] for i in range(len(names))]
@@ -88,7 +108,8 @@ def lines(
         if not single and len(names) > len(PALETTE):
             dash = alt.Scale(domain=names, range=dashes)
             chart = chart.encode(strokeDash=alt.StrokeDash("name:N", scale=dash, legend=None))
-        return chart.properties(height=210 if narrow else 230)
+        drawing: Drawing = chart if level is None else alt.layer(level_line("y", level), chart)
+        return drawing.properties(height=210 if narrow else 230)
 
     return legend({name: colours[name] for name in names}) + both(draw, title)
 
@@ -189,6 +210,12 @@ def _logarithmic(values: Sequence[float], title: str) -> alt.Y:
 
 def _zero() -> alt.Chart:
     return alt.Chart(alt.Data(values=[{"v": 0.0}])).mark_rule(color=INK, strokeWidth=1.2).encode(x="v:Q")
+
+
+def level_line(axis: str, value: float) -> alt.Chart:
+    """A dashed line at a value of the x or y axis."""
+    line = alt.Chart(alt.Data(values=[{"v": value}])).mark_rule(color=INK, strokeWidth=1.2, strokeDash=[4, 3])
+    return line.encode(x="v:Q") if axis == "x" else line.encode(y="v:Q")
 
 
 def _styled(chart: Drawing, width: int, ticks: int) -> Json:

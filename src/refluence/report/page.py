@@ -9,7 +9,7 @@ from markupsafe import Markup
 from refluence.arm import UNIFORM, read_arm
 from refluence.errors import InputError
 from refluence.files import Json
-from refluence.report import charts, cleaned, curves, over_time, scores, verdict
+from refluence.report import charts, cleaned, curves, over_time, scores, student, students, verdict
 from refluence.report.gallery import Gallery, distilled_gallery
 from refluence.report.reading import Unit, read_results, read_unit, read_units
 from refluence.report.template import write_page
@@ -33,7 +33,7 @@ def write(folder: Path) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that a run or a comparison wrote")
     results = read_results(folder)
-    known = ("config.json", "metrics.jsonl", "evaluation.json", "scores.parquet", "distilled", "units")
+    known = ("config.json", "metrics.jsonl", "evaluation.json", "scores.parquet", "distilled", "student", "units")
     if results is None and not any((folder / name).exists() for name in known):
         raise InputError(f"{folder} holds no run; expected results.json, or one of {', '.join(known)}")
     top = read_unit(folder)
@@ -41,16 +41,34 @@ def write(folder: Path) -> Path:
     units = read_units(folder) if compare else [top]
     order = {arm: place for place, arm in enumerate(verdict.arms_of(results or {}))}
     units = sorted(units, key=lambda unit: order.get(unit.arm, len(order)))
-    content = _comparison(results or {}, units) if compare else _single(top)
     paint = verdict.colours(list(dict.fromkeys([*order, *(unit.arm for unit in units)])))
-    firsts = list({unit.arm: unit for unit in reversed(units)}.values())[::-1]
     if not compare:
         paint = {top.arm: charts.PALETTE[2]}
+    of_students = any(unit.student for unit in [top, *units])
+    values = dict(
+        _content(results or {}, units, compare, of_students),
+        meanings=_meanings({arm: next((u.card for u in units if u.arm == arm), {}) for arm in paint}),
+        shuffled=any("+shuffled" in arm for arm in paint),
+        notes=[str(note) for note in (results or top.card).get("notes") or []],
+        config=pretty(top.config) if top.config is not None else None,
+    )
+    if of_students:
+        values |= students.values(top, units, results, paint, compare)
+    else:
+        values |= _of_sets(folder, top, units, results, paint, compare)
+    target = folder / "report.html"
+    write_page(target, "student.html.j2" if of_students else "page.html.j2", **values)
+    return target
+
+
+def _of_sets(
+    folder: Path, top: Unit, units: list[Unit], results: Json | None, paint: dict[str, str], compare: bool
+) -> dict[str, object]:
+    """What page.html.j2 shows of small sets beyond the words that every page has."""
+    firsts = list({unit.arm: unit for unit in reversed(units)}.values())[::-1]
     small = [unit for unit in firsts if unit.card.get("method", unit.arm) != "full"]
     galleries = [gallery for gallery in map(distilled_gallery, small) if gallery]
-    target = folder / "report.html"
-    values = dict(
-        content,
+    return dict(
         facts=_facts(top, units, results),
         cleaned=cleaned.section(units),
         galleries=galleries,
@@ -59,28 +77,25 @@ def write(folder: Path) -> Path:
         score_words=scores.DISTILLED,
         over_time=over_time.figures(units, paint, compare),
         curves=_curves(units, paint, compare),
-        meanings=_meanings({arm: next((u.card for u in units if u.arm == arm), {}) for arm in paint}),
-        shuffled=any("+shuffled" in arm for arm in paint),
-        notes=[str(note) for note in (results or top.card).get("notes") or []],
-        config=pretty(top.config) if top.config is not None else None,
     )
-    write_page(target, "page.html.j2", **values)
-    return target
 
 
-def _comparison(results: Json, units: list[Unit]) -> Json:
+def _content(results: Json, units: list[Unit], compare: bool, of_students: bool) -> Json:
+    """Title, verdict and tables."""
+    if not compare:
+        return _single(units[0])
     return {
         "kind": "Comparison",
         "title": "Comparison of " + ", ".join(verdict.arms_of(results) or sorted({u.arm for u in units})),
         "verdict": str(results.get("verdict") or "No verdict yet: this comparison is not finished."),
-        "tables": verdict.comparison(results),
-        "seeds": verdict.seed_table(results),
+        "tables": students.tables(results) if of_students else verdict.comparison(results),
+        "seeds": students.seeds(results) if of_students else verdict.seed_table(results),
         "level": compact(100 * (finite(results.get("level")) or 0.95)),
     }
 
 
 def _single(unit: Unit) -> Json:
-    sentence, table = verdict.single(unit)
+    sentence, table = student.single(unit) if unit.student else verdict.single(unit)
     return {
         "kind": "Run",
         "title": f"Run of {unit.arm}" + (f", seed {unit.seed}" if unit.seed else ""),

@@ -17,19 +17,30 @@ PAIRS = (
 )
 
 
-def accuracies(arms: list[str], named: dict[str, list[Entry]], paint: dict[str, str], protocol: str) -> Plot | None:
-    """(heading, explanation, chart) of the accuracy of every arm; None if nothing was evaluated."""
+def accuracies(
+    arms: list[str],
+    named: dict[str, list[Entry]],
+    paint: dict[str, str],
+    protocol: str,
+    key: str = "accuracy",
+    heading: str = "Accuracy",
+    level: float | None = None,
+) -> Plot | None:
+    """(heading, explanation, chart) of the accuracy of every arm; None if nothing was evaluated.
+
+    `key`: of the rows, where it is another accuracy, called `heading`. `level`: a dashed line.
+    """
     dots: list[Entry] = []
     spans: list[Entry] = []
     for arm in arms:
-        values = [v for v in (finite(r.get("accuracy")) for r in named[arm]) if v is not None]
+        values = [v for v in (finite(r.get(key)) for r in named[arm]) if v is not None]
         dots += [{"name": arm, "value": v, "colour": paint[arm]} for v in values]
         spans += span(arm, mean(list(values)), deviation(values), paint[arm])
     if not spans:
         return None
-    title = f"Accuracy per arm in percent, protocol {protocol or 'unnamed'}: seeds, mean, standard deviation"
+    title = f"{heading} per arm in percent, protocol {protocol or 'unnamed'}: seeds, mean, standard deviation"
     names = [entry["name"] for entry in spans]
-    return "Accuracy", DOTS.format("seeds"), charts.dots(dots, spans, names, "accuracy, %", False, title)
+    return heading, DOTS.format("seeds"), charts.dots(dots, spans, names, "accuracy, %", False, title, level)
 
 
 def differences(summary: list[Entry], named: dict[str, list[Entry]], paint: dict[str, str], protocol: str) -> Plot | None:

@@ -36,10 +36,10 @@ class Distilled:
 class Scores:
     """Influence of the scored real instances, all (N,); `pictures` maps a row of the dataset to uint8 (C, H, W).
 
-    `loss`, `suggested` (the class that the model would rather give) and `stored` (the label of the source, where the run had
-    another, -1 for a class that it had not) are None where the file has none, as is `shifted`, bool: the image was brought from
-    another domain. `facts` is what `refluence score` says of its
-    run; `{}` for scores that a distillation left.
+    `loss`, `suggested` (the class that the model would rather give), `stored` (the label of the source, where the run had
+    another, -1 for a class that it had not) and `weight` are None where the file has none, as is `shifted`, bool: the image was
+    brought from another domain. `facts` is what `refluence score` says of its run; `{}` for scores that a distillation left.
+    `texts` are those of some rows, where instances are texts.
     """
 
     index: np.ndarray
@@ -52,6 +52,16 @@ class Scores:
     stored: np.ndarray | None = None
     shifted: np.ndarray | None = None
     facts: Json = field(default_factory=dict)
+    weight: np.ndarray | None = None
+    texts: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> np.ndarray | None:
+        """Which are known to be wrong, by their label or because they are from another domain; None where nothing is known."""
+        mislabelled = None if self.stored is None else self.stored != self.label
+        if mislabelled is None or self.shifted is None:
+            return self.shifted if mislabelled is None else mislabelled
+        return mislabelled | self.shifted
 
     @property
     def spread(self) -> float:
@@ -61,7 +71,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Unit:
-    """One arm with one seed."""
+    """One arm with one seed. `student`: what it makes is a trained network, not a set."""
 
     folder: Path
     arm: str
@@ -70,6 +80,7 @@ class Unit:
     card: Json
     metrics: list[Json]
     evaluations: list[Json]
+    student: bool = False
 
     @property
     def classes(self) -> list[str]:
@@ -96,7 +107,8 @@ class Unit:
 def read_unit(folder: Path, arm: str | None = None, seed: str | None = None) -> Unit:
     """Read the small files of a unit folder; the tensors are read when asked for."""
     config = _json(folder / "config.json")
-    card = _json(folder / "distilled" / "card.json") or {}
+    trained = _json(folder / "student" / "card.json")
+    card = trained or _json(folder / "distilled" / "card.json") or {}
     evaluation = _json(folder / "evaluation.json") or []
     if isinstance(evaluation, dict):
         evaluation = evaluation.get("evaluations", [evaluation])
@@ -110,6 +122,7 @@ def read_unit(folder: Path, arm: str | None = None, seed: str | None = None) -> 
         card,
         _lines(folder / "metrics.jsonl"),
         [_numbers(e) for e in evaluation],
+        student=trained is not None or (config or {}).get("command") == "transfer",
     )
 
 
@@ -133,7 +146,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
         columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in ("index", "label", "score")}
         more = {
             name: table.column(name).to_numpy(zero_copy_only=False)
-            for name in ("loss", "suggested", "stored", "shifted")
+            for name in ("loss", "suggested", "stored", "shifted", "weight")
             if name in table.column_names
         }
         facts = json.loads((table.schema.metadata or {}).get(b"refluence", b"{}"))
@@ -145,6 +158,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
     if pictures is None:
         stored = _tensors(parquet.with_name("scores_images.safetensors"), ("images", "rows"))
         pictures = {} if stored is None else dict(zip(map(int, stored["rows"]), stored["images"], strict=True))
+    texts = _json(parquet.with_name("scores_texts.json")) or {}
     return Scores(
         columns["index"][known].astype(np.int64),
         columns["label"][known].astype(np.int64),
@@ -156,6 +170,8 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
         more["stored"][known].astype(np.int64) if "stored" in more else None,
         more["shifted"][known].astype(bool) if "shifted" in more else None,
         facts,
+        more["weight"][known].astype(np.float64) if "weight" in more else None,
+        {int(row): str(words) for row, words in texts.items()},
     )
 
 

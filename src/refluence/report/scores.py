@@ -73,6 +73,23 @@ VALIDATION = Words(
     by_class_lead="Classes are those of the labels. Further to the right is more harmful. A class that lies to the right as a "
     "whole is one that the network finds hard, or one whose label is often wrong; the chart does not say which.",
 )
+STUDENT = replace(
+    VALIDATION,
+    title="How the scores are spread",
+    lead="{score}",
+    ends_lead="For each class as it is labelled, the two ends of the scores. Below each picture: its score{unit} and, after an "
+    "arrow, the class that the source stores, where the label was another one.",
+    by_class_lead="Classes are those of the labels. Further to the right is more harmful.",
+)
+SCORED = {
+    "loss": "The score of a training instance is the student's loss on it. The higher, the less it weighs.",
+    "small-loss": "The score of a training instance is the student's loss on it. Those with the highest are left out.",
+    "adapt": "The score of a training instance says how unlike the validation instances its features are. The higher, the less "
+    "it weighs.",
+    "": "The score of a training instance is dM/dw, to first order: what more weight on it does to M, the risk on the half of "
+    "the validation instances that makes the weights. Positive harms the student, negative helps it. These are the scores of "
+    "the run's last scoring.",
+}
 RISKS = {"error": "expected error", "cross-entropy": "loss"}
 TERMS = {
     "explicit": "M is the {risk} on the training instances, so the score is the {risk} on the instance itself, less the "
@@ -103,13 +120,14 @@ class ScoreSection:
     compared: bool = False
 
 
-def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSection | None:
-    """The section, or None if no instance was scored."""
+def section(scores: Scores | None, classes: list[str], source: str, words: Words | None = None) -> ScoreSection | None:
+    """The section, or None if no instance was scored. `words`: how it speaks of them, where the file does not decide it."""
     gallery = None if scores is None else real_gallery(scores, classes, source)
     if scores is None or gallery is None:
         return None
     validation = scores.facts.get("kind") == "validation"
-    words = VALIDATION if validation else DISTILLED
+    student = words is not None
+    words = words or (VALIDATION if validation else DISTILLED)
     unit, name, digits = common_unit(scores.spread)
     score = scores.score / unit
     terms = scores.facts.get("terms", "implicit")
@@ -135,8 +153,8 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
     chart = charts.histogram(bins, axis, "Histogram of the influence of the real instances")
     key = charts.legend({words.raises: charts.RAISES, words.lowers: charts.LOWERS})
     lead = words.ends_lead.format(unit=f" in units of {name}" if name else "")
-    first = first_tiles(scores, classes) if validation else []
-    if validation:
+    first = first_tiles(scores, classes) if validation or student else []
+    if validation and not student:
         risk = RISKS[scores.facts["risk"]]
         words = replace(words, lead=words.lead.format(risk=risk, terms=TERMS[terms].format(risk=risk)))
     groups = {class_name(classes, int(c)): (score - centre)[scores.label == c] for c in np.unique(scores.label)}

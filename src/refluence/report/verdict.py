@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +16,16 @@ from refluence.report.words import DASH, amount, compact, counted, deviation, du
 Entry = Json
 UNEQUAL = 1.1  # imbalance ratio, largest class over smallest
 BALANCED = {"Balanced accuracy, %": "balanced_accuracy", "Macro-F1, %": "macro_f1"}
+Costs = dict[str, tuple[str, Callable[[object], str]]]
+COSTS: Costs = {
+    "ESS": ("ess", partial(fixed, digits=2)),
+    "Time": ("seconds", duration),
+    "Peak memory": ("peak_bytes", amount),
+    "Stored": ("stored_bytes", amount),
+}
+"""The last columns, means over the seeds: the key of a row, and how it is said."""
+Plotted = Callable[[list[str], dict[str, list[Entry]], dict[str, str], str], list[plots.Plot | None]]
+"""Plots of arms, their rows, their colours, and the protocol."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,19 @@ def arms_of(results: Entry) -> list[str]:
     return list(dict.fromkeys(str(r.get("arm")) for r in [*results.get("summary", []), *results.get("rows", [])]))
 
 
-def comparison(results: Entry) -> list[Table]:
-    """One table per protocol."""
+def _accuracies(
+    arms: list[str], named: dict[str, list[Entry]], paint: dict[str, str], protocol: str
+) -> list[plots.Plot | None]:
+    return [plots.accuracies(arms, named, paint, protocol)]
+
+
+def comparison(
+    results: Entry,
+    beside: dict[str, str] | None = None,
+    costs: Costs = COSTS,
+    plotted: Plotted = _accuracies,
+) -> list[Table]:
+    """One table per protocol. `beside`: columns after the accuracy by name, None for those of sets; `costs`: the last ones."""
     summary, rows = results.get("summary") or [], results.get("rows") or []
     protocols = list(dict.fromkeys(str(r.get("protocol") or "") for r in [*summary, *rows]))
     paint = colours(arms_of(results))
@@ -74,28 +96,30 @@ def comparison(results: Entry) -> list[Table]:
         named = {arm: [r for r in seeds if str(r.get("arm")) == arm] for arm in paint}
         arms = [a for a in paint if named[a] or any(str(r.get("arm")) == a for r in mine)]
         own = {arm: [r for r in mine if str(r.get("arm")) == arm] for arm in arms}
-        columns = {**(BALANCED if unequal(results) else {}), **cleaned_columns(results)}
-        lines = [_line(arm, paint[arm], own[arm], named[arm], columns) for arm in arms]
-        drawn = [plots.accuracies(arms, named, paint, protocol), plots.differences(mine, named, paint, protocol)]
+        columns = {**(BALANCED if unequal(results) else {}), **cleaned_columns(results)} if beside is None else beside
+        lines = [_line(arm, paint[arm], own[arm], named[arm], columns, costs) for arm in arms]
+        drawn = [*plotted(arms, named, paint, protocol), plots.differences(mine, named, paint, protocol)]
         tables.append(Table(protocol, lines, [plot for plot in drawn if plot]))
     return tables
 
 
-def seed_table(results: Entry) -> list[dict[str, str]]:
-    """Every seed of every arm, one row each."""
-    beside = cleaned_columns(results)
+def seed_table(
+    results: Entry,
+    beside: dict[str, str] | None = None,
+    costs: Costs = COSTS,
+) -> list[dict[str, str]]:
+    """Every seed of every arm, one row each; `beside` and `costs` as in `comparison`."""
+    sets = beside is None
+    beside = cleaned_columns(results) if beside is None else beside
     return [
         {
             "Arm": str(r.get("arm")),
             "Seed": str(r.get("seed", "–")),
             "Protocol": str(r.get("protocol") or "–"),
             "Accuracy, %": fixed(r.get("accuracy"), 2),
-            "Nets": _nets(r.get("nets")),
+            **({"Nets": _nets(r.get("nets"))} if sets else {}),
             **{name: fixed(r.get(key), 2) for name, key in beside.items()},
-            "ESS": fixed(r.get("ess"), 2),
-            "Time": duration(r.get("seconds")),
-            "Peak memory": amount(r.get("peak_bytes")),
-            "Stored": amount(r.get("stored_bytes")),
+            **{name: words(r.get(key)) for name, (key, words) in costs.items()},
         }
         for r in results.get("rows") or []
     ]
@@ -155,7 +179,14 @@ def single(unit: Unit) -> tuple[str, Table | None]:
     return sentence, Table("", lines, plot)
 
 
-def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], beside: dict[str, str]) -> Line:
+def _line(
+    arm: str,
+    colour: str,
+    summary: list[Entry],
+    seeds: list[Entry],
+    beside: dict[str, str],
+    costs: Costs,
+) -> Line:
     first = summary[0] if summary else {}
     values = [v for v in (finite(r.get("accuracy")) for r in seeds) if v is not None]
     centre = finite(first.get("mean")) if summary else mean(list(values))
@@ -165,11 +196,8 @@ def _line(arm: str, colour: str, summary: list[Entry], seeds: list[Entry], besid
         "n": compact(first.get("n", len(values))),
     }
     for name, key in beside.items():
-        cells[name] = fixed(mean([finite(r.get(key)) for r in seeds]), 1 if name in BALANCED else 2)
-    for name, key, words in (
-        ("ESS", "ess", partial(fixed, digits=2)), ("Time", "seconds", duration), ("Peak memory", "peak_bytes", amount),
-        ("Stored", "stored_bytes", amount),
-    ):  # fmt: skip
+        cells[name] = fixed(mean([finite(r.get(key)) for r in seeds]), 1 if name.endswith("%") else 2)
+    for name, (key, words) in costs.items():
         cells[name] = words(mean([finite(r.get(key)) for r in seeds]))
     return Line(arm, colour, cells, [_difference(r) for r in summary if r.get("against")])
 
