@@ -3,7 +3,7 @@
 import pytest
 
 from refluence import report
-from report import fabricate
+from report import fabricate, fabricate_students
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CLEANED = {"dm": 80.1, "dm+pruned:by=score": 86.7, "dm+pruned:by=random,keep=auto": 80.0, "dm+relabelled": 86.7}
@@ -20,6 +20,8 @@ def folders(tmp_path_factory):
         "unit": fabricate.unit(root / "unit", classes=TEN, size=32),
         "hundred": fabricate.unit(root / "hundred", classes=[f"class name {i}" for i in range(100)], ipc=1, real=12),
         "hostile": fabricate.unit(root / "hostile", classes=HOSTILE, ipc=12, size=48),
+        "student": fabricate_students.student(root / "student"),
+        "students": fabricate_students.compare(root / "students"),
         "terms": fabricate.unit(root / "terms", "idc+influence:terms=both,bag=batch", classes=TEN, size=32),
         "cleaned": fabricate.compare(root / "cleaned", 2, CLEANED, classes=TEN, ipc=1, size=32),
         "bare": fabricate.unit(root / "bare", arm="random", without=("metrics", "influence", "config", "evaluation")),

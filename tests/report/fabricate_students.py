@@ -80,10 +80,10 @@ def compare(folder: Path, seeds: int = 3, arms: dict[str, float] | None = None, 
 
 def _metrics(folder: Path, arm: str, weighted: bool, steps: int, rng: np.random.Generator) -> None:
     lines, gains, moving = [], (None, None), arm.startswith(("joint", "teacher", "staged"))
-    for step in range(20, steps + 1, 20):
+    for block, step in enumerate(range(20, steps + 1, 20)):
         if weighted and step % 60 == 0:
             gains = (float(-2e-4 - 1e-5 * rng.random()), float(rng.normal(-3e-5, 1e-4)))
-        event: dict[str, Any] = {"step": step, "epoch": step // 60, "loss": 2 * float(np.exp(-step / 90)) + 0.3, "lr": 0.05}
+        event: dict[str, Any] = {"step": block, "epoch": block // 3, "loss": 2 * float(np.exp(-step / 90)) + 0.3, "lr": 0.05}
         event |= {"student_accuracy": 95 - 60 * float(np.exp(-step / 60))} if step % 60 == 0 else {"student_accuracy": None}
         event["teacher_accuracy"] = None if arm == "scratch" else 97 + (step / steps if moving else 0)
         event |= {"ess": 1.0, "below_one": 0.0, "correlation": 0.0, "chi_square": 0.0, "worst_case": event["loss"]}
@@ -98,7 +98,12 @@ def _metrics(folder: Path, arm: str, weighted: bool, steps: int, rng: np.random.
 def _card(folder: Path, arm: str, seed: int, classes: list[str], rows: int, known: bool) -> None:
     card: dict[str, Any] = {"arm": arm, "method": arm.split("+")[0], "seed": seed, "summary": f"what {arm.split('+')[0]} does"}
     card |= {"weights_summary": "what these weights are" if "+" in arm else None, "source": "shapes", "train": rows}
-    card |= {"model": {"name": "convnet1", "width": 8, "norm": "instance"}, "parameters": 2_570, "classes": classes, "epochs": 5}
+    card |= {
+        "model": {"name": "convnet1", "width": 8, "norm": "instance"},
+        "parameters": 2_570,
+        "classes": classes,
+        "epochs": 5,
+    }
     card |= {"seconds": 12.5, "peak_bytes": 3e8, "stored_bytes": 10_280, "ess": 0.83, "below_one": 0.4, "test_uses": 1}
     card |= {"teacher": TEACHER, "teacher_accuracy": 97.5} if arm != "scratch" else {}
     card |= {"weights": {"clean": 1.1, "noisy": 0.6, "auc": 0.93}} if known else {}

@@ -57,7 +57,7 @@ def test_rivals_weigh(kind):
     events = list(work.steps())
     assert events[0].ess == 1
     assert events[-1].ess < 1
-    (table,) = work.result().beside
+    table, _ = work.result().beside
     assert len(table) == len(DATA.train)
     assert float(table.weight.std()) > 0
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.data.scores import ScoreTable
-from refluence.files import write_tensors
+from refluence.files import write_json, write_tensors
 
 EXTREMES = 8  # highest and lowest of each class that a page shows
+HIGHEST = 24  # of all classes
 
 
 def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:
@@ -24,6 +25,30 @@ def extremes(dataset: Dataset, score: Tensor, visits: Tensor) -> Tensor:
         order = members[score[members].argsort(descending=True)]
         chosen += [order[:EXTREMES], order[-EXTREMES:]]
     return torch.cat(chosen).unique()
+
+
+def highest(score: Tensor, visits: Tensor) -> Tensor:
+    """Positions `(n,)` of the highest scores of all classes, among those visited."""
+    visited = visits.nonzero().flatten()
+    return visited[score[visited].argsort(descending=True)[:HIGHEST]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The instances at `positions (n,)` of `dataset.train` for a page beside their scores: pictures, or texts to be read."""
+
+    dataset: Dataset
+    positions: Tensor
+
+    def save(self, folder: Path) -> None:
+        """Write `scores_images.safetensors`, or `scores_texts.json` by row of the stored split."""
+        train, chosen = self.dataset.train, self.positions
+        if train.texts is None:
+            pictures = {"images": train.pictures(chosen), "rows": train.rows[chosen]}
+            write_tensors(folder / "scores_images.safetensors", pictures)
+        else:
+            texts = {str(int(train.rows[at])): train.texts[at] for at in chosen.tolist()}
+            write_json(folder / "scores_texts.json", texts)
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,4 @@ class RunScores:
     def save(self, folder: Path) -> None:
         """Write `scores.parquet`, and the pictures of its extremes for the report."""
         self.table.save(folder)
-        chosen = extremes(self.dataset, self.score, self.visits)
-        train = self.dataset.train
-        write_tensors(folder / "scores_images.safetensors", {"images": train.pictures(chosen), "rows": train.rows[chosen]})
+        Shown(self.dataset, extremes(self.dataset, self.score, self.visits)).save(folder)

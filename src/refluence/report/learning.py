@@ -1,4 +1,4 @@
-"""How students learned, optimiser step by optimiser step: loss, accuracy, and what their weights did (transfer/watch.py)."""
+"""How students learned, epoch by epoch: loss, accuracy, and what their weights did (transfer/watch.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from refluence.report.reading import Unit
 from refluence.report.student import BLUE, VIOLET
 from refluence.report.words import common_unit, compact, finite, mean
 
-STEP, HELP = "optimiser step", "Do the weights help the next step?"
+EPOCH, HELP = "epoch", "Do the weights help the next step?"
 WEIGHING, WATCHING = "on the half that makes the weights", "on the half that only watches"
 GAIN = (
     "The risk on held-out instances after one step of the student with weights, less that after the same step without (the "
@@ -95,7 +95,7 @@ def _figure(
     unit: Unit, heading: str, keys: dict[str, str], axis: str, words: str, finding: str = "", level: float | None = None
 ) -> Figure | None:
     """A chart of some numbers of one run, a line each."""
-    series = {name: curves.over_steps([unit], key) for key, name in keys.items()}
+    series = {name: _over_epochs([unit], key) for key, name in keys.items()}
     series = {name: points for name, points in series.items() if points}
     inks = dict(zip(keys.values(), [BLUE, VIOLET], strict=False))
     return _drawn(heading, series, inks, axis, words, finding, level) if series else None
@@ -109,7 +109,7 @@ def _compared(units: list[Unit], paint: dict[str, str]) -> list[Figure | None]:
     def chart(
         heading: str, key: str, axis: str, words: str, of: list[str], finding: str = "", level: float | None = None
     ) -> Figure | None:
-        series = {arm: curves.over_steps([unit for unit in units if unit.arm == arm], key) for arm in of}
+        series = {arm: _over_epochs([unit for unit in units if unit.arm == arm], key) for arm in of}
         series = {arm: points for arm, points in series.items() if points}
         return _drawn(heading, series, paint, axis, words, finding, level) if series else None
 
@@ -141,12 +141,24 @@ def _moves(units: list[Unit]) -> bool:
     )
 
 
+def _over_epochs(units: list[Unit], key: str) -> list[tuple[float, float]]:
+    """(epoch, value) of what these runs recorded as `key`, their mean; an event is a block of steps inside an epoch."""
+    points = []
+    for unit in units:
+        last = [max((finite(entry.get(place)) or 0.0 for entry in unit.metrics), default=0.0) for place in ("step", "epoch")]
+        blocks = (last[0] + 1) / (last[1] + 1)
+        for entry in unit.metrics:
+            step, value = finite(entry.get("step")), finite(entry.get(key))
+            points += [((step + 1) / blocks, value)] if step is not None and value is not None else []
+    return curves.smooth(points) if points else []
+
+
 def _drawn(
     heading: str, series: curves.Series, paint: dict[str, str], axis: str, words: str, finding: str, level: float | None
 ) -> Figure:
     """The chart; small numbers in a unit that makes them short."""
     scale, name, _ = common_unit(max(abs(y) for points in series.values() for _, y in points))
     scaled = {each: [(x, y / scale) for x, y in points] for each, points in series.items()}
-    title = f"{heading} per {STEP}: {', '.join(series)}"
-    chart = charts.lines(scaled, paint, STEP, f"{axis}, in {name}" if name else axis, title, level=level)
+    title = f"{heading} per {EPOCH}: {', '.join(series)}"
+    chart = charts.lines(scaled, paint, EPOCH, f"{axis}, in {name}" if name else axis, title, level=level)
     return Figure(heading, finding, words, chart)

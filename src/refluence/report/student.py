@@ -52,8 +52,8 @@ def single(unit: Unit) -> tuple[str, Table | None]:
 
 def worst_of(entry: Json) -> tuple[str, float] | None:
     """The worst class of an evaluation and its accuracy."""
-    worst = entry.get("worst_class")
-    accuracy = finite(worst.get("accuracy")) if isinstance(worst, dict) else None
+    worst = part(entry, "worst_class")
+    accuracy = finite(worst.get("accuracy"))
     return None if accuracy is None else (str(worst.get("class", DASH)), accuracy)
 
 
@@ -82,7 +82,9 @@ def classes(unit: Unit) -> Classes | None:
 def made(unit: Unit) -> list[tuple[str, str]]:
     """What was made, in a few words each: only what the folder really says."""
     card = unit.card
-    teacher = card.get("teacher") if isinstance(card.get("teacher"), dict) else {}
+    if not card:
+        return []
+    teacher = part(card, "teacher")
     small, large = finite(card.get("parameters")), finite(teacher.get("parameters"))
     ratio = f"{compact(large / small)} times fewer parameters than the teacher" if small and large else ""
     found = [
@@ -127,6 +129,12 @@ def _labels(config: Json | None) -> str:
     return ", ".join([f"made wrong on purpose ({noise})"] * bool(noise) + [f"those of {labels}"] * bool(labels))
 
 
+def part(card: Json, name: str) -> Json:
+    """What a card holds under a name, `{}` where that is nothing."""
+    found = card.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def option(config: Json | None, name: str) -> str:
     """What the run was asked for under that name, "" where it was not."""
     value = ((config or {}).get("arguments") or {}).get(name)
@@ -147,8 +155,8 @@ def _line(unit: Unit, entry: Json) -> Line:
 
 
 def _teacher_line(unit: Unit, accuracy: float | None) -> list[Line]:
-    teacher = unit.card.get("teacher")
-    if not isinstance(teacher, dict) or accuracy is None:
+    teacher = part(unit.card, "teacher")
+    if not teacher or accuracy is None:
         return []
     cells = dict.fromkeys(_line(unit, unit.evaluations[0]).cells, DASH)
     cells |= {"Split": str(unit.evaluations[0].get("split") or DASH), "Accuracy, %": fixed(accuracy)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from refluence.files import Json
 from refluence.report import learning, plots, student, verdict, weighed
 from refluence.report.plots import Entry, Plot
@@ -46,7 +48,8 @@ def columns(results: Json) -> dict[str, str]:
 
 def tables(results: Json) -> list[Table]:
     """One table per protocol, with its plots."""
-    return verdict.comparison(results, columns(results), COSTS, _plotted)
+    found = verdict.comparison(results, columns(results), COSTS, _plotted)
+    return found if len(found) > 1 else [replace(table, title="") for table in found]  # of one protocol the name says nothing
 
 
 def seeds(results: Json) -> list[dict[str, str]]:
@@ -68,7 +71,7 @@ def _facts(top: Unit, units: list[Unit], rows: list[Json], compare: bool) -> lis
     card = next((unit.card for unit in units if unit.card.get("classes")), top.card)
     known = [str(row.get("seed")) for row in rows] or [unit.seed for unit in units if unit.seed]
     each = sorted(dict.fromkeys(known))
-    teacher = next((unit.card["teacher"] for unit in units if isinstance(unit.card.get("teacher"), dict)), {})
+    teacher: Json = next((found for unit in units if (found := student.part(unit.card, "teacher"))), {})
     facts = [
         ("Data", student.option(top.config, "data") or str(card.get("source") or "")),
         ("Training instances", student.rows_of(card)),

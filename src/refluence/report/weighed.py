@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from refluence.arm import read_arm
-from refluence.report import bars, charts, scores
+from refluence.report import bars, charts, scores, student
 from refluence.report.gallery import Gallery, Tile, class_name, highest
 from refluence.report.reading import Scores, Unit
 from refluence.report.words import DASH, common_unit, counted, finite, fixed, mean, signed
@@ -87,7 +87,7 @@ def table(units: list[Unit]) -> list[dict[str, str]]:
     """A row for each arm whose cards speak of weights where the truth is known, means over the seeds."""
     rows = []
     for arm in dict.fromkeys(unit.arm for unit in units):
-        cards = [unit.card["weights"] for unit in units if unit.arm == arm and isinstance(unit.card.get("weights"), dict)]
+        cards = [student.part(unit.card, "weights") for unit in units if unit.arm == arm]
         clean, noisy, auc = (mean([finite(card.get(name)) for card in cards]) for name in ("clean", "noisy", "auc"))
         if noisy is None:
             continue

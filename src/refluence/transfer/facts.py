@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
+from refluence.data.run_scores import Shown, extremes, highest
 from refluence.data.scores import ScoreTable
 from refluence.data.truth import wrong
 from refluence.files import Json
@@ -20,6 +21,12 @@ def table_of(dataset: Dataset, weights: InstanceWeights, facts: Json) -> ScoreTa
     """The last scores of the training instances and their weights."""
     visits = weights.scored
     return ScoreTable.of(dataset, weights.value, weights.omega, weights.loss, visits=visits, facts=facts)
+
+
+def shown(dataset: Dataset, weights: InstanceWeights) -> Shown:
+    """The instances that a page shows beside the table: the highest of all, and both ends of each class."""
+    score, visits = weights.value, weights.scored
+    return Shown(dataset, torch.cat([extremes(dataset, score, visits), highest(score, visits)]).unique())
 
 
 def weights_by_truth(dataset: Dataset, weights: InstanceWeights) -> Json | None:

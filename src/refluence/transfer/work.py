@@ -38,7 +38,7 @@ from refluence.transfer.answers import Answers
 from refluence.transfer.artifact import Student, Taught
 from refluence.transfer.batches import Course, Instances, accuracy, augmented, joined
 from refluence.transfer.events import TaughtSteps
-from refluence.transfer.facts import table_of, teacher_facts, weights_by_truth
+from refluence.transfer.facts import shown, table_of, teacher_facts, weights_by_truth
 from refluence.transfer.halves import halves
 from refluence.transfer.job import Transferring
 from refluence.transfer.learning import LearningTeacher, within
@@ -263,6 +263,7 @@ class TransferWork:
         }
         if weighed is not None and bool(weighed.weights.scored.any()):
             beside.append(table_of(self.dataset, weighed.weights, {"weights": asdict(self.plan.weighting)}))
+            beside.append(shown(self.dataset, weighed.weights))
         if self.teacher is not None and self.plan.teacher is not None and self.teaches:
             learned = {"accuracy_before": self.teacher_facts["accuracy"], "accuracy": self.teacher_accuracy}
             learned["stopped"] = self.teacher_stopped
