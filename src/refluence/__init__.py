@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
     from refluence.api import score as score
     from refluence.api import select as select
     from refluence.api import start as start
+    from refluence.api import transfer as transfer
     from refluence.condense.method import Method as Method
     from refluence.data import Dataset as Dataset
     from refluence.data import DistilledSet as DistilledSet
@@ -38,16 +39,19 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
     from refluence.jobs.catalogue import methods as methods
     from refluence.results import Comparison as Comparison
     from refluence.results import Run as Run
+    from refluence.results import StudentRun as StudentRun
     from refluence.select.selection import Selection as Selection
+    from refluence.transfer.mechanism import Mechanism as Mechanism
 
 _NAMES = {
     # data, sets and verdicts
     **dict.fromkeys(("load", "distill", "start", "compare", "open"), "refluence.api"),
     **dict.fromkeys(("Dataset", "DistilledSet", "ScoreTable"), "refluence.data"),
-    **dict.fromkeys(("Run", "Comparison"), "refluence.results"),
+    **dict.fromkeys(("Run", "StudentRun", "Comparison"), "refluence.results"),
     # methods
     "Method": "refluence.condense.method",
     "Selection": "refluence.select.selection",
+    "Mechanism": "refluence.transfer.mechanism",
     "methods": "refluence.jobs.catalogue",
     "protocols": "refluence.evaluate.protocols",
     # influence
@@ -58,7 +62,7 @@ _NAMES = {
     # what can go wrong
     **dict.fromkeys(("InputError", "RunError"), "refluence.errors"),
 }
-_PACKAGES = ("select", "evaluate", "score")  # folders of the library whose name is a function of api.py too
+_PACKAGES = ("select", "evaluate", "score", "transfer")  # folders of the library whose name is a function of api.py too
 __all__ = ["__version__", *(name for name in _NAMES if name != "open"), *_PACKAGES]  # `import *` leaves Python's open
 
 

@@ -30,11 +30,12 @@ from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.cleaning import prepare
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
-from refluence.jobs.job import Job
+from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.judge import unread
 from refluence.jobs.open_run import Finished, check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
-from refluence.jobs.run_job import make
+from refluence.jobs.resolve_student import rows_of_size
+from refluence.jobs.run_job import card_of, make
 from refluence.jobs.scoring import (
     against_set,
     against_validation,
@@ -47,13 +48,17 @@ from refluence.jobs.scoring import (
 )
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
+from refluence.jobs.single import transfer as transfer_into
+from refluence.jobs.students import judgement, load_student
 from refluence.models import Maker, another, handed_over, network
-from refluence.options import JobOptions, ScoreOptions, SeedOptions
-from refluence.results import Comparison, Run, score_page
+from refluence.options import JobOptions, ScoreOptions, SeedOptions, TransferOptions
+from refluence.results import Comparison, Run, StudentRun, score_page
 from refluence.run import device
 from refluence.run.folder import CONFIG, check_free, recorded_threads
 from refluence.seeds import streams
 from refluence.select.selection import Selection
+from refluence.transfer.artifact import Student
+from refluence.transfer.mechanism import Mechanism
 from refluence.work import Work
 
 Data = Dataset | Run | Source
@@ -171,6 +176,61 @@ def select(
     if declared is not None and not isinstance(declared, Selection):
         raise InputError(f"{declared.name} learns images: rf.distill makes its set, rf.select keeps real ones")
     return distill(data, method, seed=seed, out=out, **options)
+
+
+def transfer(
+    data: Data,
+    mechanism: str | Mechanism = "student",
+    *,
+    teacher: str | Callable[..., nn.Module] | nn.Module | None = None,
+    student: str | Callable[..., nn.Module] | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    **options: Any,
+) -> StudentRun:
+    """Make a small model from a large one. Over several seeds, with controls: `compare(data, ["joint"], teacher=…)`.
+
+    Args:
+        data: as in `distill`; the set of a run makes small data and a small model in one go.
+        mechanism: an arm: `"kd"`, `"student"`, `"joint"`, `"kd+loss"`, `"joint:teacher_lr=.001"`, or a `Mechanism` of your own.
+        teacher: a name, `"FILE.py:FUNCTION"`, a function (shape, classes) -> `nn.Module`, which is trained first, or a network
+            that is trained already. It gets images normalised as `data` normalises them.
+        student: the same, but not a network that is trained already (default: convnet of width 32).
+        seed: everything random follows from it.
+        out: a folder for the run as `refluence transfer` writes it. The same call continues a run that was stopped. None:
+            nothing is written.
+        options: fields of `TransferOptions` (`epochs`, `load_teacher`, `temperature`, `alpha` …) and of `Machine`.
+
+    Returns:
+        A run: `student.net`, `accuracy`, `card`, `costs`, and `scores` where instances were weighted.
+
+    Raises:
+        InputError: what cannot run, before any work.
+        RunError: numbers that are no longer finite.
+
+    Example:
+        >>> import refluence as rf
+        >>> run = rf.transfer("digits", "kd", teacher="convnet1:8", student="convnet1:4", epochs=1)
+        >>> run.student.model.name
+        'convnet1'
+    """
+    keywords.check(options, keywords.names(TransferOptions) | keywords.names(Machine), transfer)
+    asked = keywords.transfer({**options, "teacher": teacher, "student": student})
+    comparing = Comparing(methods=(mechanism,), transfer=asked, seeds=1, seed=SeedOptions(seed=seed).seed, controls=False)
+    if not comparing.of_students:
+        raise InputError(f"{stated('mechanism', comparing.arms()[0].name)}: it makes a small set, rf.distill does that")
+    folder, session = keywords.folder(out), _students(data, options, asked)
+    (job,) = comparing.jobs(session.dataset)
+    assert isinstance(job, StudentJob), "of a mechanism"
+    with device.threads(keywords.threads(session, folder)):
+        if folder is None:
+            result, card = make(job, session, None)
+            assert isinstance(result.artifact, Student), "what transfers make"
+            accuracy = judgement(result.artifact, session, job.split, job.what)["accuracy"]
+            measured = next((each for each in result.beside if isinstance(each, ScoreTable)), None)
+            return StudentRun(job, result.artifact, card, accuracy, measured=measured)
+        rows, _ = transfer_into(job, asked, session, folder, page=report.write)
+    return StudentRun(job, load_student(folder, job), card_of(folder), rows[0]["accuracy"], folder)
 
 
 def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **options: Any) -> Work:
@@ -294,7 +354,7 @@ def compare(
         out: a folder, as `refluence compare` writes it. The same call continues what was stopped, one with more methods or
             seeds adds these. None: nothing is written.
         executor: "serial", or "processes:4" for four processes, which a script starts below `if __name__ == "__main__":`.
-        options: as in `distill`.
+        options: as in `distill`; of mechanisms as in `transfer`, `teacher` and `student` among them.
 
     Returns:
         `rows`, `summary`, the `verdict` as a sentence, and the `folder`.
@@ -308,7 +368,8 @@ def compare(
         >>> rf.compare("digits", ["random", "full"], ipc=1, seeds=1, nets=1, epochs=1, width=4).summary[0]["arm"]
         'random'
     """
-    keywords.check(options, keywords.names(JobOptions) | keywords.names(Machine), compare)
+    known = keywords.names(JobOptions) | keywords.names(TransferOptions) | keywords.names(Machine)
+    keywords.check(options, known, compare)
     given = tuple(methods) if isinstance(methods, Iterable) and not isinstance(methods, str) else ()
     if not given:
         raise InputError(f"{stated('methods', methods)}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
@@ -316,6 +377,7 @@ def compare(
     asked = Comparing(
         methods=given,
         options=keywords.asked(options),
+        transfer=keywords.transfer(options),
         seeds=drawn.seeds,
         seed=drawn.seed,
         controls=controls,
@@ -323,7 +385,8 @@ def compare(
         executor=executor,
     )
     asked.arms()
-    folder, session = keywords.folder(out), _session(data, options)
+    folder = keywords.folder(out)
+    session = _students(data, options, asked.transfer) if asked.of_students else _session(data, options)
     if folder is not None:  # workers get them too
         recorded = session.machine.threads or recorded_threads(folder)
         session = replace(session, machine=replace(session.machine, threads=recorded))
@@ -464,6 +527,13 @@ def _made(job: Job, session: Session) -> tuple[DistilledSet, Json, ScoreTable | 
     assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
     measured = next((beside.table for beside in result.beside if isinstance(beside, RunScores)), None)
     return result.artifact, card, measured
+
+
+def _students(data: Data, options: Mapping[str, Any], asked: TransferOptions) -> Session:
+    """The session of a transfer: at size cpu a source is read up to so many rows; data that are loaded stay as they are."""
+    if isinstance(data, (Dataset, Run)):
+        return _session(data, options)
+    return open_session(data, keywords.machine(options), rows_of_size(SourceOptions(), asked.size))
 
 
 def _session(data: Data, options: Mapping[str, Any], run: Run | None = None) -> Session:

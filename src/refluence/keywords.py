@@ -13,7 +13,7 @@ import torch
 from refluence.data.scores import ScoreTable
 from refluence.errors import InputError, did_you_mean, stated
 from refluence.jobs.session import Machine, Session
-from refluence.options import JobOptions, SourceOptions
+from refluence.options import JobOptions, SourceOptions, TransferOptions
 from refluence.run.folder import recorded_threads
 
 
@@ -27,6 +27,14 @@ def asked(options: Mapping[str, Any]) -> JobOptions:
     if isinstance(given.get("scores"), ScoreTable):
         raise InputError("scores is a table: runs name it by its file; table.save('scores.parquet') writes one")
     return JobOptions(**given)
+
+
+def transfer(options: Mapping[str, Any]) -> TransferOptions:
+    """What a transfer is asked for."""
+    given = {k: v for k, v in options.items() if k in names(TransferOptions)}
+    if isinstance(given.get("load_teacher"), Path):
+        given["load_teacher"] = str(given["load_teacher"])
+    return TransferOptions(**given)
 
 
 def machine(options: Mapping[str, Any]) -> Machine:

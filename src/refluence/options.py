@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from refluence.fields import check, setting
+from refluence.fields import check, same, setting
 
 NORMS = ("instance", "group", "batch", "layer", "none")
 
@@ -113,6 +113,9 @@ class TransferOptions(Options):
 
     group: ClassVar[str] = "transfer"
 
+    size: str = same(
+        SizeOptions, "size", help="cpu: short and small, at most 10,000 training rows. paper: the published numbers."
+    )
     teacher: str | Callable[..., Any] | None = setting(
         None, "The large network, named as --model is: convnet3:128, timm:NAME, FILE.py:FUNCTION; minilm for text."
     )
@@ -128,6 +131,10 @@ class TransferOptions(Options):
     teacher_epochs: int | None = setting(
         None, "Epochs in which a teacher is trained first (default: those of the student).", least=1
     )
+    epochs: int | None = same(
+        EvaluationOptions, "epochs", help="Epochs of the student (default: 15; of text 3; at size paper 240)."
+    )
+    batch: int | None = same(EvaluationOptions, "batch", help="Batch size of training (default: 64; of text 32).")
     lr: float | None = setting(None, "Highest learning rate (default: 0.05; of text 5e-5).", above=0)
     weight_decay: float | None = setting(None, "Weight decay (default: 0.0005; of text 0.01).", least=0)
     loss: str | None = setting(
@@ -155,6 +162,7 @@ class TransferOptions(Options):
         None, "Learning rate of a teacher that learns too (default: 0.01; of text 1e-5).", above=0
     )
     teacher_every: int | None = setting(None, "Steps of the student between two of such a teacher (default: 1).", least=1)
+    split: str = same(EvaluationOptions, "split")
 
 
 @dataclass(frozen=True, kw_only=True)

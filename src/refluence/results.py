@@ -16,9 +16,10 @@ from refluence.errors import InputError
 from refluence.evaluate.paired import Summary
 from refluence.files import Json
 from refluence.jobs.comparison import Compared
-from refluence.jobs.job import Job
+from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.open_run import require_finished
 from refluence.run.folder import configuration
+from refluence.transfer.artifact import Student
 
 COSTS = ("seconds", "peak_bytes", "stored_bytes", "ess", "iterations", "images")
 
@@ -66,6 +67,51 @@ class Run:
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{shown(self.set)}"
+
+
+@dataclass(frozen=True, eq=False)
+class StudentRun:
+    """A student that was made, and what is known of it.
+
+    Args:
+        job: what was asked for, every default resolved.
+        student: the network, `student.net`, with its classes and what its images are normalised by.
+        card: facts as JSON values: arm, seed, seconds, parameters, weights and more.
+        folder: where it was written; None: nothing was.
+        measured: influence and weights of the training instances, where nothing was written.
+        accuracy: percent of the split that it was judged on.
+
+    Example:
+        >>> import refluence as rf
+        >>> run = rf.transfer("digits", "scratch", student="convnet1:4", epochs=1)
+        >>> run.student.parameters, 0 <= run.accuracy <= 100
+        (690, True)
+    """
+
+    job: StudentJob
+    student: Student
+    card: Json
+    accuracy: float
+    folder: Path | None = None
+    measured: ScoreTable | None = None
+
+    @property
+    def scores(self) -> ScoreTable | None:
+        """Influence and weight of the training instances at the last scoring, of a mechanism that weighs; else None."""
+        if self.folder is None or not (self.folder / FILE).exists():
+            return self.measured
+        return ScoreTable.load(self.folder, self.student.classes)
+
+    @property
+    def costs(self) -> Json:
+        """Seconds, peak and stored bytes, effective sample size, optimiser steps."""
+        return {name: self.card[name] for name in COSTS if name in self.card}
+
+    def __repr__(self) -> str:
+        return f"StudentRun({self.job.what}: {self.student.model.label}, {self.accuracy:.1f} % accuracy)"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from refluence.jobs.catalogue import base_of, methods, parse_arm, with_controls
 from refluence.jobs.job import Job
 from refluence.jobs.resolve import resolve
 from refluence.options import JobOptions
+from refluence.transfer.mechanism import Mechanism
 
 
 class Train(list):
@@ -25,7 +26,7 @@ class Train(list):
 
 DATASET = SimpleNamespace(shape=(3, 32, 32), classes=("a", "b"), validated_elsewhere=False, train=Train(range(1000)))
 ARMS = [
-    *sorted(methods()),
+    *sorted(name for name, method in methods().items() if not isinstance(method, Mechanism)),
     "dc+influence:tau=inf,image_lr=.5",
     "dm+shuffled:bag=batch",
     "idc+pruned:by=loss,keep=.5",

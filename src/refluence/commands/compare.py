@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from refluence import report
-from refluence.commands.flags import Compare
+from refluence.commands.flags import Compare, Transfer
 from refluence.commands.session import open_session, relative
 from refluence.commands.table import show
 from refluence.errors import InputError
 from refluence.fields import subset
 from refluence.jobs.comparing import Comparing, executor_name
 from refluence.jobs.comparison import compare
-from refluence.options import JobOptions
+from refluence.options import JobOptions, TransferOptions
 from refluence.run.folder import check_free, recorded_threads
 
 
 def run(flags: Compare) -> None:
     """Run every unit that is not finished, seeds in order, and write results.json and report.html."""
-    asked = comparing(flags)
+    make(comparing(flags), flags)
+
+
+def make(asked: Comparing, flags: Compare | Transfer) -> None:
+    """The comparison of the flags: `compare`, or `transfer --seeds N`."""
     asked.arms()
     check_free(flags.out, "compare", flags.resume)
-    session = open_session(flags, threads=recorded_threads(flags.out))
+    session = open_session(flags, threads=recorded_threads(flags.out), students=asked.of_students)
     jobs = asked.jobs(session.dataset)
     found = compare(asked, jobs, session, flags.out, resume=flags.resume, page=report.write)
     show(found.to_json(), flags.out)
@@ -34,6 +38,7 @@ def comparing(flags: Compare) -> Comparing:
     return Comparing(
         methods=flags.methods,
         options=subset(JobOptions, flags),
+        transfer=subset(TransferOptions, flags),
         seeds=flags.seeds,
         seed=flags.seed,
         controls=flags.controls,

@@ -18,18 +18,23 @@ from refluence.commands.own_flags import (
     RunTask,
     ScoreTask,
     Task,
+    TransferTask,
 )
 from refluence.fields import same, setting
-from refluence.options import JobOptions, Options, ScoreOptions, SourceOptions
+from refluence.options import JobOptions, Options, ScoreOptions, SourceOptions, TransferOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(CompareTask, JobOptions, SourceOptions, LongFlags):
+class Compare(CompareTask, JobOptions, TransferOptions, SourceOptions, LongFlags):
     """Run several methods with the same seeds; say, with intervals, which one helped.
 
     For example:
       refluence compare --data digits --ipc 10 --methods random dc dc+influence \\
                         --seeds 5 --out runs/demo
+
+    Small models instead of small sets:
+      refluence compare --data digits --methods kd kd+loss student \\
+                        --teacher convnet:128 --student convnet:8 --out runs/students
     """
 
 
@@ -39,6 +44,20 @@ class Distill(DistillTask, JobOptions, SourceOptions, LongFlags):
 
     For example:
       refluence distill --data digits --weights influence --ipc 10 --out runs/digits
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(TransferTask, TransferOptions, SourceOptions, LongFlags):
+    """Make a small model from a large one (knowledge distillation), training instances weighted by influence.
+
+    For example:
+      refluence transfer --data digits --teacher convnet:128 --student convnet:8 \\
+                         --out runs/student
+
+    Does weighting help? With wrong labels on purpose, over paired seeds:
+      refluence transfer --data digits --noise symmetric:0.2 --mechanism joint \\
+                         --teacher convnet:128 --student convnet:8 --seeds 5 --out runs/joint
     """
 
 
@@ -119,5 +138,5 @@ class Ls(Options):
 
 
 COMMANDS: dict[str, type] = {
-    kind.__name__.lower(): kind for kind in (Compare, Distill, Score, Evaluate, Run, Report, Export, Repeat, Ls)
+    kind.__name__.lower(): kind for kind in (Compare, Distill, Transfer, Score, Evaluate, Run, Report, Export, Repeat, Ls)
 }

@@ -64,8 +64,8 @@ class CompareTask(Options):
     seed: int = same(SeedOptions, "seed", help="The first seed; everything random follows from it.")
     controls: bool = setting(
         True,
-        "Without this flag, X+influence brings its controls X and X+shuffled along, and X+pruned:by=score X, the same at "
-        "random and the same by held-out loss.",
+        "Without this flag, X+influence brings its controls X and X+shuffled along, X+pruned:by=score X, the same at "
+        "random and the same by held-out loss, and a transfer by influence scratch, kd and itself with shuffled weights.",
     )
     equal_seconds: bool = setting(False, "Also run X without weights for as many seconds as X+influence took.")
     workers: int = setting(
@@ -96,6 +96,38 @@ class DistillTask(Options):
     out: Path = same(Task, "out")
     resume: bool = same(Task, "resume")
     seed: int = same(SeedOptions, "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferTask(Options):
+    """What to make. --data, --teacher and --out are all that is needed."""
+
+    group: ClassVar[str] = "main"
+
+    data: str = same(Task, "data")
+    mechanism: str = setting(
+        "student",
+        "kd, student, teacher, joint, staged or scratch, an arm of `refluence ls`: joint:teacher_lr=.001, kd+loss, kd+adapt.",
+        metavar="ARM",
+    )
+    out: Path = same(Task, "out")
+    seeds: int | None = same(
+        SeedOptions,
+        "seeds",
+        help="A comparison over so many paired seeds, with the student alone, plain kd and shuffled weights beside (default: "
+        "one student, of --seed).",
+        default=None,
+    )
+    resume: bool = same(Task, "resume")
+    seed: int = same(SeedOptions, "seed")
+    controls: bool = same(
+        CompareTask,
+        "controls",
+        help="With --seeds: without this flag, the student alone, kd and shuffled weights come along.",
+    )
+    equal_seconds: bool = same(CompareTask, "equal_seconds", help="With --seeds: also kd for as many seconds.")
+    workers: int = same(CompareTask, "workers")
+    executor: str | None = same(CompareTask, "executor")
 
 
 @dataclass(frozen=True, kw_only=True)

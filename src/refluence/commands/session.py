@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from refluence.commands.flags import Compare, Distill, Score
+from refluence.commands.flags import Compare, Distill, Score, Transfer
 from refluence.commands.own_flags import LongFlags, MachineFlags
 from refluence.data import SourceOptions
 from refluence.fields import subset
 from refluence.files import Json
+from refluence.jobs.resolve_student import rows_of_size
 from refluence.jobs.session import Machine, Session, usual_threads
 from refluence.jobs.session import open_session as open_data
 from refluence.options import MachineOptions
@@ -18,15 +19,20 @@ from refluence.run import device
 from refluence.run.streams import printable
 
 
-def open_session(flags: Compare | Distill | Score, per_class: int | None = None, threads: int = 0) -> Session:
+def open_session(
+    flags: Compare | Distill | Score | Transfer, per_class: int | None = None, threads: int = 0, students: bool = False
+) -> Session:
     """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell.
 
     `per_class`: training images that a class must have not to be small (default: `--ipc`, else 1). `threads`: those of the run
-    that continues, where none are asked for.
+    that continues, where none are asked for. `students`: what is made of the data, which at size cpu are only so many rows.
     """
     assert flags.data is not None, "checked before"
-    ipc = 1 if isinstance(flags, Score) else flags.ipc
-    return open_source(flags.data, subset(SourceOptions, flags), machine_of(flags, threads), per_class or ipc)
+    ipc = 1 if students or isinstance(flags, (Score, Transfer)) else flags.ipc
+    options = subset(SourceOptions, flags)
+    if students and not isinstance(flags, (Score, Distill)):
+        options = rows_of_size(options, flags.size)
+    return open_source(flags.data, options, machine_of(flags, threads), per_class or ipc)
 
 
 def open_source(data: str, options: SourceOptions, how: Machine, per_class: int = 1) -> Session:

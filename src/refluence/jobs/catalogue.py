@@ -21,10 +21,13 @@ from refluence.influence.weighting import KINDS
 from refluence.matching.discrepancies import FlatCosine
 from refluence.select import job as select
 from refluence.select.selection import Selection
+from refluence.transfer import job as transfer
+from refluence.transfer.arms import OF_IMITATION, WEIGHTS, shared_options
+from refluence.transfer.mechanism import Mechanism
 
-Declaration = Method | Selection
+Declaration = Method | Selection | Mechanism
 NAME = re.compile(r"[\w.-]+")  # of a method, as an arm spells it
-FAMILIES = {Method: condense, Selection: select}
+FAMILIES = {Method: condense, Selection: select, Mechanism: transfer}
 """The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
 
 
@@ -34,10 +37,10 @@ HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
 @lru_cache
 def methods() -> dict[str, Declaration]:
-    """Every method of the package by name: each module of `condense` and `select` that declares a `METHOD`.
+    """Every method of the package by name: each module of `condense`, `select` and `transfer` that declares a `METHOD`.
 
     Returns:
-        Name -> `Method` or `Selection`.
+        Name -> `Method`, `Selection` or `Mechanism`.
 
     Example:
         >>> import refluence as rf
@@ -45,7 +48,7 @@ def methods() -> dict[str, Declaration]:
         'gradient matching, row-wise cosine, networks trained on the synthetic set'
     """
     declared: dict[str, Declaration] = {}
-    for package in ("refluence.select", "refluence.condense"):
+    for package in ("refluence.select", "refluence.condense", "refluence.transfer"):
         for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
             method = getattr(importlib.import_module(f"{package}.{info.name}"), "METHOD", None)
             if method is not None:
@@ -56,11 +59,9 @@ def methods() -> dict[str, Declaration]:
 def own_methods(given: Sequence[str | Declaration]) -> dict[str, Declaration]:
     """The methods that are given as objects, by name. `InputError` where the package has one of that name."""
     for each in given:
-        if not isinstance(each, (str, Method, Selection)):
+        if not isinstance(each, (str, Method, Selection, Mechanism)):
             data = ": the data come first" if isinstance(each, Dataset) else ""
-            raise InputError(
-                f"a method is a {type(each).__name__}{data}: give an arm such as 'dc+influence', a Method or a Selection"
-            )
+            raise InputError(f"a method is a {type(each).__name__}{data}: give an arm such as 'dc+influence', or a method")
     own = {each.name: each for each in given if not isinstance(each, str)}
     for name, declared in own.items():
         if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
@@ -72,6 +73,8 @@ def own_methods(given: Sequence[str | Declaration]) -> dict[str, Declaration]:
 
 def not_here(name: str, stored: Json) -> Declaration:
     """In the place of a method that was given in Python and is not handed over; `stored`: the job that it made, as JSON."""
+    if transfer.KEY in stored:
+        return Mechanism(name, GIVEN)
     if stored["settings"] is None:
         return Selection(name, GIVEN, _refuse)
     return Method(name, GIVEN, "", FlatCosine(), _refuse)
@@ -102,9 +105,10 @@ def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = N
         raise InputError(f"'{text}' is not one arm but several: {_apart(arm.head)}")
     if arm.method not in known:
         raise InputError(f"unknown method '{arm.method}' in arm '{text}': {did_you_mean(arm.method, sorted(known))}")
-    if arm.kind not in KINDS:
-        raise InputError(f"unknown weights '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, list(KINDS))}")
     declared = known[arm.method]
+    kinds = {**KINDS, **WEIGHTS} if isinstance(declared, Mechanism) else KINDS
+    if arm.kind not in kinds:
+        raise InputError(f"unknown weights '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, list(kinds))}")
     FAMILIES[type(declared)].check(arm, declared)
     return arm
 
@@ -128,13 +132,17 @@ def arm_of(method: str, weights: str) -> Arm:
 def base_of(arm: Arm) -> Arm:
     """The same method with the same settings, without weights."""
     declared = methods().get(arm.method)
+    if isinstance(declared, Mechanism):
+        method = arm.method if declared.schedule == "semi" or declared.teacher == "none" else "kd"
+        return Arm(method, options=shared_options(arm))
     family = condense if declared is None else FAMILIES[type(declared)]  # of methods of one's own those alone have weights
     keys = family.own_keys()
     return Arm(arm.method, options=tuple((k, v) for k, v in arm.options if k in keys))
 
 
 def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Arm]:
-    """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it.
+    """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it, a
+    transfer by influence `scratch` and `kd` before it.
 
     `X+pruned:by=score` (`selected`, `relabelled`, `scores` alike) brings `X` before it, and behind it the same at random and
     by held-out loss. A method that is given as an object is an arm, and its name may stand in others.
@@ -153,11 +161,23 @@ def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Ar
         own = [arm]
         if controls and arm.kind == "influence":
             own = [base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
-        if controls and by_score(arm.name):
+        if controls and isinstance(declared := methods().get(arm.method), Mechanism):
+            own = _of_transfer(arm, declared)
+        elif controls and by_score(arm.name):
             own = [read_arm(base(arm.name)), arm, by_another(arm, CHANCE), by_another(arm, HELD_OUT)]
             own = [next((other for other in asked if _alike(other, each)), each) for each in own]
         arms += [a for a in own if not any(a.same(other) for other in arms)]
     return arms
+
+
+def _of_transfer(arm: Arm, mechanism: Mechanism) -> list[Arm]:
+    """An arm of a transfer with what it brings: what weighs by influence, the student alone, plain distillation and the same
+    weights shuffled."""
+    influence = arm.kind == "influence" or (arm.kind == UNIFORM and (mechanism.weighs or mechanism.teacher == "weighted"))
+    if not influence:
+        return [arm]
+    scratch = Arm("scratch", options=shared_options(arm, OF_IMITATION))
+    return [scratch, base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
 
 
 def _alike(one: Arm, other: Arm) -> bool:

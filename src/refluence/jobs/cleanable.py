@@ -8,7 +8,7 @@ from refluence.data import Dataset
 from refluence.data.truth import wrong
 from refluence.errors import InputError, NoRoomError, option
 from refluence.influence.weighting import Weighting
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob, Job
 from refluence.jobs.scores_need import Columns, ScoresNeed, given
 from refluence.score.folds_work import keeps
 
@@ -66,9 +66,9 @@ def _check_folds(dataset: Dataset, folds: int, arm: str) -> None:
     )
 
 
-def refuse_unread(scores: str | None, jobs: Sequence[Job]) -> None:
+def refuse_unread(scores: str | None, jobs: Sequence[ArmJob]) -> None:
     """`InputError` for a table of scores that no job goes by: nothing would be cleaned."""
-    if scores is not None and all(job.plan.table is None for job in jobs):
+    if scores is not None and not any(isinstance(job, Job) and job.plan.table is not None for job in jobs):
         raise InputError(
             f"{option('scores', scores)}: no arm here goes by it: X+pruned:by=score, X+relabelled and X+scores do, and "
             f"{option('drop', f'{scores}:0.1')} leaves images out for every arm"

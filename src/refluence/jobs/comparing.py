@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -11,14 +11,16 @@ from refluence.data import Dataset
 from refluence.errors import InputError
 from refluence.files import Json
 from refluence.jobs import equal_seconds, record
-from refluence.jobs.catalogue import Declaration, own_methods, with_controls
+from refluence.jobs.catalogue import Declaration, methods, own_methods, with_controls
 from refluence.jobs.cleanable import refuse_unread
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob, StudentJob
 from refluence.jobs.resolve import resolve
+from refluence.jobs.resolve_student import resolve_student
 from refluence.jobs.session import Session
-from refluence.models import ModelSpec
-from refluence.options import JobOptions, SeedOptions
+from refluence.jobs.teachers import teacher_of
+from refluence.options import JobOptions, SeedOptions, TransferOptions
 from refluence.run.execute import parse
+from refluence.transfer.mechanism import Mechanism
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class Comparing:
 
     `methods` are arms as text, or methods of one's own; with `controls` some bring others along (`catalogue.with_controls`).
     `seeds`: how many, from `seed` on. `equal_seconds` adds `X` without weights for as many seconds as `X+influence` took.
+    `transfer`: how students are made, where the arms are mechanisms of a transfer; of sets `options` say it.
     `executor`: `serial`, `processes[:N]`, None for as many processes as are faster.
     """
 
@@ -37,6 +40,7 @@ class Comparing:
     controls: bool = True
     equal_seconds: bool = False
     executor: str | None = None
+    transfer: TransferOptions = field(default_factory=TransferOptions)
 
     def arms(self) -> list[Arm]:
         """Each row of the comparison. `InputError` for what cannot run, found before any data is read."""
@@ -47,13 +51,32 @@ class Comparing:
         if self.equal_seconds:
             equal_seconds.check(arms)
         parse(self.executor)
+        if len(kinds := {isinstance(self._declared(arm), Mechanism) for arm in arms}) > 1:
+            student = next(arm.name for arm in arms if isinstance(self._declared(arm), Mechanism))
+            other = next(arm.name for arm in arms if not isinstance(self._declared(arm), Mechanism))
+            raise InputError(
+                f"'{student}' makes a student and '{other}' a small set: students are compared with students, sets with sets"
+            )
+        assert kinds, "at least one arm"
         return arms
 
-    def jobs(self, dataset: Dataset) -> list[Job]:
+    @property
+    def of_students(self) -> bool:
+        """Whether the arms make students."""
+        return isinstance(self._declared(self.arms()[0]), Mechanism)
+
+    @property
+    def size(self) -> str:
+        """cpu or paper."""
+        return self.transfer.size if self.of_students else self.options.size
+
+    def _declared(self, arm: Arm) -> Declaration:
+        return own_methods(self.methods).get(arm.method) or methods()[arm.method]
+
+    def jobs(self, dataset: Dataset) -> list[ArmJob]:
         """A job for each seed and arm, all arms of a seed before the next seed."""
-        own, arms = own_methods(self.methods), self.arms()
-        seeds = range(self.seed, self.seed + self.seeds)
-        jobs = [resolve(self.options, arm, dataset, seed, own.get(arm.method)) for seed in seeds for arm in arms]
+        arms, seeds, resolved = self.arms(), range(self.seed, self.seed + self.seeds), self.resolver(dataset)
+        jobs = [resolved(arm, seed) for seed in seeds for arm in arms]
         rows = jobs[: len(arms)]
         for job in rows:
             job.plan.check_model(job.model)
@@ -61,23 +84,43 @@ class Comparing:
         refuse_unread(self.options.scores, rows)
         return jobs
 
-    def arguments(self, model: ModelSpec, session: Session, out: Path) -> Json:
-        """The flags of the `refluence compare` that makes the same folder; `model` is the network of its jobs."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "options"}
-        shared = record.shared_arguments(self.options, model, session, out)
+    def resolver(self, dataset: Dataset) -> Callable[[Arm, int], ArmJob]:
+        """What makes the job of an arm and a seed. Students share one teacher, which is read once."""
+        own, teacher = own_methods(self.methods), teacher_of(self.transfer, dataset) if self.of_students else None
+
+        def resolved(arm: Arm, seed: int) -> ArmJob:
+            declared = self._declared(arm)
+            if isinstance(declared, Mechanism):
+                return resolve_student(self.transfer, arm, dataset, seed, declared, teacher)
+            return resolve(self.options, arm, dataset, seed, own.get(arm.method))
+
+        return resolved
+
+    def record(self, job: ArmJob, session: Session, folder: Path, facts: Json) -> tuple[str, record.Record]:
+        """The command that makes one job by itself, and what config.json keeps of it."""
+        if isinstance(job, StudentJob):
+            return "transfer", record.transferring(job, self.transfer, session, folder, facts)
+        return "distill", record.distilling(job, self.options, session, folder, facts)
+
+    def arguments(self, job: ArmJob, session: Session, out: Path) -> Json:
+        """The flags of the `refluence compare` that makes the same folder; `job` is one of its jobs."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("options", "transfer")}
+        if isinstance(job, StudentJob):
+            shared = record.transfer_arguments(self.transfer, job, session, out)
+        else:
+            shared = record.shared_arguments(self.options, job.model, session, out)
         return {**shared, **own, "methods": [getattr(each, "name", each) for each in self.methods], "workers": 0}
 
     @classmethod
     def from_arguments(cls, stored: Json) -> Comparing:
         """The comparison of a folder whose config.json has these arguments."""
         executor = executor_name(stored.get("executor"), stored.get("workers", 0))
-        return cls(
-            methods=tuple(stored["methods"]), options=record.options_from(stored), seeds=stored["seeds"], seed=stored["seed"],
-            controls=stored["controls"], equal_seconds=stored["equal_seconds"], executor=executor,
-        )  # fmt: skip
+        numbers = {name: stored[name] for name in ("seeds", "seed", "controls", "equal_seconds")}
+        options, transfer = record.options_from(stored), record.transfer_from(stored)
+        return cls(methods=tuple(stored["methods"]), options=options, transfer=transfer, executor=executor, **numbers)
 
 
-def _check_different(jobs: Sequence[Job]) -> None:
+def _check_different(jobs: Sequence[ArmJob]) -> None:
     """`InputError` where two arms resolve to the same plan, however each is written."""
     plans = [replace(job.plan, arm=Arm(job.arm.method)) for job in jobs]
     for number, job in enumerate(jobs):

@@ -15,17 +15,16 @@ from refluence.evaluate.verdict import verdict
 from refluence.files import Json, read_json, write_json
 from refluence.jobs import equal_seconds, record
 from refluence.jobs.comparing import Comparing
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob
 from refluence.jobs.run_job import Row, finished, run_job
 from refluence.jobs.session import Session, about
-from refluence.options import JobOptions
 from refluence.run import device
 from refluence.run.execute import MOST, Executor, automatic, parse
 from refluence.run.folder import CONFIG, ENDING, claimed, locked, write_config
 
 RESULTS, PAGE = "results.json", "report.html"
 GROWING = ("arms", "seeds")  # more of these may be asked for of a folder that is there
-Task = tuple[Job, Path | None, Path | None, int]
+Task = tuple[ArmJob, Path | None, Path | None, int]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Compared:
 
 def compare(
     asked: Comparing,
-    jobs: Sequence[Job],
+    jobs: Sequence[ArmJob],
     session: Session,
     out: Path | None = None,
     *,
@@ -95,7 +94,7 @@ def compare(
         seeds = list(dict.fromkeys(job.seed for job in jobs))
         arms = {job.arm.name: {**job.to_json(), **record.declared(job)} for job in jobs if job.seed == seeds[0]}
         resolved = {"arms": arms, "seeds": seeds, "equal_seconds": asked.equal_seconds, **facts}
-        outcome, arguments = (RESULTS,) if page is None else (RESULTS, PAGE), asked.arguments(jobs[0].model, session, out)
+        outcome, arguments = (RESULTS,) if page is None else (RESULTS, PAGE), asked.arguments(jobs[0], session, out)
         with claimed(out, "compare", arguments, resolved, resume, outcome=outcome, growing=GROWING) as done:
             if done:
                 return Compared.read(out)
@@ -106,37 +105,37 @@ def compare(
     return found
 
 
-def executor_of(asked: Comparing, jobs: Sequence[Job], session: Session) -> Executor:
+def executor_of(asked: Comparing, jobs: Sequence[ArmJob], session: Session) -> Executor:
     """The executor that was asked for, else as many processes as are faster; never larger than the number of jobs."""
     return parse(asked.executor).open(len(jobs), _automatic(jobs, session, len(jobs)))
 
 
-def _automatic(jobs: Sequence[Job], session: Session, tasks: int) -> int:
+def _automatic(jobs: Sequence[ArmJob], session: Session, tasks: int) -> int:
     pixels, width = session.dataset.area, max(job.model.width or 0 for job in jobs)
     return automatic(pixels, width, tasks, session.compute.device.type)
 
 
-def _beside(asked: Comparing, jobs: Sequence[Job], session: Session) -> bool:
+def _beside(asked: Comparing, jobs: Sequence[ArmJob], session: Session) -> bool:
     """Whether units run beside each other, one thread each. A single unit counts alike: more may be asked for later."""
     choice = parse(asked.executor)
     return choice.size != 1 if choice.kind else _automatic(jobs, session, MOST) > 1
 
 
-def unit_folder(out: Path, job: Job) -> Path:
+def unit_folder(out: Path, job: ArmJob) -> Path:
     """Where a job of a comparison lives: units/ARM/SEED."""
     return out / "units" / job.arm.folder / str(job.seed)
 
 
-def write_unit_config(job: Job, asked: JobOptions, session: Session, folder: Path, facts: Json) -> None:
-    """config.json of a unit, as the `distill` that makes the same set: evaluate, score, report and repeat can use it."""
+def write_unit_config(job: ArmJob, asked: Comparing, session: Session, folder: Path, facts: Json) -> None:
+    """config.json of a unit, as the command that makes the same by itself: evaluate, score, report and repeat can use it."""
     if not (folder / CONFIG).exists():
-        own = record.distilling(job, asked, session, folder, facts)
-        write_config(folder, "distill", own.arguments, own.resolved)
+        command, own = asked.record(job, session, folder, facts)
+        write_config(folder, command, own.arguments, own.resolved)
 
 
 def _all(
     asked: Comparing,
-    jobs: Sequence[Job],
+    jobs: Sequence[ArmJob],
     session: Session,
     out: Path | None,
     executor: Executor,
@@ -146,21 +145,21 @@ def _all(
     """All jobs, then those at equal seconds."""
     rows, notes = list(_rows(asked, jobs, session, out, executor, facts)), list(session.dataset.notes)
     if asked.equal_seconds:
-        extra, said = equal_seconds.jobs(jobs, rows, asked.options.size, out, decided)
+        extra, said = equal_seconds.jobs(jobs, rows, asked.size, out, decided)
         notes += said
         rows += _rows(asked, extra, session, out, executor, facts)
     return Compared.of(rows, notes)
 
 
 def _rows(
-    asked: Comparing, jobs: Sequence[Job], session: Session, out: Path | None, executor: Executor, facts: Json
+    asked: Comparing, jobs: Sequence[ArmJob], session: Session, out: Path | None, executor: Executor, facts: Json
 ) -> Iterator[Row]:
     """Rows of all jobs, in order. Finished ones are read; the executor makes the others."""
     shared = None if out is None else out / "shared"
     folders = [None if out is None else unit_folder(out, job) for job in jobs]
     for job, folder in zip(jobs, folders, strict=True):
         if folder is not None:
-            write_unit_config(job, asked.options, session, folder, facts)
+            write_unit_config(job, asked, session, folder, facts)
     done = [folder is not None and finished(folder) for folder in folders]
     threads = torch.get_num_threads()
     tasks: list[Task] = [

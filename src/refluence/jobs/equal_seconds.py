@@ -11,12 +11,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from refluence.arm import Arm
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import base_of
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob
 
 OPTION = "equal_seconds"
 FILE = "equal_seconds.json"
@@ -38,8 +39,8 @@ def check(arms: list[Arm]) -> None:
 
 
 def jobs(
-    made: Sequence[Job], rows: list[Json], size: str, out: Path | None, decided: Json | None = None
-) -> tuple[list[Job], list[str]]:
+    made: Sequence[ArmJob], rows: list[Json], size: str, out: Path | None, decided: Json | None = None
+) -> tuple[list[ArmJob], list[str]]:
     """The jobs of these arms, and a note on each arm. With a folder each is decided once: then equal_seconds.json is read.
 
     `decided`: what another folder has measured, which is taken over.
@@ -59,12 +60,12 @@ def jobs(
         notes.append(f"{cost}: the arm at equal seconds has {decided['iterations']} iterations")
         for job in made:
             if job.arm.name == name:
-                plan = job.plan.with_iterations(decided["iterations"], size).unweighted()
+                plan: Any = job.plan.with_iterations(decided["iterations"], size).unweighted()
                 extra.append(dataclasses.replace(job, arm=control(job.arm), plan=plan))
     return sorted(extra, key=lambda job: job.seed), notes
 
 
-def decide(made: Sequence[Job], rows: list[Json]) -> dict[str, Json]:
+def decide(made: Sequence[ArmJob], rows: list[Json]) -> dict[str, Json]:
     """For each influence arm: its seconds, those of its base, their ratio, and the iterations that it gives the base."""
     seconds: dict[str, list[float]] = {}
     for arm, _, spent in {(row["arm"], row["seed"], row["seconds"]) for row in rows}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from refluence.arm import Arm, read_arm
 from refluence.condense.job import Distilling
@@ -20,10 +20,13 @@ from refluence.score import job as score
 from refluence.score.at_set import ScoringSet
 from refluence.score.job import Scoring
 from refluence.select.job import Selecting
+from refluence.transfer import job as transfer
+from refluence.transfer.job import Transferring
+from refluence.transfer.mechanism import Mechanism
 
 SetPlan = Distilling | Selecting
 ScorePlan = Scoring | ScoringSet
-Plan = SetPlan | ScorePlan
+Plan = SetPlan | ScorePlan | Transferring
 """The plans of all families; what a job uses of them is the same in each."""
 
 P = TypeVar("P", bound=Plan, covariant=True)
@@ -65,6 +68,11 @@ class Job(BareJob[SetPlan]):
         """The job as messages call it."""
         return f"{self.arm.name} seed {self.seed}"
 
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The names of its protocols."""
+        return tuple(protocol.name for protocol in self.protocols)
+
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
         """Images that are stored of each class: the same numbers for every arm of a comparison."""
         return counts_of(dataset, self.ipc, self.plan.allocation)
@@ -100,12 +108,55 @@ class Job(BareJob[SetPlan]):
         return cls(stored["seed"], plan, model, arm, **own)
 
 
+@dataclass(frozen=True)
+class StudentJob(BareJob[Transferring]):
+    """The job of an arm of a transfer: it makes a student, the network `model`, which is judged on `split` as it is."""
+
+    arm: Arm
+    split: str
+
+    judged_by: ClassVar[tuple[str, ...]] = ("student",)  # no protocol: it is judged as it is
+
+    @property
+    def what(self) -> str:
+        """The job as messages call it."""
+        return f"{self.arm.name} seed {self.seed}"
+
+    def to_json(self) -> Json:
+        """Plain values for config.json, the plan's own among them."""
+        own = {"arm": self.arm.name, "seed": self.seed, "split": self.split, "model": self.model.to_json()}
+        return _plain({**own, **self.plan.to_json()})
+
+    @classmethod
+    def from_json(cls, stored: Json, model: ModelSpec | None = None, declared: Declaration | None = None) -> StudentJob:
+        """The job that `to_json` wrote; see `Job.from_json`.
+
+        Raises:
+            InputError: a mechanism that this version does not have.
+        """
+        arm = read_arm(stored["arm"])
+        mechanism = declared or methods().get(arm.method)
+        if not isinstance(mechanism, Mechanism):
+            raise InputError(f"the run was made by the mechanism '{arm.method}', which this Refluence does not have")
+        plan = transfer.plan_from(arm, mechanism, stored)
+        return cls(stored["seed"], plan, model or read_spec(stored["model"]), arm, stored["split"])
+
+
+ArmJob = Job | StudentJob
+"""A job that has an arm, and whose artifact is judged."""
+
+
+def read_arm_job(stored: Json, model: ModelSpec | None = None, declared: Declaration | None = None) -> ArmJob:
+    """The job of an arm that `to_json` wrote: it makes a set or a student."""
+    return (StudentJob if transfer.KEY in stored else Job).from_json(stored, model, declared)
+
+
 def read_job(stored: Json) -> BareJob[Plan]:
     """The job of any family that `to_json` wrote. What JSON cannot hold, a trained network, is to be handed over again."""
     for family in (score, at_set):
         if family.KEY in stored:
             return BareJob(stored["seed"], family.plan_from(stored, methods()), read_spec(stored["model"]))
-    return Job.from_json(stored)
+    return read_arm_job(stored)
 
 
 def _plain(value: object) -> Any:

@@ -40,6 +40,8 @@ def open_finished(folder: Path, declared: Declaration | None = None) -> Finished
         raise InputError(f"{folder} holds a recipe: name one of its units, {folder}/PART/units/ARM/SEED")
     if config["command"] == "compare":
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
+    if config["command"] == "transfer":
+        raise InputError(f"{folder} holds a student: refluence evaluate {folder} judges it again, score --load its weights")
     require_finished(folder, config)
     card = read_card(folder / "distilled")
     resolved = config["resolved"]

@@ -9,10 +9,10 @@ from refluence.digests import digest
 from refluence.files import Json
 from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import methods
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec
-from refluence.options import JobOptions
+from refluence.options import JobOptions, TransferOptions
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,37 @@ def shared_arguments(asked: JobOptions, model: ModelSpec, session: Session, out:
     return {**own, **asdict(dataset.options), **session.machine.arguments(), **where}
 
 
+def transferring(job: StudentJob, asked: TransferOptions, session: Session, out: Path, facts: Json | None = None) -> Record:
+    """The record of one job of a transfer: of a run, or of a unit of a comparison."""
+    own = equal_seconds.plain(job.arm)
+    shared = transfer_arguments(asked, job, session, out)
+    epochs = job.plan.iterations if own != job.arm else asked.epochs
+    resolved = {"unit": job.to_json(), **(facts or about(session)), **declared(job)}
+    return Record({**shared, "mechanism": own.name, "seed": job.seed, "seeds": None, "epochs": epochs}, resolved)
+
+
+def transfer_arguments(asked: TransferOptions, job: StudentJob, session: Session, out: Path) -> Json:
+    """The arguments that `transfer` and a `compare` of students have in common; networks that are no text have a name."""
+    own = {f.name: getattr(asked, f.name) for f in fields(TransferOptions)}
+    own["student"] = asked.student if isinstance(asked.student, str | None) else job.model.name
+    if not isinstance(asked.teacher, str | None):
+        own["teacher"] = getattr(asked.teacher, "__name__", type(asked.teacher).__name__) + "()"
+    dataset = session.dataset
+    where = {"data": dataset.source, "out": str(out), "resume": False}
+    return {**own, **asdict(dataset.options), **session.machine.arguments(), **where}
+
+
+def transfer_from(arguments: Json) -> TransferOptions:
+    """What was asked of a transfer in a run whose config.json has these arguments."""
+    return TransferOptions(**{f.name: arguments[f.name] for f in fields(TransferOptions) if f.name in arguments})
+
+
 def options_from(arguments: Json) -> JobOptions:
     """What was asked for in a run whose config.json has these arguments."""
     known: Json = {f.name: arguments[f.name] for f in fields(JobOptions) if f.name in arguments}
     return JobOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})
 
 
-def declared(job: Job) -> Json:
+def declared(job: ArmJob) -> Json:
     """A method of one's own by digest: JSON cannot hold it, and another object is another run."""
     return {} if job.arm.method in methods() else {"declared": digest(job.plan.declared)}

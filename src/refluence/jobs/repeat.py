@@ -15,13 +15,15 @@ from refluence.files import Json, read_json
 from refluence.jobs import equal_seconds, single
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare
-from refluence.jobs.job import BareJob, Job, ScorePlan, read_job
+from refluence.jobs.job import BareJob, Job, ScorePlan, StudentJob, read_arm_job, read_job
 from refluence.jobs.open_run import require_finished
-from refluence.jobs.record import options_from
+from refluence.jobs.record import options_from, transfer_from
+from refluence.jobs.run_job import KINDS
 from refluence.jobs.scoring import Scores, write_scores
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.run import device
 from refluence.run.folder import CONFIG, configuration
+from refluence.transfer.artifact import Student
 
 Page = Callable[[Path], object]
 
@@ -51,7 +53,7 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
     config = configuration(folder)
     if config["command"] == "run":
         raise InputError(f"{folder} holds a recipe: repeat one of its parts, {folder}/PART")
-    if config["command"] not in ("distill", "compare"):
+    if config["command"] not in ("distill", "transfer", "compare"):
         raise InputError(f"{folder} was made by '{config['command']}', which cannot be repeated")
     require_finished(folder, config)
     if out.absolute() == folder.absolute():
@@ -64,8 +66,12 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
             job, asked = Job.from_json(resolved["unit"]), options_from(arguments)
             job.model.verify()
             _, already = single.distill(job, asked, session, out, resume=resume, page=page)
+        elif config["command"] == "transfer":
+            student = StudentJob.from_json(resolved["unit"])
+            student.model.verify()
+            _, already = single.transfer(student, transfer_from(arguments), session, out, resume=resume, page=page)
         else:
-            arms = [Job.from_json(stored) for stored in resolved["arms"].values()]
+            arms = [read_arm_job(stored) for stored in resolved["arms"].values()]
             arms[0].model.verify()
             jobs = [replace(job, seed=seed) for seed in resolved["seeds"] for job in arms]
             measured = folder / equal_seconds.FILE
@@ -73,7 +79,14 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
             comparing = Comparing.from_arguments(arguments)
             already = compare(comparing, jobs, session, out, resume=resume, page=page, decided=decided).already
     before, after = artifacts(folder), artifacts(out)
-    return Repeated("distilled set", tuple(before), tuple(name for name in before if before[name] != after.get(name)), already)
+    differing = tuple(name for name in before if before[name] != after.get(name))
+    return Repeated(_called(folder), tuple(before), differing, already)
+
+
+def _called(folder: Path) -> str:
+    """What was made again, as people call it."""
+    students = any(folder.glob(f"{Student.kind}/*")) or any(folder.glob(f"units/*/*/{Student.kind}"))
+    return Student.kind if students else "distilled set"
 
 
 def repeat_scores(path: Path, out: Path, *, resume: bool = False, page: Callable[[Path, Dataset, str], Path]) -> Repeated:
@@ -102,11 +115,11 @@ def repeat_scores(path: Path, out: Path, *, resume: bool = False, page: Callable
 
 def artifacts(folder: Path) -> dict[str, str]:
     """A digest of the artifact of each job in a folder, by the place of the job: of the files that the artifact names."""
-    places = [folder] if (folder / "distilled").exists() else []
+    places = [folder] if any((folder / kind).exists() for kind in KINDS) else []
     places += [place for place in sorted(folder.glob("units/*/*")) if (place / CONFIG).exists()]
     found = {}
     for place in places:
-        kind = Job.from_json(configuration(place)["resolved"]["unit"]).plan.artifact
+        kind = read_arm_job(configuration(place)["resolved"]["unit"]).plan.artifact
         files = [place / kind.kind / name for name in kind.files]
         if all(path.exists() for path in files):
             content = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)

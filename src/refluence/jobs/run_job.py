@@ -4,30 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refluence.data.distilled import DistilledSet, read_card
+from refluence.data.distilled import DistilledSet
+from refluence.data.distilled import read_card as read_set_card
 from refluence.data.readme import CARD
 from refluence.files import Json, read_json
+from refluence.jobs import students
 from refluence.jobs.cleaned import facts
 from refluence.jobs.cleaning import prepare
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob, StudentJob
 from refluence.jobs.judge import judge, judgements
+from refluence.jobs.make_student import make_student
 from refluence.jobs.session import Session
 from refluence.run.drive import drive
 from refluence.seeds import streams
+from refluence.transfer.artifact import Student
+from refluence.transfer.artifact import read_card as read_student_card
 from refluence.work import Result, Work
 
 Row = Json
-FINISHED = ("evaluation.json", f"distilled/{CARD}")  # files of a job that was made and judged
+EVALUATION = "evaluation.json"
+KINDS = (DistilledSet.kind, Student.kind)
 OF_CLEANED = ("share", "auc")
 OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")
 
 
-def make(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> tuple[Result, Json]:
+def make(job: ArmJob, session: Session, folder: Path | None, shared: Path | None = None) -> tuple[Result, Json]:
     """Do the job's work from the start or its last checkpoint; its result and its card. Written to `folder`, if any.
 
     `shared`: the folder in which jobs that need the same find it (needs.py). The card of an arm that acts on instances
     beforehand says what it did (cleaning.py).
     """
+    if isinstance(job, StudentJob):
+        return make_student(job, session, folder, shared)
     prepared = prepare(job, session, folder, shared)
     work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
@@ -55,23 +63,35 @@ def make(job: Job, session: Session, folder: Path | None, shared: Path | None = 
     return result, card
 
 
-def run_job(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> list[Row]:
+def run_job(job: ArmJob, session: Session, folder: Path | None, shared: Path | None = None) -> list[Row]:
     """Rows of this job, one per protocol. What is finished in `folder` is read, not made again; None writes nothing."""
     if folder is None:
         result, card = make(job, session, None)
-        assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
-        return [row_of(job, entry, card) for entry in judgements(job, result.artifact, session)]
-    if not (folder / "distilled" / CARD).exists():
+        return [row_of(job, entry, card) for entry in _judged(job, result, session)]
+    if not (folder / job.plan.artifact.kind / CARD).exists():
         make(job, session, folder, shared)
     if not finished(folder):
-        judge(job, session, folder)
-    card = read_card(folder / "distilled")
-    entries = read_json(folder / "evaluation.json")["evaluations"][: len(job.protocols)]  # `evaluate` appends others
-    return [row_of(job, entry, card) for entry in entries]
+        if isinstance(job, StudentJob):
+            students.judge_student(job, session, folder)
+        else:
+            judge(job, session, folder)
+    count = 1 if isinstance(job, StudentJob) else len(job.protocols)
+    entries = read_json(folder / EVALUATION)["evaluations"][:count]  # `evaluate` appends others
+    return [row_of(job, entry, card_of(folder)) for entry in entries]
 
 
-def row_of(job: Job, entry: Json, card: Json) -> Row:
+def _judged(job: ArmJob, result: Result, session: Session) -> list[Json]:
+    if isinstance(job, StudentJob):
+        assert isinstance(result.artifact, Student), "what transfers make"
+        return [students.judgement(result.artifact, session, job.split, job.what)]
+    assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
+    return list(judgements(job, result.artifact, session))
+
+
+def row_of(job: ArmJob, entry: Json, card: Json) -> Row:
     """The row of one evaluation."""
+    if isinstance(job, StudentJob):
+        return students.row_of(job, entry, card)
     return {
         "arm": job.arm.name,
         "seed": job.seed,
@@ -87,6 +107,18 @@ def row_of(job: Job, entry: Json, card: Json) -> Row:
     }
 
 
+def card_of(folder: Path) -> Json:
+    """The card of what a job made in `folder`."""
+    if (folder / Student.kind / CARD).exists():
+        return read_student_card(folder / Student.kind)
+    return read_set_card(folder / DistilledSet.kind)
+
+
+def outcome(job: ArmJob) -> tuple[str, str]:
+    """The files of a job that was made and judged."""
+    return EVALUATION, f"{job.plan.artifact.kind}/{CARD}"
+
+
 def finished(folder: Path) -> bool:
     """Whether the job was made and judged."""
-    return all((folder / name).exists() for name in FINISHED)
+    return (folder / EVALUATION).exists() and any((folder / kind / CARD).exists() for kind in KINDS)

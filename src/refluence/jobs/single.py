@@ -1,4 +1,4 @@
-"""One job in a folder of its own: what `refluence distill` writes."""
+"""One job in a folder of its own: what `refluence distill` and `refluence transfer` write."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from refluence.jobs import record
-from refluence.jobs.job import Job
-from refluence.jobs.run_job import FINISHED, Row, finished, run_job
+from refluence.jobs.job import ArmJob, Job, StudentJob
+from refluence.jobs.run_job import Row, finished, outcome, run_job
 from refluence.jobs.session import Session
-from refluence.options import JobOptions
+from refluence.options import JobOptions, TransferOptions
 from refluence.run.folder import claimed
 
 PAGE = "report.html"
@@ -40,9 +40,33 @@ def distill(
         InputError: a folder that holds another run, or is in use.
         RunError: numbers that are no longer finite.
     """
-    own = record.distilling(job, asked, session, folder)
-    outcome = FINISHED if page is None else (*FINISHED, PAGE)
-    with claimed(folder, "distill", own.arguments, own.resolved, resume, outcome=outcome) as done:
+    return _into(folder, "distill", record.distilling(job, asked, session, folder), job, session, resume, page)
+
+
+def transfer(
+    job: StudentJob,
+    asked: TransferOptions,
+    session: Session,
+    folder: Path,
+    *,
+    resume: bool = True,
+    page: Callable[[Path], object] | None = None,
+) -> tuple[list[Row], bool]:
+    """The same for a student: `distill` says what is what."""
+    return _into(folder, "transfer", record.transferring(job, asked, session, folder), job, session, resume, page)
+
+
+def _into(
+    folder: Path,
+    command: str,
+    own: record.Record,
+    job: ArmJob,
+    session: Session,
+    resume: bool,
+    page: Callable[[Path], object] | None,
+) -> tuple[list[Row], bool]:
+    files = outcome(job) if page is None else (*outcome(job), PAGE)
+    with claimed(folder, command, own.arguments, own.resolved, resume, outcome=files) as done:
         if not finished(folder):
             for remark in job.plan.remarks(session.dataset, job.model, job.seed, session.compute):
                 session.reporter.say(remark)

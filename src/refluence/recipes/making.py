@@ -16,8 +16,7 @@ from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import RESULTS, unit_folder, write_unit_config
-from refluence.jobs.job import Job
-from refluence.jobs.resolve import resolve
+from refluence.jobs.job import ArmJob
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Machine, Session, about, open_session, usual_threads
 from refluence.options import JobOptions
@@ -90,10 +89,10 @@ def make_part(making: Making, part: Part, given: Mapping[str, str]) -> tuple[boo
 
 def fitting(part: Part, asked: Comparing, session: Session, say: Say) -> list[Arm]:
     """The arms of the part for which the set has images enough; `say` gets the others."""
-    arms = []
+    arms, resolved = [], asked.resolver(session.dataset)
     for arm in map(parse_arm, part.arms):
         try:
-            resolve(asked.options, arm, session.dataset, asked.seed)
+            resolved(arm, asked.seed)
         except NoRoomError as error:
             say(f"{part.name}: {arm.name} is left out: {error}")
         else:
@@ -116,12 +115,13 @@ def write_part(making: Making, part: Part, rows: list[Row]) -> None:
 def _units(making: Making, part: Part, asked: Comparing, source: str, session: Session) -> tuple[bool, list[str]]:
     arms, facts_of_all = fitting(part, asked, session, making.say), about(session)
     seeds = range(asked.seed, asked.seed + asked.seeds)
-    jobs = [resolve(asked.options, arm, session.dataset, seed) for seed in seeds for arm in arms]
+    resolved = asked.resolver(session.dataset)
+    jobs = [resolved(arm, seed) for seed in seeds for arm in arms]
     out, path = making.out / part.name, making.rows
     made, failed = False, []
     for number, job in enumerate(jobs, 1):
         facts = describe(making.recipe, part, job, session.compute, source, making.size, said(session.dataset.options))
-        wanted = {protocol.name for protocol in job.protocols}
+        wanted = set(job.judged_by)
         have = present(job, facts, path)
         have |= borrow(job, facts, wanted - have, path)
         if wanted <= have:
@@ -129,7 +129,7 @@ def _units(making: Making, part: Part, asked: Comparing, source: str, session: S
         if not made:
             _claim(asked, jobs[: len(arms)], session, out, facts_of_all)
         made, folder = True, unit_folder(out, job)
-        write_unit_config(job, asked.options, session, folder, facts_of_all)
+        write_unit_config(job, asked, session, folder, facts_of_all)
         try:
             with locked(folder, ENDING):
                 found = run_job(job, session, folder, making.out / "shared")
@@ -143,7 +143,7 @@ def _units(making: Making, part: Part, asked: Comparing, source: str, session: S
     return made, failed
 
 
-def _claim(asked: Comparing, jobs: list[Job], session: Session, out: Path, facts: Json) -> None:
+def _claim(asked: Comparing, jobs: list[ArmJob], session: Session, out: Path, facts: Json) -> None:
     """config.json of the part's folder, as that of a comparison; more seeds than before may be asked for, nothing else."""
     resolved = {"arms": {job.arm.name: job.to_json() for job in jobs}, "equal_seconds": False, **facts}
     path = out / CONFIG
@@ -151,4 +151,4 @@ def _claim(asked: Comparing, jobs: list[Job], session: Session, out: Path, facts
         stored = read_json(path)["resolved"]
         check_same(out, {k: v for k, v in stored.items() if k != "seeds"}, resolved)
     resolved["seeds"] = list(range(asked.seed, asked.seed + asked.seeds))
-    write_config(out, "compare", asked.arguments(jobs[0].model, session, out), resolved)
+    write_config(out, "compare", asked.arguments(jobs[0], session, out), resolved)

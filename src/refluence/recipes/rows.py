@@ -11,7 +11,7 @@ from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.errors import InputError, option
 from refluence.files import Json
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob, StudentJob
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.reading import in_words
 from refluence.run.rows import append_rows, read_rows
@@ -19,11 +19,21 @@ from refluence.version import __version__
 
 Row = Json
 OLDER = {"precision": "fp32"}  # of rows from before it was kept
-DECIDING = ("settings", "weighting", "factor", "selection_steps", "ranking_steps", "table", "on")  # of a job
+DECIDING = (
+    "settings",
+    "weighting",
+    "factor",
+    "selection_steps",
+    "ranking_steps",
+    "table",
+    "on",
+    "transfer",
+    "teacher",
+)  # of a job
 PLACE = ("recipe", "part", "set", "data", "size")  # of a row
 
 
-def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: str, size: str, read: Json) -> Row:
+def describe(recipe: Recipe, part: Part, unit: ArmJob, compute: Compute, source: str, size: str, read: Json) -> Row:
     """What a row says of its unit beside the accuracies. `read`: how the source was read (`reading.said`).
 
     `settings` is a digest of every number of the method and its weights. What is off (0, False, empty) is left out of it: a
@@ -35,11 +45,11 @@ def describe(recipe: Recipe, part: Part, unit: Job, compute: Compute, source: st
     switched_on = {k: d for k, d in every.items() if d}
     return {
         **dict(zip(PLACE, (recipe.name, part.name, part.data, data_name(source), size), strict=True)),
-        "ipc": unit.ipc,
+        "ipc": 0 if isinstance(unit, StudentJob) else unit.ipc,
         "model": model.name,
         "width": model.width,
         "norm": model.norm,
-        "real_batch": (numbers["settings"] or {}).get("real_batch"),
+        "real_batch": (numbers.get("settings") or {}).get("real_batch"),
         "split": unit.split,
         "settings": hashlib.sha256(json.dumps(switched_on, sort_keys=True).encode()).hexdigest()[:12],
         "date": datetime.date.today().isoformat(),
@@ -62,7 +72,7 @@ def own_rows(recipe: Recipe, part: Part, data: str, size: str, rows: list[Row]) 
     return [r for r in rows if tuple(r.get(k) for k in ("recipe", "part", "data", "size")) == key and r["arm"] in part.arms]
 
 
-def present(unit: Job, facts: Row, path: Path) -> set[str]:
+def present(unit: ArmJob, facts: Row, path: Path) -> set[str]:
     """The protocols under which the part has rows of the unit in `path`; `InputError` where they have other numbers."""
     found = [row for row in _rows_of(unit, facts, PLACE, path) if row["arm"] == unit.arm.name]
     for row in found:
@@ -75,7 +85,7 @@ def present(unit: Job, facts: Row, path: Path) -> set[str]:
     return {row["protocol"] for row in found}
 
 
-def borrow(unit: Job, facts: Row, missing: set[str], path: Path) -> set[str]:
+def borrow(unit: ArmJob, facts: Row, missing: set[str], path: Path) -> set[str]:
     """Add to the part the rows that another part, of any recipe, has of this unit; returns their protocols.
 
     A distilled set may have another name there (`dc+influence:tau=1` is `dc+influence`): the numbers decide.
@@ -94,17 +104,17 @@ def borrow(unit: Job, facts: Row, missing: set[str], path: Path) -> set[str]:
     return set(found)
 
 
-def _same(unit: Job, name: str) -> bool:
+def _same(unit: ArmJob, name: str) -> bool:
     """Whether an arm may be the unit's: of the same name, or of the same method that distils, whose digest has every number."""
     return name == unit.arm.name or (unit.plan.iterations > 0 and read_arm(name).method == unit.arm.method)
 
 
-def _rows_of(unit: Job, facts: Row, place: tuple[str, ...], path: Path) -> list[Row]:
+def _rows_of(unit: ArmJob, facts: Row, place: tuple[str, ...], path: Path) -> list[Row]:
     same = {**{name: facts[name] for name in place}, "seed": unit.seed}
     return [row for row in read_rows(path) if all(row.get(name) == value for name, value in same.items())]
 
 
-def _difference(unit: Job, facts: Row, row: Row) -> str | None:
+def _difference(unit: ArmJob, facts: Row, row: Row) -> str | None:
     """The first number with which a row was made otherwise than the unit would be, in words.
 
     How the source was read is compared where the row says it: no part from before it was kept has a reading of its own.
@@ -113,7 +123,10 @@ def _difference(unit: Job, facts: Row, row: Row) -> str | None:
         read, here = (in_words(each) or "the source as it is" for each in (row["source"], facts["source"]))
         return f"{read}, here it is {here}"
     names = ("ipc", "precision", "model", "width", "norm", "real_batch", "split", "settings")  # the digest last
-    asked = {"iterations": unit.plan.iterations, "nets": unit.nets, **{name: facts[name] for name in names}}
+    nets = 1 if isinstance(unit, StudentJob) else unit.nets
+    asked = {"nets": nets, **{name: facts[name] for name in names}}
+    if not isinstance(unit, StudentJob):
+        asked = {"iterations": unit.plan.iterations, **asked}
     for name, value in asked.items():
         stored = len(row["nets"]) if name == "nets" else row.get(name, OLDER.get(name))
         if stored != value:

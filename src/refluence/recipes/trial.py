@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 
 from refluence.data.dataset import Split
-from refluence.jobs.job import Job
-from refluence.jobs.resolve import resolve
+from refluence.jobs.job import ArmJob, StudentJob
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Session, usual_threads
 from refluence.recipes.base import Part
@@ -25,11 +24,11 @@ REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation 
 def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -> Iterator[str]:
     """Each arm of the part with its first seed, that many steps, judged on validation data; a line each."""
     asked = making.comparing(part)
-    asked = replace(asked, options=replace(asked.options, split="val"))
+    asked = replace(asked, options=replace(asked.options, split="val"), transfer=replace(asked.transfer, split="val"))
     session = few(making.open(part, given), part.ipc)
     with tempfile.TemporaryDirectory() as place:
         for number, arm in enumerate(fitting(part, asked, session, making.say)):
-            job = shortened(resolve(asked.options, arm, session.dataset, asked.seed), steps)
+            job = shortened(asked.resolver(session.dataset)(arm, asked.seed), steps)
             begin = time.perf_counter()
             with device.threads(usual_threads(session)):
                 rows = run_job(job, session, Path(place) / str(number), Path(place) / "shared")
@@ -52,11 +51,13 @@ def spread(split: Split, count: int) -> Split:
     return split.take(torch.cat(chosen).sort().values)
 
 
-def shortened(job: Job, steps: int) -> Job:
+def shortened(job: ArmJob, steps: int) -> ArmJob:
     """The job with that many image steps, epochs and steps between; one network judges.
 
     At least two image steps a network and stage, so that what trains it in between is run too. What the job does stays as
     published: the method, its augmentation, the width of its networks, every rate; weights begin at once.
     """
+    if isinstance(job, StudentJob):
+        return replace(job, plan=job.plan.shortened(steps, REAL_BATCH))
     judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in job.protocols)
     return replace(job, plan=job.plan.shortened(steps, REAL_BATCH), protocols=judged, nets=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -31,6 +32,14 @@ REWEIGHTED = {**USUAL, "standardise": "none"}
 READ = ("tau", "ess", "sign", "bag", "standardise", "link", "keep", "memory", "warmup", "carry")
 """Options of the weights that mean something here."""
 
+OF_WEIGHTS = ("curvature", "damping", "solve", "fit", "risk", "parameters", "refresh")
+"""Numbers that mean something only where instances are weighted."""
+OF_TEACHER = ("teacher_alpha", "teacher_gradient", "teacher_lr", "teacher_every")
+"""Numbers that mean something only where the teacher learns too."""
+
+OF_IMITATION = ("loss", "alpha", "temperature", "beta")
+"""Numbers that mean something only where there is a teacher."""
+
 
 def own_keys() -> tuple[str, ...]:
     """The options of an arm that are numbers of the run."""
@@ -50,6 +59,11 @@ def check(arm: Arm, mechanism: Mechanism) -> None:
     for key, value in arm.options:
         if key not in known:
             raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
+    idle = [] if weighted else [(key, "no instance is weighted") for key in OF_WEIGHTS]
+    idle += [] if mechanism.teacher == "weighted" else [(key, "the teacher does not learn") for key in OF_TEACHER]
+    idle += [(key, "there is no teacher") for key in OF_IMITATION] if mechanism.name == "scratch" else []
+    if said := next(((key, why) for key, why in idle if arm.option(key) is not None), None):
+        raise InputError(f"arm '{arm.name}': {said[0]} means nothing there: {said[1]}")
     try:
         changes(arm)
         weighting_of(arm, mechanism)
@@ -60,6 +74,12 @@ def check(arm: Arm, mechanism: Mechanism) -> None:
 def changes(arm: Arm) -> dict[str, Any]:
     """The arm's own numbers, as values."""
     return {key: read(Settings, key, text) for key, text in arm.options if key in own_keys()}
+
+
+def shared_options(arm: Arm, without: Collection[str] = ()) -> tuple[tuple[str, str], ...]:
+    """The options of an arm that its unweighted references have too: neither of weights nor of a teacher that learns."""
+    keys = set(own_keys()) - {*OF_WEIGHTS, *OF_TEACHER, *without}
+    return tuple((key, text) for key, text in arm.options if key in keys)
 
 
 def weighting_of(arm: Arm, mechanism: Mechanism) -> Weighting:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from refluence.files import Json, read_json, write_json, write_text
 from refluence.models import ModelSpec
+from refluence.models.own import bare
 from refluence.models.stored import save_model
 from refluence.version import __version__
 
@@ -57,6 +58,10 @@ class Student:
     def stored_bytes(self) -> int:
         """Bytes of its parameters and buffers."""
         return sum(t.numel() * t.element_size() for t in self.net.state_dict().values())
+
+    def state(self) -> dict[str, Tensor]:
+        """Its parameters and buffers by name, those of a user's network by the names that it gives them."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in bare(self.net).state_dict().items()}
 
     def save(self, folder: Path, card: Json) -> None:
         """Write it into `folder/student`, the card last."""

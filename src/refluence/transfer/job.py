@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from refluence.arm import Arm
 from refluence.compute import Compute
 from refluence.data import Dataset
+from refluence.errors import InputError
 from refluence.files import Json
 from refluence.influence.weighting import Weighting
-from refluence.models import ModelSpec
+from refluence.models import ModelSpec, read_spec
+from refluence.options import TransferOptions
 from refluence.seeds import Rng
+from refluence.transfer.arms import WEIGHTS, changes, check, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
-from refluence.transfer.settings import Settings
+from refluence.transfer.settings import CPU, PAPER, TEXT, Settings
+from refluence.transfer.work import TransferWork
 from refluence.work import Cost, Prepared, Work
 
+__all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "plan_from", "settings_for"]
+
+KEY = "transfer"  # in JSON, what tells these plans from others
 TEACHER = "teacher/"  # before the names of its tensors, where a teacher is prepared
 
 
@@ -35,6 +43,10 @@ class Loaded:
     std: tuple[float, ...] = ()
     where: str = field(default="", compare=False)
     net: nn.Module | None = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type[Loaded], tuple[object, ...]]:
+        """Another process reads the weights again from `where`."""
+        return Loaded, (self.sha256, self.mean, self.std, self.where)
 
 
 @dataclass(frozen=True)
@@ -69,23 +81,57 @@ class Transferring:
         """Whether the student's instances are weighted."""
         return self.weighting.scored and (self.mechanism.weighs or self.mechanism.teacher != "weighted")
 
-    def shortened(self, epochs: int) -> Transferring:
-        """The same with that many epochs: does it start?"""
-        return replace(self, settings=self.settings.with_(epochs=epochs))
+    @property
+    def summary(self) -> tuple[str, str]:
+        """The mechanism and its weights in words, for the card."""
+        return self.mechanism.summary, WEIGHTS.get(self.weighting.kind, "every instance weighs the same")
+
+    @property
+    def iterations(self) -> int:
+        """Epochs of the student: what an arm at equal seconds has more of."""
+        return self.settings.epochs
+
+    def with_iterations(self, iterations: int, size: str) -> Transferring:
+        """The same with that many epochs."""
+        return replace(self, settings=self.settings.with_(epochs=iterations))
+
+    def unweighted(self) -> Transferring:
+        """Plain knowledge distillation with the same numbers."""
+        return replace(self, mechanism=replace(self.mechanism, weighs=False, teacher="frozen"), weighting=Weighting())
+
+    def check_model(self, model: ModelSpec) -> None:
+        """`InputError` for a network without features, by which some weights go."""
+        if self.weighting.kind == "adapt" and not model.width:
+            raise InputError(f"{model.name} has no last linear layer, and so no features: adapt goes by them")
+
+    def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
+        """What is worth a line before the run: how many rows, and of which size the networks are."""
+        return []
+
+    def steady(self) -> Transferring:
+        """The same: its steps are alike."""
+        return self
+
+    def shortened(self, steps: int, rows: int) -> Transferring:
+        """The same with that many epochs, of its teacher too: does it start?"""
+        teacher = self.teacher
+        if teacher is not None:
+            teacher = replace(teacher, settings=teacher.settings.with_(epochs=steps))
+        return replace(self, settings=self.settings.with_(epochs=steps), teacher=teacher)
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> Work:
         """The work at its first step. `prepared`: the teacher's tensors, `teacher/NAME`, where it was trained first."""
-        from refluence.transfer.work import TransferWork
+        teacher = self.teacher_net(prepared, rng)
+        return TransferWork(self, dataset, model, rng, compute, None if teacher is None else teacher.to(compute.device))
 
-        return TransferWork(self, dataset, model, rng, compute, self._teacher(prepared, rng, compute.device))
-
-    def _teacher(self, prepared: Prepared, rng: Rng, device: torch.device) -> nn.Module | None:
+    def teacher_net(self, prepared: Prepared, rng: Rng) -> nn.Module | None:
+        """The teacher in evaluation mode, on the CPU: loaded, or of `prepared`; None where there is none."""
         if self.teacher is None:
             return None
         if self.teacher.loaded is not None:
             assert self.teacher.loaded.net is not None, "handed over with the plan"
-            return self.teacher.loaded.net.to(device)
-        net = self.teacher.model.bare(rng("teacher-network", 0)).to(device)
+            return copy.deepcopy(self.teacher.loaded.net).eval()
+        net = self.teacher.model.bare(rng("teacher-network", 0))
         net.load_state_dict({k.removeprefix(TEACHER): t for k, t in prepared.tensors.items() if k.startswith(TEACHER)})
         return net.eval()
 
@@ -95,7 +141,7 @@ class Transferring:
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
-        own: Json = {"transfer": asdict(self.settings), "weighting": asdict(self.weighting)}
+        own: Json = {KEY: asdict(self.settings), "weighting": asdict(self.weighting)}
         if self.teacher is None:
             return own
         loaded = self.teacher.loaded
@@ -104,5 +150,26 @@ class Transferring:
         )
         return {
             **own,
-            "teacher": {"model": self.teacher.model.to_json(), "transfer": asdict(self.teacher.settings), "loaded": there},
+            "teacher": {"model": self.teacher.model.to_json(), KEY: asdict(self.teacher.settings), "loaded": there},
         }
+
+
+def settings_for(arm: Arm | None, asked: TransferOptions, *, text: bool) -> Settings:
+    """The numbers of the size, then what is asked, then what the arm says (None: of a teacher that is trained first)."""
+    size = TEXT if text else PAPER if asked.size == "paper" else CPU
+    names = [name for name in own_keys() if getattr(asked, name, None) is not None]
+    settings = size.with_(**{name: getattr(asked, name) for name in names})
+    if arm is not None:
+        return settings.with_(**changes(arm))
+    return settings.with_(epochs=asked.teacher_epochs or settings.epochs)
+
+
+def plan_from(arm: Arm, mechanism: Mechanism, stored: Json) -> Transferring:
+    """The plan that `Transferring.to_json` wrote. Weights of a teacher that was loaded are not in it."""
+    weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
+    teacher = None
+    if (own := stored.get("teacher")) is not None:
+        there = own["loaded"]
+        loaded = None if there is None else Loaded(there["sha256"], tuple(there["mean"]), tuple(there["std"]), there["where"])
+        teacher = Teacher(read_spec(own["model"]), Settings(**own[KEY]), loaded)
+    return Transferring(mechanism, arm, Settings(**stored[KEY]), Weighting(**weighting), teacher)

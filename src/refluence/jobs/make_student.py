@@ -1,0 +1,66 @@
+"""A student made: its teacher first, then the work from the start or its last checkpoint, then its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from refluence.files import Json
+from refluence.jobs import teachers
+from refluence.jobs.job import StudentJob
+from refluence.jobs.session import Session
+from refluence.jobs.students import of_teacher
+from refluence.run.drive import drive
+from refluence.seeds import streams
+from refluence.transfer.artifact import CARD, Student, Taught, read_card, save_network
+from refluence.work import Result
+
+SHARED = "shared"
+
+
+def make_student(job: StudentJob, session: Session, folder: Path | None, shared: Path | None) -> tuple[Result, Json]:
+    """The student of a job and its card, written to `folder`, if any. `shared`: where a teacher that was trained first lies.
+
+    A run by itself keeps its teacher in `folder/shared`, and at the end in `folder/teacher`.
+    """
+    alone = folder is not None and shared is None
+    shared = folder / SHARED if folder is not None and shared is None else shared
+    plan = teachers.equipped(job.plan, session.dataset)
+    prepared = teachers.prepare(job, session, shared)
+    work = plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
+    made, (summary, weights) = result.artifact, job.plan.summary
+    assert isinstance(made, Student), "what transfers make"
+    card = {
+        "arm": job.arm.name,
+        "method": job.arm.method,
+        "summary": summary,
+        "weights_summary": weights,
+        "seed": job.seed,
+        "source": session.dataset.source,
+        "model": job.model.to_json(),
+        "validation": session.dataset.validation,
+        "train": len(session.dataset.train),
+        **_of_teacher(job, session, shared),
+        **result.card,
+        **costs,
+        "teacher_seconds": round(prepared.seconds, 3),
+        "stored_bytes": made.stored_bytes,
+    }
+    if folder is not None:
+        for beside in result.beside:
+            beside.save(folder)
+        learned = any(isinstance(beside, Taught) for beside in result.beside)
+        teacher = teachers.network_of(plan, prepared, session, job.seed) if alone and not learned else None
+        if teacher is not None:
+            save_network(folder / "teacher", teacher, {"source": session.dataset.source})
+        made.save(folder, card)
+    return result, card
+
+
+def _of_teacher(job: StudentJob, session: Session, shared: Path | None) -> Json:
+    """The accuracy of a teacher that was trained first, measured once for all who share it."""
+    place = teachers.place(job, session, shared)
+    if place is None or not (place / CARD).exists():
+        return {}
+    teacher = teachers.trained(job, session, place)
+    return {"teacher_accuracy": of_teacher(place, session, job.split, teacher), "teacher_sha256": read_card(place)["sha256"]}

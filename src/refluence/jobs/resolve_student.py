@@ -1,0 +1,46 @@
+"""From what is asked for to a job of a transfer: every default resolved, and what cannot run refused before any work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from refluence.arm import Arm
+from refluence.data import Dataset
+from refluence.errors import InputError, option, says_flags
+from refluence.jobs.job import StudentJob
+from refluence.jobs.teachers import is_text
+from refluence.models import network
+from refluence.options import SourceOptions, TransferOptions
+from refluence.transfer.arms import weighting_of
+from refluence.transfer.check import check
+from refluence.transfer.job import Teacher, Transferring, settings_for
+from refluence.transfer.mechanism import Mechanism
+
+WIDTH = 32  # of a ConvNet that is a student, where its name says none
+ROWS = 10_000  # training rows at size cpu, where no other number is asked for
+
+
+def rows_of_size(options: SourceOptions, size: str) -> SourceOptions:
+    """How the source is read for students: at size cpu at most `ROWS` training rows, unless another number is asked for."""
+    return replace(options, rows=ROWS) if size == "cpu" and options.rows is None else options
+
+
+def resolve_student(
+    asked: TransferOptions, arm: Arm, dataset: Dataset, seed: int, mechanism: Mechanism, teacher: Teacher | None
+) -> StudentJob:
+    """The job of an arm and a seed on a dataset. `teacher`: the one that is asked for (`teacher_of`), the same for every arm.
+
+    Raises:
+        InputError: what cannot run.
+    """
+    text = is_text(dataset)
+    student = asked.student or ("minilm-2" if text else "convnet")
+    model = network(student, dataset.shape, len(dataset.classes), convnet=WIDTH)
+    alone = mechanism.teacher == "none"
+    if teacher is None and not alone and mechanism.schedule != "semi":
+        example = "--teacher convnet:128" if says_flags() else "teacher='convnet:128'"
+        raise InputError(f"{option('teacher')} is missing: '{arm.name}' learns from one, for example {example}")
+    settings = settings_for(arm, asked, text=text)
+    plan = Transferring(mechanism, arm, settings, weighting_of(arm, mechanism), None if alone else teacher)
+    check(plan, dataset, model)
+    return StudentJob(seed, plan, model, arm, asked.split)

@@ -1,0 +1,162 @@
+"""The teacher of a transfer: a network that is trained first as a need (needs.py), or one whose weights are there already.
+
+A teacher is trained as the student without a teacher is (`scratch`), by the numbers that are asked for and not by those of an
+arm: the arms of a comparison share it, one a seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from refluence.arm import Arm
+from refluence.data import Dataset
+from refluence.errors import InputError, option
+from refluence.files import Json
+from refluence.jobs.catalogue import methods
+from refluence.jobs.job import StudentJob
+from refluence.jobs.needs import TENSORS, key, obtain, read_prepared
+from refluence.jobs.session import Session
+from refluence.models import ModelSpec, network
+from refluence.models.custom import trained_spec
+from refluence.models.pretrained import Renormalised, load_teacher
+from refluence.options import TransferOptions
+from refluence.run.drive import drive
+from refluence.seeds import streams
+from refluence.transfer.artifact import Student, save_network
+from refluence.transfer.job import KEY, TEACHER, Loaded, Teacher, Transferring, settings_for
+from refluence.transfer.mechanism import Mechanism
+from refluence.transfer.settings import Settings
+from refluence.work import Prepared
+
+SCRATCH = Arm("scratch")
+WIDTH = 128  # of a ConvNet that is a teacher, where its name says none
+
+
+@dataclass(frozen=True)
+class TeacherNeed:
+    """A teacher that is trained here."""
+
+    teacher: Teacher
+    seed: int
+
+    name: ClassVar[str] = "teacher"
+
+    @property
+    def plan(self) -> Transferring:
+        """It is a student without a teacher."""
+        mechanism = methods()[SCRATCH.method]
+        assert isinstance(mechanism, Mechanism), "the package's own"
+        return Transferring(mechanism, SCRATCH, self.teacher.settings)
+
+    @property
+    def facts(self) -> Json:
+        """Everything that decides it beside data and machine."""
+        return {"model": self.teacher.model.to_json(), KEY: asdict(self.teacher.settings), "seed": self.seed}
+
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """Its tensors by name, behind `teacher/`. In `folder` it lies as `model.safetensors`, with its card, too."""
+        plan, dataset = self.plan, session.dataset
+        work = plan.open(dataset, self.teacher.model, streams(self.seed), session.compute, Prepared())
+        result, costs = drive(work, folder, f"teacher seed {self.seed}", session.driver)
+        made = result.artifact
+        assert isinstance(made, Student), "what a transfer makes"
+        if folder is not None:
+            card = {"seed": self.seed, "source": dataset.source, "model": made.model.to_json(), **result.card, **costs}
+            save_network(folder, made, card)
+        return {f"{TEACHER}{name}": tensor for name, tensor in made.state().items()}
+
+
+def prepare(job: StudentJob, session: Session, shared: Path | None) -> Prepared:
+    """The tensors of a teacher that is trained first, once for all who share it; nothing where there is no such teacher."""
+    teacher = job.plan.teacher
+    if teacher is None or teacher.loaded is not None:
+        return Prepared()
+    return obtain(TeacherNeed(teacher, job.seed), session, shared)
+
+
+def place(job: StudentJob, session: Session, shared: Path | None) -> Path | None:
+    """The folder in `shared` of the teacher that was trained for this job, if there is one."""
+    teacher = job.plan.teacher
+    if shared is None or teacher is None or teacher.loaded is not None:
+        return None
+    return shared / f"{TeacherNeed.name}-{key(TeacherNeed(teacher, job.seed), session)}"
+
+
+def trained(job: StudentJob, session: Session, place: Path) -> Student:
+    """The teacher that lies in `place`, trained before."""
+    teacher = job.plan.teacher
+    net = job.plan.teacher_net(read_prepared(place / TENSORS), streams(job.seed))
+    assert teacher is not None, "it was made for this job"
+    assert net is not None, "and so was its network"
+    return _student(teacher.model, net, session.dataset)
+
+
+def network_of(plan: Transferring, prepared: Prepared, session: Session, seed: int) -> Student | None:
+    """The teacher as it was before the student began; None where there is none."""
+    net = plan.teacher_net(prepared, streams(seed))
+    if plan.teacher is None or net is None:
+        return None
+    if isinstance(net, Renormalised):  # its own images are normalised otherwise
+        return Student(net.net, plan.teacher.model, session.dataset.classes, net.theirs[0], net.theirs[1])
+    return _student(plan.teacher.model, net, session.dataset)
+
+
+def _student(model: ModelSpec, net: nn.Module, dataset: Dataset) -> Student:
+    return Student(net, model, dataset.classes, dataset.mean, dataset.std)
+
+
+def teacher_of(asked: TransferOptions, dataset: Dataset) -> Teacher | None:
+    """The teacher that is asked for; None where none is.
+
+    Raises:
+        InputError: a network or weights that cannot be a teacher here.
+    """
+    shape, classes = dataset.shape, len(dataset.classes)
+    settings = settings_for(None, asked, text=is_text(dataset))
+    if isinstance(asked.teacher, nn.Module):
+        if asked.load_teacher is not None:
+            raise InputError(f"{option('load_teacher', asked.load_teacher)}: teacher is a network that is trained already")
+        spec = trained_spec(asked.teacher, shape, classes)
+        net = spec.bare(streams(0)("teacher-network", 0)).eval()
+        return Teacher(spec, settings, Loaded(spec.sha256, dataset.mean, dataset.std, spec.name, net))
+    if asked.load_teacher is not None:
+        return _loaded(asked, dataset, settings)
+    if asked.teacher is None:
+        return None
+    return Teacher(network(asked.teacher, shape, classes, convnet=WIDTH), settings)
+
+
+def _loaded(asked: TransferOptions, dataset: Dataset, settings: Settings) -> Teacher:
+    """A teacher whose weights are there already, as the data are normalised here."""
+    assert asked.load_teacher is not None, "it is asked for"
+    found = load_teacher(asked.load_teacher, asked.teacher, dataset.shape, dataset.classes)
+    net = Renormalised(found.net, (dataset.mean, dataset.std), (found.mean, found.std)).eval()
+    loaded = Loaded(found.sha256, found.mean, found.std, asked.load_teacher, net)
+    return Teacher(found.spec, settings, loaded)
+
+
+def equipped(plan: Transferring, dataset: Dataset) -> Transferring:
+    """The plan with the weights of a teacher that was loaded, which neither JSON nor other processes get: read again.
+
+    Raises:
+        InputError: other weights than before, or a network that was given in Python.
+    """
+    teacher = plan.teacher
+    if teacher is None or teacher.loaded is None or teacher.loaded.net is not None:
+        return plan
+    name, where = teacher.model.name, teacher.loaded.where
+    if where.endswith("()"):
+        raise InputError(f"the teacher, {where}, was given in Python: hand it over again, with teacher=, in one process")
+    again = _loaded(TransferOptions(teacher=name, load_teacher=where), dataset, teacher.settings)
+    if again.loaded is None or again.loaded.sha256 != teacher.loaded.sha256:
+        raise InputError(f"{option('load_teacher', where)}: it has changed since the run began")
+    return replace(plan, teacher=again)
+
+
+def is_text(dataset: Dataset) -> bool:
+    """Whether the instances are texts."""
+    return len(dataset.train.images.shape) == 2
