@@ -23,7 +23,7 @@ from refluence.transfer.artifact import CARD, WEIGHTS, Student, read_card
 (PROTOCOL,) = StudentJob.judged_by  # of an evaluation that trains nothing
 EVALUATION = "evaluation.json"
 CHUNK_PIXELS = 2**18  # numbers of an instance x instances at once
-OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "parameters", "iterations")
+OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "parameters")
 PATIENCE = 30.0  # seconds to wait for another process that counts a use of the test split
 
 
@@ -134,5 +134,6 @@ def row_of(job: StudentJob, entry: Json, card: Json) -> Json:
         "imbalance": entry["imbalance"],
         "worst_class": entry["worst_class"]["accuracy"],
         **{k: card[k] for k in OF_CARD},
+        "iterations": card["epochs"],
         **{k: v for k, v in facts.items() if v is not None},
     }

@@ -22,7 +22,6 @@ from refluence.jobs.needs import TENSORS, key, obtain, read_prepared
 from refluence.jobs.session import Session
 from refluence.models import ModelSpec, network
 from refluence.models.custom import trained_spec
-from refluence.models.pretrained import Renormalised, load_teacher
 from refluence.options import TransferOptions
 from refluence.run.drive import drive
 from refluence.seeds import streams
@@ -100,6 +99,10 @@ def network_of(plan: Transferring, prepared: Prepared, session: Session, seed: i
     net = plan.teacher_net(prepared, streams(seed))
     if plan.teacher is None or net is None:
         return None
+    if plan.teacher.loaded is None:
+        return _student(plan.teacher.model, net, session.dataset)
+    from refluence.models.pretrained import Renormalised
+
     if isinstance(net, Renormalised):  # its own images are normalised otherwise
         return Student(net.net, plan.teacher.model, session.dataset.classes, net.theirs[0], net.theirs[1])
     return _student(plan.teacher.model, net, session.dataset)
@@ -132,6 +135,8 @@ def teacher_of(asked: TransferOptions, dataset: Dataset) -> Teacher | None:
 
 def _loaded(asked: TransferOptions, dataset: Dataset, settings: Settings) -> Teacher:
     """A teacher whose weights are there already, as the data are normalised here."""
+    from refluence.models.pretrained import Renormalised, load_teacher
+
     assert asked.load_teacher is not None, "it is asked for"
     found = load_teacher(asked.load_teacher, asked.teacher, dataset.shape, dataset.classes)
     net = Renormalised(found.net, (dataset.mean, dataset.std), (found.mean, found.std)).eval()

@@ -22,7 +22,6 @@ from refluence.transfer.arms import WEIGHTS, changes, check, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
 from refluence.transfer.settings import CPU, PAPER, TEXT, Settings
-from refluence.transfer.work import TransferWork
 from refluence.work import Cost, Prepared, Work
 
 __all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "plan_from", "settings_for"]
@@ -105,8 +104,10 @@ class Transferring:
             raise InputError(f"{model.name} has no last linear layer, and so no features: adapt goes by them")
 
     def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
-        """What is worth a line before the run: how many rows, and of which size the networks are."""
-        return []
+        """What is worth a line before the run: how many rows there are, and sizes of networks that are odd."""
+        from refluence.transfer.check import remarks
+
+        return [f"{len(dataset.train):,} training rows", *remarks(self, model)]
 
     def steady(self) -> Transferring:
         """The same: its steps are alike."""
@@ -121,6 +122,8 @@ class Transferring:
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> Work:
         """The work at its first step. `prepared`: the teacher's tensors, `teacher/NAME`, where it was trained first."""
+        from refluence.transfer.work import TransferWork
+
         teacher = self.teacher_net(prepared, rng)
         return TransferWork(self, dataset, model, rng, compute, None if teacher is None else teacher.to(compute.device))
 
