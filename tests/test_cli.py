@@ -61,7 +61,16 @@ def test_help_ends_in_the_narrowest_terminal(capsys, monkeypatch):
 @pytest.mark.parametrize("command", ["compare", "distill"])
 def test_help_comes_in_groups_and_every_flag_is_explained(capsys, command):
     _, out, _ = said(capsys, command, "--help")
-    assert re.findall(r"^\W*(\w+) options", out, re.M) == ["main", "size", "network", "evaluation", "data", "machine"]
+    transfer = ["transfer"] if command == "compare" else []
+    assert re.findall(r"^\W*(\w+) options", out, re.M) == [
+        "main",
+        "size",
+        "network",
+        "evaluation",
+        *transfer,
+        "data",
+        "machine",
+    ]
     for flag in ("--seed", "--device", "--threads", "--precision", "--compile", "--no-compile", "--resume", "--quiet"):
         assert flag in out
     for line in re.findall(r"^\W{1,2}--[a-z].*\n.*", out, re.M):  # an explanation stands beside the flag or below it
@@ -71,7 +80,7 @@ def test_help_comes_in_groups_and_every_flag_is_explained(capsys, command):
 def test_the_examples_in_the_help_are_commands_that_can_be_read(capsys):
     from refluence.commands.parse import parse
 
-    for command in ("compare", "distill", "score", "evaluate"):
+    for command in ("compare", "distill", "transfer", "score", "evaluate"):
         _, out, _ = said(capsys, command, "--help")
         example = re.search(r"For example:\n(.*?)\n\n", out, re.S)[1].replace("\\\n", " ").split()
         name, flags = parse(example[1:])

@@ -18,19 +18,21 @@ from refluence.fields import settings_of
 from refluence.files import read_json
 from refluence.influence.weighting import Weighting
 from refluence.jobs.catalogue import parse_arm
-from refluence.options import JobOptions, MachineOptions, ScoreOptions, SourceOptions
+from refluence.options import JobOptions, MachineOptions, ScoreOptions, SourceOptions, TransferOptions
 from refluence.select.selection import SelectionOptions
 
 OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters of the functions
     "compare": {"data", "methods", "seeds", "out", "resume", "seed", "controls", "equal_seconds", "workers", "executor"},
     "distill": {"data", "method", "weights", "out", "resume", "seed"},
+    "transfer": {"data", "mechanism", "seeds", "out", "resume", "seed", "controls", "equal_seconds", "workers", "executor"},
     "score": {"data", "distilled", "out", "resume", "nets", "weights", "seed"},
     "run": {"recipe", "data", "out", "size", "seeds", "seed", "only", "resume", "rows", "tables", "steps"},
     "evaluate": {"folder", "data", "resume", "seed", "save_model", "robust"},
 }
 CHANGES = {"iterations", "real_batch", "width", "nets", "epochs", "batch", "split"}
 SHARED = {
-    "compare": (JobOptions, SourceOptions, MachineOptions),
+    "compare": (JobOptions, TransferOptions, SourceOptions, MachineOptions),
+    "transfer": (TransferOptions, SourceOptions, MachineOptions),
     "distill": (JobOptions, SourceOptions, MachineOptions),
     "score": (ScoreOptions, SourceOptions, MachineOptions),
     "run": (SourceOptions, MachineOptions),
@@ -53,7 +55,7 @@ def flags_of(command):
 @pytest.mark.parametrize("command", SHARED)
 def test_flags_are_the_options_of_the_library_and_the_commands_own(command):
     beside = {"run": CHANGES, "evaluate": {"protocol", "nets", "split", "model", "width", "norm", "epochs", "batch"}}
-    terminal = {"quiet"} | ({"checkpoint_seconds"} if command in ("compare", "distill", "run") else set())
+    terminal = {"quiet"} | ({"checkpoint_seconds"} if command in ("compare", "distill", "transfer", "run") else set())
     expected = OWN[command] | names(*SHARED[command]) | beside.get(command, set()) | terminal
     assert names(COMMANDS[command]) == expected
     assert set(settings_of(COMMANDS[command])) == expected, "each has help and range in its field"

@@ -35,7 +35,7 @@ from refluence.jobs.judge import unread
 from refluence.jobs.open_run import Finished, check_fits, open_finished
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.resolve_student import rows_of_size
-from refluence.jobs.run_job import card_of, make
+from refluence.jobs.run_job import make
 from refluence.jobs.scoring import (
     against_set,
     against_validation,
@@ -49,7 +49,7 @@ from refluence.jobs.scoring import (
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
 from refluence.jobs.single import transfer as transfer_into
-from refluence.jobs.students import judgement, load_student
+from refluence.jobs.students import judgement
 from refluence.models import Maker, another, handed_over, network
 from refluence.options import JobOptions, ScoreOptions, SeedOptions, TransferOptions
 from refluence.results import Comparison, Run, StudentRun, score_page
@@ -229,8 +229,8 @@ def transfer(
             accuracy = judgement(result.artifact, session, job.split, job.what)["accuracy"]
             measured = next((each for each in result.beside if isinstance(each, ScoreTable)), None)
             return StudentRun(job, result.artifact, card, accuracy, measured=measured)
-        rows, _ = transfer_into(job, asked, session, folder, page=report.write)
-    return StudentRun(job, load_student(folder, job), card_of(folder), rows[0]["accuracy"], folder)
+        transfer_into(job, asked, session, folder, page=report.write)
+    return StudentRun.load(folder, job)
 
 
 def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **options: Any) -> Work:

@@ -14,10 +14,12 @@ from refluence.data.distilled import DistilledSet, shown
 from refluence.data.scores import FILE, ScoreTable
 from refluence.errors import InputError
 from refluence.evaluate.paired import Summary
-from refluence.files import Json
+from refluence.files import Json, read_json
 from refluence.jobs.comparison import Compared
 from refluence.jobs.job import Job, StudentJob
-from refluence.jobs.open_run import require_finished
+from refluence.jobs.open_run import open_student, require_finished
+from refluence.jobs.run_job import EVALUATION, card_of
+from refluence.jobs.students import load_student
 from refluence.run.folder import configuration
 from refluence.transfer.artifact import Student
 
@@ -85,7 +87,7 @@ class StudentRun:
         >>> import refluence as rf
         >>> run = rf.transfer("digits", "scratch", student="convnet1:4", epochs=1)
         >>> run.student.parameters, 0 <= run.accuracy <= 100
-        (690, True)
+        (698, True)
     """
 
     job: StudentJob
@@ -94,6 +96,33 @@ class StudentRun:
     accuracy: float
     folder: Path | None = None
     measured: ScoreTable | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path, job: StudentJob | None = None) -> StudentRun:
+        """Read a finished student again.
+
+        Args:
+            folder: what `transfer(out=…)` or `refluence transfer` wrote, or a unit of a comparison of students.
+            job: its job, where its network was given in Python.
+
+        Returns:
+            The run.
+
+        Raises:
+            InputError: no student, or one that is not finished.
+
+        Example:
+            >>> import tempfile
+            >>> import refluence as rf
+            >>> folder = tempfile.mkdtemp() + "/run"
+            >>> made = rf.transfer("digits", "scratch", student="convnet1:4", epochs=1, out=folder)
+            >>> StudentRun.load(folder).accuracy == made.accuracy
+            True
+        """
+        folder = Path(folder)
+        job = open_student(folder) if job is None else job
+        entry, *_ = read_json(folder / EVALUATION)["evaluations"]
+        return cls(job, load_student(folder, job), card_of(folder), entry["accuracy"], folder)
 
     @property
     def scores(self) -> ScoreTable | None:

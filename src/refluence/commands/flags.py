@@ -34,7 +34,7 @@ class Compare(CompareTask, JobOptions, TransferOptions, SourceOptions, LongFlags
 
     Small models instead of small sets:
       refluence compare --data digits --methods kd kd+loss student \\
-                        --teacher convnet:128 --student convnet:8 --out runs/students
+                        --teacher convnet:128 --student convnet:8 --out runs/kd
     """
 
 
@@ -49,7 +49,7 @@ class Distill(DistillTask, JobOptions, SourceOptions, LongFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(TransferTask, TransferOptions, SourceOptions, LongFlags):
-    """Make a small model from a large one (knowledge distillation), training instances weighted by influence.
+    """Make a small model from a large one; training instances weigh by influence.
 
     For example:
       refluence transfer --data digits --teacher convnet:128 --student convnet:8 \\
@@ -57,7 +57,8 @@ class Transfer(TransferTask, TransferOptions, SourceOptions, LongFlags):
 
     Does weighting help? With wrong labels on purpose, over paired seeds:
       refluence transfer --data digits --noise symmetric:0.2 --mechanism joint \\
-                         --teacher convnet:128 --student convnet:8 --seeds 5 --out runs/joint
+                         --teacher convnet:128 --student convnet:8 \\
+                         --seeds 5 --out runs/joint
     """
 
 

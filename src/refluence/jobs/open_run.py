@@ -12,7 +12,7 @@ from refluence.digests import digest
 from refluence.errors import InputError, again, option
 from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, not_here
-from refluence.jobs.job import Job
+from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.run_job import finished
 from refluence.run.folder import CONFIG, configuration
 
@@ -41,12 +41,22 @@ def open_finished(folder: Path, declared: Declaration | None = None) -> Finished
     if config["command"] == "compare":
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     if config["command"] == "transfer":
-        raise InputError(f"{folder} holds a student: refluence evaluate {folder} judges it again, score --load its weights")
+        raise InputError(f"{folder} holds a student: StudentRun.load reads it")
     require_finished(folder, config)
     card = read_card(folder / "distilled")
     resolved = config["resolved"]
     job = Job.from_json(resolved["unit"], None, _declared(folder, resolved, declared))
     return Finished(folder, load_distilled(folder / "distilled"), card, job, resolved["data"])
+
+
+def open_student(folder: Path) -> StudentJob:
+    """The job of a finished `transfer` in `folder`. `InputError` where there is none."""
+    config = configuration(folder)
+    if config["command"] != "transfer":
+        raise InputError(f"{folder} holds a run of '{config['command']}', and no student")
+    if not finished(folder):
+        raise InputError(f"the run in {folder} is not finished: {again()} ends it")
+    return StudentJob.from_json(config["resolved"]["unit"])
 
 
 def _declared(folder: Path, resolved: Json, given: Declaration | None) -> Declaration | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from refluence.arm import Arm
 from refluence.data import Dataset
-from refluence.errors import InputError, option, says_flags
+from refluence.errors import InputError, option
 from refluence.jobs.job import StudentJob
 from refluence.jobs.teachers import is_text
 from refluence.models import network
@@ -38,7 +38,7 @@ def resolve_student(
     model = network(student, dataset.shape, len(dataset.classes), convnet=WIDTH)
     alone = mechanism.teacher == "none"
     if teacher is None and not alone and mechanism.schedule != "semi":
-        example = "--teacher convnet:128" if says_flags() else "teacher='convnet:128'"
+        example = option("teacher", "convnet:128")
         raise InputError(f"{option('teacher')} is missing: '{arm.name}' learns from one, for example {example}")
     settings = settings_for(arm, asked, text=text)
     plan = Transferring(mechanism, arm, settings, weighting_of(arm, mechanism), None if alone else teacher)
