@@ -11,8 +11,8 @@ from refluence.jobs.session import Session
 from refluence.jobs.students import of_teacher
 from refluence.run.drive import drive
 from refluence.seeds import streams
-from refluence.transfer.artifact import CARD, Student, Taught, read_card, save_network
-from refluence.work import Result
+from refluence.transfer.artifact import Student, Taught, read_card, save_network
+from refluence.work import Prepared, Result
 
 SHARED = "shared"
 
@@ -40,7 +40,7 @@ def make_student(job: StudentJob, session: Session, folder: Path | None, shared:
         "model": job.model.to_json(),
         "validation": session.dataset.validation,
         "train": len(session.dataset.train),
-        **_of_teacher(job, session, shared),
+        **_of_teacher(job, session, shared, prepared),
         **result.card,
         **costs,
         "teacher_seconds": round(prepared.seconds, 3),
@@ -57,10 +57,10 @@ def make_student(job: StudentJob, session: Session, folder: Path | None, shared:
     return result, card
 
 
-def _of_teacher(job: StudentJob, session: Session, shared: Path | None) -> Json:
-    """The accuracy of a teacher that was trained first, measured once for all who share it."""
+def _of_teacher(job: StudentJob, session: Session, shared: Path | None, prepared: Prepared) -> Json:
+    """The accuracy of the teacher as it was before the student began, measured once for all who share it."""
     place = teachers.place(job, session, shared)
-    if place is None or not (place / CARD).exists():
+    if place is None:
         return {}
-    teacher = teachers.trained(job, session, place)
+    teacher = teachers.kept(job, session, place, prepared)
     return {"teacher_accuracy": of_teacher(place, session, job.split, teacher), "teacher_sha256": read_card(place)["sha256"]}

@@ -6,6 +6,8 @@ arm: the arms of a comparison share it, one a seed.
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -18,15 +20,19 @@ from refluence.errors import InputError, option
 from refluence.files import Json
 from refluence.jobs.catalogue import methods
 from refluence.jobs.job import StudentJob
-from refluence.jobs.needs import TENSORS, key, obtain, read_prepared
+from refluence.jobs.needs import key, obtain
 from refluence.jobs.session import Session
 from refluence.models import ModelSpec, network
 from refluence.models.custom import trained_spec
+from refluence.models.pretrained import head_of, load_teacher
+from refluence.models.renormalised import Renormalised
 from refluence.options import TransferOptions
 from refluence.run.drive import drive
+from refluence.run.folder import locked
 from refluence.seeds import streams
-from refluence.transfer.artifact import Student, save_network
-from refluence.transfer.job import KEY, TEACHER, Loaded, Teacher, Transferring, settings_for
+from refluence.transfer.artifact import CARD, Student, save_network
+from refluence.transfer.head import fit_head
+from refluence.transfer.job import HEAD, KEY, TEACHER, Loaded, Teacher, Transferring, settings_for
 from refluence.transfer.mechanism import Mechanism
 from refluence.transfer.settings import Settings
 from refluence.work import Prepared
@@ -69,46 +75,82 @@ class TeacherNeed:
         return {f"{TEACHER}{name}": tensor for name, tensor in made.state().items()}
 
 
-def prepare(job: StudentJob, session: Session, shared: Path | None) -> Prepared:
-    """The tensors of a teacher that is trained first, once for all who share it; nothing where there is no such teacher."""
+@dataclass(frozen=True)
+class HeadNeed:
+    """A new last layer for a loaded teacher that was trained on other classes."""
+
+    teacher: Teacher
+    seed: int
+
+    name: ClassVar[str] = "teacher"
+
+    @property
+    def facts(self) -> Json:
+        """Everything that decides it beside data and machine."""
+        assert self.teacher.loaded is not None, "it is loaded"
+        return {"model": self.teacher.model.to_json(), "sha256": self.teacher.loaded.sha256, "seed": self.seed}
+
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """Its `weight` and `bias`. In `folder` the whole teacher lies as `model.safetensors`, with its card, too."""
+        assert self.teacher.loaded is not None, "it is loaded"
+        net, dataset = copy.deepcopy(self.teacher.loaded.net), session.dataset
+        assert isinstance(net, Renormalised), "as models/pretrained.py gives them"
+        session.reporter.say(f"teacher seed {self.seed}: a last layer for {len(dataset.classes)} classes is trained first")
+        fitted = fit_head(net, dataset, streams(self.seed), session.compute.device)
+        last = head_of(fitted.net)
+        if folder is not None:
+            save_network(folder, _student(self.teacher.model, fitted, dataset), {"seed": self.seed, "source": dataset.source})
+        return {f"{HEAD}weight": last.weight.detach().cpu(), f"{HEAD}bias": last.bias.detach().cpu()}
+
+
+def need_of(job: StudentJob) -> TeacherNeed | HeadNeed | None:
+    """What the teacher of a job needs beforehand."""
     teacher = job.plan.teacher
-    if teacher is None or teacher.loaded is not None:
-        return Prepared()
-    return obtain(TeacherNeed(teacher, job.seed), session, shared)
+    if teacher is None:
+        return None
+    if teacher.loaded is None:
+        return TeacherNeed(teacher, job.seed)
+    return HeadNeed(teacher, job.seed) if teacher.loaded.head else None
+
+
+def prepare(job: StudentJob, session: Session, shared: Path | None) -> Prepared:
+    """The tensors of what a teacher needs first, once for all who share it; nothing where it needs nothing."""
+    need = need_of(job)
+    return Prepared() if need is None else obtain(need, session, shared)
 
 
 def place(job: StudentJob, session: Session, shared: Path | None) -> Path | None:
-    """The folder in `shared` of the teacher that was trained for this job, if there is one."""
-    teacher = job.plan.teacher
-    if shared is None or teacher is None or teacher.loaded is not None:
+    """The folder in `shared` where the teacher of this job lies; None where it has none."""
+    need, teacher = need_of(job), job.plan.teacher
+    if shared is None or teacher is None:
         return None
-    return shared / f"{TeacherNeed.name}-{key(TeacherNeed(teacher, job.seed), session)}"
+    if need is None:
+        assert teacher.loaded is not None, "else it is trained"
+        return shared / f"{TeacherNeed.name}-{teacher.loaded.sha256[:12]}"
+    return shared / f"{need.name}-{key(need, session)}"
 
 
-def trained(job: StudentJob, session: Session, place: Path) -> Student:
-    """The teacher that lies in `place`, trained before."""
-    teacher = job.plan.teacher
-    net = job.plan.teacher_net(read_prepared(place / TENSORS), streams(job.seed))
-    assert teacher is not None, "it was made for this job"
-    assert net is not None, "and so was its network"
-    return _student(teacher.model, net, session.dataset)
+def kept(job: StudentJob, session: Session, place: Path, prepared: Prepared) -> Student:
+    """The teacher of a job, which then lies in `place` with its card."""
+    teacher = network_of(equipped(job.plan, session.dataset), prepared, session, job.seed)
+    assert teacher is not None, "the job has one"
+    if not (place / CARD).exists():
+        with locked(place, wait=math.inf):  # another job of this comparison may write it just now
+            if not (place / CARD).exists():
+                save_network(place, teacher, {"source": session.dataset.source})
+    return teacher
 
 
 def network_of(plan: Transferring, prepared: Prepared, session: Session, seed: int) -> Student | None:
     """The teacher as it was before the student began; None where there is none."""
     net = plan.teacher_net(prepared, streams(seed))
-    if plan.teacher is None or net is None:
-        return None
-    if plan.teacher.loaded is None:
-        return _student(plan.teacher.model, net, session.dataset)
-    from refluence.models.pretrained import Renormalised
-
-    if isinstance(net, Renormalised):  # its own images are normalised otherwise
-        return Student(net.net, plan.teacher.model, session.dataset.classes, net.theirs[0], net.theirs[1])
-    return _student(plan.teacher.model, net, session.dataset)
+    return None if plan.teacher is None or net is None else _student(plan.teacher.model, net, session.dataset)
 
 
 def _student(model: ModelSpec, net: nn.Module, dataset: Dataset) -> Student:
+    """A network with what its images are normalised by: its own numbers, where it was loaded with such."""
+    if isinstance(net, Renormalised):
+        return Student(net.net, model, dataset.classes, *net.theirs)
     return Student(net, model, dataset.classes, dataset.mean, dataset.std)
 
 
@@ -125,7 +167,7 @@ def teacher_of(asked: TransferOptions, dataset: Dataset) -> Teacher | None:
             raise InputError(f"{option('load_teacher', asked.load_teacher)}: teacher is a network that is trained already")
         spec = trained_spec(asked.teacher, shape, classes)
         net = spec.bare(streams(0)("teacher-network", 0)).eval()
-        return Teacher(spec, settings, Loaded(spec.sha256, dataset.mean, dataset.std, spec.name, net))
+        return Teacher(spec, settings, Loaded(spec.sha256, dataset.mean, dataset.std, False, spec.name, net))
     if asked.load_teacher is not None:
         return _loaded(asked, dataset, settings)
     if asked.teacher is None:
@@ -135,12 +177,10 @@ def teacher_of(asked: TransferOptions, dataset: Dataset) -> Teacher | None:
 
 def _loaded(asked: TransferOptions, dataset: Dataset, settings: Settings) -> Teacher:
     """A teacher whose weights are there already, as the data are normalised here."""
-    from refluence.models.pretrained import Renormalised, load_teacher
-
     assert asked.load_teacher is not None, "it is asked for"
     found = load_teacher(asked.load_teacher, asked.teacher, dataset.shape, dataset.classes)
-    net = Renormalised(found.net, (dataset.mean, dataset.std), (found.mean, found.std)).eval()
-    loaded = Loaded(found.sha256, found.mean, found.std, asked.load_teacher, net)
+    net = found.net if is_text(dataset) else found.beside(dataset.mean, dataset.std)
+    loaded = Loaded(found.sha256, found.mean, found.std, found.needs_head, asked.load_teacher, net)
     return Teacher(found.spec, settings, loaded)
 
 

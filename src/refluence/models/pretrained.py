@@ -195,6 +195,15 @@ def set_head(net: nn.Module, head: nn.Linear) -> None:
         net.set_submodule("classifier", head)
 
 
+def head_of(net: nn.Module) -> nn.Linear:
+    """The last linear layer of a network that was loaded here."""
+    if isinstance(net, Renormalised):
+        return head_of(net.net)
+    found = net.net.get_submodule(str(net.place)) if isinstance(net, Own) else net.get_submodule("classifier")
+    assert isinstance(found, nn.Linear), "what set_head puts there"
+    return found
+
+
 def zero_head(features: int, classes: int) -> nn.Linear:
     """A linear layer whose weights are all zero."""
     head = torch.nn.utils.skip_init(nn.Linear, features, classes)

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from refluence.arm import Arm
 from refluence.compute import Compute
@@ -16,6 +16,7 @@ from refluence.errors import InputError
 from refluence.files import Json
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, read_spec
+from refluence.models.pretrained import set_head
 from refluence.options import TransferOptions
 from refluence.seeds import Rng
 from refluence.transfer.arms import WEIGHTS, changes, check, own_keys
@@ -27,6 +28,7 @@ from refluence.work import Cost, Prepared, Work
 __all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "plan_from", "settings_for"]
 
 KEY = "transfer"  # in JSON, what tells these plans from others
+HEAD = "head/"  # before those of a last layer that is trained for a loaded teacher
 TEACHER = "teacher/"  # before the names of its tensors, where a teacher is prepared
 
 
@@ -34,18 +36,19 @@ TEACHER = "teacher/"  # before the names of its tensors, where a teacher is prep
 class Loaded:
     """A teacher's weights that are there already: their digest, and what JSON does not keep of them.
 
-    `mean` and `std`: what the teacher's own images are normalised by.
+    `mean` and `std`: what the teacher's own images are normalised by. `head`: its last layer is a new one, trained first.
     """
 
     sha256: str
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    head: bool = False
     where: str = field(default="", compare=False)
     net: nn.Module | None = field(default=None, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[type[Loaded], tuple[object, ...]]:
         """Another process reads the weights again from `where`."""
-        return Loaded, (self.sha256, self.mean, self.std, self.where)
+        return Loaded, (self.sha256, self.mean, self.std, self.head, self.where)
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,10 @@ class Transferring:
             return None
         if self.teacher.loaded is not None:
             assert self.teacher.loaded.net is not None, "handed over with the plan"
-            return copy.deepcopy(self.teacher.loaded.net).eval()
+            net = copy.deepcopy(self.teacher.loaded.net)
+            if self.teacher.loaded.head:
+                set_head(net, linear(prepared.tensors[f"{HEAD}weight"], prepared.tensors[f"{HEAD}bias"]))
+            return net.eval()
         net = self.teacher.model.bare(rng("teacher-network", 0))
         net.load_state_dict({k.removeprefix(TEACHER): t for k, t in prepared.tensors.items() if k.startswith(TEACHER)})
         return net.eval()
@@ -148,9 +154,7 @@ class Transferring:
         if self.teacher is None:
             return own
         loaded = self.teacher.loaded
-        there = (
-            None if loaded is None else {"sha256": loaded.sha256, "mean": loaded.mean, "std": loaded.std, "where": loaded.where}
-        )
+        there = None if loaded is None else {name: getattr(loaded, name) for name in ("sha256", "mean", "std", "head", "where")}
         return {
             **own,
             "teacher": {"model": self.teacher.model.to_json(), KEY: asdict(self.teacher.settings), "loaded": there},
@@ -173,6 +177,17 @@ def plan_from(arm: Arm, mechanism: Mechanism, stored: Json) -> Transferring:
     teacher = None
     if (own := stored.get("teacher")) is not None:
         there = own["loaded"]
-        loaded = None if there is None else Loaded(there["sha256"], tuple(there["mean"]), tuple(there["std"]), there["where"])
+        loaded = (
+            None
+            if there is None
+            else Loaded(there["sha256"], tuple(there["mean"]), tuple(there["std"]), there["head"], there["where"])
+        )
         teacher = Teacher(read_spec(own["model"]), Settings(**own[KEY]), loaded)
     return Transferring(mechanism, arm, Settings(**stored[KEY]), Weighting(**weighting), teacher)
+
+
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """The linear layer of these tensors."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer
