@@ -150,7 +150,7 @@ def network_of(plan: Transferring, prepared: Prepared, session: Session, seed: i
 def _student(model: ModelSpec, net: nn.Module, dataset: Dataset) -> Student:
     """A network with what its images are normalised by: its own numbers, where it was loaded with such."""
     if isinstance(net, Renormalised):
-        return Student(net.net, model, dataset.classes, *net.theirs)
+        return Student(net.own(), model, dataset.classes, *net.theirs)
     return Student(net, model, dataset.classes, dataset.mean, dataset.std)
 
 

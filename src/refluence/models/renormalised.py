@@ -53,6 +53,10 @@ class Renormalised(nn.Module):
             return x
         return interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
 
+    def own(self) -> nn.Module:
+        """The network for images that are normalised by `theirs`, resized where it has a size."""
+        return self.net if self.size is None else Renormalised(self.net, self.theirs, self.theirs, self.size).eval()
+
     def features(self, x: Tensor) -> Tensor:
         """Embedding `(B, F)` of a network that has one."""
         return self.net.features(self.images(x))  # type: ignore[operator]
