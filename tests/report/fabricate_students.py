@@ -52,7 +52,8 @@ def student(
         entry |= {"worst_class": {"class": classes[worst], "accuracy": each[worst]}, "imbalance": 1.0}
         (folder / "evaluation.json").write_text(json.dumps({"evaluations": [entry]}))
     if weighted and "scores" not in without:
-        _scores(folder, classes, rows, noisy, rng, "pictures" not in without, texts)
+        kind = arm.partition("+")[2] or "influence"
+        _scores(folder, kind, classes, rows, noisy, rng, "pictures" not in without, texts)
     return folder
 
 
@@ -112,7 +113,7 @@ def _card(folder: Path, arm: str, seed: int, classes: list[str], rows: int, know
 
 
 def _scores(
-    folder: Path, classes: list[str], rows: int, noisy: bool, rng: np.random.Generator, pictures: bool, texts: bool
+    folder: Path, kind: str, classes: list[str], rows: int, noisy: bool, rng: np.random.Generator, pictures: bool, texts: bool
 ) -> None:
     stored = np.arange(rows) % len(classes)
     wrong = (np.arange(rows) % 5 == 0) & noisy
@@ -120,7 +121,8 @@ def _scores(
     score = rng.normal(0, 2e-3, rows) + 5e-3 * wrong
     columns = {"index": np.arange(rows) * 2, "path": [None] * rows, "label": label, "score": score, "loss": rng.random(rows)}
     columns |= {"weight": 2 / (1 + np.exp(score / 2e-3)), **({"stored": stored} if noisy else {})}
-    pq.write_table(pa.table(columns), folder / "scores.parquet")
+    table = pa.table(columns).replace_schema_metadata({"refluence": json.dumps({"weights": {"kind": kind}})})
+    pq.write_table(table, folder / "scores.parquet")
     worst = np.argsort(-score)[:24]
     if texts:
         words = {str(2 * row): f"a text about {classes[stored[row]]}, number {row}" for row in worst}

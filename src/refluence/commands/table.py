@@ -31,6 +31,8 @@ def show(results: Json, out: Path) -> None:
     protocols = {line["protocol"] for line in results["summary"]}
     table = Table(header_style="bold")
     beside = {"balanced %": "balanced_accuracy", "macro-F1 %": "macro_f1"} if unequal(results) else {}
+    if all(r.get("worst_class") is not None for r in results["rows"]):  # of students
+        beside = {"worst class %": "worst_class", **beside}
     first = ["arm", *(["protocol"] if len(protocols) > 1 else []), "accuracy %", *beside]
     for name in (*first, "n", "difference [95 %]", "against"):
         table.add_column(name, no_wrap=name not in ("arm", "against"), overflow="fold")

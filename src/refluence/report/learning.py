@@ -5,14 +5,14 @@ from __future__ import annotations
 from refluence.report import charts, curves
 from refluence.report.over_time import Figure
 from refluence.report.reading import Unit
-from refluence.report.student import BLUE, VIOLET
+from refluence.report.student import BLUE, VIOLET, option
 from refluence.report.words import common_unit, compact, finite, mean
 
 EPOCH, HELP = "epoch", "Do the weights help the next step?"
 WEIGHING, WATCHING = "on the half that makes the weights", "on the half that only watches"
 GAIN = (
-    "The risk on held-out instances after one step of the student with weights, less that after the same step without (the "
-    "paper's Theorem 1). Below the dashed line at zero the weighted step lowers the risk more. On the half that made the "
+    "The risk on held-out instances after one step of the student with weights, less that after the same step without (Theorem "
+    "1 of KD-AIF). Below the dashed line at zero the weighted step lowers the risk more. On the half that made the "
     "weights a fall is nearly certain, so it proves nothing; the half that only watches says whether the weights are of use."
 )
 GAINS = (
@@ -27,10 +27,11 @@ CORRELATION = (
 )
 CHI_SQUARE = "How far the weights are from equal ones (χ², half the variance of weights of mean 1): 0 where all count alike."
 WORST = (
-    "The highest mean loss of the training instances under any weights that are as far from equal as these (the paper's "
-    "Theorem 2), beside the training loss."
+    "The highest mean loss of the training instances under any weights that are as far from equal as these (Theorem "
+    "2 of KD-AIF), beside the training loss."
 )
 WATCHED = "On the half of the validation instances that makes no weights."
+NOISY = " Their labels are partly wrong on purpose too, unlike those of the test split: nobody can be right on all of them."
 LEARNED = "What a student learns by, mean of the training instances; lower is better."
 MEAN = " Mean of the seeds."
 OTHER = " scratch learns from the labels alone: its loss is another one than that of the others."
@@ -71,7 +72,7 @@ def _single(unit: Unit) -> list[Figure | None]:
             "Accuracy while it learned",
             accuracy,
             "accuracy, %",
-            WATCHED,
+            WATCHED + NOISY * noisy([unit]),
         ),
     ]
     if not weighted([unit]):
@@ -84,6 +85,11 @@ def _single(unit: Unit) -> list[Figure | None]:
         _figure(unit, "Distance from equal weights", {"chi_square": "χ²"}, "χ²", CHI_SQUARE),
         _figure(unit, "Worst-case risk", {"worst_case": "worst-case risk", "loss": "training loss"}, "loss", WORST),
     ]
+
+
+def noisy(units: list[Unit]) -> bool:
+    """Whether labels of the validation instances are wrong on purpose: those that are cut from train are."""
+    return any(option(unit.config, "noise") and unit.card.get("validation") == "cut from train" for unit in units)
 
 
 def weighted(units: list[Unit]) -> bool:
@@ -113,14 +119,15 @@ def _compared(units: list[Unit], paint: dict[str, str]) -> list[Figure | None]:
         series = {arm: points for arm, points in series.items() if points}
         return _drawn(heading, series, paint, axis, words, finding, level) if series else None
 
+    watched = WATCHED + NOISY * noisy(units) + MEAN
     loss = LEARNED + MEAN + OTHER * ("scratch" in arms)
     return [
-        chart("Accuracy while they learned", "student_accuracy", "accuracy, %", WATCHED + MEAN, arms),
+        chart("Accuracy while they learned", "student_accuracy", "accuracy, %", watched, arms),
         chart("Loss", "loss", "loss", loss, arms),
         chart(HELP, "gain_watching", "difference of risk", GAINS, heavy, _each(units, heavy), 0.0),
         chart("Effective sample size", "ess", "share", SIZE + MEAN, heavy),
         chart("Weights and loss", "correlation", "correlation", CORRELATION + MEAN, heavy, level=0.0),
-        chart("The teachers that learn", "teacher_accuracy", "accuracy, %", WATCHED + MEAN, learning),
+        chart("The teachers that learn", "teacher_accuracy", "accuracy, %", watched, learning),
     ]
 
 

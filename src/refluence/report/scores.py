@@ -120,14 +120,21 @@ class ScoreSection:
     compared: bool = False
 
 
-def section(scores: Scores | None, classes: list[str], source: str, words: Words | None = None) -> ScoreSection | None:
-    """The section, or None if no instance was scored. `words`: how it speaks of them, where the file does not decide it."""
+def of_student(facts: Json) -> Words | None:
+    """How to speak of the scores that weighed the instances of a student, by what their file says of the weights."""
+    weights = facts.get("weights")
+    if not isinstance(weights, dict):
+        return None
+    return replace(STUDENT, lead=SCORED.get(str(weights.get("kind")), SCORED[""]))
+
+
+def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSection | None:
+    """The section, or None if no instance was scored."""
     gallery = None if scores is None else real_gallery(scores, classes, source)
     if scores is None or gallery is None:
         return None
     validation = scores.facts.get("kind") == "validation"
-    student = words is not None
-    words = words or (VALIDATION if validation else DISTILLED)
+    words = VALIDATION if validation else of_student(scores.facts) or DISTILLED
     unit, name, digits = common_unit(scores.spread)
     score = scores.score / unit
     terms = scores.facts.get("terms", "implicit")
@@ -153,8 +160,8 @@ def section(scores: Scores | None, classes: list[str], source: str, words: Words
     chart = charts.histogram(bins, axis, "Histogram of the influence of the real instances")
     key = charts.legend({words.raises: charts.RAISES, words.lowers: charts.LOWERS})
     lead = words.ends_lead.format(unit=f" in units of {name}" if name else "")
-    first = first_tiles(scores, classes) if validation or student else []
-    if validation and not student:
+    first = [] if words is DISTILLED else first_tiles(scores, classes)
+    if validation:
         risk = RISKS[scores.facts["risk"]]
         words = replace(words, lead=words.lead.format(risk=risk, terms=TERMS[terms].format(risk=risk)))
     groups = {class_name(classes, int(c)): (score - centre)[scores.label == c] for c in np.unique(scores.label)}

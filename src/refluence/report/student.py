@@ -46,7 +46,8 @@ def single(unit: Unit) -> tuple[str, Table | None]:
     split, worst, teacher = first.get("split") or "evaluated", worst_of(first), finite(unit.card.get("teacher_accuracy"))
     sentence = f"{unit.arm}: the student is right on {fixed(first['accuracy'])} % of the {split} split"
     sentence += f", in its worst class ({worst[0]}) on {fixed(worst[1])} %" if worst else ""
-    sentence += f"; its teacher is right on {fixed(teacher)} %." if teacher is not None else "."
+    is_right = "was right on {} % before it learned on" if part(part(unit.card, "teacher"), "learned") else "is right on {} %"
+    sentence += f"; its teacher {is_right.format(fixed(teacher))}." if teacher is not None else "."
     return sentence, Table("", [*(_line(unit, entry) for entry in unit.evaluations), *_teacher_line(unit, teacher)], [])
 
 
@@ -94,6 +95,7 @@ def made(unit: Unit) -> list[tuple[str, str]]:
         ("How", how(unit)),
         ("Trained on", f"{rows} instances" if (rows := rows_of(card)) else ""),
         ("Labels", _labels(unit.config)),
+        ("Teacher learned", _learned(part(teacher, "learned"))),
         ("Epochs", compact(card["epochs"]) if finite(card.get("epochs")) else ""),
         ("Teacher's weights", f"SHA-256 {str(teacher['sha256'])[:12]}…" if teacher.get("sha256") else ""),
     ]
@@ -122,6 +124,15 @@ def rows_of(card: Json) -> str:
     """How many training instances there were."""
     rows = finite(card.get("train")) or finite(card.get("rows"))
     return f"{int(rows):,}".replace(",", "\u202f") if rows else ""
+
+
+def _learned(facts: Json) -> str:
+    """How accurate a teacher became that learned on, on validation instances that make no weights."""
+    before, after = finite(facts.get("accuracy_before")), finite(facts.get("accuracy"))
+    if before is None or after is None:
+        return ""
+    words = f"from {fixed(before)} to {fixed(after)} % of the validation instances that make no weights"
+    return f"{words}; it was stopped, since it got worse" if facts.get("stopped") else words
 
 
 def _labels(config: Json | None) -> str:
@@ -160,7 +171,8 @@ def _teacher_line(unit: Unit, accuracy: float | None) -> list[Line]:
         return []
     cells = dict.fromkeys(_line(unit, unit.evaluations[0]).cells, DASH)
     cells |= {"Split": str(unit.evaluations[0].get("split") or DASH), "Accuracy, %": fixed(accuracy)}
-    return [Line("teacher", VIOLET, {**cells, "Parameters": whole(teacher.get("parameters"))})]
+    name = "teacher, before it learned on" if part(teacher, "learned") else "teacher"
+    return [Line(name, VIOLET, {**cells, "Parameters": whole(teacher.get("parameters"))})]
 
 
 def whole(value: object) -> str:

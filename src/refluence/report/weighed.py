@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from markupsafe import Markup
 
-from refluence.arm import read_arm
 from refluence.report import bars, charts, scores, student
 from refluence.report.gallery import Gallery, Tile, class_name, highest
 from refluence.report.reading import Scores, Unit
@@ -52,12 +51,11 @@ class WeighedSection:
 
 def section(unit: Unit, compare: bool) -> WeighedSection | None:
     """The section of a run that kept its scores and weights; None for another."""
-    found, arm = unit.scores(), read_arm(unit.arm)
+    found = unit.scores()
     if found is None or found.weight is None or not np.isfinite(found.weight).any():
         return None
-    lead = scores.SCORED.get(arm.kind, scores.SCORED[""])
     source = f"{unit.arm}, seed {unit.seed}" if compare else ""
-    shown = scores.section(found, unit.classes, source, replace(scores.STUDENT, lead=lead))
+    shown = scores.section(found, unit.classes, source)
     if shown is None:
         return None
     shown = replace(shown, first=[_arrow(tile) for tile in shown.first], gallery=_arrows(shown.gallery))
@@ -72,15 +70,14 @@ def section(unit: Unit, compare: bool) -> WeighedSection | None:
 
 
 def criterion(groups: dict[str, np.ndarray]) -> str:
-    """Whether instances that are known to be wrong weigh less than 1 on average, in words."""
+    """Whether instances that are known to be wrong weigh less than 1 on average, in words: a criterion of KD-AIF."""
     if WRONG not in groups:
         return ""
     value = float(groups[WRONG].mean())
-    answer = "Yes" if value < 1 else "No"
-    return (
-        f"Do wrong instances weigh less than 1 on average, as the paper asks? {answer}: {fixed(value, 2)}, the others "
-        f"{fixed(groups[RIGHT].mean(), 2)}."
-    )
+    answer, every = "Yes" if value < 1 else "No", np.concatenate(list(groups.values()))
+    question = "Do wrong instances weigh less than 1 on average, as KD-AIF (arXiv 2501.02705) expects?"
+    means = f"{fixed(value, 2)}, the others {fixed(groups[RIGHT].mean(), 2)}"
+    return f"{question} {answer}: {means}. The loss divides both by the mean of all, {fixed(every.mean(), 2)}."
 
 
 def table(units: list[Unit]) -> list[dict[str, str]]:
