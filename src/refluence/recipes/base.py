@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 REAL = ("random", "herding")  # every table has these rows
 CONTROLS = ("dc+shuffled", "dc+loss", "dc+flipped")  # of DC's influence weights
-SETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN", "digits": "digits"}
+SETS = {
+    **{"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN", "mnist": "MNIST", "digits": "digits"},
+    **{"sst2": "SST-2", "mrpc": "MRPC", "rte": "RTE", "qnli": "QNLI"},
+}
 LABELS = {"cifar10n": "CIFAR-10N"}  # Parquet files of further labels, row by row for the train split of another set
 PACKAGED = ("digits",)  # sets that are there without being given
 NOT_STATED, FIGURE_ONLY = "none", "in a figure only"
@@ -30,6 +33,9 @@ class Part:
     per set and every number of the methods are those of the size unless `options` say otherwise. `pairs` (arm, reference) are
     compared beside what every comparison compares (evaluate/references.py). `primary`: the arm that is declared beforehand
     (default: the first with influence weights).
+
+    `transfer`: fields of `TransferOptions`, of a part whose arms make students (recipes/students.py); `ipc`, `model` and
+    `options` mean nothing there. `clean`: the part on the same data with right labels, of whose accuracy a share is kept.
     """
 
     name: str
@@ -43,6 +49,13 @@ class Part:
     pairs: tuple[tuple[str, str], ...] = ()
     primary: str | None = None
     source: Mapping[str, object] = field(default_factory=dict)
+    transfer: Mapping[str, object] = field(default_factory=dict)
+    clean: str | None = None
+
+    @property
+    def of_students(self) -> bool:
+        """Whether its arms make students."""
+        return bool(self.transfer)
 
     @property
     def wants(self) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from refluence.arm import Arm
 from refluence.data import SourceOptions
-from refluence.errors import NoRoomError, RunError
+from refluence.errors import InputError, NoRoomError, RunError, option
 from refluence.evaluate.paired import summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json, read_json, write_json
@@ -19,7 +19,7 @@ from refluence.jobs.comparison import RESULTS, unit_folder, write_unit_config
 from refluence.jobs.job import ArmJob
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Machine, Session, about, open_session, usual_threads
-from refluence.options import JobOptions
+from refluence.options import JobOptions, TransferOptions
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.pooled import FOLDER, pool
 from refluence.recipes.reading import reading, said
@@ -36,8 +36,8 @@ class Making:
     """How a recipe is made.
 
     Rows go to the file `rows`, everything else below `out`. `seeds`: how many of every part (None: the recipe's own), from
-    `seed` on. `changes` are fields of `JobOptions` instead of the recipe's own; `source` says how data are read, above what a
-    part says. `say` gets what is left out and why; `page` writes the page of a folder.
+    `seed` on. `changes` are fields of `JobOptions` (of students, of `TransferOptions`) instead of the recipe's own; `source`
+    says how data are read, above what a part says. `say` gets what is left out and why; `page` writes the page of a folder.
     """
 
     recipe: Recipe
@@ -54,10 +54,20 @@ class Making:
 
     def comparing(self, part: Part) -> Comparing:
         """The comparison that makes a part: its own options, under the changes."""
+        how: dict[str, Any] = {"seeds": self.seeds or part.seeds, "seed": self.seed, "controls": False, "executor": "serial"}
+        if part.of_students:
+            transfer = TransferOptions(**{"size": self.size, **part.transfer, **self._changes_of_students()})
+            return Comparing(methods=part.arms, transfer=transfer, **how)
         own = {"size": self.size, "ipc": part.ipc, "protocol": part.protocols, "model": part.model, **part.options}
-        options = JobOptions(**{**own, **self.changes})
-        seeds = self.seeds or part.seeds
-        return Comparing(methods=part.arms, options=options, seeds=seeds, seed=self.seed, controls=False, executor="serial")
+        return Comparing(methods=part.arms, options=JobOptions(**{**own, **self.changes}), **how)
+
+    def _changes_of_students(self) -> dict[str, Any]:
+        """The changes as a student has them: its network is `model`. `InputError` for what means nothing to a student."""
+        known = {f.name for f in fields(TransferOptions)}
+        changes = {"student" if name == "model" else name: value for name, value in self.changes.items()}
+        if idle := next((name for name in changes if name not in known), None):
+            raise InputError(f"{option(idle, changes[idle])} means nothing for {self.recipe.name}, which makes students")
+        return changes
 
     def open(self, part: Part, given: Mapping[str, str]) -> Session:
         """The data of a part, and the machine with the threads that the part's folder was begun with.
@@ -66,7 +76,9 @@ class Making:
         """
         threads = self.machine.threads or recorded_threads(self.out / part.name)
         how, options = replace(self.machine, threads=threads), reading(part, given, self.source)
-        return open_session(given[part.data], how, options, per_class=self.comparing(part).options.ipc)
+        return open_session(
+            given[part.data], how, options, per_class=1 if part.of_students else self.comparing(part).options.ipc
+        )
 
 
 def make_part(making: Making, part: Part, given: Mapping[str, str]) -> tuple[bool, list[str]]:

@@ -11,8 +11,11 @@ import re
 from collections.abc import Sequence
 from statistics import fmean
 
+from refluence.arm import UNIFORM
 from refluence.errors import InputError, option
 from refluence.evaluate.paired import Summary, summarise
+from refluence.evaluate.references import kind
+from refluence.evaluate.relations import RANDOM
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json
 from refluence.recipes.base import SETS, Part, Published, Recipe
@@ -21,6 +24,8 @@ from refluence.recipes.reading import in_words
 Row = Json
 ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split", "settings")
 """What the rows of a line share, beside how many networks there are."""
+MEANS = ("auc", "share", "worst_class", "noisy_weight", "teacher_accuracy", "seconds", "peak_bytes", "stored_bytes")
+"""What a line has the mean of, over the seeds that know it."""
 
 
 def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Row], seeds: int | None = None) -> Row:
@@ -38,6 +43,8 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
         data = own[0]["data"] if own else None
         for protocol in _protocols(part, own):
             lines += [_line(recipe, part, arm, protocol, own, summary, seeds or part.seeds) for arm in part.arms]
+        if part.clean is not None:
+            lines = [line | {"kept": _kept(part, line, rows)} if line["part"] == part.name else line for line in lines]
         found = verdict(summary, own) if own else None
         read = next((row["source"] for row in own if "source" in row), dict(part.source))
         described.append({"part": part.name, "set": SETS[part.data], "data": data, "source": read, "verdict": found})
@@ -77,7 +84,7 @@ def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], 
         "mean": found[0]["mean"] if found else None,
         "sd": found[0]["sd"] if found else None,
         "ess": _mean(own, "ess"),
-        **{name: _mean(own, name) for name in ("auc", "share", "seconds", "peak_bytes", "stored_bytes")},
+        **{name: _mean(own, name) for name in MEANS},
         "compared": [
             {
                 "against": line["against"],
@@ -88,12 +95,30 @@ def _line(recipe: Recipe, part: Part, arm: str, protocol: str, rows: list[Row], 
                 "p": line["p"],
                 "p_holm": line["p_holm"],
                 "primary": line["primary"],
+                **_even(part, arm, line["against"]),
             }
             for line in found
             if line["against"] is not None
         ],
         "published": {"mean": published.mean, "sd": published.sd} if isinstance(published, Published) else published,
     }
+
+
+def _even(part: Part, arm: str, against: str) -> Row:
+    """Of students: whether the instances of the other arm all weigh the same, at the same numbers."""
+    return {"even": kind(arm, against) in (UNIFORM, RANDOM)} if part.of_students else {}
+
+
+def _kept(part: Part, line: Row, rows: Sequence[Row]) -> float | None:
+    """The share of the accuracy with right labels that an arm keeps, a mean over the seeds that have both."""
+
+    def by_seed(name: str | None) -> dict[int, float]:
+        same = (name, line["arm"], line["protocol"])
+        return {row["seed"]: row["accuracy"] for row in rows if (row["part"], row["arm"], row["protocol"]) == same}
+
+    clean, own = by_seed(part.clean), by_seed(part.name)
+    both = [own[seed] / clean[seed] for seed in own.keys() & clean.keys() if clean[seed]]
+    return fmean(both) if both else None
 
 
 def _mean(rows: list[Row], name: str) -> float | None:

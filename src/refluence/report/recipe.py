@@ -14,6 +14,14 @@ from refluence.report.words import DASH, amount, duration, fixed, signed
 
 HEADS = ("part", "arm", "protocol", "accuracy %", "n", "difference [95 %]", "against")
 CLEANED = ("AUC", "share")  # of a ranking against the truth; of the instances left out or given another label
+STUDENTS = (
+    ("worst class", "worst_class", 1),
+    ("teacher", "teacher_accuracy", 1),
+    ("kept", "kept", 3),
+    ("wrong", "noisy_weight", 2),
+)
+"""Of students: accuracy of the worst class and of the teacher in percent, the share of the accuracy with right labels that is
+kept, and the mean weight of instances with wrong labels; a column where a line has it."""
 COSTS = ("ESS", "to make", "memory", "stored")  # effective sample size, seconds, peak and stored bytes, means over seeds
 FORMS = {"png", "svg"}
 Line = Json
@@ -63,7 +71,12 @@ def grid(results: Json) -> tuple[list[str], list[list[str]]]:
         key = line["set"], line["ipc"]
         if line["mean"] is not None or key not in row:  # parts may share a cell: one without rows does not hide the other
             row[key] = f"{ours(line)} / {published(line) or DASH}" if beside else ours(line)
-    heads = ["arm", *(["model"] if several else []), "protocol", *(f"{name}, {ipc} a class" for name, ipc in sets)]
+    heads = [
+        "arm",
+        *(["model"] if several else []),
+        "protocol",
+        *(f"{name}, {ipc} a class" if ipc else name for name, ipc in sets),
+    ]
     return heads, [
         [arm, *([model] if several else []), protocol, *(row.get(column, DASH) for column in sets)]
         for (arm, model, protocol), row in rows.items()
@@ -72,7 +85,8 @@ def grid(results: Json) -> tuple[list[str], list[list[str]]]:
 
 def columns(results: Json) -> tuple[str, ...]:
     """What the cells of a line are; some only where a line has them."""
-    return (*HEADS, *(CLEANED if _cleaned(results) else ()), *COSTS, "published")
+    of_students = (head for head, _, _ in _of_students(results))
+    return (*HEADS, *(CLEANED if _cleaned(results) else ()), *of_students, *COSTS, "published")
 
 
 def cells(results: Json) -> list[list[str]]:
@@ -82,6 +96,7 @@ def cells(results: Json) -> list[list[str]]:
         own = [names[line["part"]], line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
         costs: list[tuple[object, Callable[[object], str]]] = [
             *((line[name], partial(fixed, digits=2)) for name in (("auc", "share") if cleaned else ())),
+            *((line.get(name), partial(fixed, digits=digits)) for _, name, digits in _of_students(results)),
             (line["ess"], partial(fixed, digits=2)),
             (line["seconds"], duration),
             *((line[name], amount) for name in ("peak_bytes", "stored_bytes")),
@@ -99,6 +114,11 @@ def _published(results: Json) -> bool:
 
 def _cleaned(results: Json) -> bool:
     return any(line.get(name) is not None for line in results["lines"] for name in ("auc", "share"))
+
+
+def _of_students(results: Json) -> list[tuple[str, str, int]]:
+    """The columns of students that a line has a number in: head, name and digits."""
+    return [column for column in STUDENTS if any(line.get(column[1]) is not None for line in results["lines"])]
 
 
 def ours(line: Line) -> str:

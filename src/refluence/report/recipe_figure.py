@@ -92,7 +92,7 @@ def gains(lines: list[Line]) -> Drawing | None:
     """Paired difference to the base method with its interval, a panel for each part."""
     values = []
     for line in lines:
-        base = next((c for c in line["compared"] if _base(line["arm"], c["against"]) and c["difference"] is not None), None)
+        base = next((c for c in line["compared"] if _base(line["arm"], c) and c["difference"] is not None), None)
         if base is not None:
             low, high = (base["difference"] if base[k] is None else base[k] for k in ("low", "high"))
             values.append({"part": line["part"], "arm": line["arm"], "mean": base["difference"], "low": low, "high": high})
@@ -100,10 +100,13 @@ def gains(lines: list[Line]) -> Drawing | None:
     return _panels(values, names, "points over the method without weights", zero=True) if values else None
 
 
-def _base(arm: str, against: str) -> bool:
-    """Whether `against` is the method of `arm` without its weights or its settings (a selection as it is has no such base)."""
-    this, other = read_arm(arm), read_arm(against)
-    return (against != "random" or this.kind != UNIFORM) and other.kind == UNIFORM and other.method == this.method
+def _base(arm: str, compared: Line) -> bool:
+    """Whether an arm is compared with the same method without its weights or its settings (a selection as it is has no such
+    base), or a student with one whose instances all weigh the same."""
+    if "even" in compared:
+        return bool(compared["even"])
+    this, other = read_arm(arm), read_arm(compared["against"])
+    return (other.name != "random" or this.kind != UNIFORM) and other.kind == UNIFORM and other.method == this.method
 
 
 def _panels(values: list[Line], names: list[str], axis: str, zero: bool) -> Drawing:
