@@ -160,6 +160,21 @@ def test_a_comparison_has_the_worst_class_and_the_teacher(folders, outlines):
     assert by_arm["joint"]["Wrong ones below 1"] == "yes"
 
 
+def test_more_labels_are_explained(tmp_path):
+    folder = fabricate_students.compare(tmp_path / "c", seeds=1, arms={"kd": 90.0, "kd:also=validation": 91.0})
+    assert "so that weights do not win by seeing more labels" in Outline(report.write(folder).read_text(encoding="utf-8")).text
+
+
+def test_a_teacher_that_learned_on_is_said_with_its_first_accuracy(tmp_path):
+    folder = fabricate_students.student(tmp_path / "u")
+    card = json.loads((folder / "student" / "card.json").read_text())
+    card["teacher"] |= {"learned": {"accuracy_before": 96.0, "accuracy": 94.0, "stopped": True}}
+    (folder / "student" / "card.json").write_text(json.dumps(card))
+    text = Outline(report.write(folder).read_text(encoding="utf-8")).text
+    assert "its teacher was right on 97.5 % before it learned on." in text
+    assert "from 96.0 to 94.0 % of the validation instances that make no weights; it was stopped, since it got worse" in text
+
+
 def test_a_comparison_without_a_student_yet(tmp_path):
     folder = fabricate_students.compare(tmp_path / "c", seeds=1, arms={"kd": 90.0})
     for name in ("results.json", "units/kd/0/evaluation.json", "units/kd/0/student/card.json"):

@@ -22,6 +22,12 @@ BASELINES = {  # for folders whose cards hold no summary
 }
 EQUAL_SECONDS = "a control: without weights, but with as many more steps as fit into the time that the weights took"
 
+OPTIONS = {
+    "equal_seconds": EQUAL_SECONDS,
+    "also": "a control: kd learns from the labels of the validation instances too that make the weights of other arms, so that "
+    "weights do not win by seeing more labels",
+}
+
 
 def write(folder: Path) -> Path:
     """Write `report.html` into the folder of a run or of a comparison, and return its path.
@@ -207,4 +213,5 @@ def _meanings(cards: dict[str, Json]) -> list[tuple[str, str]]:
             weights[f"+{kind}"] = weights.get(f"+{kind}") or card.get("weights_summary")
     named = {name: words or BASELINES.get(name) for name, words in {**methods, **weights}.items()}
     found = [(name, str(words).replace("`", "")) for name, words in named.items() if words]
-    return found + [("equal_seconds", EQUAL_SECONDS)] * any(read_arm(arm).option("equal_seconds") is not None for arm in cards)
+    said = {name for arm in cards for name, _ in read_arm(arm).options}
+    return found + [(name, words) for name, words in OPTIONS.items() if name in said]
