@@ -1,28 +1,38 @@
 """Labels of a few instances and pseudo-labels of the others: a step by hand, bits after a stop, what is never read."""
 
-from dataclasses import replace
+import json
+import re
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from refluence.arm import read_arm
+from refluence.cli import main
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset, Split
 from refluence.errors import InputError
+from refluence.evaluate.relations import CONTROL, RANDOM, UNIFORM
+from refluence.evaluate.students import OF_SEMI, relation
+from refluence.files import read_json
 from refluence.influence.links import sigmoid_weights, standardise
 from refluence.influence.weighting import Weighting
+from refluence.jobs.catalogue import parse_arm, with_controls
+from refluence.jobs.job import read_job
 from refluence.models import ModelSpec
 from refluence.randomness import drawn_so_far
 from refluence.seeds import streams
 from refluence.transfer.arms import weighting_of
 from refluence.transfer.batches import augmented
-from refluence.transfer.job import Transferring
+from refluence.transfer.check import check_unlabelled
+from refluence.transfer.job import Loaded, Teacher, Transferring
 from refluence.transfer.semi import METHOD
 from refluence.transfer.semi_course import SemiCourse, Stream
 from refluence.transfer.semi_losses import pseudo
 from refluence.transfer.semi_settings import CPU, PAPER, SemiSettings
 from refluence.transfer.semi_views import cut_out, operations, photometric, randomly, views
-from refluence.transfer.semi_work import SemiWork, check
+from refluence.transfer.semi_work import SemiWork
+from refluence.transfer.settings import Settings
 from support.tiny_data import split, tiny_dataset
 
 FEW = SemiSettings(batch=6, lr=0.1, steps=5, mu=2, ramp=4, wait=1, tune=4, tune_batch=8, threshold=0.34, average=0.5)
@@ -267,14 +277,52 @@ def test_operations_on_light_are_for_pictures_alone():
 
 
 def test_what_cannot_be_learned_from_is_one_line(data):
-    with pytest.raises(
-        InputError, match=r"^semi learns from training instances without labels too, and all have one: labelled=100"
-    ):
-        check(replace(data, unlabelled=None))
+    plan = work_of(data).plan
+    with pytest.raises(InputError, match=r"^semi learns from training instances without labels too, .*: labelled=100 takes"):
+        check_unlabelled(plan, replace(data, unlabelled=None))
+    loaded = Teacher(ModelSpec("convnet1", data.shape, 3, width=4), Settings(), Loaded("ab"))
+    with pytest.raises(InputError, match="semi trains its teacher beside the student: leave out load_teacher"):
+        check_unlabelled(replace(plan, teacher=loaded), data)
     with pytest.raises(InputError, match="wait=5: the student waits for fewer steps than there are, 5"):
         FEW.with_(wait=5)
-    assert PAPER.shortened(3).steps == 3
-    assert CPU.shortened(3).tune == 3
+    for name, arm in (("epochs=3", "semi:epochs=3"), ("teacher_lr=1", "semi+influence:teacher_lr=1"), ("mu=2", "kd:mu=2")):
+        with pytest.raises(InputError, match=f"arm '{re.escape(arm)}': unknown option '{name}'"):
+            parse_arm(arm)
+    with pytest.raises(InputError, match="semi:mu=0': mu=0: it must be a whole number, at least 1"):
+        parse_arm("semi:mu=0")
+
+
+def test_shorter_runs_are_of_the_same_kind():
+    assert (PAPER.lasting(3).steps, PAPER.lasting(3).tune, PAPER.lasting(3).wait) == (3, 3, 0)
+    assert (CPU.lasting(1000).wait, CPU.lasting(4000).wait, CPU.lasting(4000).tune) == (150, 300, 200)
+    assert CPU.length == 2000
+
+
+def test_numbers_of_this_mechanism_are_named_where_arms_are_compared():
+    assert set(OF_SEMI) == {f.name for f in fields(SemiSettings)} - {f.name for f in fields(Settings)}
+    arms = [read_arm(text) for text in ("scratch:epochs=90,batch=8", "semi:mu=3", "semi+influence:mu=3", "semi+shuffled:mu=3")]
+    assert relation(arms[1], arms[0]) == RANDOM
+    assert relation(arms[2], arms[1]) == UNIFORM
+    assert relation(arms[2], arms[3]) == CONTROL
+    assert relation(arms[2], read_arm("semi")) == relation(arms[1], read_arm("kd")) == ""
+    assert [arm.name for arm in with_controls(["semi+influence:mu=3"], True)] == [arm.name for arm in arms[1:]]
+
+
+def test_a_student_of_few_labels_is_a_job_like_others(tmp_path):
+    few = "steps=4,wait=1,ramp=2,tune=2,batch=8"
+    flags = ["--data", "digits", "--labelled", "60", "--mechanism", f"semi+influence:{few}", "--student", "convnet1:4"]
+    assert main(["transfer", *flags, "--teacher", "convnet1:8", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    card = read_json(tmp_path / "run" / "student" / "card.json")
+    assert card["teacher"]["parameters"] > card["parameters"]
+    assert card["labelled"] == 60
+    assert (tmp_path / "run" / "teacher" / "model.safetensors").exists()
+    job = read_job(read_json(tmp_path / "run" / "config.json")["resolved"]["unit"])
+    assert isinstance(job.plan.settings, SemiSettings)
+    assert job.plan.settings.steps == job.plan.iterations == 4
+    assert read_job(json.loads(json.dumps(job.to_json()))) == job
+    again = read_json(tmp_path / "run" / "evaluation.json")
+    assert main(["repeat", str(tmp_path / "run")]) == 0
+    assert read_json(tmp_path / "run-repeat" / "evaluation.json") == again
 
 
 def test_uniform_weights_are_no_weights(data):

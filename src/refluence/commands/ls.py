@@ -14,6 +14,8 @@ from refluence.models.families import MODELS
 from refluence.options import NORMS
 from refluence.recipes.find import recipes
 from refluence.select.selection import SelectionOptions
+from refluence.transfer import settings as transfer
+from refluence.transfer.semi_settings import UNREAD, SemiSettings
 
 
 def run(flags: Ls) -> None:
@@ -27,6 +29,8 @@ def run(flags: Ls) -> None:
     _list("links (METHOD+WEIGHTS:link=LINK)", LINKS)
     _list("settings of methods that learn images (METHOD[+WEIGHTS]:key=value,…)", _helps(Settings, "ipc"))
     _list("options of methods that keep real images (METHOD:key=value,…)", _helps(SelectionOptions))
+    _list("settings of mechanisms (MECHANISM[+WEIGHTS]:key=value,…)", _helps(transfer.Settings, defaults=True))
+    _list("settings of semi (semi[+WEIGHTS]:key=value,…)", _helps(SemiSettings, *UNREAD, defaults=True))
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
     _list("models", {**MODELS, "norms": f"{', '.join(NORMS)} (--norm)"})

@@ -10,6 +10,7 @@ same numbers but for those that mean nothing to the other arm (`joint:teacher_lr
     with cheaper weights (`kd+loss`, `kd+adapt`, `kd+small-loss`), random ones of the same
     entropy (`kd+random`), and `kd:also=validation`, which learns from more labels              RIVAL
 
+`semi+influence` is compared with `semi` in the same way, and `semi` with `scratch`, which learns from labelled instances alone.
 Other arms with weights, and `kd:also=validation`, are compared with `kd` too, and `kd` with `scratch`, the student without a
 teacher (RANDOM: does a teacher help at all?).
 """
@@ -19,10 +20,10 @@ from __future__ import annotations
 from refluence.arm import UNIFORM, Arm
 from refluence.evaluate.relations import CONTROL, EQUAL_SECONDS, RANDOM, RIVAL
 
-SCRATCH, KD = "scratch", "kd"
-BASE = {KD: SCRATCH, "student": KD, "teacher": KD, "joint": KD, "staged": KD}
+SCRATCH, KD, SEMI = "scratch", "kd", "semi"
+BASE = {KD: SCRATCH, SEMI: SCRATCH, "student": KD, "teacher": KD, "joint": KD, "staged": KD}
 """What a mechanism without weights of another kind is compared with."""
-EVEN = (SCRATCH, KD)
+EVEN = (SCRATCH, KD, SEMI)
 """The mechanisms whose instances weigh the same where an arm names no weights."""
 INFLUENCE, SHUFFLED = "influence", "shuffled"
 CHEAPER = ("loss", "adapt", "small-loss", "random")
@@ -32,6 +33,10 @@ OF_SCORES = ("curvature", "damping", "solve", "fit", "risk", "parameters", "refr
 OF_WEIGHTS = ("tau", "ess", "sign", "bag", "standardise", "link", "keep", "memory", "warmup", "carry")
 OF_TEACHER = ("teacher_alpha", "teacher_gradient", "teacher_lr", "teacher_every")
 OF_IMITATION = frozenset(("loss", "alpha", "temperature", "beta"))
+OF_VIEWS = ("threshold", "smoothing", "operations", "magnitude")
+OF_SEMI = ("steps", "mu", "lambda_u", *OF_VIEWS, "average", "rise", "ramp", "wait", "tune", "tune_lr", "tune_batch")
+UNLIKE = frozenset((*OF_IMITATION, *OF_SEMI, "epochs", "batch", "schedule"))
+"""Options in which `semi` and the `scratch` beside it, which learns from labelled instances alone, may differ."""
 IDLE = frozenset((*OF_SCORES, *OF_WEIGHTS, *OF_TEACHER, ALSO, EQUAL))
 """Options that say nothing of the numbers of a plain `kd`."""
 
@@ -61,7 +66,7 @@ def base(arm: Arm) -> Arm:
     """
     plain = arm.kind == UNIFORM and not _more_labels(arm)
     method = arm.method if arm.method in EVEN and not plain else BASE.get(arm.method, arm.method)
-    return Arm(method, options=arm.without(IDLE | (OF_IMITATION if method == SCRATCH else set())).options)
+    return Arm(method, options=arm.without(IDLE | _beside(arm.method, method)).options)
 
 
 def relation(arm: Arm, other: Arm) -> str:
@@ -91,8 +96,15 @@ def _to_even(arm: Arm, other: Arm) -> str:
 
 
 def _same_numbers(arm: Arm, other: Arm) -> bool:
-    idle = IDLE | (OF_IMITATION if SCRATCH in (arm.method, other.method) else set())
+    idle = IDLE | _beside(arm.method, other.method)
     return dict(arm.without(idle).options) == dict(other.without(idle).options)
+
+
+def _beside(*methods: str) -> frozenset[str]:
+    """Options that mean something to one of two mechanisms alone."""
+    if SCRATCH not in methods:
+        return frozenset()
+    return UNLIKE if SEMI in methods else OF_IMITATION
 
 
 def _more_labels(arm: Arm) -> bool:

@@ -176,8 +176,10 @@ def _of_transfer(arm: Arm, mechanism: Mechanism) -> list[Arm]:
     influence = arm.kind == "influence" or (arm.kind == UNIFORM and (mechanism.weighs or mechanism.teacher == "weighted"))
     if not influence:
         return [arm]
-    scratch = Arm("scratch", options=shared_options(arm, OF_IMITATION))
-    return [scratch, base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
+    shuffled = Arm(arm.method, "shuffled", arm.options)
+    if mechanism.schedule == "semi":  # how many epochs of the labelled instances alone are as long is not known here
+        return [base_of(arm), arm, shuffled]
+    return [Arm("scratch", options=shared_options(arm, OF_IMITATION)), base_of(arm), arm, shuffled]
 
 
 def _alike(one: Arm, other: Arm) -> bool:

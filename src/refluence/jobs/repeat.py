@@ -60,7 +60,7 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
         raise InputError(f"{option('out')} {out} is the run itself: choose a new folder")
     arguments, resolved = config["arguments"], config["resolved"]
     _refuse_python(folder, resolved)
-    session = _session(resolved, arguments, options_from(arguments).ipc)
+    session = _session(resolved, arguments, arguments.get("ipc", 1))  # of students none
     with device.threads(session.machine.threads):
         if config["command"] == "distill":
             job, asked = Job.from_json(resolved["unit"]), options_from(arguments)

@@ -37,10 +37,12 @@ def resolve_student(
     student = asked.student or ("minilm-2" if text else "convnet")
     model = network(student, dataset.shape, len(dataset.classes), convnet=WIDTH)
     alone = mechanism.teacher == "none"
-    if teacher is None and not alone and mechanism.schedule != "semi":
+    if teacher is None and not alone:
         example = option("teacher", "convnet:128")
         raise InputError(f"{option('teacher')} is missing: '{arm.name}' learns from one, for example {example}")
-    settings = settings_for(arm, asked, text=text)
-    plan = Transferring(mechanism, arm, settings, weighting_of(arm, mechanism), None if alone else teacher)
+    settings = settings_for(arm, asked, mechanism, text=text)
+    plan = Transferring(mechanism, arm, settings, weighting_of(arm, mechanism), teacher)
+    if alone and not plan.teaches_itself:
+        plan = replace(plan, teacher=None)
     check(plan, dataset, model)
     return StudentJob(seed, plan, model, arm, asked.split)

@@ -134,6 +134,6 @@ def row_of(job: StudentJob, entry: Json, card: Json) -> Json:
         "imbalance": entry["imbalance"],
         "worst_class": entry["worst_class"]["accuracy"],
         **{k: card[k] for k in OF_CARD},
-        "iterations": card["epochs"],
+        "iterations": job.plan.iterations,
         **{k: v for k, v in facts.items() if v is not None},
     }

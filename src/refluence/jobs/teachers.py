@@ -106,7 +106,7 @@ class HeadNeed:
 def need_of(job: StudentJob) -> TeacherNeed | HeadNeed | None:
     """What the teacher of a job needs beforehand."""
     teacher = job.plan.teacher
-    if teacher is None:
+    if teacher is None or job.plan.teaches_itself:
         return None
     if teacher.loaded is None:
         return TeacherNeed(teacher, job.seed)
@@ -122,7 +122,7 @@ def prepare(job: StudentJob, session: Session, shared: Path | None) -> Prepared:
 def place(job: StudentJob, session: Session, shared: Path | None) -> Path | None:
     """The folder in `shared` where the teacher of this job lies; None where it has none."""
     need, teacher = need_of(job), job.plan.teacher
-    if shared is None or teacher is None:
+    if shared is None or teacher is None or job.plan.teaches_itself:
         return None
     if need is None:
         assert teacher.loaded is not None, "else it is trained"

@@ -23,6 +23,8 @@ MECHANISMS = {
     "influence on the student; the student learns from all alike.",
     "joint": "Teacher and student learn side by side. For both, training instances that raise the student's risk on held-out "
     "instances weigh less.",
+    "semi": "Labels of a few instances are known. A teacher learns from them and from its own pseudo-labels of the others, and "
+    "the student from these.",
     "staged": "First the teacher goes on learning, from instances weighted by their influence on a student. Then it is fixed, "
     "and the student imitates it, from instances weighted by their influence too.",
 }

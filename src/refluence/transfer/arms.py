@@ -11,6 +11,7 @@ from refluence.errors import InputError, did_you_mean
 from refluence.fields import read
 from refluence.influence.weighting import Weighting, parse_weighting
 from refluence.transfer.mechanism import Mechanism
+from refluence.transfer.semi_settings import UNREAD, SemiSettings
 from refluence.transfer.settings import Settings
 
 WEIGHTS = {
@@ -41,9 +42,17 @@ OF_IMITATION = ("loss", "alpha", "temperature", "beta")
 """Numbers that mean something only where there is a teacher."""
 
 
-def own_keys() -> tuple[str, ...]:
-    """The options of an arm that are numbers of the run."""
-    return tuple(f.name for f in fields(Settings))
+def numbers(mechanism: Mechanism | None) -> type[Settings]:
+    """Where the numbers of a mechanism are declared."""
+    return SemiSettings if mechanism is not None and mechanism.schedule == "semi" else Settings
+
+
+def own_keys(mechanism: Mechanism | None = None) -> tuple[str, ...]:
+    """The options of an arm that are numbers of the run; None: of any mechanism."""
+    if mechanism is None:
+        return tuple(f.name for f in fields(SemiSettings))
+    unread = UNREAD if mechanism.schedule == "semi" else ()
+    return tuple(f.name for f in fields(numbers(mechanism)) if f.name not in unread)
 
 
 def check(arm: Arm, mechanism: Mechanism) -> None:
@@ -55,7 +64,7 @@ def check(arm: Arm, mechanism: Mechanism) -> None:
     if mechanism.weighs and arm.kind == "influence":
         raise InputError(f"arm '{arm.name}': {arm.method} weighs by influence already: leave out +influence")
     weighted = arm.kind != UNIFORM or mechanism.weighs or mechanism.teacher == "weighted"
-    known = [*own_keys(), *(READ if weighted else ())]
+    known = [*own_keys(mechanism), *(READ if weighted else ())]
     for key, value in arm.options:
         if key not in known:
             raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
@@ -65,15 +74,16 @@ def check(arm: Arm, mechanism: Mechanism) -> None:
     if said := next(((key, why) for key, why in idle if arm.option(key) is not None), None):
         raise InputError(f"arm '{arm.name}': {said[0]} means nothing there: {said[1]}")
     try:
-        changes(arm)
+        changes(arm, mechanism)
         weighting_of(arm, mechanism)
     except InputError as error:
         raise InputError(f"arm '{arm.name}': {error}") from None
 
 
-def changes(arm: Arm) -> dict[str, Any]:
+def changes(arm: Arm, mechanism: Mechanism | None) -> dict[str, Any]:
     """The arm's own numbers, as values."""
-    return {key: read(Settings, key, text) for key, text in arm.options if key in own_keys()}
+    known = own_keys(mechanism)
+    return {key: read(numbers(mechanism), key, text) for key, text in arm.options if key in known}
 
 
 def shared_options(arm: Arm, without: Collection[str] = ()) -> tuple[tuple[str, str], ...]:
@@ -91,5 +101,7 @@ def weighting_of(arm: Arm, mechanism: Mechanism) -> Weighting:
         return Weighting()
     said = {key: text for key, text in arm.options if key not in own_keys()}
     by_influence = REWEIGHTED if said.get("link") == "relu" else USUAL
+    if mechanism.schedule == "semi":  # those of a step compete: no others are scored at the same student
+        by_influence = {**by_influence, "bag": "batch"}
     usual = {"small-loss": SMALL_LOSS, "loss": CENTRED, "adapt": CENTRED}.get(kind, by_influence)
     return parse_weighting(kind, {**usual, **said})

@@ -29,6 +29,8 @@ def check(plan: Transferring, dataset: Dataset, model: ModelSpec) -> None:
         model: the student.
     """
     _check_classes("student", model, dataset)
+    if plan.teaches_itself:
+        check_unlabelled(plan, dataset)
     if plan.teacher is not None:
         _check_classes("teacher", plan.teacher.model, dataset)
         if plan.teacher.loaded is not None and plan.teacher.loaded.net is not None:
@@ -68,6 +70,21 @@ def parameters(model: ModelSpec) -> int:
 
 def _count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
+
+
+def check_unlabelled(plan: Transferring, dataset: Dataset) -> None:
+    """`InputError` for data from which nothing without labels can be learned, and a teacher that was trained before."""
+    if dataset.train.images.dim() != 4:
+        raise InputError("semi changes images to see more of them: it is not for text")
+    if dataset.unlabelled is None:
+        raise InputError(
+            f"semi learns from training instances without labels too, and all have one: {option('labelled', 100)} takes away "
+            "those of all but 100"
+        )
+    if plan.teacher is not None and plan.teacher.loaded is not None:
+        raise InputError(
+            f"semi trains its teacher beside the student: leave out {option('load_teacher')}, name the network alone"
+        )
 
 
 def _check_classes(who: str, model: ModelSpec, dataset: Dataset) -> None:

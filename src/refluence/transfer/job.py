@@ -19,7 +19,8 @@ from refluence.models import ModelSpec, read_spec
 from refluence.models.pretrained import set_head
 from refluence.options import TransferOptions
 from refluence.seeds import Rng
-from refluence.transfer.arms import WEIGHTS, changes, check, own_keys
+from refluence.transfer import semi_settings
+from refluence.transfer.arms import WEIGHTS, changes, check, numbers, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
 from refluence.transfer.settings import CPU, PAPER, TEXT, Settings
@@ -90,16 +91,22 @@ class Transferring:
 
     @property
     def iterations(self) -> int:
-        """Epochs of the student: what an arm at equal seconds has more of."""
-        return self.settings.epochs
+        """Epochs of the student, or of `semi` steps: what an arm at equal seconds has more of."""
+        return self.settings.length
 
     def with_iterations(self, iterations: int, size: str) -> Transferring:
-        """The same with that many epochs."""
-        return replace(self, settings=self.settings.with_(epochs=iterations))
+        """The same with that many epochs or steps."""
+        return replace(self, settings=self.settings.lasting(iterations))
 
     def unweighted(self) -> Transferring:
-        """Plain knowledge distillation with the same numbers."""
-        return replace(self, mechanism=replace(self.mechanism, weighs=False, teacher="frozen"), weighting=Weighting())
+        """Plain knowledge distillation with the same numbers, or `semi` itself."""
+        mechanism = self.mechanism if self.teaches_itself else replace(self.mechanism, weighs=False, teacher="frozen")
+        return replace(self, mechanism=mechanism, weighting=Weighting())
+
+    @property
+    def teaches_itself(self) -> bool:
+        """Whether the teacher begins untrained, beside its student."""
+        return self.mechanism.schedule == "semi"
 
     def check_model(self, model: ModelSpec) -> None:
         """`InputError` for a network without features, by which some weights go."""
@@ -117,14 +124,19 @@ class Transferring:
         return self
 
     def shortened(self, steps: int, rows: int) -> Transferring:
-        """The same with that many epochs, of its teacher too: does it start?"""
+        """The same with that many epochs or steps, of its teacher too: does it start?"""
         teacher = self.teacher
         if teacher is not None:
-            teacher = replace(teacher, settings=teacher.settings.with_(epochs=steps))
-        return replace(self, settings=self.settings.with_(epochs=steps), teacher=teacher)
+            teacher = replace(teacher, settings=teacher.settings.lasting(steps))
+        return replace(self, settings=self.settings.lasting(steps), teacher=teacher)
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> Work:
         """The work at its first step. `prepared`: the teacher's tensors, `teacher/NAME`, where it was trained first."""
+        if self.teaches_itself:
+            from refluence.transfer.semi_work import SemiWork
+
+            own = model if self.teacher is None else self.teacher.model
+            return SemiWork(self, dataset, model, rng, compute, own.bare(rng("teacher-network", 0)))
         from refluence.transfer.work import TransferWork
 
         teacher = self.teacher_net(prepared, rng)
@@ -161,13 +173,15 @@ class Transferring:
         }
 
 
-def settings_for(arm: Arm | None, asked: TransferOptions, *, text: bool) -> Settings:
+def settings_for(arm: Arm | None, asked: TransferOptions, mechanism: Mechanism | None = None, *, text: bool) -> Settings:
     """The numbers of the size, then what is asked, then what the arm says (None: of a teacher that is trained first)."""
     size = TEXT if text else PAPER if asked.size == "paper" else CPU
-    names = [name for name in own_keys() if getattr(asked, name, None) is not None]
+    if mechanism is not None and mechanism.schedule == "semi":
+        size = semi_settings.PAPER if asked.size == "paper" else semi_settings.CPU
+    names = [name for name in own_keys(mechanism) if getattr(asked, name, None) is not None]
     settings = size.with_(**{name: getattr(asked, name) for name in names})
     if arm is not None:
-        return settings.with_(**changes(arm))
+        return settings.with_(**changes(arm, mechanism))
     return settings.with_(epochs=asked.teacher_epochs or settings.epochs)
 
 
@@ -183,7 +197,7 @@ def plan_from(arm: Arm, mechanism: Mechanism, stored: Json) -> Transferring:
             else Loaded(there["sha256"], tuple(there["mean"]), tuple(there["std"]), there["head"], there["where"])
         )
         teacher = Teacher(read_spec(own["model"]), Settings(**own[KEY]), loaded)
-    return Transferring(mechanism, arm, Settings(**stored[KEY]), Weighting(**weighting), teacher)
+    return Transferring(mechanism, arm, numbers(mechanism)(**stored[KEY]), Weighting(**weighting), teacher)
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

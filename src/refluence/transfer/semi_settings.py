@@ -64,9 +64,15 @@ class SemiSettings(Settings):
         if self.wait >= self.steps:
             raise InputError(f"wait={self.wait}: the student waits for fewer steps than there are, {self.steps}")
 
-    def shortened(self, steps: int) -> SemiSettings:
-        """The same with that many steps of each kind: does it start?"""
-        return self.with_(steps=steps, tune=min(self.tune, steps), wait=0)
+    @property
+    def length(self) -> int:
+        """How long both learn: steps."""
+        return self.steps
+
+    def lasting(self, length: int) -> SemiSettings:
+        """The same for so many steps, of which the student waits for as large a share, and is tuned for no more."""
+        wait = self.wait if length >= self.steps else self.wait * length // self.steps
+        return self.with_(steps=length, tune=min(self.tune, length), wait=wait)
 
 
 CPU = SemiSettings()

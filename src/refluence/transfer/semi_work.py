@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
-from refluence.errors import InputError, RunError, option
+from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.influence.links import effective_sample_size
 from refluence.influence.weighting import SMALLEST_BAG
@@ -80,14 +80,9 @@ class SemiWork:
     remedy: ClassVar[str] = "A smaller lr may help, in a new run"
 
     def __init__(self, plan: Transferring, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, teacher: nn.Module):
-        """Both networks before their first step. `teacher`: as it begins.
-
-        Raises:
-            InputError: no instances without labels, or instances that are no images.
-        """
+        """Both networks before their first step. `teacher`: as it begins."""
         assert isinstance(plan.settings, SemiSettings), "of this mechanism"
-        check(dataset)
-        assert dataset.unlabelled is not None, "checked"
+        assert dataset.unlabelled is not None, "check.py"
         self.plan, self.dataset, self.model, self.rng, self.compute = plan, dataset, model, rng, compute
         self.device, self.settings, self.unlabelled = compute.device, plan.settings, dataset.unlabelled
         how = self.settings
@@ -313,13 +308,13 @@ class SemiWork:
         """The student, its teacher beside it, and what is known of pseudo-labels and weights."""
         made = self.artifact()
         teacher = self._network(self.teacher, self.plan.teacher.model if self.plan.teacher else self.model)
-        about = {"model": teacher.model.to_json(), "parameters": teacher.parameters, "sha256": sha256_of(teacher.net)}
+        about = {"model": teacher.model.label, "parameters": teacher.parameters, "sha256": sha256_of(teacher.net)}
         means = (self.sums[:-1] / self.sums[-1].clamp_min(1)).tolist()
         card: Json = {
             "parameters": made.parameters,
             "teacher": {**about, "accuracy": self.accuracies[0]},
             "student_accuracy": self.accuracies[1],
-            "transfer": asdict(self.settings),
+            "steps": self.settings.steps,
             "labelled": len(self.dataset.train),
             "unlabelled": len(self.unlabelled),
             **dict(zip(SUMS, means, strict=False)),
@@ -346,17 +341,6 @@ class SemiWork:
     def _network(self, net: nn.Module, model: ModelSpec) -> Student:
         data = self.dataset
         return Student(net.eval(), model, data.classes, data.mean, data.std)
-
-
-def check(dataset: Dataset) -> None:
-    """`InputError` for data from which nothing without labels can be learned."""
-    if dataset.train.images.dim() != 4:
-        raise InputError("semi changes images to see more of them: it is not for text")
-    if dataset.unlabelled is None:
-        raise InputError(
-            f"semi learns from training instances without labels too, and all have one: {option('labelled', 100)} takes away "
-            "those of all but 100"
-        )
 
 
 def _mean(values: list[Tensor]) -> float | None:

@@ -70,6 +70,15 @@ class Settings:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def length(self) -> int:
+        """How long the student learns: epochs."""
+        return self.epochs
+
+    def lasting(self: S, length: int) -> S:
+        """The same for so long."""
+        return self.with_(epochs=length)
+
     def with_(self: S, **changes: Any) -> S:
         """A copy with some numbers changed. `InputError` for a name that is none."""
         try:
