@@ -112,13 +112,15 @@ class Report(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Options):
-    """Write a distilled set for other tools: image folder, Parquet or plain tensors."""
+    """Write a set (PNG, Parquet, tensors) or a student (ONNX) for other tools."""
 
     folder: Path = same(Task, "folder")
-    format: str = setting(
-        "imagefolder",
-        "imagefolder, parquet or tensors. The first two round to 8-bit pixels, which costs accuracy; tensors lie beside them.",
-        choices=("imagefolder", "parquet", "tensors"),
+    format: str | None = setting(
+        None,
+        "Of a set: imagefolder (the default), parquet or tensors; the first two round to 8-bit pixels, which costs accuracy, "
+        "and tensors lie beside them. Of a student: onnx (the default; pip install refluence[export]), of one for texts "
+        "transformers; or tensors.",
+        choices=("imagefolder", "parquet", "tensors", "onnx", "transformers"),
         metavar="NAME",
     )
     out: Path | None = same(Task, "out", help="Folder to write (default: DIR/export-FORMAT).", default=None)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from refluence.files import Json, read_json, write_json, write_text
-from refluence.models import ModelSpec
+from refluence.models import ModelSpec, read_spec
 from refluence.models.own import bare
-from refluence.models.stored import save_model
+from refluence.models.stored import put, read_model, save_model
 from refluence.version import __version__
 
 WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
@@ -67,6 +68,14 @@ class Student:
         """Write it into `folder/student`, the card last."""
         save_network(folder / self.kind, self, card)
 
+    @classmethod
+    def load(cls, place: Path) -> Student:
+        """The network in a folder that `save_network` wrote. `InputError` where there is none, or it cannot be built here."""
+        card, stored = read_card(place), read_model(place / WEIGHTS)
+        model, facts = read_spec(card["model"]), stored.facts
+        net, _ = put(stored, model.bare(torch.Generator().manual_seed(0)), model.label, model.classes)
+        return cls(net, model, tuple(facts["classes"]), tuple(facts["mean"]), tuple(facts["std"]))
+
 
 @dataclass(frozen=True, eq=False)
 class Taught:
@@ -85,6 +94,7 @@ def save_network(place: Path, network: Student, card: Json) -> None:
     place.mkdir(parents=True, exist_ok=True)
     save_model(place / WEIGHTS, network.net, network.model, network)
     own = {
+        "model": network.model.to_json(),
         "sha256": hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest(),
         "classes": list(network.classes),
         "mean": list(network.mean),
