@@ -15,6 +15,7 @@ from typing import Any
 
 from refluence.arm import Arm
 from refluence.errors import InputError, option
+from refluence.evaluate import students
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import base_of
 from refluence.jobs.job import ArmJob
@@ -26,16 +27,19 @@ WORTH = 1.05  # an arm that costs less than this much more time needs no such co
 
 def check(arms: list[Arm]) -> None:
     """`InputError` where there is nothing to give equal seconds to."""
-    weighted = [arm for arm in arms if arm.kind == "influence"]
+    weighted = [arm for arm in arms if by_influence(arm)]
     if not weighted:
-        raise InputError(
-            f"{option('equal_seconds')} needs an arm with influence weights in {option('methods')}, such as dc+influence"
-        )
+        raise InputError(f"{option('equal_seconds')} needs an arm with influence weights, such as dc+influence or joint")
     for arm in weighted:
         if base_of(arm) not in arms:
             raise InputError(
                 f"{option('equal_seconds')} needs '{base_of(arm).name}' beside '{arm.name}': add it to {option('methods')}"
             )
+
+
+def by_influence(arm: Arm) -> bool:
+    """Whether an arm is weighted by influence, and so may have another one at equal seconds."""
+    return students.by_influence(arm) if students.is_student(arm) else arm.kind == "influence"
 
 
 def jobs(
@@ -47,17 +51,18 @@ def jobs(
     """
     path = None if out is None else out / FILE
     known = {**(decided or {}), **(read_json(path) if path is not None and path.exists() else {})}
-    if any(job.arm.kind == "influence" and job.arm.name not in known for job in made):
+    if any(by_influence(job.arm) and job.arm.name not in known for job in made):
         known = {**decide(made, rows), **known}  # an arm that came later is added, the others keep their number
     if path is not None:
         write_json(path, known)
     extra, notes = [], []
+    counted = "epochs" if any(students.is_student(job.arm) for job in made) else "iterations"
     for name, decided in known.items():
         cost = f"{name} took {decided['ratio']:.2f} times the seconds of its base"
         if decided["iterations"] is None:
             notes.append(f"{cost}: no arm at equal seconds is needed")
             continue
-        notes.append(f"{cost}: the arm at equal seconds has {decided['iterations']} iterations")
+        notes.append(f"{cost}: the arm at equal seconds has {decided['iterations']} {counted}")
         for job in made:
             if job.arm.name == name:
                 plan: Any = job.plan.with_iterations(decided["iterations"], size).unweighted()
@@ -68,11 +73,11 @@ def jobs(
 def decide(made: Sequence[ArmJob], rows: list[Json]) -> dict[str, Json]:
     """For each influence arm: its seconds, those of its base, their ratio, and the iterations that it gives the base."""
     seconds: dict[str, list[float]] = {}
-    for arm, _, spent in {(row["arm"], row["seed"], row["seconds"]) for row in rows}:
-        seconds.setdefault(arm, []).append(spent)
+    for arm, _, spent in {(row["arm"], row["seed"], row["seconds"] - row.get("teacher_seconds", 0)) for row in rows}:
+        seconds.setdefault(arm, []).append(spent)  # but for a teacher that all share
     decided: dict[str, Json] = {}
     for job in made:
-        if job.arm.kind == "influence" and job.arm.name not in decided:
+        if by_influence(job.arm) and job.arm.name not in decided:
             own, base = fmean(seconds[job.arm.name]), fmean(seconds[base_of(job.arm).name])
             ratio = own / max(base, 1e-9)
             iterations = round(job.plan.iterations * ratio) if ratio > WORTH else None
@@ -81,7 +86,11 @@ def decide(made: Sequence[ArmJob], rows: list[Json]) -> dict[str, Json]:
 
 
 def control(arm: Arm) -> Arm:
-    """The arm at equal seconds of an arm with weights."""
+    """The arm at equal seconds of an arm with weights; of a mechanism of a transfer `kd:equal_seconds=joint`."""
+    if students.is_student(arm):
+        name = arm.kind if arm.kind == students.INFLUENCE else arm.method
+        plain = base_of(arm)
+        return Arm(plain.method, options=((OPTION, name), *plain.options))
     return Arm(arm.method, "uniform", ((OPTION, arm.kind), *arm.options))
 
 

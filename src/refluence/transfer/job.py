@@ -19,7 +19,7 @@ from refluence.models import ModelSpec, read_spec
 from refluence.models.pretrained import set_head
 from refluence.options import TransferOptions
 from refluence.seeds import Rng
-from refluence.transfer import semi_settings
+from refluence.transfer import kd, semi_settings
 from refluence.transfer.arms import WEIGHTS, changes, check, numbers, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
@@ -100,7 +100,7 @@ class Transferring:
 
     def unweighted(self) -> Transferring:
         """Plain knowledge distillation with the same numbers, or `semi` itself."""
-        mechanism = self.mechanism if self.teaches_itself else replace(self.mechanism, weighs=False, teacher="frozen")
+        mechanism = self.mechanism if self.teaches_itself else kd.METHOD
         return replace(self, mechanism=mechanism, weighting=Weighting())
 
     @property
