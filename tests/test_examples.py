@@ -158,3 +158,12 @@ def test_influence_takes_about_five_lines_of_the_example():
     calls = [n.func for block in blocks(ROOT / "README.md") for n in ast.walk(ast.parse(block)) if isinstance(n, ast.Call)]
     called = {getattr(function, "attr", getattr(function, "id", None)) for function in calls}
     assert {"capture", "second_derivative", "weights", "gradient", "scores"} <= called
+
+
+def test_the_example_of_a_transfer_says_which_labels_weigh_less(capsys):
+    runpy.run_path(str(ROOT / "examples" / "transfer.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "698 parameters" in said
+    weights = ast.literal_eval(re.search(r"labels: (\{.*\})", said)[1])
+    assert weights["noisy"] < weights["clean"]
+    assert len(ast.literal_eval(re.search(r"first: (\[.*\])", said)[1])) == 10
