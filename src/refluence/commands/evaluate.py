@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from torch import nn
 
 from refluence.commands.finished import open_data
 from refluence.commands.flags import Evaluate
 from refluence.commands.networks import show_networks, show_robust, the_networks
-from refluence.commands.session import relative
+from refluence.commands.own_flags import EvaluateTask
+from refluence.commands.session import machine_of, open_source, relative
 from refluence.data.whitening import whitens
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.jobs.judge import unread
 from refluence.jobs.judge_again import ROBUST, Again
-from refluence.jobs.open_run import open_finished
+from refluence.jobs.open_run import holds_student, open_finished, open_student, student_data
 from refluence.jobs.resolve import choose_protocols
+from refluence.jobs.students import judge_again
 from refluence.models.stored import save_model
+
+OF_STUDENT = ("folder", "data", "split", "resume")  # flags that mean something for a student
 
 
 def run(flags: Evaluate) -> None:
-    """Train fresh networks of each kind under each protocol and append what they reach to evaluation.json."""
+    """Train fresh networks of each kind under each protocol and append what they reach to evaluation.json.
+
+    A student is judged as it is.
+    """
+    if holds_student(flags.folder):
+        student(flags)
+        return
     if flags.save_model and len(flags.model) > 1:
         raise InputError("--save-model keeps one network: name one --model")
     own = open_finished(flags.folder)
@@ -59,3 +71,19 @@ def run(flags: Evaluate) -> None:
         print(f"model: {relative(flags.folder / 'model.safetensors')}")
     if len(models) > 1:
         show_networks(entries)
+
+
+def student(flags: Evaluate) -> None:
+    """Judge a student on its own data or on another source, and append what it reaches to evaluation.json."""
+    job = open_student(flags.folder)
+    idle = [f.name for f in fields(EvaluateTask) if f.name not in OF_STUDENT and getattr(flags, f.name) != f.default]
+    if idle:
+        raise InputError(f"{option(idle[0])} is for a set, on which networks are trained: {flags.folder} holds a student")
+    source, options = student_data(flags.folder, flags.data)
+    session = open_source(source, options, machine_of(flags))
+    entry, new = judge_again(job, session, flags.folder, source, flags.split, resume=flags.resume)
+    worst = entry["worst_class"]
+    said = (
+        f"{entry['accuracy']:.1f} % {flags.split} accuracy on {source}, worst class {worst['class']}: {worst['accuracy']:.1f} %"
+    )
+    print(said if new else f"{source}, {flags.split}: evaluated already, nothing to do")

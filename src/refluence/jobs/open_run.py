@@ -59,6 +59,21 @@ def open_student(folder: Path) -> StudentJob:
     return StudentJob.from_json(config["resolved"]["unit"])
 
 
+def holds_student(folder: Path) -> bool:
+    """Whether `folder` is that of a `transfer`, or of a unit of a comparison of students."""
+    return (folder / CONFIG).exists() and configuration(folder)["command"] == "transfer"
+
+
+def student_data(folder: Path, source: str | None) -> tuple[str, SourceOptions]:
+    """What to open to judge a student: another source at its size, or its own data as its run read them."""
+    data = configuration(folder)["resolved"]["data"]
+    stored = {f.name: data["options"][f.name] for f in fields(SourceOptions) if f.name in data["options"]}
+    if source is None:
+        return data["source"], SourceOptions(**stored)
+    kept = ("image_size", "tokenizer", "max_length", "text_columns")
+    return source, SourceOptions(**{name: stored[name] for name in kept if name in stored})
+
+
 def _declared(folder: Path, resolved: Json, given: Declaration | None) -> Declaration | None:
     name, known = read_arm(resolved["unit"]["arm"]).method, resolved.get("declared")
     if given is None:

@@ -13,6 +13,7 @@ from refluence.errors import InputError, option
 from refluence.evaluate.measure import from_predictions, imbalance, per_class, worst_class
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.job import StudentJob
+from refluence.jobs.judge_again import append
 from refluence.jobs.session import Session
 from refluence.locks import held
 from refluence.models.stored import put, read_model
@@ -41,6 +42,24 @@ def judge_student(job: StudentJob, session: Session, folder: Path) -> None:
     if job.split == "test":
         count_use(folder / Student.kind)
     write_json(folder / EVALUATION, {"evaluations": [judgement(student, session, job.split, job.what)]})
+
+
+def judge_again(
+    job: StudentJob, session: Session, folder: Path, source: str, split: str, *, resume: bool = False
+) -> tuple[Json, bool]:
+    """The student in `folder` judged on a split of the session's data, and whether that is new; added to evaluation.json."""
+    path, student = folder / EVALUATION, load_student(folder, job)
+    check_fits(source, session.dataset, student)
+    own = [
+        e for e in read_json(path)["evaluations"] if (e["split"], e.get("source", session.dataset.source)) == (split, source)
+    ]
+    if own and resume:
+        return own[-1], False
+    if split == "test":
+        count_use(folder / Student.kind)
+    entry = {**judgement(student, session, split, job.what), "source": source}
+    append(path, "evaluations", entry)
+    return entry, True
 
 
 def judgement(student: Student, session: Session, split: str, what: str) -> Json:
