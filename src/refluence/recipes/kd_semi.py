@@ -1,13 +1,17 @@
 """Labels of a few rows: supervised, pseudo-labels without weights, and pseudo-labels weighted by influence.
 
 CIFAR-10 with 4,000 labels and SVHN with 1,000, as Meta Pseudo Labels (arXiv 2003.10580) has them, with WRN-28-2; digits and
-MNIST with 100. `scratch` learns from the labelled rows alone. Size `cpu`: 2,000 steps of ConvNets.
+MNIST with 100. `scratch` learns from the labelled rows alone, for as many steps in batches of the same size. Size `cpu`: 2,000
+steps, teacher and student ConvNets of width 32.
 """
 
 from __future__ import annotations
 
+import math
+
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.students import WIDE, part
+from refluence.transfer import semi_settings
 
 ARMS = ("scratch", "semi", "semi+influence", "semi+shuffled")
 LABELLED = {"cifar10": 4000, "svhn": 1000, "mnist": 100, "digits": 100}
@@ -17,9 +21,26 @@ NAMES = {"cifar10": "cifar10-4k", "svhn": "svhn-1k", "mnist": "mnist-100", "digi
 def parts(size: str) -> tuple[Part, ...]:
     """A set each, with labels of so many rows."""
     return tuple(
-        part(NAMES[data], data, size, ARMS, networks=WIDE, source={"labelled": count}, primary="semi+influence")
+        part(
+            NAMES[data],
+            data,
+            size,
+            ARMS,
+            networks=WIDE,
+            transfer=lengths(size, count),
+            source={"labelled": count},
+            primary="semi+influence",
+        )
         for data, count in LABELLED.items()
     )
+
+
+def lengths(size: str, labelled: int) -> dict[str, object]:
+    """The batch of all arms, and the epochs of `scratch` that are as many steps as `semi` has, which epochs do not concern."""
+    settings = semi_settings.PAPER if size == "paper" else semi_settings.CPU
+    batch = min(settings.batch, labelled)
+    own: dict[str, object] = {"batch": batch, "epochs": math.ceil(settings.steps / (labelled // batch))}
+    return own if size == "paper" else {**own, "teacher": "convnet:32"}
 
 
 RECIPE = Recipe(

@@ -127,8 +127,8 @@ class Transferring:
         """The same with that many epochs or steps, of its teacher too: does it start?"""
         teacher = self.teacher
         if teacher is not None:
-            teacher = replace(teacher, settings=teacher.settings.lasting(steps))
-        return replace(self, settings=self.settings.lasting(steps), teacher=teacher)
+            teacher = replace(teacher, settings=teacher.settings.tried(steps, rows))
+        return replace(self, settings=self.settings.tried(steps, rows), teacher=teacher)
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> Work:
         """The work at its first step. `prepared`: the teacher's tensors, `teacher/NAME`, where it was trained first."""

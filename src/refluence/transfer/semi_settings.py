@@ -74,6 +74,11 @@ class SemiSettings(Settings):
         wait = self.wait if length >= self.steps else self.wait * length // self.steps
         return self.with_(steps=length, tune=min(self.tune, length), wait=wait)
 
+    def tried(self, steps: int, rows: int) -> SemiSettings:
+        """The same for so many steps of at most so many labelled rows, in which every pseudo-label counts: does it start?"""
+        few = {name: min(rows, getattr(self, name)) for name in ("batch", "tune_batch")}
+        return self.lasting(steps).with_(threshold=0.0, **few)
+
 
 CPU = SemiSettings()
 PAPER = SemiSettings(

@@ -79,6 +79,10 @@ class Settings:
         """The same for so long."""
         return self.with_(epochs=length)
 
+    def tried(self: S, steps: int, rows: int) -> S:
+        """The same for so many epochs: does it start?"""
+        return self.lasting(steps)
+
     def with_(self: S, **changes: Any) -> S:
         """A copy with some numbers changed. `InputError` for a name that is none."""
         try:
