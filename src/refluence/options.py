@@ -135,7 +135,7 @@ class TransferOptions(Options):
         EvaluationOptions, "epochs", help="Epochs of the student (default: 15; of text 3; at size paper 240)."
     )
     batch: int | None = same(EvaluationOptions, "batch", help="Batch size of training (default: 64; of text 32).")
-    lr: float | None = setting(None, "Highest learning rate (default: 0.05; of text 5e-5).", above=0)
+    lr: float | None = setting(None, "Highest learning rate (default: 0.2, at size paper 0.05; of text 5e-5).", above=0)
     weight_decay: float | None = setting(None, "Weight decay (default: 0.0005; of text 0.01).", least=0)
     loss: str | None = setting(
         None,
@@ -159,7 +159,7 @@ class TransferOptions(Options):
         choices=("detached", "influence", "unrolled"),
     )
     teacher_lr: float | None = setting(
-        None, "Learning rate of a teacher that learns too (default: 0.01; of text 1e-5).", above=0
+        None, "Learning rate of a teacher that learns too (default: 0.001; of text 1e-5).", above=0
     )
     teacher_every: int | None = setting(None, "Steps of the student between two of such a teacher (default: 1).", least=1)
     split: str = same(EvaluationOptions, "split")
