@@ -1,34 +1,35 @@
-"""`refluence estimate compare|distill|score …`: a few steps measured, the whole run's time, memory and bytes said."""
+"""`refluence estimate compare|distill|transfer|score …`: a few steps measured, the whole run's time, memory and bytes said."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from refluence.commands.compare import comparing
-from refluence.commands.flags import Compare, Distill, Score
+from refluence.commands.flags import Compare, Distill, Score, Transfer
 from refluence.commands.score import job_of
 from refluence.commands.session import open_session
+from refluence.commands.transfer import comparing as of_transfer
+from refluence.fields import subset
 from refluence.jobs.catalogue import arm_of
+from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import executor_of
 from refluence.jobs.estimate import STEPS, judging_seconds, making_seconds, scoring_seconds, warm_up
-from refluence.jobs.resolve import resolve
+from refluence.options import JobOptions
 from refluence.report.words import counted
 from refluence.run.device import PeakMemory
 
 
-def run(flags: Compare | Distill | Score) -> None:
+def run(flags: Compare | Distill | Transfer | Score) -> None:
     """Measure each arm briefly and print a line each, then the total."""
     if isinstance(flags, Score):
         scoring(flags)
         return
-    asked = comparing(flags) if isinstance(flags, Compare) else None
-    arms = [arm_of(flags.method, flags.weights)] if isinstance(flags, Distill) else comparing(flags).arms()
-    session = open_session(flags)
-    memory, seeds = PeakMemory(session.compute.device), asked.seeds if asked else 1
+    asked = _asked(flags)
+    arms = asked.arms()
+    session = open_session(flags, students=asked.of_students)
+    memory, seeds = PeakMemory(session.compute.device), asked.seeds
     total, stored = 0.0, 0
-    jobs = [resolve(flags, arm, session.dataset, flags.seed) for arm in arms]
-    for job in jobs:
-        job.plan.check_model(job.model)
+    jobs = replace(asked, seeds=1).jobs(session.dataset)
     warm_up(jobs[0], session)
     for job in jobs:
         making, kept = making_seconds(job, session)
@@ -39,10 +40,21 @@ def run(flags: Compare | Distill | Score) -> None:
         f"in all: {clock(total)} for {counted(len(arms), 'arm')} x {counted(seeds, 'seed')}, peak memory "
         f"{size(memory.bytes())}, {size(stored)} stored (measured on {STEPS} steps; a busier machine takes longer)"
     )
-    if asked and asked.equal_seconds:
+    if asked.equal_seconds:
         print("not in it: the arms of --equal-seconds, each about as long as its influence arm")
-    if asked and (workers := executor_of(asked, jobs * seeds, session).size) > 1:
+    if not isinstance(flags, Distill) and (workers := executor_of(asked, jobs * seeds, session).size) > 1:
         print(f"not in it: {workers} workers side by side, which take less time in all, and more memory")
+
+
+def _asked(flags: Compare | Distill | Transfer) -> Comparing:
+    """A single run as a comparison of one arm."""
+    if isinstance(flags, Compare):
+        return comparing(flags)
+    if isinstance(flags, Transfer):
+        return of_transfer(flags)
+    arm = arm_of(flags.method, flags.weights)
+    options = subset(JobOptions, flags)
+    return Comparing(methods=(arm.name,), options=options, seeds=1, seed=flags.seed, controls=False)
 
 
 def scoring(flags: Score) -> None:

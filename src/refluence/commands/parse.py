@@ -20,8 +20,8 @@ from refluence.errors import InputError
 
 NARROWEST = 40  # columns of a terminal that help is wrapped for: tyro does not end in a few
 ESTIMATE = "estimate"
-ESTIMATED = ("compare", "distill", "score")
-ESTIMATE_HELP = """usage: refluence estimate compare|distill|score FLAGS
+ESTIMATED = ("compare", "distill", "transfer", "score")
+ESTIMATE_HELP = """usage: refluence estimate compare|distill|transfer|score FLAGS
 
 Measure a few steps and say what the whole run would take: time, peak memory,
 bytes to be stored. Nothing is written. The flags are those of the command;

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 
 from refluence.evaluate.evaluation import evaluate
+from refluence.jobs import teachers
 from refluence.jobs.cleaning import prepare
-from refluence.jobs.job import Job
+from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.needs import key
 from refluence.jobs.scores_need import ScoresNeed
 from refluence.jobs.scoring import Scores
 from refluence.jobs.session import Session
+from refluence.jobs.students import predictions
+from refluence.jobs.teachers import TeacherNeed
 from refluence.models import build
 from refluence.seeds import streams
+from refluence.transfer.artifact import Student
+from refluence.transfer.job import TEACHER
 from refluence.work import Cost, Prepared, Work
 
 STEPS = 3
 EPOCHS = 5
 
 
-def warm_up(job: Job, session: Session) -> None:
+def warm_up(job: ArmJob, session: Session) -> None:
     """A pass forwards and backwards, so that the first arm does not pay for what PyTorch loads once."""
     dataset, device = session.dataset, session.compute.device
     x = dataset.pixels(dataset.train, slice(0, 64), device)
@@ -31,8 +36,10 @@ def warm_up(job: Job, session: Session) -> None:
         build(job.model, streams(job.seed)("warm-up", 0), device)(x).square().mean().backward()
 
 
-def making_seconds(job: Job, session: Session) -> tuple[float, int]:
-    """Seconds to make the job's set, and the bytes that are stored of it."""
+def making_seconds(job: ArmJob, session: Session) -> tuple[float, int]:
+    """Seconds to make what the job makes, and the bytes that are stored of it."""
+    if isinstance(job, StudentJob):
+        return _student_seconds(job, session)
     stand_in(job, session)
     begin = time.perf_counter()
     prepared = prepare(job, session, None)
@@ -41,17 +48,39 @@ def making_seconds(job: Job, session: Session) -> tuple[float, int]:
         artifact = work.artifact()
         table = 0.0 if job.plan.table is None else prepared.seconds  # measured before, and not made
         return table + time.perf_counter() - begin, artifact.stored_bytes
-    beforehand = prepared.seconds
-    steps = work.steps()
+    return prepared.seconds + _stepping(work, job.plan.ahead), work.artifact().stored_bytes
+
+
+def _student_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
+    """The same of a student; a teacher that is trained first is measured on a few steps too, and not made."""
+    plan, need = teachers.equipped(job.plan, session.dataset), teachers.need_of(job)
+    seconds = 0.0
+    if isinstance(need, TeacherNeed):
+        name = key(need, session)
+        if name not in session.made:
+            teacher = need.plan.open(session.dataset, need.teacher.model, streams(job.seed), session.compute, Prepared())
+            seconds = _stepping(teacher, need.plan.ahead)
+            made = teacher.artifact()
+            assert isinstance(made, Student), "what a transfer makes"
+            session.made[name] = Prepared({f"{TEACHER}{n}": t for n, t in made.state().items()}, 0.0)
+    prepared = teachers.prepare(job, session, None)
+    work = plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    return seconds + _stepping(work, plan.ahead), work.artifact().stored_bytes
+
+
+def _stepping(work: Work, ahead: Callable[[Work], Sequence[Cost]]) -> float:
+    """Seconds of all steps, from a few of them, and of what comes beside."""
+    steps, seconds = work.steps(), 0.0
     next(steps)  # the first step warms up
     begin = time.perf_counter()
     done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
-    stepping = work.total * (time.perf_counter() - begin) / max(done, 1)
-    for cost in job.plan.ahead(work):
+    if done:
+        seconds = work.total * (time.perf_counter() - begin) / done
+    for cost in ahead(work):
         begin = time.perf_counter()
         cost.run(STEPS)
-        beforehand += cost.count * (time.perf_counter() - begin) / STEPS
-    return stepping + beforehand, work.artifact().stored_bytes
+        seconds += cost.count * (time.perf_counter() - begin) / STEPS
+    return seconds
 
 
 def stand_in(job: Job, session: Session) -> None:
@@ -73,9 +102,13 @@ def scoring_seconds(scores: Scores) -> tuple[float, int]:
     return _tried(work.costs()), work.artifact().stored_bytes
 
 
-def judging_seconds(job: Job, session: Session) -> float:
+def judging_seconds(job: ArmJob, session: Session) -> float:
     """Seconds of the job's evaluation: a short one on validation data, scaled. The test split is not read."""
     dataset, device = session.dataset, session.compute.device
+    if isinstance(job, StudentJob):
+        begin, net = time.perf_counter(), build(job.model, streams(job.seed)("warm-up", 0), device)
+        predictions(net, dataset, dataset.val, device)
+        return (time.perf_counter() - begin) * len(dataset.test) / max(len(dataset.val), 1)
     many = job.plan.formation**2
     some = [p for c, n in enumerate(job.counts(dataset)) for p in dataset.train.members(c)[: many * n].tolist()]
     images, labels = dataset.pixels(dataset.train, torch.tensor(some)), dataset.train.labels[some]

@@ -157,8 +157,10 @@ class Transferring:
         return net.eval()
 
     def ahead(self, work: Work) -> list[Cost]:
-        """Nothing beside the steps."""
-        return []
+        """The scorings of instances, which come beside the steps."""
+        from refluence.transfer.work import TransferWork
+
+        return work.costs() if isinstance(work, TransferWork) else []
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""

@@ -47,7 +47,7 @@ from refluence.transfer.refresh import Ground, Weighed
 from refluence.transfer.scoring import Measure
 from refluence.transfer.watched import WatchedRun
 from refluence.transfer.weights import InstanceWeights
-from refluence.work import Beside, Result
+from refluence.work import Beside, Cost, Result
 
 STUDENT, OPTIMISER, WEIGHTS, WATCHED = "student.", "student-optimiser.", "weights.", "watched."  # before names in a state
 TEACHER, LEARNING = "teacher.", "learning."
@@ -205,6 +205,18 @@ class TransferWork:
                 self.learner.learn(step, self.student, x, y, rows, weights, rate, None if self.weighed else self.watched)
                 y = self.answers.targets(x, some, self.augments)
             yield Batch(x, y, weights)
+
+    def costs(self) -> list[Cost]:
+        """What comes beside the steps, for an estimate: the scorings of the last phase."""
+        every = min((w.every for w in (self.weighed, self.learner and self.learner.weighed) if w), default=0)
+        if not every:
+            return []
+
+        def score(times: int) -> None:
+            for _ in range(times):
+                next(self._batches(range(every, every + 1), self.phase.purpose))
+
+        return [Cost("scoring", len(self.phases) * self.course.total / every, score)]
 
     def state(self) -> dict[str, Tensor]:
         """The student, its optimiser, the weights, a teacher that learns or has learned, and what was measured last."""
