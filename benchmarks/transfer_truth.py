@@ -1,7 +1,7 @@
 """Is influence what a weight does? Knowledge distillation on digits, beside the exact gradient of the run and retraining.
 
     python benchmarks/transfer_truth.py run [--cases .2:.1 0:.1 .2:.5 0:.5 --student convnet1:32 --seeds 5]       resumes
-    python benchmarks/transfer_truth.py tables                                                                    Markdown
+    python benchmarks/transfer_truth.py tables                                       into docs/results/kd-aif.md
 
 A case P:V is symmetric label noise P and a validation split of the share V of the training rows, cut in two as a transfer does.
 A run is a transfer of mechanism `kd` with its usual numbers (transfer/settings.py) on images as they are (no augmentation, so
@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ from refluence.transfer.losses import StudentLoss
 from refluence.transfer.scoring import Measure
 from refluence.transfer.settings import CPU, Settings
 
-RAW = Path(__file__).parents[1] / "docs" / "results" / "raw" / "transfer_truth.jsonl"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RAW, DOCUMENT = RESULTS / "raw" / "transfer_truth.jsonl", RESULTS / "kd-aif.md"
 TEACHER, EVERY, HALVES, FRESH = "convnet1:128", 5, 40, 2
 SETTINGS = CPU.with_(augment=False)
 KD, CE = StudentLoss(SETTINGS.loss, SETTINGS.alpha, SETTINGS.temperature), CrossEntropy()
@@ -350,16 +352,78 @@ GAINED: dict[str, Look] = {
 }
 
 
+def write(document: Path = DOCUMENT, path: Path = RAW) -> None:
+    """Put claims and tables of the rows between the marks of the document."""
+    rows, text = read(path), document.read_text(encoding="utf-8")
+    for name, made in (("claims", claims(rows)), ("tables", tables(rows))):
+        marked = re.compile(rf"(<!-- transfer_truth: {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+        text = marked.sub(lambda found, made=made: f"{found[1]}{made}\n", text)
+    document.write_text(text, encoding="utf-8")
+
+
+def claims(rows: list[dict]) -> str:
+    """What the paper says or needs, what was seen, and of how many seeds, a line each."""
+    few, many, clean = (_case(rows, *case) for case in ((0.2, 0.1), (0.2, 0.5), (0.0, 0.1)))
+    lines = ["| claim | what was seen on digits | n |", "|---|---|---|"]
+    for claim, found, own in (
+        (
+            "φ is how the validation risk changes with an instance's weight",
+            "Spearman with the exact gradient, on the rows that φ is made from, a fifth of the labels wrong: "
+            + _several(few, ("phi, identity", "phi, kfac", "phi, ekfac", "phi, ggn", "phi, ggn, damping 1"), "run: weighing")
+            + "; with right labels "
+            + _several(clean, ("phi, identity", "phi, ggn", "phi, ggn, damping 1"), "run: weighing"),
+            few,
+        ),
+        (
+            "so weights by φ lower the risk on other rows",
+            "with the gradient on the watching half: "
+            + _several(few, ("phi, identity", "phi, ggn", "exact"), "run: watching")
+            + "; on test: "
+            + _several(few, ("phi, identity", "phi, ggn", "exact", "teacher's loss"), "run: test"),
+            few,
+        ),
+        (
+            "more validation rows make better weights",
+            "on test: " + _several(many, ("phi, identity", "phi, ggn", "phi, ggn, damping 1", "exact"), "run: test"),
+            many,
+        ),
+        (
+            "wrong labels get positive φ",
+            "AUC " + _several(few, ("phi, identity", "phi, ggn", "loss", "teacher's loss", "exact, test"), "AUC"),
+            few,
+        ),
+        (
+            "weights help",
+            "accuracy in points over none, same start: "
+            + _several(few, ("phi, identity", "phi, ggn", "loss", "random", "wrong labels", "exact", "exact, test"), "accuracy")
+            + "; other starts: "
+            + _several(few, ("phi, identity", "phi, ggn", "loss", "wrong labels", "exact, test"), "accuracy, fresh"),
+            few,
+        ),
+    ):
+        lines += [f"| {claim} | {found} | {len({r['seed'] for r in own})} |"] if own else []
+    return "\n".join(lines)
+
+
+def _case(rows: list[dict], noise: float, share: float) -> list[dict]:
+    return [r for r in rows if (r["noise"], r["share"]) == (noise, share)]
+
+
+def _several(rows: list[dict], scores: tuple[str, ...], column: str) -> str:
+    look = {**CORRELATED, **GAINED}[column]
+    found = {score: _cell([_at(r, look) for r in rows if r["score"] == score], 2) for score in scores}
+    return ", ".join(f"{score} {cell}" for score, cell in found.items())
+
+
 def tables(rows: list[dict]) -> str:
     """Two tables a case: how scores agree with the truth, and what weights by them change."""
     parts = []
     for case in dict.fromkeys((r["noise"], r["share"], r["student"]) for r in rows):
         own = [r for r in rows if (r["noise"], r["share"], r["student"]) == case]
-        seeds = len({r["seed"] for r in own})
         noise, share, student = case
         parts.append(
-            f"\n**Noise {noise:g}, {own[0]['weighing']} weighing rows ({share:g} of the training rows held out, in halves), "
-            f"{student}, n = {seeds} seeds**\n"
+            f"\n**Noise {noise:g}; {own[0]['weighing']} rows make φ ({share:g} of the training rows are held out, in halves); "
+            f"{student}; n = {len({r['seed'] for r in own})}**\n"
         )
         parts += [_table(own, CORRELATED, 2), "", _table([r for r in own if "gain" in r], GAINED, 3)]
     return "\n".join(parts)
@@ -418,7 +482,7 @@ def main() -> None:
         ask.add_argument(name, type=int, default=default)
     kinds.add_parser("tables")
     args = parser.parse_args()
-    run(args) if args.what == "run" else print(tables(read()))
+    run(args) if args.what == "run" else write()
 
 
 if __name__ == "__main__":

@@ -86,11 +86,28 @@ def test_correlations_pair_a_score_with_the_epoch_that_follows():
     assert found["end"]["test"] == 0.0, "weights that cancel have no order"
 
 
+def test_claims_are_of_the_case_that_they_name(tmp_path):
+    rows = [
+        {"noise": 0.2, "share": 0.1, "student": "convnet1:32", "weighing": 70, "seed": seed, "score": "phi, ggn"}
+        | {"auc": auc, "spearman": {how: {k: 0.5 for k in truth.RISKS} for how in ("end", "mean", "next")}}
+        for seed, auc in enumerate((0.6, 0.8))
+    ]
+    assert "AUC" in truth.claims(rows)
+    assert "phi, ggn 0.70 ± 1.27" in truth.claims(rows)
+    assert "more validation rows" not in truth.claims(rows), "there is none with another share"
+    page, raw = tmp_path / "page.md", tmp_path / "rows.jsonl"
+    page.write_text("a\n<!-- transfer_truth: claims -->\nold\n<!-- end -->\nz\n")
+    raw.write_text("".join(truth.json.dumps(row) + "\n" for row in rows))
+    truth.write(page, raw)
+    assert "old" not in page.read_text()
+    assert page.read_text().endswith("<!-- end -->\nz\n")
+
+
 def test_tables_have_means_intervals_and_no_column_without_a_number():
     about = {"noise": 0.0, "share": 0.1, "student": "convnet1:32", "weighing": 70, "score": "loss"}
     rho = {k: {"weighing": 0.5, "watching": 0.0, "test": 0.0} for k in ("end", "mean", "next")}
     rows = [about | {"seed": s, "spearman": rho | {"mean": {"weighing": v}}} for s, v in enumerate((0.1, 0.3))]
     text = truth.tables(rows)
-    assert "n = 2 seeds" in text
+    assert "n = 2**" in text
     assert "| loss | 0.20 ± 1.27 | 0.50 | 0.00 |" in text
     assert "AUC" not in text
