@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError
 from refluence.influence import Curvature, Scorer, Unsupported, capture, validation_influence
+from refluence.influence.batches import at_once
 from refluence.influence.parameters import Parameters
 
 WORDS, WIDTH, CLASSES = 20, 8, 3
@@ -217,3 +218,41 @@ def test_the_adapters_alone_count_in_a_network_with_lora():
     ratio = found.scores / want
     torch.testing.assert_close(ratio, ratio[:1].expand(len(x)))
     assert float(ratio[0]) > 0
+
+
+def test_below_the_lowest_parameter_that_counts_there_is_no_graph():
+    class Seen(nn.Module):
+        def forward(self, h: Tensor) -> Tensor:
+            graphs.append(h.requires_grad)
+            return h
+
+    graphs: list[bool] = []
+    layers = [nn.Linear(4, 4), Seen(), nn.Tanh(), nn.Linear(4, 4), Seen(), nn.Tanh(), nn.Linear(4, CLASSES), Seen()]
+    net, x, y = nn.Sequential(*layers).double(), torch.randn(5, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
+    v = {"3.weight": torch.ones(4, 4).double(), "6.bias": torch.ones(CLASSES).double()}
+    scorer, want = Scorer(net), gradients(net, x, y)
+    scorer(x, y, v)
+    graphs.clear()
+    got = scorer(x, y, v)
+    assert graphs == [False, True, True]
+    torch.testing.assert_close(got, sum(want[name].flatten(1) @ t.flatten() for name, t in v.items()))
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_text_of_another_length_asks_again_only_beyond_the_next_power_of_two():
+    net, lengths = shaken(Text()), []
+    net.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
+    v, scorer = {name: torch.ones_like(p) for name, p in net.named_parameters()}, Scorer(net)
+    for length in (5, 8, 7, 9):
+        scorer.choice(*texts(6, length), v)
+    assert set(lengths) == {5, 9}
+
+
+def test_large_images_are_scored_in_smaller_pieces_by_products_that_are_summed_as_they_are_made():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    net = shaken(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, CLASSES)))
+    x, y = torch.randn(3, 3, 132, 132, dtype=torch.float64), torch.tensor([0, 1, 2])
+    assert at_once(torch.empty(0, 3, 128, 128)) == 64
+    assert at_once(torch.empty(1, 3, 224, 224)) == 10
+    check(net, x, y)

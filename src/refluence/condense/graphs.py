@@ -19,7 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from refluence.compute import Graphs
 from refluence.functional import call_at
-from refluence.influence.capture import CHUNK, ROOM
+from refluence.influence.batches import CHUNK
+from refluence.influence.capture import ROOM
 from refluence.influence.fused import Fused, Graph
 from refluence.influence.layers import Room, pieces
 from refluence.influence.watching import check_called, check_rows, watch, watched

@@ -22,6 +22,8 @@ from refluence.matching.statistics import Batches, Targets
 NUMBERS, LEAST, MOST = 2**18, 64, 256  # of input a pass, in samples at least and at most: what stays in a CPU's cache
 RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 ACCELERATOR = 8  # times as many elsewhere
+LARGE, ROOM = 3 * 128 * 128, 3 * 2**19  # beyond so many numbers a sample (128 px), so many a pass (10 of 224 px) on the CPU
+CHUNK = 64  # samples that are differentiated at once
 
 
 @overload
@@ -41,13 +43,21 @@ def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tar
     empty = True
     for batch in batches:
         x, y, w = _unpack(batch)
-        size = min(MOST, max(LEAST, NUMBERS // max(1, x[:1].numel()))) * (1 if device.type == "cpu" else ACCELERATOR)
+        size = min(MOST, max(at_once(x, LEAST), NUMBERS // max(1, x[:1].numel()))) * (
+            1 if device.type == "cpu" else ACCELERATOR
+        )
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             empty = False
             yield on(x[part], device), on(take(y, part), device), None if w is None else on(w[part], device)
     if empty:
         raise InputError("no samples: the batches are empty")
+
+
+def at_once(x: Tensor, most: int = CHUNK) -> int:
+    """How many samples of x `(B, ...)` a pass takes: `most`, fewer of large images on the CPU: activations fill memory."""
+    each = x[:1].numel()
+    return most if each <= LARGE or x.device.type != "cpu" else max(1, ROOM // each)
 
 
 def check_order(batches: Batches) -> None:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from refluence.errors import InputError
-from refluence.influence.batches import check_fixed, check_tensors
+from refluence.influence.batches import at_once, check_fixed, check_tensors
 from refluence.influence.differentiable import leaves, per_sample, plain_kernels
 from refluence.influence.engines import Choice
 from refluence.influence.layers import Piece, Room, Unsupported, pieces
@@ -35,7 +35,6 @@ from refluence.influence.truth import finer, truth
 from refluence.influence.watching import check_called, check_layers, check_rows, output_gradients, outside, watch, watched
 from refluence.matching.statistics import Targets
 
-CHUNK = 64  # samples per pass: bounds the activations that are held at once
 ROOM = 2**29
 ENGINES = ("auto", "ghost")  # of directional.py's
 
@@ -107,7 +106,7 @@ def capture(
         y: targets `(B, ...)`, or a tuple of such.
         loss: `loss(model(x), y)` gives losses `(B,)`.
         names: the parameters that count (default: all).
-        chunk: samples a pass, so that activations stay in cache.
+        chunk: samples a pass, so that activations stay in cache (default: 64, fewer of large images).
         room: bytes that per-sample weight gradients may take beyond where they are the smaller choice.
         engine: "auto" takes autograd, a pass for each contraction, where the layers cannot be read: a `Replay`, whose
             `choice` says which layer and why. "ghost" refuses instead.
@@ -135,7 +134,7 @@ def capture(
     if len(x) == 0:
         raise InputError("capture needs at least one sample, got an empty batch")
     check_fixed(model)
-    chosen, size = tuple(parameters_of(model, names)), chunk or CHUNK
+    chosen, size = tuple(parameters_of(model, names)), chunk or at_once(x)
     try:
         choice = Choice("ghost") if x.is_meta else check_covered(model, chosen, x, y, loss)
         if choice.paired and (size == 1 or len(x) % size == 1):

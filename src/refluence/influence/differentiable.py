@@ -67,6 +67,20 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def only_leaves(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+    """The parameters in `names` with `requires_grad` inside, and no others: below the lowest of them there is no graph."""
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    chosen = set(names)
+    try:
+        for name, p in model.named_parameters():
+            p.requires_grad_(name in chosen)
+        yield
+    finally:
+        for p, flag in before:
+            p.requires_grad_(flag)
+
+
+@contextmanager
 def leaves(model: nn.Module, names: Iterable[str]) -> Iterator[Parameters]:
     """The model's own parameters in `names`, each with `requires_grad` inside; it is put back at the end."""
     own = {name: p for name, p in model.named_parameters() if name in set(names)}

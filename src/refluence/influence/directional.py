@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError
 from refluence.functional import call_at, jvp
-from refluence.influence.batches import check_fixed, check_tensors
+from refluence.influence.batches import at_once, check_fixed, check_tensors
 from refluence.influence.differentiable import Losses
 from refluence.influence.engines import ENGINES, PRECISIONS, Choice
 from refluence.influence.fused import Fused
@@ -33,8 +33,6 @@ from refluence.influence.structure import signature
 from refluence.influence.truth import PROBES, Truth, finer, single, truth
 from refluence.influence.watching import check_layers, outside, watched
 from refluence.matching.statistics import Targets
-
-CHUNK = 64
 
 B = TypeVar("B")
 LossesAt = Callable[[Parameters, B], Tensor]
@@ -51,7 +49,7 @@ class Scorer:
 
     engine: "auto" takes the first of ghost, forward, double_backward and single whose scores of four instances are those of
     autograd (proof.py: asked once for each structure of the network). Another takes that one or raises `Unsupported`.
-    chunk: samples at a time, which bounds the memory.
+    chunk: samples at a time, which bounds the memory (default: 64, fewer of large images on the CPU).
     compile: each chunk's pass is traced and compiled, once for a set of names in v, a shape of x and a mode (train, eval) of
     the layers; other values of v and of the parameters, and other numbers of samples, use the same compilation. Worth its
     time (tens of seconds) from some thousand samples on. A forward that branches on values keeps the branch of the first call.
@@ -66,14 +64,14 @@ class Scorer:
         *,
         loss: Loss = cross_entropy,
         engine: str = "auto",
-        chunk: int = CHUNK,
+        chunk: int | None = None,
         compile: bool = False,
         precision: str = "fp32",
     ):
         for what, value, known in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
             if value not in known:
                 raise InputError(f"unknown {what} '{value}': choose one of {', '.join(known)}")
-        if chunk < 1:
+        if chunk is not None and chunk < 1:
             raise InputError(f"the chunk is {chunk} samples: it must be at least 1")
         if precision == "bf16" and engine not in ("auto", "ghost"):
             raise InputError(f"precision bf16 is for the engine ghost, not '{engine}': leave precision at fp32")
@@ -110,12 +108,13 @@ class Scorer:
             return self._scores(self._chosen(ENGINES[2:], x, y, tuple(v), str(why)), state, v, x, y)
 
     def _scores(self, choice: Choice, state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
-        one, found = self._pass(choice, tuple(v), x, y), []
-        for start in range(0, len(x), self.chunk):
-            part: slice | Tensor = slice(start, start + self.chunk)
-            if choice.paired and start + 1 in (len(x), start + self.chunk):  # a sample by itself sees itself beside it
+        size = self.chunk or at_once(x)
+        one, found = self._pass(choice, tuple(v), x, y, size), []
+        for start in range(0, len(x), size):
+            part: slice | Tensor = slice(start, start + size)
+            if choice.paired and start + 1 in (len(x), start + size):  # a sample by itself sees itself beside it
                 part = torch.tensor([start, start], device=x.device)
-            found.append(one(state, v, x[part], take(y, part))[: self.chunk])
+            found.append(one(state, v, x[part], take(y, part))[:size])
         return torch.cat(found)[: len(x)]
 
     def choice(self, x: Tensor, y: Targets, names: Iterable[str]) -> Choice:
@@ -170,14 +169,14 @@ class Scorer:
             raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
         return shared
 
-    def _pass(self, choice: Choice, names: tuple[str, ...], x: Tensor, y: Targets) -> Pass:
+    def _pass(self, choice: Choice, names: tuple[str, ...], x: Tensor, y: Targets, size: int) -> Pass:
         """`(state, v, x, y) -> (n,)` of an engine; compiled at its first use for a structure."""
         made = self._made(choice.engine, names, self.half, choice.shared)
         if not self.compile or choice.engine == "single":
             return made
-        key = (choice.engine, choice.shared, signature(self.model, names, self.loss, x, y))
+        key = (choice.engine, choice.shared, x.shape[1:], signature(self.model, names, self.loss, x, y))
         if key not in self._passes:
-            self._passes[key] = Fused(made, self.chunk)
+            self._passes[key] = Fused(made, size)
         return self._passes[key]
 
     def _made(self, engine: str, names: tuple[str, ...], half: bool, shared: frozenset[str]) -> Pass:
@@ -212,7 +211,7 @@ def scores(
     *,
     engine: str = "auto",
     loss: Loss = cross_entropy,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     compile: bool = False,
     precision: str = "fp32",
 ) -> Tensor:
@@ -225,7 +224,7 @@ def scores(
         v: parameter name -> tensor of its shape; missing names count as zero.
         engine: "auto", or one of ghost, forward, double_backward and single.
         loss: `loss(model(x), y)` gives losses `(B,)`.
-        chunk: instances at a time, which bounds the memory.
+        chunk: instances at a time, which bounds the memory (default: 64, fewer of large images on the CPU).
         compile: compile the pass; worth its time from some thousand instances on.
         precision: "fp32" (the model's own), or "bf16" for the products of the ghost engine.
 

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from refluence.influence.differentiable import leaves, per_sample, plain_kernels
+from refluence.influence.differentiable import leaves, only_leaves, per_sample, plain_kernels
 from refluence.influence.layers import (
     NORMS,
     Call,
@@ -39,6 +40,8 @@ from refluence.influence.parameters import Parameters
 from refluence.influence.small_layers import tangent
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 from refluence.matching.statistics import Targets
+
+LARGE, BLOCK = 2**17, 2**16  # numbers of a sample beyond which products are summed as they are made, so many at a time
 
 
 class Ghost(nn.Module):
@@ -57,25 +60,29 @@ class Ghost(nn.Module):
 
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
-        with watch(self.layers, len(x)) as calls, self._leaves(), plain_kernels(self.model), torch.enable_grad():
+        own = all(isinstance(p, nn.Parameter) for p in self.model.parameters())  # else `functional_call` has put others there
+        part = own and len(self.names) < len(list(self.model.parameters()))
+        with watch(self.layers, len(x)) as calls, self._leaves(own, part), plain_kernels(self.model), torch.enable_grad():
             x = x.detach()
-            each = per_sample(self.loss(self.model(x.requires_grad_() if x.is_floating_point() else x), y), len(x))
+            x = x.requires_grad_() if x.is_floating_point() and not part else x
+            each = per_sample(self.loss(self.model(x), y), len(x))
             check_called(calls, self.layers)
             check_rows(calls, self.layers, len(x))
             with _HalfProducts() if self.low else nullcontext():
                 deltas = output_gradients(each, calls, self.layers)
         with torch.no_grad():
-            parts = [_dot(call, delta, v, self.low) for call, delta in deltas]
+            parts = [_dot(call, delta, v, self.low, own) for call, delta in deltas]
             return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))
 
-    def _leaves(self) -> AbstractContextManager[Parameters | None]:
-        """The watched parameters as leaves of the graph, unless `functional_call` has put other tensors in their place."""
-        own = all(isinstance(p, nn.Parameter) for p in self.model.parameters())
-        return leaves(self.model, self.names) if own else nullcontext()
+    def _leaves(self, own: bool, part: bool) -> AbstractContextManager[Parameters | None]:
+        """The watched parameters as leaves of the graph; the only ones where they are a part, so that it begins with them."""
+        if not own:
+            return nullcontext()
+        return only_leaves(self.model, self.names) if part else leaves(self.model, self.names)
 
 
-def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool) -> Tensor:
-    """< delta_j, layer(a_j; v) > `(n,)` of one call."""
+def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool, eager: bool) -> Tensor:
+    """< delta_j, layer(a_j; v) > `(n,)` of one call. `eager`: it is not traced."""
     if changed(call):
         raise Unsupported(f"the input of the layer of '{next(iter(call.names.values()))}' is changed in place after it")
     module = call.module
@@ -93,15 +100,25 @@ def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool) -> Tensor:
         if isinstance(module, nn.Conv2d):
             a, padding = padded(module, a)
             out = F.conv2d(a, weight, bias, module.stride, padding, module.dilation, module.groups)
-            return (delta * out).sum((2, 3), dtype=_wide(delta)).sum(1)
+            return _inner(delta, out, eager)
         out = F.linear(a, weight if isinstance(module, nn.Linear) else weight.T, bias)
         return (delta * out).flatten(1).sum(1, dtype=_wide(delta))
+    if isinstance(module, _BatchNorm) and weight is not None and eager and delta[0].numel() > LARGE:
+        return _inner(delta, F.batch_norm(a, module.running_mean, module.running_var, weight, bias, eps=module.eps), eager)
     total = torch.zeros(len(delta), dtype=_wide(delta), device=delta.device)
     if weight is not None:
         total = total + per_sample_sum(module, delta * normalised(module, a)) @ weight.flatten()
     if bias is not None:
         total = total + per_sample_sum(module, delta) @ bias.flatten()
     return total
+
+
+def _inner(delta: Tensor, out: Tensor, eager: bool) -> Tensor:
+    """<delta_j, out_j> `(n,)` of maps `(n, C, ...)`, without their product where it is large on the CPU."""
+    if not eager or delta[0].numel() <= LARGE or delta.device.type != "cpu" or delta.dtype != out.dtype:
+        return (delta * out).sum((2, 3), dtype=_wide(delta)).sum(1)
+    pairs = zip(delta.flatten(1), out.flatten(1), strict=True)
+    return torch.stack([torch.stack([*map(torch.dot, a.split(BLOCK), b.split(BLOCK))]).sum() for a, b in pairs])
 
 
 def _wide(t: Tensor) -> torch.dtype:

@@ -42,9 +42,15 @@ def signature(model: nn.Module, names: Iterable[str], loss: Loss, x: Tensor, y: 
     buffers = tuple((name, _tensor(b)) for name, b in model.named_buffers(remove_duplicate=False))
     modules = _modules(model)
     everywhere = tuple(_hooks(getattr(global_hooks, f"_global{kind}", None)) for kind in HOOKS)
-    batch = tuple((t.shape[1:], t.dtype, t.device) for t in tree_leaves((x, y)) if isinstance(t, Tensor))
+    batch = (_ids(x), *((t.shape[1:], t.dtype, t.device) for t in tree_leaves(y) if isinstance(t, Tensor)))
     asked = (token(loss), _modules(loss)) if isinstance(loss, nn.Module) else token(loss)
     return modules, parameters, buffers, everywhere, tuple(names), asked, batch
+
+
+def _ids(x: Tensor) -> Hashable:
+    """Shape, type and device of inputs; rows of ids, which every batch pads to another length, by its next power of two."""
+    lengths = x.shape[1:] if x.is_floating_point() or x.dim() != 2 else (1 << (x.shape[1] - 1).bit_length(),)
+    return lengths, x.dtype, x.device
 
 
 def _modules(model: nn.Module) -> tuple[Hashable, ...]:

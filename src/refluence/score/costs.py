@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from refluence.influence.batches import CHUNK
 from refluence.influence.curvature import damped, inverse_product, operator
-from refluence.influence.directional import CHUNK, Scorer
+from refluence.influence.directional import Scorer
 from refluence.influence.parameters import Parameters
 from refluence.influence.risk import risk_gradient
 from refluence.score.instances import Rows, measure, trainable
