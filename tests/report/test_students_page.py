@@ -98,9 +98,22 @@ def test_theorem_1_is_said_on_both_halves_once_a_scoring(folders, tmp_path):
 
 def test_curves_go_over_epochs(folders):
     unit = read_unit(folders["joint"])
-    points = learning._over_epochs([unit], "loss")
+    points = learning._over([unit], "loss", learning._along([unit]))
     assert points[0][0] == pytest.approx(1 / 3)
     assert points[-1][0] == pytest.approx(5)
+
+
+def test_runs_without_epochs_go_over_their_share_of_the_run(tmp_path):
+    folder = fabricate_students.student(tmp_path / "u", "semi+influence")
+    lines = [{"step": n, "loss": 1.0 - n / 10, "teacher_loss": 2.0, "sure": 0.5 + n / 10} for n in range(4)]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    card = json.loads((folder / "student" / "card.json").read_text())
+    card |= {"unlabelled": 1195, "pseudo": {"share": 0.94, "accuracy": 98.93}}
+    (folder / "student" / "card.json").write_text(json.dumps(card))
+    text = Outline(report.write(folder).read_text(encoding="utf-8")).text
+    assert "share of the run" in text
+    assert "1 195 instances; the teacher is sure enough of 94.0 %, and right on 98.9 % of these" in text
+    assert "Pseudo-labels that count" in text
 
 
 def test_the_criterion_is_a_yes_or_a_no():
@@ -154,7 +167,7 @@ def test_a_comparison_has_the_worst_class_and_the_teacher(folders, outlines):
         "Arm", "Accuracy, %", "n", "Difference, points [low, high]", "Worst class, %", "Teacher, %", "AUC", "ESS", "Time",
         "Peak memory", "Parameters",
     ]  # fmt: skip
-    assert "all arms of a seed share one teacher" in text
+    assert "all arms of a seed begin with the same teacher" in text
     assert "The teachers that learn" in text
     by_arm = {line["Arm"]: line for line in weighed.table([read_unit(folders["joint"])])}
     assert by_arm["joint"]["Wrong ones below 1"] == "yes"

@@ -8,7 +8,7 @@ from refluence.report.reading import Unit
 from refluence.report.student import BLUE, VIOLET, option
 from refluence.report.words import common_unit, compact, finite, mean
 
-EPOCH, HELP = "epoch", "Do the weights help the next step?"
+EPOCH, SHARE, HELP = "epoch", "share of the run", "Do the weights help the next step?"
 WEIGHING, WATCHING = "on the half that makes the weights", "on the half that only watches"
 GAIN = (
     "The risk on held-out instances after one step of the student with weights, less that after the same step without (Theorem "
@@ -32,6 +32,7 @@ WORST = (
 )
 WATCHED = "On the half of the validation instances that makes no weights."
 NOISY = " Their labels are partly wrong on purpose too, unlike those of the test split: nobody can be right on all of them."
+SURE = "The share of the instances without a label whose pseudo-label the teacher is sure enough of."
 LEARNED = "What a student learns by, mean of the training instances; lower is better."
 MEAN = " Mean of the seeds."
 OTHER = " scratch learns from the labels alone: its loss is another one than that of the others."
@@ -61,7 +62,7 @@ def _scorings(unit: Unit) -> list[float]:
 
 
 def _single(unit: Unit) -> list[Figure | None]:
-    loss = {"loss": "training loss"}
+    loss = {"loss": "training loss", "teacher_loss": "loss of the teacher"}
     accuracy = {"student_accuracy": "student", "teacher_accuracy": "teacher"}
     gain = {"gain_weighing": WEIGHING, "gain_watching": WATCHING}
     share = {"ess": "effective sample size", "below_one": "share that weighs less than 1"}
@@ -75,6 +76,7 @@ def _single(unit: Unit) -> list[Figure | None]:
             WATCHED + NOISY * noisy([unit]),
         ),
     ]
+    found.append(_figure(unit, "Pseudo-labels that count", {"sure": "share"}, "share", SURE))
     if not weighted([unit]):
         return found
     return [
@@ -101,23 +103,25 @@ def _figure(
     unit: Unit, heading: str, keys: dict[str, str], axis: str, words: str, finding: str = "", level: float | None = None
 ) -> Figure | None:
     """A chart of some numbers of one run, a line each."""
-    series = {name: _over_epochs([unit], key) for key, name in keys.items()}
+    along = _along([unit])
+    series = {name: _over([unit], key, along) for key, name in keys.items()}
     series = {name: points for name, points in series.items() if points}
     inks = dict(zip(keys.values(), [BLUE, VIOLET], strict=False))
-    return _drawn(heading, series, inks, axis, words, finding, level) if series else None
+    return _drawn(heading, series, inks, (along, axis), words, finding, level) if series else None
 
 
 def _compared(units: list[Unit], paint: dict[str, str]) -> list[Figure | None]:
     arms = list(dict.fromkeys(unit.arm for unit in units))
     heavy = [arm for arm in arms if weighted([unit for unit in units if unit.arm == arm])]
     learning = [arm for arm in arms if _moves([unit for unit in units if unit.arm == arm])]
+    along = _along(units)
 
     def chart(
         heading: str, key: str, axis: str, words: str, of: list[str], finding: str = "", level: float | None = None
     ) -> Figure | None:
-        series = {arm: _over_epochs([unit for unit in units if unit.arm == arm], key) for arm in of}
+        series = {arm: _over([unit for unit in units if unit.arm == arm], key, along) for arm in of}
         series = {arm: points for arm, points in series.items() if points}
-        return _drawn(heading, series, paint, axis, words, finding, level) if series else None
+        return _drawn(heading, series, paint, (along, axis), words, finding, level) if series else None
 
     watched = WATCHED + NOISY * noisy(units) + MEAN
     loss = LEARNED + MEAN + OTHER * ("scratch" in arms)
@@ -148,24 +152,36 @@ def _moves(units: list[Unit]) -> bool:
     )
 
 
-def _over_epochs(units: list[Unit], key: str) -> list[tuple[float, float]]:
-    """(epoch, value) of what these runs recorded as `key`, their mean; an event is a block of steps inside an epoch."""
+def _along(units: list[Unit]) -> str:
+    """What curves go over: epochs, or the share of the run where some of these runs have none."""
+    return EPOCH if all(finite(entry.get("epoch")) is not None for unit in units for entry in unit.metrics) else SHARE
+
+
+def _over(units: list[Unit], key: str, along: str) -> list[tuple[float, float]]:
+    """(place, value) of what these runs recorded as `key`, their mean; an event is a block of steps inside an epoch."""
     points = []
     for unit in units:
-        last = [max((finite(entry.get(place)) or 0.0 for entry in unit.metrics), default=0.0) for place in ("step", "epoch")]
-        blocks = (last[0] + 1) / (last[1] + 1)
+        last = [max((finite(entry.get(name)) or 0.0 for entry in unit.metrics), default=0.0) for name in ("step", "epoch")]
+        whole = (last[0] + 1) / (last[1] + 1 if along == EPOCH else 1)
         for entry in unit.metrics:
             step, value = finite(entry.get("step")), finite(entry.get(key))
-            points += [((step + 1) / blocks, value)] if step is not None and value is not None else []
+            points += [((step + 1) / whole, value)] if step is not None and value is not None else []
     return curves.smooth(points) if points else []
 
 
 def _drawn(
-    heading: str, series: curves.Series, paint: dict[str, str], axis: str, words: str, finding: str, level: float | None
+    heading: str,
+    series: curves.Series,
+    paint: dict[str, str],
+    axes: tuple[str, str],
+    words: str,
+    finding: str,
+    level: float | None,
 ) -> Figure:
     """The chart; small numbers in a unit that makes them short."""
     scale, name, _ = common_unit(max(abs(y) for points in series.values() for _, y in points))
     scaled = {each: [(x, y / scale) for x, y in points] for each, points in series.items()}
-    title = f"{heading} per {EPOCH}: {', '.join(series)}"
-    chart = charts.lines(scaled, paint, EPOCH, f"{axis}, in {name}" if name else axis, title, level=level)
+    along, axis = axes
+    title = f"{heading}, by {along}: {', '.join(series)}"
+    chart = charts.lines(scaled, paint, along, f"{axis}, in {name}" if name else axis, title, level=level)
     return Figure(heading, finding, words, chart)

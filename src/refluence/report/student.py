@@ -89,7 +89,7 @@ def made(unit: Unit) -> list[tuple[str, str]]:
         return []
     teacher = part(card, "teacher")
     small, large = finite(card.get("parameters")), finite(teacher.get("parameters"))
-    ratio = f"{compact(large / small)} times fewer parameters than the teacher" if small and large else ""
+    ratio = f"{compact(large / small)} times fewer parameters than the teacher" if small and large and large > small else ""
     found = [
         ("Teacher", network(teacher.get("model"), large)),
         ("Student", network(card.get("model"), small)),
@@ -97,6 +97,7 @@ def made(unit: Unit) -> list[tuple[str, str]]:
         ("How", how(unit)),
         ("Trained on", f"{rows} instances" if (rows := rows_of(card)) else ""),
         ("Labels", _labels(unit.config)),
+        ("Without labels", _pseudo(card)),
         ("Teacher learned", _learned(part(teacher, "learned"))),
         ("Epochs", compact(card["epochs"]) if finite(card.get("epochs")) else ""),
         ("Teacher's weights", f"SHA-256 {str(teacher['sha256'])[:12]}…" if teacher.get("sha256") else ""),
@@ -126,6 +127,17 @@ def rows_of(card: Json) -> str:
     """How many training instances there were."""
     rows = finite(card.get("train")) or finite(card.get("rows"))
     return f"{int(rows):,}".replace(",", "\u202f") if rows else ""
+
+
+def _pseudo(card: Json) -> str:
+    """How many instances have no label, and how good the pseudo-labels are that count."""
+    rows, pseudo = finite(card.get("unlabelled")), part(card, "pseudo")
+    if not rows:
+        return ""
+    share, right = finite(pseudo.get("share")), finite(pseudo.get("accuracy"))
+    words = counted(int(rows), "instance")
+    words += f"; the teacher is sure enough of {fixed(100 * share)} %" if share is not None else ""
+    return words + (f", and right on {fixed(right)} % of these" if share is not None and right is not None else "")
 
 
 def _learned(facts: Json) -> str:
