@@ -73,6 +73,11 @@ def test_student_is_another_name_of_kd_with_influence():
         ("joint", "scratch", ""),
         ("joint", "dc", ""),
         ("kd+loss", "kd+shuffled", ""),
+        ("semi+influence:steps=200", "semi:steps=200", "uniform"),
+        ("semi+influence:steps=200", "semi", ""),
+        ("semi+influence", "semi+shuffled", "control"),
+        ("semi:steps=200", "scratch:batch=32,epochs=667", "random"),
+        ("semi", "kd", ""),
     ],
 )
 def test_arms_are_compared_at_the_same_numbers(arm, other, relation):

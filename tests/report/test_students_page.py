@@ -105,7 +105,8 @@ def test_curves_go_over_epochs(folders):
 
 def test_runs_without_epochs_go_over_their_share_of_the_run(tmp_path):
     folder = fabricate_students.student(tmp_path / "u", "semi+influence")
-    lines = [{"step": n, "loss": 1.0 - n / 10, "teacher_loss": 2.0, "sure": 0.5 + n / 10} for n in range(4)]
+    (folder / "scores.parquet").unlink()
+    lines = [{"step": n, "loss": 1.0 - n / 10, "teacher_loss": 2.0, "sure": 0.5 + n / 10, "ess": 0.9} for n in range(4)]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     card = json.loads((folder / "student" / "card.json").read_text())
     card |= {"unlabelled": 1195, "pseudo": {"share": 0.94, "accuracy": 98.93}}
@@ -114,6 +115,9 @@ def test_runs_without_epochs_go_over_their_share_of_the_run(tmp_path):
     assert "share of the run" in text
     assert "1 195 instances; the teacher is sure enough of 94.0 %, and right on 98.9 % of these" in text
     assert "Pseudo-labels that count" in text
+    assert "Worst-case risk" not in text
+    assert "those of single instances were not kept" in text
+    assert "Wrong ones below 1" in text
 
 
 def test_the_criterion_is_a_yes_or_a_no():

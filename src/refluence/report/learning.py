@@ -102,12 +102,12 @@ def weighted(units: list[Unit]) -> bool:
 def _figure(
     unit: Unit, heading: str, keys: dict[str, str], axis: str, words: str, finding: str = "", level: float | None = None
 ) -> Figure | None:
-    """A chart of some numbers of one run, a line each."""
+    """A chart of some numbers of one run, a line each; None where the first of them was not recorded."""
     along = _along([unit])
     series = {name: _over([unit], key, along) for key, name in keys.items()}
     series = {name: points for name, points in series.items() if points}
     inks = dict(zip(keys.values(), [BLUE, VIOLET], strict=False))
-    return _drawn(heading, series, inks, (along, axis), words, finding, level) if series else None
+    return _drawn(heading, series, inks, (along, axis), words, finding, level) if next(iter(keys.values())) in series else None
 
 
 def _compared(units: list[Unit], paint: dict[str, str]) -> list[Figure | None]:

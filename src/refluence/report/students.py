@@ -24,13 +24,16 @@ def values(top: Unit, units: list[Unit], results: Json | None, paint: dict[str, 
     leading = {str(row.get("arm")) for row in (results or {}).get("summary") or [] if row.get("primary")}
     ordered = sorted(units, key=lambda unit: unit.arm not in leading)
     rows = (results or {}).get("rows") or []
+    found = next((found for unit in ordered if (found := weighed.section(unit, compare))), None)
+    alike = "every instance counted alike" if not learning.weighted(units) else "those of single instances were not kept"
     return {
         "facts": _facts(top, units, rows, compare),
         "made": [] if compare else student.made(top),
         "classes": None if compare else student.classes(top),
         "figures": learning.figures(units, paint, compare),
-        "weighed": next((found for unit in ordered if (found := weighed.section(unit, compare))), None),
-        "by_arm": weighed.table(units) if compare else [],
+        "weighed": found,
+        "unweighed": f"No weights of training instances are stored in this folder: {alike}.",
+        "by_arm": weighed.table(units) if compare or found is None else [],
     }
 
 
