@@ -83,3 +83,13 @@ def test_arms_start_and_step(name, tmp_path):
     part = replace(part, transfer={**part.transfer, "teacher": "convnet1:4", "student": "convnet1:2"})
     lines = list(try_part(making, part, {"digits": "digits"}, 1))
     assert [line.split(": ")[1].split(":")[0] for line in lines] == [arm.split(":")[0] for arm in part.arms]
+
+
+@pytest.mark.parametrize("name", ["kd-mechanisms", "kd-semi"])
+def test_the_published_size_starts_and_steps(name, tmp_path):
+    """With small networks: every other number is the published one."""
+    recipe = recipe_named(name)
+    making = Making(recipe=recipe, out=tmp_path, rows=tmp_path / "rows.jsonl", size="paper")
+    part = next(part for part in recipe.parts("paper") if part.data == "digits")
+    part = replace(part, arms=part.arms[-2:], transfer={**part.transfer, "teacher": "convnet1:4", "student": "convnet1:2"})
+    assert len(list(try_part(making, part, {"digits": "digits"}, 1))) == 2

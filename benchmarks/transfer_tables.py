@@ -1,0 +1,115 @@
+"""Comparisons of students as rows and tables of docs/results/kd-aif.md: no number is typed.
+
+    python benchmarks/transfer_tables.py keep NAME FOLDER     rows of the folder's results.json -> docs/results/raw/NAME.jsonl
+    python benchmarks/transfer_tables.py tables               fills the marks of the document
+
+A table stands between `<!-- students: NAME [clean NAME] -->` and `<!-- end -->`; with `clean` the share of the accuracy of that
+run, whose labels are right, is kept: a criterion is 95 %, another that wrong labels weigh less than 1 on average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from refluence.evaluate.paired import Summary, summarise
+from refluence.evaluate.verdict import verdict
+from refluence.files import read_json
+from refluence.run.rows import read_rows
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RAW, DOCUMENT = RESULTS / "raw", RESULTS / "kd-aif.md"
+MARKED = re.compile(r"(<!-- students: ([\w.-]+)(?: clean ([\w.-]+))? -->\n).*?(?=<!-- end -->)", re.DOTALL)
+COLUMNS = (("worst class", "worst_class", 1), ("AUC", "auc", 2), ("wrong", "noisy_weight", 2), ("ESS", "ess", 2))
+Row = dict[str, Any]
+
+
+def keep(name: str, folder: Path, raw: Path = RAW) -> None:
+    """The rows of a comparison, with what it was asked for, in the place of an earlier file of that name."""
+    rows, asked = read_json(folder / "results.json")["rows"], read_json(folder / "config.json")["arguments"]
+    about = {k: v for k, v in asked.items() if isinstance(v, (str, int, float)) and not str(v).startswith("/") and k != "out"}
+    lines = [json.dumps({"run": name, **row, **({"asked": about} if number == 0 else {})}) for number, row in enumerate(rows)]
+    (raw / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def filled(text: str, raw: Path = RAW) -> str:
+    """The document with every marked table made anew; what has no rows yet is left as it is."""
+
+    def made(found: re.Match[str]) -> str:
+        path, clean = raw / f"{found[2]}.jsonl", raw / f"{found[3]}.jsonl"
+        if not path.exists():
+            return found[0]
+        return found[1] + table(read_rows(path), read_rows(clean) if clean.exists() else None) + "\n"
+
+    return MARKED.sub(made, text)
+
+
+def table(rows: Sequence[Row], clean: Sequence[Row] | None = None) -> str:
+    """The verdict, then a line for each arm and comparison."""
+    summary = summarise(rows)
+    columns = [column for column in COLUMNS if any(row.get(column[1]) is not None for row in rows)]
+    heads = [
+        "arm",
+        "accuracy %",
+        "n",
+        "difference [95 %]",
+        "against",
+        *(head for head, _, _ in columns),
+        *(["kept"] if clean else []),
+    ]
+    lines = ["| " + " | ".join([*heads, "s"]) + " |", "|---" * (len(heads) + 1) + "|"]
+    shown = set[str]()
+    for line in summary:
+        own = [row for row in rows if row["arm"] == line["arm"]]
+        first = [line["arm"], f"{line['mean']:.1f}" + ("" if line["sd"] is None else f" ± {line['sd']:.1f}"), str(line["n"])]
+        last = [_mean(own, key, digits) for _, key, digits in columns]
+        last += [_kept(own, [r for r in clean if r["arm"] == line["arm"]])] if clean else []
+        last += [_mean(own, "seconds", 0)]
+        if line["arm"] in shown:
+            first, last = [""] * len(first), [""] * len(last)
+        shown.add(line["arm"])
+        lines.append("| " + " | ".join([*first, _difference(line), line["against"] or "", *last]) + " |")
+    said = verdict(summary, rows)
+    return "\n".join([f"> {said}", "", *lines] if said else lines)
+
+
+def _mean(rows: Sequence[Row], key: str, digits: int) -> str:
+    known = [row[key] for row in rows if row.get(key) is not None]
+    return f"{fmean(known):.{digits}f}" if known else ""
+
+
+def _kept(own: Sequence[Row], clean: Sequence[Row]) -> str:
+    """Percent of the accuracy with right labels, over the seeds that both have."""
+    before = {row["seed"]: row["accuracy"] for row in clean}
+    shares = [row["accuracy"] / before[row["seed"]] for row in own if before.get(row["seed"])]
+    return f"{100 * fmean(shares):.1f} %" if shares else ""
+
+
+def _difference(line: Summary) -> str:
+    if line["difference"] is None:
+        return ""
+    ends = "" if line["low"] is None else f" [{line['low']:+.1f}, {line['high']:+.1f}]"
+    return f"{line['difference']:+.1f}{ends}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="what", required=True)
+    ask = kinds.add_parser("keep")
+    ask.add_argument("name")
+    ask.add_argument("folder", type=Path)
+    kinds.add_parser("tables")
+    args = parser.parse_args()
+    if args.what == "keep":
+        keep(args.name, args.folder)
+    else:
+        DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

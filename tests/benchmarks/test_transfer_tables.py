@@ -1,0 +1,44 @@
+"""Comparisons of students as rows and as tables: nothing is typed, and what is not there is left alone."""
+
+import json
+
+import transfer_tables as tables
+
+ARMS = {"scratch": 70.0, "kd": 80.0, "student": 82.0, "student+shuffled": 80.5}
+
+
+def rows_of(less=0.0, **more):
+    found = [
+        {"arm": arm, "seed": seed, "protocol": "student", "split": "test", "accuracy": accuracy - less + 0.5 * seed}
+        | {"worst_class": 60.0, "seconds": 12.4, "nets": [accuracy], "ess": 0.9, "imbalance": 1.0}
+        for arm, accuracy in ARMS.items()
+        for seed in range(3)
+    ]
+    return [row | (more if row["arm"] == "student" else {}) for row in found]
+
+
+def test_a_line_has_the_worst_class_and_the_two_criteria():
+    text = tables.table(rows_of(4.1, noisy_weight=0.71, auc=0.8), rows_of())
+    line = next(line for line in text.splitlines() if line.startswith("| student |"))
+    assert "| 78.4 ± 0.5 | 3 |" in line
+    assert "| 60.0 | 0.80 | 0.71 | 0.90 | 95.0 % | 12 |" in line
+    assert text.startswith("> ")
+
+
+def test_rows_are_kept_without_places_of_a_machine(tmp_path):
+    folder, raw = tmp_path / "run", tmp_path / "raw"
+    folder.mkdir()
+    raw.mkdir()
+    (folder / "results.json").write_text(json.dumps({"rows": rows_of()}))
+    (folder / "config.json").write_text(json.dumps({"arguments": {"out": "x", "data": "/a/b", "noise": "symmetric:0.1"}}))
+    tables.keep("kd-digits", folder, raw)
+    kept = [json.loads(line) for line in (raw / "kd-digits.jsonl").read_text().splitlines()]
+    assert len(kept) == 12
+    assert kept[0]["asked"] == {"noise": "symmetric:0.1"}
+    page = (
+        "a\n<!-- students: kd-digits -->\nold\n<!-- end -->\n<!-- students: later clean kd-digits -->\nas it is\n<!-- end -->\n"
+    )
+    made = tables.filled(page, raw)
+    assert "old" not in made
+    assert "as it is" in made
+    assert "| kd | 80.5 ± 0.5 | 3 |" in made
