@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset, Split
+from refluence.data.text import TextDataset
 from refluence.influence.batches import passes
 from refluence.matching.augment import parse
 from refluence.training.objectives import Targets
@@ -85,11 +87,14 @@ def accuracy(net: nn.Module, instances: Instances) -> float:
     return 100 * float(right.double().mean())
 
 
-def joined(first: Split, second: Split) -> Split:
-    """One split of the instances of both, without what training does not read."""
-    parts = [(s.images, s.labels, s.rows) for s in (first, second)]
-    images, labels, rows = (torch.cat(each) for each in zip(*parts, strict=True))
-    return Split(images, labels, rows)
+def joined(dataset: Dataset, first: Split, second: Split) -> Split:
+    """One split of the instances of both, without what training does not read; texts are padded to one length."""
+    images = [first.images, second.images]
+    if isinstance(dataset, TextDataset):
+        longest = max(ids.shape[1] for ids in images)
+        images = [F.pad(ids, (0, longest - ids.shape[1]), value=dataset.words.pad) for ids in images]
+    labels, rows = torch.cat([first.labels, second.labels]), torch.cat([first.rows, second.rows])
+    return Split(torch.cat(images), labels, rows)
 
 
 @dataclass(frozen=True)

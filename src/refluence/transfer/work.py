@@ -82,7 +82,7 @@ class TransferWork:
         weighing, watching = halves(dataset.val)
         split = dataset.train
         if self.settings.also == "validation":
-            split = joined(split, dataset.val.take(weighing))
+            split = joined(dataset, split, dataset.val.take(weighing))
         self.rows = Instances(dataset, split, torch.arange(len(split)), self.device)
         self.weighing = Instances(dataset, dataset.val, weighing, self.device)
         self.watching = Instances(dataset, dataset.val, watching, self.device)
@@ -111,6 +111,7 @@ class TransferWork:
         """What a phase begins with: a fresh student, its optimiser, even weights, and the teacher as it is."""
         how, phase = self.settings, self.phase
         self.student = self.model.bare(self.rng(f"{phase.purpose}network", 0)).to(self.device)
+        self.called = self.compute.compiled(self.student)
         nesterov = how.schedule == "triangle" and how.momentum > 0
         decay, momentum = how.weight_decay, how.momentum
         self.optimiser = make(self.student, how.optimiser, how.lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
@@ -156,7 +157,7 @@ class TransferWork:
         self.student.train()
         with self.compute.autocast():
             fit(
-                self.student,
+                self.called,
                 self.optimiser,
                 self._batches(steps, purpose),
                 self.loss,
