@@ -75,3 +75,14 @@ def test_bad_options():
     for engine in ("ghost", "forward", "double_backward", "single"):
         with pytest.raises(InputError, match=r"one value a sample, \(4,\), got \(\)"):
             scores(case.model, case.x, case.y, case.direction(), engine=engine, loss=torch.nn.CrossEntropyLoss())
+
+
+@pytest.mark.parametrize("engine", ["auto", "forward", "single"])
+def test_losses_come_with_scores(engine):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    x, y = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 3
+    v = {name: torch.ones_like(p) for name, p in net.named_parameters()}
+    scorer = Scorer(net, engine=engine, chunk=3)
+    found, losses = scorer.with_losses(x, y, v)
+    assert torch.equal(found, scorer(x, y, v))
+    torch.testing.assert_close(losses, torch.nn.functional.cross_entropy(net(x), y, reduction="none").detach())

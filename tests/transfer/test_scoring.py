@@ -68,6 +68,7 @@ def test_scores_are_those_of_brute_force(pair, curvature):
         risk = torch.linalg.solve(h + 0.1 * torch.eye(len(h)), risk)
     wanted = -gradients(student, train) @ risk
     assert float((found.value - wanted).norm() / wanted.norm()) < (1e-9 if curvature == "identity" else 1e-2)
+    torch.testing.assert_close(found.loss, LOSS(student(train[0][0]), train[0][1]).detach())
 
 
 def test_weights_are_those_of_the_paper_scaled_by_the_median_deviation(pair):

@@ -91,6 +91,18 @@ class Scorer:
         draws at random or whose samples see each other (dropout that is on, BatchNorm in train mode); `Unsupported` for an
         engine asked for by name whose scores are not those of autograd; `RunError` where compiling fails.
         """
+        return self._called(x, y, v, None)
+
+    def with_losses(self, x: Tensor, y: Targets, v: Parameters) -> tuple[Tensor, Tensor]:
+        """What a call gives, and the losses `(B,)`, by the engine ghost from the same forward pass (unless it is compiled)."""
+        kept: list[Tensor] = []
+        found = self._called(x, y, v, kept)
+        if not kept:
+            with torch.no_grad():
+                return found, self._losses(x, y)
+        return found, torch.cat(kept)[: len(x)]
+
+    def _called(self, x: Tensor, y: Targets, v: Parameters, kept: list[Tensor] | None) -> Tensor:
         state = parameters_of(self.model)
         check_direction(v, state)
         check_fixed(self.model)
@@ -101,20 +113,30 @@ class Scorer:
         state |= dict(self.model.named_buffers())
         choice = self.choice(x, y, v)
         try:
-            return self._scores(choice, state, v, x, y)
+            return self._scores(choice, state, v, x, y, kept)
         except Unsupported as why:  # what only these samples show: a layer's weight that is used elsewhere for some
             if self.engine != "auto" or choice.engine != "ghost":
                 raise
+            if kept is not None:
+                kept.clear()
             return self._scores(self._chosen(ENGINES[2:], x, y, tuple(v), str(why)), state, v, x, y)
 
-    def _scores(self, choice: Choice, state: Parameters, v: Parameters, x: Tensor, y: Targets) -> Tensor:
+    def _scores(
+        self, choice: Choice, state: Parameters, v: Parameters, x: Tensor, y: Targets, kept: list[Tensor] | None = None
+    ) -> Tensor:
+        """`kept` gets the losses too, where the pass can say them."""
         size = self.chunk or at_once(x)
-        one, found = self._pass(choice, tuple(v), x, y, size), []
+        one, found, ghost = self._pass(choice, tuple(v), x, y, size), [], None
+        if kept is not None and choice.engine == "ghost" and not self.compile:
+            ghost = Ghost(self.model, self.loss, tuple(v), self.half, choice.shared)
         for start in range(0, len(x), size):
             part: slice | Tensor = slice(start, start + size)
             if choice.paired and start + 1 in (len(x), start + size):  # a sample by itself sees itself beside it
                 part = torch.tensor([start, start], device=x.device)
-            found.append(one(state, v, x[part], take(y, part))[:size])
+            some = x[part], take(y, part)
+            found.append((one(state, v, *some) if ghost is None else ghost(v, *some, kept))[:size])
+            if ghost is not None and kept is not None:
+                kept[-1] = kept[-1][:size]
         return torch.cat(found)[: len(x)]
 
     def choice(self, x: Tensor, y: Targets, names: Iterable[str]) -> Choice:

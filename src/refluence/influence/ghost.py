@@ -58,8 +58,8 @@ class Ghost(nn.Module):
         self.model, self.loss, self.low, self.names = model, loss, half, tuple(names)
         self.layers = watched(model, self.names, shared)[1]
 
-    def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets) -> Tensor:
-        """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least."""
+    def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets, kept: list[Tensor] | None = None) -> Tensor:
+        """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least. `kept` gets the losses `(n,)` too."""
         own = all(isinstance(p, nn.Parameter) for p in self.model.parameters())  # else `functional_call` has put others there
         part = own and len(self.names) < len(list(self.model.parameters()))
         with watch(self.layers, len(x)) as calls, self._leaves(own, part), plain_kernels(self.model), torch.enable_grad():
@@ -70,6 +70,8 @@ class Ghost(nn.Module):
             check_rows(calls, self.layers, len(x))
             with _HalfProducts() if self.low else nullcontext():
                 deltas = output_gradients(each, calls, self.layers)
+        if kept is not None:
+            kept.append(each.detach())
         with torch.no_grad():
             parts = [_dot(call, delta, v, self.low, own) for call, delta in deltas]
             return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))

@@ -22,8 +22,10 @@ from refluence.influence.batches import passes
 from refluence.influence.curvature import Curvature, damped
 from refluence.influence.directional import Scorer
 from refluence.influence.losses import Loss, cross_entropy
+from refluence.influence.parameters import Parameters
 from refluence.influence.validation import validation_influence
-from refluence.matching.statistics import Batches
+from refluence.influence.weighting import BY_INFLUENCE
+from refluence.matching.statistics import Batches, Targets
 from refluence.models.own import last_linear
 from refluence.transfer.settings import Settings
 
@@ -60,16 +62,23 @@ class Measure:
         `train` and `fit` are batches (x, y) with y as the loss takes them, `validation` has labels alone, or with the student's
         own loss as risk, what that takes.
         """
+        if self.kind in BY_INFLUENCE:
+            return self._influence(train, validation, fit)
         losses = _losses(self.net, self.loss, train)
-        if self.kind in ("loss", "small-loss"):
+        if self.kind != "adapt":
             return Scores(losses, losses)
-        if self.kind == "adapt":
-            anchor = F.normalize(self._features(validation), dim=1).mean(0)
-            return Scores(-(F.normalize(self._features(train), dim=1) @ anchor).cpu(), losses)
-        return Scores(self._influence(train, validation, fit).cpu(), losses)
+        anchor = F.normalize(self._features(validation), dim=1).mean(0)
+        return Scores(-(F.normalize(self._features(train), dim=1) @ anchor).cpu(), losses)
 
-    def _influence(self, train: Batches, validation: Batches, fit: Batches) -> Tensor:
+    def _influence(self, train: Batches, validation: Batches, fit: Batches) -> Scores:
         how, names = self.settings, self._names(validation)
+        losses = list[Tensor]()
+
+        def scored(x: Tensor, y: Targets, v: Parameters) -> Tensor:
+            phi, loss = self.scorer.with_losses(x, y, v)
+            losses.append(loss)
+            return phi
+
         curvature = Curvature(how.curvature, damping=how.damping, iterations=how.solve)
         found = validation_influence(
             self.net,
@@ -80,9 +89,9 @@ class Measure:
             curvature=damped(self.net, fit, curvature, loss=self.loss, names=names),
             fit=fit,
             names=names,
-            scorer=self.scorer,
+            scorer=scored,
         )
-        return found.scores.detach()
+        return Scores(found.scores.detach().cpu(), torch.cat(losses).detach().cpu())
 
     def _names(self, some: Batches) -> list[str]:
         """The parameters that count: those that learn, or of them those of the last linear layer."""
