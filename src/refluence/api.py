@@ -183,7 +183,7 @@ def transfer(
     mechanism: str | Mechanism = "student",
     *,
     teacher: str | Callable[..., nn.Module] | nn.Module | None = None,
-    student: str | Callable[..., nn.Module] | None = None,
+    student: str | Callable[..., nn.Module] | nn.Module | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     **options: Any,
@@ -195,7 +195,7 @@ def transfer(
         mechanism: an arm: `"kd"`, `"student"`, `"joint"`, `"kd+loss"`, `"joint:teacher_lr=.001"`, or a `Mechanism` of your own.
         teacher: a name, `"FILE.py:FUNCTION"`, a function (shape, classes) -> `nn.Module`, which is trained first, or a network
             that is trained already. It gets images normalised as `data` normalises them.
-        student: the same, but not a network that is trained already (default: convnet of width 32).
+        student: the same; a network begins with the weights that it has (default: convnet of width 32).
         seed: everything random follows from it.
         out: a folder for the run as `refluence transfer` writes it. The same call continues a run that was stopped. None:
             nothing is written.

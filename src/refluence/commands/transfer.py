@@ -19,12 +19,12 @@ from refluence.run.folder import check_free, recorded_threads
 
 def run(flags: Transfer) -> None:
     """Make (or resume) the student, judge it, write the report, and say where it is."""
+    if flags.seeds is None and (flags.equal_seconds or flags.workers or flags.executor):
+        raise InputError("--equal-seconds, --workers and --executor are for a comparison: add --seeds N")
     asked = comparing(flags)
     if flags.seeds is not None:
         compare.make(asked, flags)
         return
-    if flags.equal_seconds or flags.workers or flags.executor:
-        raise InputError("--equal-seconds, --workers and --executor are for a comparison: add --seeds N")
     asked.arms()
     check_free(flags.out, "transfer", flags.resume)
     session = open_session(flags, threads=recorded_threads(flags.out), students=True)

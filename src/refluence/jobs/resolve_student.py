@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import nn
+
 from refluence.arm import Arm
 from refluence.data import Dataset
 from refluence.errors import InputError, option
 from refluence.jobs.job import StudentJob
 from refluence.jobs.teachers import is_text
-from refluence.models import network
+from refluence.models import ModelSpec, network
+from refluence.models.custom import trained_spec
 from refluence.options import SourceOptions, TransferOptions
 from refluence.transfer.arms import weighting_of
 from refluence.transfer.check import check
@@ -35,7 +38,10 @@ def resolve_student(
     """
     text = is_text(dataset)
     student = asked.student or ("minilm-2" if text else "convnet")
-    model = network(student, dataset.shape, len(dataset.classes), convnet=WIDTH)
+    if isinstance(student, nn.Module):  # it begins with the weights that it has
+        model: ModelSpec = trained_spec(student, dataset.shape, len(dataset.classes))
+    else:
+        model = network(student, dataset.shape, len(dataset.classes), convnet=WIDTH)
     alone = mechanism.teacher == "none"
     if teacher is None and not alone:
         example = option("teacher", "convnet:128")

@@ -1,0 +1,210 @@
+"""Students as jobs: made, judged, compared, repeated, continued where they were stopped, and refused before any work."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import refluence as rf
+from refluence.cli import main
+from refluence.errors import InputError
+from refluence.jobs.catalogue import with_controls
+from refluence.jobs.comparing import Comparing
+from refluence.jobs.job import StudentJob, read_arm_job
+from refluence.jobs.repeat import repeat_run
+from refluence.jobs.teachers import TeacherNeed
+from refluence.options import TransferOptions
+from refluence.transfer.work import TransferWork
+
+SHORT = {"teacher": "convnet1:6", "student": "convnet1:4", "epochs": 2, "threads": 1}
+WORDS = ["transfer", "--data", "digits", "--rows", "300", "--val-fraction", ".25", "--teacher", "convnet1:6", "--student"]
+WORDS += ["convnet1:4", "--epochs", "2", "--threads", "1", "--quiet"]
+ARMS = ["scratch", "kd:temperature=2", "kd+loss", "kd+adapt", "student:curvature=ggn", "teacher", "joint:teacher_lr=.01"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return rf.load("digits", rows=300, noise="symmetric:.2", val_fraction=0.25)
+
+
+def short(**options):
+    return TransferOptions(**{k: v for k, v in {**SHORT, **options}.items() if k != "threads"})
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("size", ["cpu", "paper"])
+def test_json_reads_back_to_the_same_job(data, arm, size):
+    (job,) = Comparing(methods=(arm,), transfer=short(size=size), seeds=1, controls=False).jobs(data)
+    stored = json.loads(json.dumps(job.to_json(), allow_nan=False))
+    assert read_arm_job(stored) == job == pickle.loads(pickle.dumps(job))
+    assert isinstance(job, StudentJob)
+    assert json.loads(json.dumps(StudentJob.from_json(stored).to_json())) == stored
+
+
+def test_a_mechanism_by_influence_brings_what_it_is_compared_with():
+    arms = [arm.name for arm in with_controls(["joint:teacher_lr=.1,epochs=2,temperature=3"], True)]
+    own = "teacher_lr=.1,epochs=2,temperature=3"
+    assert arms == ["scratch:epochs=2", "kd:epochs=2,temperature=3", f"joint:{own}", f"joint+shuffled:{own}"]
+    assert [arm.name for arm in with_controls(["kd", "kd+loss"], True)] == ["kd", "kd+loss"]
+    assert [arm.name for arm in with_controls(["joint"], False)] == ["joint"]
+
+
+def test_arms_that_mean_nothing_are_refused():
+    for arm, said in (
+        ("kd:curvature=ggn", "no instance is weighted"),
+        ("student:teacher_lr=.1", "the teacher does not learn"),
+        ("scratch:temperature=2", "there is no teacher"),
+        ("scratch+influence", "kd takes them"),
+        ("joint+influence", "leave out +influence"),
+        ("kd+pruned", "weigh training instances"),
+        ("kd:image_lr=1", "unknown option"),
+    ):
+        with pytest.raises(InputError, match=said.replace("+", r"\+")):
+            with_controls([arm], False)
+    with pytest.raises(InputError, match="students are compared with students, sets with sets"):
+        Comparing(methods=("kd", "random"), transfer=short()).arms()
+
+
+def test_a_comparison_shares_one_teacher_a_seed_and_says_what_each_student_is(tmp_path, data):
+    found = rf.compare(data, ["student"], seeds=2, out=tmp_path / "run", **SHORT)
+    arms = ["scratch", "kd", "student", "student+shuffled"]
+    assert [(row["arm"], row["seed"]) for row in found.rows] == [(arm, seed) for seed in (0, 1) for arm in arms]
+    teachers = sorted(place.name for place in (tmp_path / "run" / "shared").iterdir() if place.is_dir())
+    assert len(teachers) == 2
+    for row in found.rows:
+        assert row["nets"] == [row["accuracy"]]
+        assert row["worst_class"] <= row["accuracy"]
+        assert row["parameters"] == 698
+        assert (row.get("teacher_accuracy") is None) == (row["arm"] == "scratch")
+        assert (row.get("auc") is None) == (row["arm"] in ("scratch", "kd"))
+        assert (row["ess"] < 1) == (row["arm"] not in ("scratch", "kd")) or row["ess"] == 1
+    folder = tmp_path / "run" / "units" / "student" / "1"
+    names = {path.name for path in (folder / "student").iterdir() if not path.name.startswith(".")}
+    assert names == {"model.safetensors", "card.json", "README.md"}
+    card = json.loads((folder / "student" / "card.json").read_text())
+    assert (card["test_uses"], card["classes"], card["train"]) == (1, list("0123456789"), len(data.train))
+    run = rf.StudentRun.load(folder)
+    assert (run.accuracy, run.student.parameters) == (found.rows[6]["accuracy"], 698)
+    assert len(run.scores) == len(data.train)
+    again = rf.compare(data, ["student"], seeds=2, out=tmp_path / "run", **SHORT)
+    assert (again.rows, again.verdict) == (found.rows, found.verdict)
+
+
+def test_the_same_student_comes_from_python_the_command_line_and_again(tmp_path, capsys):
+    assert main([*WORDS, "--mechanism", "joint", "--out", str(tmp_path / "run")]) == 0
+    assert "% test accuracy, its teacher" in capsys.readouterr().out
+    run = rf.StudentRun.load(tmp_path / "run")
+    source = rf.load("digits", rows=300, val_fraction=0.25)
+    there = rf.transfer(source, "joint", **SHORT)
+    for name, tensor in there.student.state().items():
+        assert torch.equal(tensor, run.student.state()[name]), name
+    assert (there.accuracy, there.card["gain_watching"]) == (run.accuracy, run.card["gain_watching"])
+    assert torch.equal(there.scores.weight, run.scores.weight)
+    again = repeat_run(tmp_path / "run", tmp_path / "again")
+    assert (again.what, again.names, again.differing) == ("student", (".",), ())
+    assert main([*WORDS, "--mechanism", "joint", "--out", str(tmp_path / "run"), "--resume"]) == 0
+    assert "is finished: nothing to do" in capsys.readouterr().out
+    for where in ("student", "teacher"):
+        assert (tmp_path / "run" / where / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5])
+def test_a_run_that_is_stopped_in_its_teacher_or_its_student_continues_to_the_same_bits(tmp_path, data, monkeypatch, stop):
+    options = {**SHORT, "epochs": 3, "checkpoint_seconds": 0}
+    whole = rf.transfer(data, "student", out=tmp_path / "whole", **options)
+    block, done = TransferWork._block, []
+
+    def killed(work):
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(work)
+        return block(work)
+
+    monkeypatch.setattr(TransferWork, "_block", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rf.transfer(data, "student", out=tmp_path / "part", **options)
+    monkeypatch.setattr(TransferWork, "_block", block)
+    run = rf.transfer(data, "student", out=tmp_path / "part", **options)
+    for name, tensor in whole.student.state().items():
+        assert torch.equal(tensor, run.student.state()[name]), name
+    assert run.accuracy == whole.accuracy
+    metrics = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "part")]
+    assert len(metrics[0]) == len(metrics[1])
+
+
+def test_a_student_is_judged_again_and_its_weights_can_score(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main([*WORDS, "--mechanism", "kd", "--out", out]) == 0
+    assert main(["evaluate", out, "--split", "val", "--quiet"]) == 0
+    assert "val accuracy on digits, worst class" in capsys.readouterr().out
+    entries = json.loads((tmp_path / "run" / "evaluation.json").read_text())["evaluations"]
+    assert [entry["split"] for entry in entries] == ["test", "val"]
+    assert main(["evaluate", out, "--split", "val", "--quiet", "--resume"]) == 0
+    assert "evaluated already" in capsys.readouterr().out
+    assert main(["evaluate", out, "--nets", "2", "--quiet"]) == 2
+    assert "holds a student" in capsys.readouterr().err
+    words = ["score", "--data", "digits", "--load", f"{out}/student/model.safetensors", "--terms", "explicit", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "s.parquet")]) == 0
+    assert main(["score", "--distilled", out, "--quiet", "--out", str(tmp_path / "t.parquet")]) == 2
+    assert "holds a student" in capsys.readouterr().err
+    assert main(["estimate", *WORDS, "--mechanism", "student", "--seeds", "2"]) == 0
+    assert "in all:" in capsys.readouterr().out
+
+
+def test_networks_of_ones_own_teach_and_learn(data):
+    def small(shape, classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, classes))
+
+    big = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).eval()
+    before = {name: tensor.clone() for name, tensor in big.state_dict().items()}
+    begun = small(None, 10)
+    for student in (small, begun):
+        run = rf.transfer(data, "joint", teacher=big, student=student, epochs=1)
+        assert run.student.parameters == sum(p.numel() for p in begun.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in big.state_dict().items()), "the user's stays as it is"
+    assert type(run.student.net) is nn.Sequential
+
+
+def test_a_small_set_is_a_source_for_a_small_model(tmp_path, data):
+    chosen = rf.select(data, "random", ipc=4, nets=1, epochs=1, width=4, threads=1, out=tmp_path / "set")
+    run = rf.transfer(rf.load(chosen.folder), "kd", **SHORT)
+    assert run.card["train"] == 40
+    assert 0 <= run.accuracy <= 100
+
+
+def test_teachers_are_shared_by_what_decides_them(data):
+    arms = Comparing(methods=("kd:epochs=5", "student", "scratch"), transfer=short(), seeds=1, controls=False).jobs(data)
+    facts = [TeacherNeed(job.plan.teacher, job.seed).facts for job in arms if job.plan.teacher is not None]
+    assert len(facts) == 2
+    assert facts[0] == facts[1]
+    other = Comparing(methods=("kd",), transfer=short(teacher_epochs=4), seeds=1, controls=False).jobs(data)
+    assert TeacherNeed(other[0].plan.teacher, 0).facts != facts[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mechanism", "kd", "--teacher", ""], "model"),
+        (["--mechanism", "dm"], "makes a small set"),
+        (["--mechanism", "kdd"], "unknown method 'kdd'"),
+        (["--equal-seconds"], "add --seeds N"),
+        (["--load-teacher", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--temperature", "0"], "--temperature 0.0: it must be"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, words, said):
+    out = tmp_path / "run"
+    assert main([*WORDS, *words, "--out", str(out)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert said in lines[0], lines[0]
+    assert not out.exists()
+
+
+def test_a_teacher_is_missing(tmp_path, capsys):
+    words = [word for word in WORDS if word not in ("--teacher", "convnet1:6")]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert "--teacher is missing: 'student' learns from one" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
