@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate
 
 import refluence as rf
 from refluence.errors import InputError
+from refluence.jobs.repeat import repeat_run
 from refluence.jobs.teachers import teacher_of
 from refluence.models import ModelSpec, build
 from refluence.models.stored import save_model
@@ -61,7 +62,11 @@ def test_other_classes_get_a_new_last_layer(tmp_path, data):
     found, x = teacher_of(TransferOptions(load_teacher=str(tmp_path / "r")), data).loaded.net, data.pixels(data.train)
     assert (found(x).argmax(1) == data.train.labels).float().mean() > 0.5
     seen = interpolate(found.images(x), (16, 16)).repeat(1, 3, 1, 1)
+    card = json.loads((tmp_path / "r" / "teacher" / "card.json").read_text())
+    assert card["mean"] == pytest.approx([0.5])
     torch.testing.assert_close(found.features(x), net.forward_head(net.forward_features(seen), pre_logits=True))
+    again = repeat_run(tmp_path / "r", tmp_path / "again")
+    assert (again.names, again.differing) == ((".",), ())
 
 
 def test_a_teacher_of_other_data_is_refused_before_anything_is_written(tmp_path, data):

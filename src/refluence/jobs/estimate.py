@@ -53,7 +53,8 @@ def making_seconds(job: ArmJob, session: Session) -> tuple[float, int]:
 
 def _student_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
     """The same of a student; a teacher that is trained first is measured on a few steps too, and not made."""
-    plan, need = teachers.equipped(job.plan, session.dataset), teachers.need_of(job)
+    job = replace(job, plan=teachers.equipped(job.plan, session.dataset))
+    plan, need = job.plan, teachers.need_of(job)
     seconds = 0.0
     if isinstance(need, TeacherNeed):
         name = key(need, session)

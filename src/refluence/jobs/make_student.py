@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from refluence.files import Json
@@ -24,8 +25,8 @@ def make_student(job: StudentJob, session: Session, folder: Path | None, shared:
     """
     alone = folder is not None and shared is None
     shared = folder / SHARED if folder is not None and shared is None else shared
-    plan = teachers.equipped(job.plan, session.dataset)
-    prepared = teachers.prepare(job, session, shared)
+    job = replace(job, plan=teachers.equipped(job.plan, session.dataset))
+    plan, prepared = job.plan, teachers.prepare(job, session, shared)
     work = plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
     made, (summary, weights) = result.artifact, job.plan.summary

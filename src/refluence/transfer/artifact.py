@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from refluence.files import Json, read_json, write_json, write_text
 from refluence.models import ModelSpec, read_spec
 from refluence.models.own import bare
+from refluence.models.renormalised import Renormalised
 from refluence.models.stored import put, read_model, save_model
 from refluence.version import __version__
 
@@ -90,7 +91,11 @@ class Taught:
 
 
 def save_network(place: Path, network: Student, card: Json) -> None:
-    """Weights, README and card of a network in the folder `place`."""
+    """Weights, README and card of a network in the folder `place`; of one that sees images as its own were, the network itself
+    and the numbers that those were normalised by."""
+    if isinstance(network.net, Renormalised):
+        mean, std = network.net.theirs
+        network = replace(network, net=network.net.own(), mean=mean, std=std)
     place.mkdir(parents=True, exist_ok=True)
     save_model(place / WEIGHTS, network.net, network.model, network)
     own = {
