@@ -78,6 +78,9 @@ def test_student_is_another_name_of_kd_with_influence():
         ("semi+influence", "semi+shuffled", "control"),
         ("semi:steps=200", "scratch:batch=32,epochs=667", "random"),
         ("semi", "kd", ""),
+        ("semi+influence:steps=20", "semi:equal_seconds=influence,steps=20", "equal_seconds"),
+        ("semi+influence", "kd:equal_seconds=influence", ""),
+        ("kd", "kd:equal_seconds=student", ""),
     ],
 )
 def test_arms_are_compared_at_the_same_numbers(arm, other, relation):

@@ -74,7 +74,8 @@ def relation(arm: Arm, other: Arm) -> str:
     if other.same(arm) or arm.method == SCRATCH or not is_student(other) or not _same_numbers(arm, other):
         return ""
     if other.option(EQUAL) is not None:
-        return EQUAL_SECONDS if other.option(EQUAL) in _names(arm) else ""
+        alike = by_influence(arm) and other.method == base(arm).method
+        return EQUAL_SECONDS if alike and other.option(EQUAL) in _names(arm) else ""
     if other.kind == UNIFORM and other.method in EVEN:
         return _to_even(arm, other)
     if not by_influence(arm):
@@ -114,6 +115,5 @@ def _more_labels(arm: Arm) -> bool:
 
 def _names(arm: Arm) -> set[str]:
     """What an arm with influence or shuffled weights is called: `student` and `kd+influence` are the same."""
-    if arm.kind not in (UNIFORM, INFLUENCE, SHUFFLED) or arm.method not in (KD, "student"):
-        return {arm.method}
-    return {"student", *({INFLUENCE} if by_influence(arm) else ())}
+    method = "student" if arm.method == KD and arm.kind in (INFLUENCE, SHUFFLED) else arm.method
+    return {method, *({INFLUENCE} if arm.kind == INFLUENCE or (arm.kind == UNIFORM and method == "student") else ())}
