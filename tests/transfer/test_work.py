@@ -90,11 +90,11 @@ def test_a_gain_is_watched_on_both_halves_and_means_stand_on_the_card():
 
 def test_the_labels_of_the_weighing_half_train_too_where_it_is_asked():
     plain, more = work_of("kd", DATA), work_of("student", DATA, replace(FEW, also="validation"))
-    assert len(more.rows.split) == len(DATA.train) + len(more.weighing.positions)
-    assert len(plain.rows.split) == len(DATA.train)
+    assert len(more.setting.rows.split) == len(DATA.train) + len(more.setting.weighing.positions)
+    assert len(plain.setting.rows.split) == len(DATA.train)
     list(more.steps())
     assert len(more.result().beside[0]) == len(DATA.train)
-    assert more.result().card["rows"] == len(more.rows.split)
+    assert more.result().card["rows"] == len(more.setting.rows.split)
 
 
 def test_a_teacher_that_falls_is_stopped_and_the_caller_keeps_his():
