@@ -214,6 +214,9 @@ def score_page(path: Path, dataset: Dataset, title: str) -> Path:
     table = ScoreTable.load(path).arrays()
     rows = report.picture_rows(table["index"], table["label"], table["score"], first=True)
     positions = torch.searchsorted(dataset.train.rows, torch.tensor(rows, dtype=torch.int64))  # rows ascend
+    if dataset.train.texts is not None:
+        texts = {row: dataset.train.texts[at] for row, at in zip(rows, positions.tolist(), strict=True)}
+        return report.write_scores(path, {}, dataset.classes, title, texts)
     images = dict(zip(rows, dataset.train.pictures(positions), strict=True))
     return report.write_scores(path, images, dataset.classes, title)
 

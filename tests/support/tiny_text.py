@@ -69,6 +69,7 @@ def network_folder(folder: Path, layers: int = 2, seed: int = 0, **more: object)
             "intermediate_size": 32,
             "max_position_embeddings": 32,
             "pad_token_id": PAD,
+            "initializer_range": 0.3,
             **more,
         }
     )

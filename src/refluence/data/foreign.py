@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset, unit
+from refluence.data.text import TextDataset
 from refluence.errors import InputError, option
 from refluence.files import Json
 
@@ -79,7 +80,9 @@ def doubts(net: nn.Module, dataset: Dataset, device: torch.device | str) -> str 
 
 
 def _others(dataset: Dataset, rows: Tensor) -> dict[str, tuple[Numbers, Numbers]]:
-    """Other normalisations by name; where pixels are as they came, that of the training split too, by its `rows`."""
+    """Other normalisations by name, of texts none; where pixels are as they came, that of the training split too, by `rows`."""
+    if isinstance(dataset, TextDataset):
+        return {}
     found = {name: mean_and_std(name, dataset) for name, (mean, _) in PIXELS.items() if len(mean) in (1, dataset.shape[0])}
     if (dataset.mean, dataset.std) == found["unit"]:
         std, mean = torch.std_mean(unit(dataset.train.images[rows]), (0, 2, 3))
@@ -104,6 +107,12 @@ def _reading(order: list[int], classes: tuple[str, ...]) -> str:
     return f"if its classes stood in another order ({', '.join(moved[:3])}{' …' * (len(moved) > 3)})"
 
 
+def refuse_pixels(dataset: Dataset, pixels: str | None) -> None:
+    """`InputError` where the option `pixels` is given for texts."""
+    if pixels is not None and isinstance(dataset, TextDataset):
+        raise InputError(f"{option('pixels')} {pixels} is for images: {dataset.source} holds texts")
+
+
 def check_classes(path: Path, facts: Json, dataset: Dataset) -> None:
     """`InputError` where the network in `path`, of which its file says `facts`, was trained on other classes."""
     classes = facts.get("classes")
@@ -118,6 +127,9 @@ def normalised(path: Path, facts: Json, dataset: Dataset, pixels: str | None) ->
     """The dataset with its pixels normalised as the network in `path` knows them: by `pixels`, else as its file says in
     `facts`, else as the training split, which the line says then.
     """
+    refuse_pixels(dataset, pixels)
+    if isinstance(dataset, TextDataset):
+        return dataset, None
     if pixels is not None:
         return dataset.normalised_as(*mean_and_std(pixels, dataset)), None
     mean, std = facts.get("mean"), facts.get("std")
@@ -137,6 +149,9 @@ def as_handed_over(dataset: Dataset, pixels: str | None) -> tuple[Dataset, str |
     Without `pixels`, floats that came from Python are taken as they came: who trained a network on them fed it these numbers.
     Other pixels are normalised as the training split.
     """
+    refuse_pixels(dataset, pixels)
+    if isinstance(dataset, TextDataset):
+        return dataset, None
     if pixels is not None:
         return dataset.normalised_as(*mean_and_std(pixels, dataset)), None
     if dataset.train.images.is_floating_point() and FROM_PYTHON.match(dataset.source):

@@ -15,6 +15,7 @@ from refluence.condense.method import Method, Settings
 from refluence.data import Dataset, score_csv
 from refluence.data.foreign import as_handed_over, check_classes, normalised
 from refluence.data.scores import FILE, ScoreTable, read_facts
+from refluence.data.text import TextDataset
 from refluence.errors import InputError, option
 from refluence.files import Json, check_writable
 from refluence.influence.weighting import Weighting
@@ -86,6 +87,10 @@ def against_validation(
         notes.append(f"scores are of the risk on {dataset.validation} alone ({option('terms', 'implicit')})")
     trained = None
     if asked.load is None and not isinstance(asked.model, nn.Module):
+        if isinstance(dataset, TextDataset):
+            raise InputError(
+                f"{dataset.source} holds texts, whose scores are those of a trained network: {option('load', 'FILE')}"
+            )
         model = _network(asked, dataset, {}, trains=True)
     else:
         model, trained, dataset, more = _trained(asked, dataset, seed)

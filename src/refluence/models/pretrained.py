@@ -29,8 +29,10 @@ from refluence.models.library import AUXILIARY, Library, build_library, is_libra
 from refluence.models.own import Own
 from refluence.models.renormalised import Normalisation, Renormalised
 from refluence.models.stored import SIZE, StoredModel, put, read_model
+from refluence.models.text import is_text, text_spec, trained_text
 from refluence.models.user_file import Maker, Shape, file_digest
 from refluence.randomness import seeded
+from refluence.text import TextShape
 
 FLAG = "load_teacher"
 PRETRAINED, HUB, WEIGHTS = "pretrained", "hf:", "model.safetensors"
@@ -82,10 +84,13 @@ def load_teacher(said: str, model: str | Maker | None, shape: Shape, classes: Se
             file of other classes.
     """
     name, size = _sized(said)
+    of_hub = name.startswith(HUB) or is_hub(Path(said).expanduser())
+    if isinstance(shape, TextShape) and (of_hub or name == PRETRAINED):
+        return _of_texts(said if name == PRETRAINED or name.startswith(HUB) else f"{HUB}{said}", model, shape, tuple(classes))
     if name == PRETRAINED:
         return _of_library(model, size, shape, tuple(classes))
     path = Path(said).expanduser()
-    if name.startswith(HUB) or is_hub(path):
+    if of_hub:
         folder = fetched(name.removeprefix(HUB), FLAG)
         return _of_hub(folder, said, model, size, shape, tuple(classes))
     return _of_file(_weights(path), model, shape, tuple(classes))
@@ -145,6 +150,19 @@ def _torchvision(name: str, channels: int) -> Hub:
     mean, std = (half, half) if own in AUXILIARY else (tuple(pixels.mean), tuple(pixels.std))
     normalisation = averaged(mean, channels), averaged(std, channels)
     return Hub(net, name, len(names), names, normalisation, side if own.startswith(("vit", "maxvit")) else None)
+
+
+def _of_texts(said: str, model: str | Maker | None, shape: TextShape, classes: tuple[str, ...]) -> LoadedTeacher:
+    """A classifier of texts with the head that its files have."""
+    if said == PRETRAINED:
+        if not isinstance(model, str) or not is_text(model):
+            raise InputError(
+                f"{option(FLAG)} pretrained is for {option('teacher')} hf:NAME or hf:FOLDER where the data are texts"
+            )
+    elif model not in (None, said):
+        raise InputError(f"{option(FLAG)} {said} says itself which network it is: leave out {option('teacher')}")
+    spec = text_spec(str(model) if said == PRETRAINED else said, shape, len(classes))
+    return LoadedTeacher(trained_text(spec, classes), spec, (), (), classes, spec.weights, said)
 
 
 def _of_hub(
@@ -235,7 +253,7 @@ def _of_file(path: Path, model: str | Maker | None, shape: Shape, classes: tuple
             f"{option(FLAG)} {path} knows {len(known)} classes ({_some(known)}), these data have {len(classes)} "
             f"({_some(classes)}): they must be the same, in the same order"
         )
-    if mean is not None and len(mean) != shape[0]:
+    if mean is not None and not isinstance(shape, TextShape) and len(mean) != shape[0]:
         raise InputError(
             f"{option(FLAG)} {path} was trained on images of {len(mean)} channels, these data have {shape[0]}: they must be "
             "the same"

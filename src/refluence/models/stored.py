@@ -20,6 +20,7 @@ from refluence.models.custom import OwnSpec
 from refluence.models.names import fit
 from refluence.models.own import bare
 from refluence.models.renormalised import Renormalised
+from refluence.models.text import TextSpec
 
 HEADER = "refluence"
 SIZE = "size"  # side of the images that a network takes, where those that come are resized for it
@@ -64,7 +65,7 @@ def save_model(path: Path, net: nn.Module, spec: ModelSpec, trained_on: TrainedO
     The tensors of a user's network have the names that it gives them. A network that sees images as its own were normalised is
     written as it is, with its own normalisation.
     """
-    own = {} if isinstance(spec, OwnSpec) else {"width": spec.width, "norm": spec.norm}
+    own = {} if isinstance(spec, (OwnSpec, TextSpec)) else {"width": spec.width, "norm": spec.norm}
     facts: Json = {"model": spec.name, **own, "classes": list(trained_on.classes)}
     mean, std = trained_on.mean, trained_on.std
     if isinstance(net, Renormalised):

@@ -122,6 +122,7 @@ class TextSpec(ModelSpec):
                     attn_implementation="eager",
                     dtype=torch.float32,
                     ignore_mismatched_sizes=True,
+                    use_safetensors=True,
                     local_files_only=not reached(where),
                 )
             if name.layers is not None and not name.random:
@@ -191,7 +192,7 @@ def files_digest(where: str, random: bool) -> str:
     if not folder.is_dir():
         commit = getattr(_config(where, 2), "_commit_hash", None)
         return hashlib.sha256(f"{where} {commit}".encode()).hexdigest()
-    files = [folder / "config.json", *([] if random else sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")))]
+    files = [folder / "config.json", *([] if random else sorted(folder.glob("*.safetensors")))]
     return _digest(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file()))
 
 
@@ -204,6 +205,32 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
             while part := file.read(2**20):
                 found.update(part)
     return found.hexdigest()
+
+
+def trained_text(spec: TextSpec, classes: Sequence[str]) -> TextNet:
+    """The network with the head that its files have, its logits in the order of `classes`, in evaluation mode.
+
+    Raises:
+        InputError: it has no head for these classes.
+    """
+    base = read_text_name(spec.name).base
+    where = place(base)
+    with quiet(), readable("network", base):
+        config = transformers().AutoConfig.from_pretrained(where, local_files_only=not reached(where))
+    names = [str(config.id2label[i]) for i in range(config.num_labels)]
+    if spec.name != base or not any("SequenceClassification" in kind for kind in config.architectures or ()):
+        names = []
+    net = spec.fresh(torch.Generator().manual_seed(0)).eval()
+    if set(names) == set(classes):
+        head = net.classifier
+        head.load_state_dict({key: t[[names.index(name) for name in classes]] for key, t in head.state_dict().items()})
+    elif names != [f"LABEL_{i}" for i in range(len(classes))]:
+        has = f"knows the classes {', '.join(names[:5])}" if names else "has no trained head"
+        raise InputError(
+            f"{spec.name} {has}, and the data have {', '.join(classes[:5])}: without {option('load_teacher')} the teacher "
+            f"{spec.name} is trained on them first"
+        )
+    return net
 
 
 def write_transformers(net: TextNet, spec: TextSpec, classes: Sequence[str], folder: Path) -> None:

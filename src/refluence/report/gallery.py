@@ -192,7 +192,7 @@ def _real(scores: Scores, position: int, name: str, classes: list[str], scale: t
         stored = f"stored: {class_name(classes, own) if own >= 0 else 'another class'}"
         words = f"{words}, {stored}"
     uri = None if picture is None else data_uri(np.asarray(picture, np.uint8))
-    caption, file = signed(score / scale[0], scale[2]), PurePath(path).name
+    caption, file = signed(score / scale[0], scale[2]), scores.texts.get(row, PurePath(path).name)
     return Tile(uri, caption, words, f"row {row}", suggested, loss, stored=stored, file=file)
 
 

@@ -278,15 +278,24 @@ def sayable(facts: Json, label: np.ndarray, suggested: np.ndarray | None) -> flo
     return float(share)
 
 
-def write_scores(parquet: Path, images: Mapping[int, ArrayLike], classes: Sequence[str], title: str) -> Path:
+def write_scores(
+    parquet: Path,
+    images: Mapping[int, ArrayLike],
+    classes: Sequence[str],
+    title: str,
+    texts: Mapping[int, str] | None = None,
+) -> Path:
     """Write the page beside the Parquet file, under its name (`scores.html` for `scores.parquet`), and return its path.
 
     `images` maps rows of the dataset to uint8 pictures (C, H, W), arrays or tensors; `picture_rows` says which rows
-    are of use. Errors: `InputError` if the file is missing or has no scores.
+    are of use. `texts` are those of rows, where instances are texts. Errors: `InputError` if the file is missing or has no
+    scores.
     """
     parquet = Path(parquet)
     pictures = {int(row): np.asarray(image) for row, image in images.items()}
     scores = read_scores(parquet, pictures)
+    if scores is not None and texts:
+        scores = replace(scores, texts=dict(texts))
     facts = {} if scores is None else scores.facts
     validation = facts.get("kind") == "validation"
     found = section(scores, [str(name) for name in classes], "" if validation else title)

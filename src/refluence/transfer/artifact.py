@@ -15,6 +15,7 @@ from refluence.models import ModelSpec, read_spec
 from refluence.models.own import bare
 from refluence.models.renormalised import Renormalised
 from refluence.models.stored import put, read_model, save_model
+from refluence.text import TextShape
 from refluence.version import __version__
 
 WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
@@ -118,7 +119,10 @@ def read_card(place: Path) -> Json:
 
 def readme(network: Student, what: str) -> str:
     """How to load it."""
-    mean, std = list(network.mean), list(network.std)
+    mean, std, shape = list(network.mean), list(network.std), network.model.shape
+    takes = f"Pixels are of 0 to 1, then normalised: (x - mean) / std with mean {mean} and std {std}."
+    if isinstance(shape, TextShape):
+        takes = f"It takes token ids of {network.model.name}, at most {shape.length}, padded with {shape.pad}."
     return f"""# A {what}
 
 {network.model.label}: {network.parameters:,} parameters, {len(network.classes)} classes. Made with Refluence {__version__};
@@ -130,5 +134,5 @@ from safetensors.torch import load_file
 state = load_file("{WEIGHTS}")  # of a network {network.model.name}; logits are in the order of the card's classes
 ```
 
-Pixels are of 0 to 1, then normalised: (x - mean) / std with mean {mean} and std {std}.
+{takes}
 """
