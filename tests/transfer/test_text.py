@@ -49,7 +49,7 @@ def test_a_student_of_texts(run, folders, data):
     card = found.card["teacher"]
     assert f"hf:{folders['teacher']}" in card["model"]
     assert found.student.parameters < card["parameters"]
-    assert set(found.scores["index"].tolist()) == set(data.train.rows.tolist())
+    assert set(found.scores.arrays()["index"].tolist()) == set(data.train.rows.tolist())
     assert "token ids of hf:" in (out / "student" / "README.md").read_text()
 
 
