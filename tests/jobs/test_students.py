@@ -116,11 +116,11 @@ def test_a_run_that_is_stopped_in_its_teacher_or_its_student_continues_to_the_sa
     whole = rf.transfer(data, "student", out=tmp_path / "whole", **options)
     block, done = TransferWork._block, []
 
-    def killed(work):
+    def killed(work, steps):
         if len(done) == stop:
             raise KeyboardInterrupt
         done.append(work)
-        return block(work)
+        return block(work, steps)
 
     monkeypatch.setattr(TransferWork, "_block", killed)
     with pytest.raises(KeyboardInterrupt):
