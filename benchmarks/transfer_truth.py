@@ -370,7 +370,7 @@ def claims(rows: list[dict]) -> str:
             "φ is how the validation risk changes with an instance's weight",
             "Spearman with the exact gradient, on the rows that φ is made from, a fifth of the labels wrong: "
             + _several(few, ("phi, identity", "phi, kfac", "phi, ekfac", "phi, ggn", "phi, ggn, damping 1"), "run: weighing")
-            + "; with right labels "
+            + f"; with right labels (n = {len({r['seed'] for r in clean})}) "
             + _several(clean, ("phi, identity", "phi, ggn", "phi, ggn, damping 1"), "run: weighing"),
             few,
         ),
@@ -388,16 +388,19 @@ def claims(rows: list[dict]) -> str:
             many,
         ),
         (
-            "wrong labels get positive φ",
-            "AUC " + _several(few, ("phi, identity", "phi, ggn", "loss", "teacher's loss", "exact, test"), "AUC"),
+            "wrong labels get positive φ and weigh less than 1",
+            "mean weights "
+            + _several(few, ("phi, identity", "phi, ggn"), "weight, wrong")
+            + "; AUC "
+            + _several(few, ("phi, identity", "phi, ggn", "loss", "teacher's loss", "exact, test"), "AUC"),
             few,
         ),
         (
             "weights help",
             "accuracy in points over none, same start: "
             + _several(few, ("phi, identity", "phi, ggn", "loss", "random", "wrong labels", "exact", "exact, test"), "accuracy")
-            + "; other starts: "
-            + _several(few, ("phi, identity", "phi, ggn", "loss", "wrong labels", "exact, test"), "accuracy, fresh"),
+            + "; test risk in nats: "
+            + _several(few, ("phi, identity", "phi, ggn", "teacher's loss", "wrong labels", "exact, test"), "risk: test", 3),
             few,
         ),
     ):
@@ -409,9 +412,9 @@ def _case(rows: list[dict], noise: float, share: float) -> list[dict]:
     return [r for r in rows if (r["noise"], r["share"]) == (noise, share)]
 
 
-def _several(rows: list[dict], scores: tuple[str, ...], column: str) -> str:
+def _several(rows: list[dict], scores: tuple[str, ...], column: str, digits: int = 2) -> str:
     look = {**CORRELATED, **GAINED}[column]
-    found = {score: _cell([_at(r, look) for r in rows if r["score"] == score], 2) for score in scores}
+    found = {score: _cell([_at(r, look) for r in rows if r["score"] == score], digits) for score in scores}
     return ", ".join(f"{score} {cell}" for score, cell in found.items())
 
 
