@@ -19,6 +19,7 @@ from refluence.recipes.making import Making, fitting
 from refluence.run import device
 
 REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation ones
+UNLABELLED = 20 * REAL_BATCH  # training images without labels, in all
 
 
 def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -> Iterator[str]:
@@ -41,7 +42,8 @@ def few(session: Session, ipc: int) -> Session:
     """The session with as many images per class as every arm finds enough: the published numbers need no more to start."""
     dataset = session.dataset
     train, val = spread(dataset.train, 10 * ipc + 4 * REAL_BATCH), dataset.val.first(JUDGES)
-    return replace(session, dataset=replace(dataset, train=train, val=val))
+    others = None if dataset.unlabelled is None else spread(dataset.unlabelled, UNLABELLED)
+    return replace(session, dataset=replace(dataset, train=train, val=val, unlabelled=others))
 
 
 def spread(split: Split, count: int) -> Split:
