@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from refluence.errors import InputError
-from refluence.models import ModelSpec, build
+from refluence.models import ModelSpec, build, hub, pretrained
 from refluence.models.pretrained import load_teacher
 from refluence.models.renormalised import Renormalised
 from refluence.models.stored import read_model, save_model
@@ -223,6 +223,7 @@ def test_what_is_not_there_is_one_line(tmp_path, monkeypatch):
         raise OSError("no network\nand more")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    monkeypatch.setattr(hub, "reached", lambda name: False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     (tmp_path / "empty").mkdir()
@@ -245,15 +246,35 @@ def test_what_is_not_there_is_one_line(tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
 
 
-def test_timm_without_weights_or_network(monkeypatch):
+def test_weights_of_timm_come_from_the_cache_of_the_hub(tmp_path, monkeypatch):
+    import huggingface_hub
+
     timm = pytest.importorskip("timm")
+    theirs = scattered(timm.create_model("test_resnet"))
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    asked = []
 
-    def offline(name, *given, pretrained=False, **more):
-        raise OSError("no network")
+    def cached(name, file):
+        asked.append((name, file))
+        return str(tmp_path / file)
 
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(InputError, match=r"of timm:resnet26 are neither in its cache nor can they be fetched \(OSError"):
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    found = load_teacher("pretrained", "timm:test_resnet", (3, 32, 32), tuple(map(str, range(1000))))
+    assert asked == [("timm/test_resnet.r160_in1k", "model.safetensors")]
+    assert (found.mean, found.std, found.needs_head) == ((0.5,) * 3, (0.5,) * 3, False)
+    x = pixels(2, 3, 32, 32)
+    torch.testing.assert_close(found.net(x), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+def test_timm_without_weights_or_network(monkeypatch):
+    pytest.importorskip("timm")
+    monkeypatch.setattr(pretrained, "reached", lambda name: False)
+    with pytest.raises(InputError, match=r"of timm:resnet26 are neither in its cache nor .* \(ConnectionError: the Hub cannot"):
         load_teacher("pretrained", "timm:resnet26", (3, 8, 8), CLASSES)
+    with pytest.raises(InputError, match="unknown model 'timm:resnet1'"):
+        load_teacher("pretrained", "timm:resnet1", (3, 8, 8), CLASSES)
+    with pytest.raises(InputError, match="timm has no weights for timm:beit3_giant_patch14_224"):
+        load_teacher("pretrained", "timm:beit3_giant_patch14_224", (3, 8, 8), CLASSES)
 
 
 def test_the_header_is_read_as_before(tmp_path):

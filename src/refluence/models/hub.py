@@ -23,6 +23,7 @@ from refluence.models.own import Own, last_linear
 from refluence.models.plain import plain
 from refluence.models.renormalised import Normalisation
 from refluence.randomness import seeded
+from refluence.text import reached
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -70,7 +71,10 @@ def fetched(name: str, flag: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        wanted = ["*.json", "*.safetensors", "*.txt"]
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not reached(name)))
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"{option(flag)} hf:{name}: there is no such folder, and the Hub does not give it ({reason(error)}); download it "

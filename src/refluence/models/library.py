@@ -102,6 +102,18 @@ def timm_network(name: str, channels: int, settings: Mapping[str, object]) -> Li
     return wrapped
 
 
+def timm_settings(name: str) -> dict[str, Any]:
+    """What timm knows of the weights that it has for a network: `hf_hub_id` or `url`, none where it has no weights.
+
+    `InputError` for an unknown name.
+    """
+    timm, own = _imported("timm", name), name.partition(":")[2]
+    if not timm.is_model(own):
+        raise InputError(_unknown(name, own, timm.list_models(), "timm.list_models"))
+    known = timm.get_pretrained_cfg(own)
+    return {} if known is None else known.to_dict()
+
+
 def norm_of(net: nn.Module) -> str:
     """`batch`, `layer`, … by its norm layers, `batch+layer` where it has several kinds, `none` where it has none."""
     found = []

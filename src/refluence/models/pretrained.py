@@ -25,14 +25,14 @@ from refluence.models.build import ModelSpec
 from refluence.models.choose import stored_network
 from refluence.models.custom import OwnSpec, trained_spec
 from refluence.models.hub import Hub, averaged, fetched, is_hub, read_hub
-from refluence.models.library import AUXILIARY, Library, build_library, is_library, reason, timm_network
+from refluence.models.library import AUXILIARY, Library, build_library, is_library, reason, timm_network, timm_settings
 from refluence.models.own import Own
 from refluence.models.renormalised import Normalisation, Renormalised
 from refluence.models.stored import SIZE, StoredModel, put, read_model
 from refluence.models.text import is_text, text_spec, trained_text
 from refluence.models.user_file import Maker, Shape, file_digest
 from refluence.randomness import seeded
-from refluence.text import TextShape
+from refluence.text import TextShape, reached
 
 FLAG = "load_teacher"
 PRETRAINED, HUB, WEIGHTS = "pretrained", "hf:", "model.safetensors"
@@ -125,13 +125,31 @@ def _of_library(model: str | Maker | None, size: int | None, shape: Shape, class
 
 
 def _timm(name: str, channels: int) -> Hub:
-    net = timm_network(name, channels, {})
+    net = timm_network(name, channels, _cached(name))
     settings = net.settings
-    if not any(settings.get(key) for key in ("url", "hf_hub_id", "file")):
-        raise InputError(f"timm has no weights for {name}: timm.list_pretrained() has the names of those that it has")
     size = settings["input_size"][-1] if settings.get("fixed_input_size") else None
     normalisation = averaged(settings["mean"], channels), averaged(settings["std"], channels)
     return Hub(net, name, net.classifier.out_features, (), normalisation, size)
+
+
+def _cached(name: str) -> dict[str, object]:
+    """What makes timm read the weights of a network from the Hub's cache; nothing where it has to fetch them.
+
+    `InputError` where there are none, or neither cache nor Hub has them.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    known = timm_settings(name)
+    if not known.get("hf_hub_id"):
+        if not known.get("url"):
+            raise InputError(f"timm has no weights for {name}: timm.list_pretrained() has the names of those that it has")
+        return {}
+    found = try_to_load_from_cache(known["hf_hub_id"], WEIGHTS)
+    if isinstance(found, str):
+        return {"pretrained_cfg_overlay": {"file": found}}
+    if not reached(known["hf_hub_id"]):
+        raise ConnectionError("the Hub cannot be reached")
+    return {}
 
 
 def _torchvision(name: str, channels: int) -> Hub:
