@@ -26,6 +26,7 @@ from refluence.influence.parameters import Parameters
 from refluence.influence.validation import validation_influence
 from refluence.influence.weighting import BY_INFLUENCE
 from refluence.matching.statistics import Batches, Targets
+from refluence.models.last_block import last_block
 from refluence.models.own import last_linear
 from refluence.transfer.settings import Settings
 
@@ -94,12 +95,12 @@ class Measure:
         return Scores(found.scores.detach().cpu(), torch.cat(losses).detach().cpu())
 
     def _names(self, some: Batches) -> list[str]:
-        """The parameters that count: those that learn, or of them those of the last linear layer."""
+        """The parameters that count: those that learn, or of them those of the last block and the head."""
         learning = [name for name, p in self.net.named_parameters() if p.requires_grad]
         if self.settings.parameters == "all":
             return learning
-        place = self._last(some)
-        return [name for name in learning if name.startswith(f"{place}.")]
+        chosen = last_block(self.net, self._last(some))
+        return [name for name in learning if name in chosen]
 
     def _last(self, some: Batches) -> str:
         if self.place is None:
