@@ -7,7 +7,7 @@ import transfer_step
 def test_every_arm_steps_and_the_first_is_its_own_measure():
     dataset = transfer_step.images(None, 200)
     works = {arm: transfer_step.work_of(arm, dataset, 4, 2) for arm in transfer_step.ARMS}
-    assert [work.weighed is not None for work in works.values()] == [False, True, True, True]
+    assert [work.plan.weighs_student for work in works.values()] == [False, True, True, True]
     assert all(next(work.steps()).loss > 0 for work in works.values())
     rows = transfer_step.rows_of_epochs({"kd": [1.0, 2.0, 4.0], "student": [2.0, 3.0, 4.0]})
     assert [row["ratio"] for row in rows] == [1.0, 1.5]
