@@ -28,7 +28,8 @@ from refluence.seeds import Rng, streams
 from refluence.work import Prepared
 
 KEY = "crossfit"  # in JSON, what tells these plans from others
-OF_SOURCE = ("noise", "shift", "rows", "relabel", "imbalance", "labelled")  # options that facts name, where they are asked for
+OF_SOURCE = ("noise", "shift", "rows", "relabel", "imbalance", "labelled", "text_columns", "tokenizer", "max_length")
+"""Options of the source that facts name, where they are asked for."""
 
 
 @dataclass(frozen=True)
