@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,6 +69,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically. NaN and infinities are refused: JSON has no word for them."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def spelled(value: object) -> Any:
+    """The same with infinities as words, "inf" and "-inf": JSON has none."""
+    if isinstance(value, dict):
+        return {k: spelled(v) for k, v in value.items()}
+    return str(value) if value in (math.inf, -math.inf) else value
 
 
 READ: dict[Path, None] = {}  # the JSON files that were read in this process, the latest last

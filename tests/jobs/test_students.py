@@ -208,3 +208,9 @@ def test_a_teacher_is_missing(tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
     assert "--teacher is missing: 'student' learns from one" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_uniform_weights_are_kept_too(tmp_path, data):
+    run = rf.transfer(data, "student:tau=inf", out=tmp_path / "run", **SHORT)
+    assert run.scores.facts["weights"]["tau"] == "inf"
+    assert run.card["ess"] == 1

@@ -19,7 +19,7 @@ from refluence.data import score_csv, score_html
 from refluence.data.dataset import Dataset
 from refluence.data.keyed import placed, places, positions
 from refluence.errors import InputError, stated
-from refluence.files import Json, replacing
+from refluence.files import Json, replacing, spelled
 
 FACTS = b"refluence"  # key of the schema's metadata
 FILE = "scores.parquet"
@@ -158,7 +158,7 @@ class ScoreTable:
         columns |= {name: t.numpy() for name in FURTHER if (t := getattr(self, name)) is not None}
         table = pa.table(columns)
         if self.facts:
-            table = table.replace_schema_metadata({FACTS: json.dumps(self.facts, allow_nan=False)})
+            table = table.replace_schema_metadata({FACTS: json.dumps(spelled(dict(self.facts)), allow_nan=False)})
         with replacing(path) as temporary:
             pq.write_table(table, temporary)
         score_csv.write(self, path)

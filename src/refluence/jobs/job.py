@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -12,7 +11,7 @@ from refluence.data import Dataset
 from refluence.data.allocation import counts_of
 from refluence.errors import InputError
 from refluence.evaluate.protocol import Protocol
-from refluence.files import Json
+from refluence.files import Json, spelled
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.models import ModelSpec, read_spec
 from refluence.score import at_set
@@ -47,7 +46,7 @@ class BareJob(Generic[P]):
 
     def to_json(self) -> Json:
         """Plain values, the plan's own among them."""
-        return _plain({"seed": self.seed, "model": self.model.to_json(), **self.plan.to_json()})
+        return spelled({"seed": self.seed, "model": self.model.to_json(), **self.plan.to_json()})
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Job(BareJob[SetPlan]):
         """Plain values for config.json, the plan's own among them."""
         own = {"arm": self.arm.name, "seed": self.seed, "ipc": self.ipc, "nets": self.nets, "split": self.split}
         parts = {"model": self.model.to_json(), "protocols": tuple(asdict(protocol) for protocol in self.protocols)}
-        return _plain({**own, **parts, **self.plan.to_json()})
+        return spelled({**own, **parts, **self.plan.to_json()})
 
     def __reduce__(self) -> tuple[Any, tuple[Json, ModelSpec]]:
         """A worker in another process gets the job as plain values, and its network, which may be a function."""
@@ -125,7 +124,7 @@ class StudentJob(BareJob[Transferring]):
     def to_json(self) -> Json:
         """Plain values for config.json, the plan's own among them."""
         own = {"arm": self.arm.name, "seed": self.seed, "split": self.split, "model": self.model.to_json()}
-        return _plain({**own, **self.plan.to_json()})
+        return spelled({**own, **self.plan.to_json()})
 
     @classmethod
     def from_json(cls, stored: Json, model: ModelSpec | None = None, declared: Declaration | None = None) -> StudentJob:
@@ -157,10 +156,3 @@ def read_job(stored: Json) -> BareJob[Plan]:
         if family.KEY in stored:
             return BareJob(stored["seed"], family.plan_from(stored, methods()), read_spec(stored["model"]))
     return read_arm_job(stored)
-
-
-def _plain(value: object) -> Any:
-    """The same without infinities, which JSON cannot represent."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return str(value) if value in (math.inf, -math.inf) else value
