@@ -231,7 +231,11 @@ def test_what_is_not_there_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "pickled" / "config.json").write_text('{"model_type": "vit"}')
     (tmp_path / "pickled" / "pytorch_model.bin").touch()
     for said, model, expected in (
-        ("hf:some/name", None, r"hf:some/name: there is no such folder, and the Hub does not give it \(OSError: no network\)"),
+        (
+            "hf:some/name",
+            None,
+            r"hf:some/name: there is no such folder, and the Hub does not give it \(it is not in the cache, and",
+        ),
         ("pretrained", "torchvision:resnet18", r"neither in its cache nor can they be fetched \(OSError: no network\)"),
         ("pretrained", "torchvision:resnet1", "did you mean resnet1"),
         ("pretrained", "convnet3", "is for teacher timm:NAME or torchvision:NAME, not for convnet3"),

@@ -70,15 +70,14 @@ def fetched(name: str, flag: str) -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
+    online, wanted = reached(name), ["*.json", "*.safetensors", "*.txt"]
     try:
-        wanted = ["*.json", "*.safetensors", "*.txt"]
-        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not reached(name)))
-    except InputError:
-        raise
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not online))
     except Exception as error:
+        why = reason(error) if online else "it is not in the cache, and the Hub cannot be reached"
         raise InputError(
-            f"{option(flag)} hf:{name}: there is no such folder, and the Hub does not give it ({reason(error)}); download it "
-            "where there is a network, and name its folder"
+            f"{option(flag)} hf:{name}: there is no such folder, and the Hub does not give it ({why}); download it where there "
+            "is a network, and name its folder"
         ) from None
 
 
