@@ -146,7 +146,7 @@ def _learned(facts: Json) -> str:
     if before is None or after is None:
         return ""
     words = f"from {fixed(before)} to {fixed(after)} % of the validation instances that make no weights"
-    return f"{words}; it was stopped, since it got worse" if facts.get("stopped") else words
+    return f"{words}; it got worse, went back to where it was best, and learned no more" if facts.get("stopped") else words
 
 
 def _labels(config: Json | None) -> str:

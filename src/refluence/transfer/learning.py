@@ -4,8 +4,8 @@
     w^T = weights from phi at S', anew whenever the student's own are
     T   <- optimiser(T, grad_T (1/B) sum_i w_i^T L_T(z_i; T, S') [+ what teacher_step.py adds])
 
-A teacher whose accuracy on the watching half falls by more than `FALL` standard errors below its best learns no more (ours: the
-failure that KD-AIF's summary names). It stays where it is.
+A teacher whose accuracy on the watching half falls by more than `FALL` standard errors below its best goes back to where it was
+best, at the end of an epoch or before it learned, and learns no more (ours: the failure that KD-AIF's summary names).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from refluence.transfer.teacher_step import look_ahead, teacher_gradient
 from refluence.transfer.watched import WatchedRun
 
 MOMENTUM, FALL = 0.9, 2.0
-OPTIMISER, WEIGHTS = "optimiser-", "weights."  # before names in a state
+OPTIMISER, WEIGHTS, KEPT = "optimiser-", "weights.", "kept."  # before names in a state
 
 
 class LearningTeacher:
@@ -39,6 +39,7 @@ class LearningTeacher:
 
     def __init__(self, net: nn.Module, loss: StudentLoss, ground: Ground, weighed: Weighed | None, accuracy: float):
         self.net, self.loss, self.ground, self.weighed, self.best = net, loss, ground, weighed, accuracy
+        self.kept = _copy(net)  # where it was best
         self.optimiser = make(net, ground.settings.optimiser, ground.settings.teacher_lr, momentum=MOMENTUM)
 
     def learn(
@@ -113,18 +114,22 @@ class LearningTeacher:
         self.optimiser.zero_grad(set_to_none=True)
 
     def falls(self, accuracy: float) -> bool:
-        """Whether its accuracy on the watching half, in percent, is clearly below its best."""
-        share = self.best / 100
-        error = 100 * math.sqrt(share * (1 - share) / len(self.ground.watching.positions))
-        fallen = accuracy < self.best - FALL * error
-        self.best = max(self.best, accuracy)
-        return fallen
+        """Whether its accuracy on the watching half, in percent, is clearly below its best: then it goes back to that."""
+        count = len(self.ground.watching.positions)
+        share = (self.best / 100 * count + 1) / (count + 2)  # of a few instances all may be right by chance
+        if accuracy < self.best - FALL * 100 * math.sqrt(share * (1 - share) / count):
+            self.net.load_state_dict(self.kept)
+            return True
+        if accuracy >= self.best:
+            self.best, self.kept = accuracy, _copy(self.net)
+        return False
 
     def state(self) -> dict[str, Tensor]:
         """All that its next step depends on beside its numbers."""
         own = {f"{OPTIMISER}{name}": t for name, t in optimiser_state(self.optimiser).items()}
         if self.weighed is not None:
             own |= {f"{WEIGHTS}{name}": t for name, t in self.weighed.weights.state().items()}
+        own |= {f"{KEPT}{name}": t for name, t in self.kept.items()}
         return {**own, "best": torch.tensor(self.best, dtype=torch.float64)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -133,6 +138,11 @@ class LearningTeacher:
         if self.weighed is not None:
             self.weighed.weights.restore(within(state, WEIGHTS))
         self.best = float(state["best"])
+        self.kept = {name: t.to(self.kept[name].device) for name, t in within(state, KEPT).items()}
+
+
+def _copy(net: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach().clone() for name, t in net.state_dict().items()}
 
 
 def _move(net: nn.Module, student: nn.Module, ahead: Parameters) -> None:

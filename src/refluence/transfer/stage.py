@@ -147,7 +147,9 @@ class Stage:
         self.student_accuracy = accuracy(self.student, self.setting.watching)
         if self.learner is not None and self.answers is not None and not self.teacher_stopped:
             self.teacher_accuracy = accuracy(self.learner.net, self.setting.watching)
-            self.teacher_stopped = self.answers.fixed = self.learner.falls(self.teacher_accuracy)
+            if self.learner.falls(self.teacher_accuracy):
+                self.teacher_stopped = self.answers.fixed = True
+                self.teacher_accuracy = self.learner.best
 
     @property
     def every(self) -> int:
