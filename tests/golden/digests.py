@@ -41,7 +41,7 @@ def digests(folder: Path) -> Digests:
     found: Digests = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
-        if path.name in ("images.safetensors", "kept.safetensors"):
+        if path.name in ("images.safetensors", "kept.safetensors", "model.safetensors"):
             found[name] = _tensors(path)
         elif path.suffix == ".parquet":
             found[name] = _table(path)

@@ -18,6 +18,8 @@ SMALL = (*DIGITS, *EVALUATION, "--width", "8", "--real-batch", "16", "--iteratio
 DISTILL = ("distill", *SMALL, "--ipc", "2", "--out", "run")  # the word `run` stands for the folder of the results
 COMPARE = ("compare", *SMALL, "--ipc", "2", "--workers", "1", "--out", "run")
 SCORE = ("score", *DIGITS, "--folds", "2", "--epochs", "1", "--width", "8", "--out", "run/scores.parquet")
+STUDENT = ("--teacher", "convnet1:6", "--student", "convnet1:4", "--epochs", "3", "--rows", "400", "--val-fraction", ".25")
+TRANSFER = ("transfer", *DIGITS, *STUDENT, "--out", "run")
 INFLUENCE = ("--weights", "influence")
 SELECTIONS = ("random", "herding", "kcenter", "forgetting:steps=10", "el2n:steps=4", "loss:steps=4", "influence:steps=2")
 
@@ -49,6 +51,8 @@ JOBS: dict[str, list[Command]] = {
         ("score", "--distilled", "run", "--nets", "1", *ONE, "--out", "run/at_the_set.parquet"),
         ("evaluate", "run", "--protocol", "dsa-cpu", "idc-cpu", *EVALUATION, *ONE),
     ],
+    "transfer-joint": [(*TRANSFER, "--mechanism", "joint", "--noise", "symmetric:.2")],
+    "transfer-staged": [(*TRANSFER, "--mechanism", "staged:curvature=ggn,loss=dkd", "--batch", "64")],
     "recipe": [("run", "iwd", *SMALL, "--only", "dm-ipc1", "--seeds", "1", "--out", "run")],
 }  # fmt: skip
 

@@ -24,11 +24,15 @@ KILLS = 12  # of a storm; then the command may end
 PATIENCE = 300  # seconds until a process has to have done what is waited for, on a busy machine
 ONE_BY_ONE = ("--checkpoint-seconds", "0", "--iterations", str(STEPS))
 COMPARE = ("compare", *DIGITS, *ONE_BY_ONE, "--methods", "dc", "dc+influence", "random", "--no-controls", "--seeds", "2")
+NETWORKS = ("--teacher", "convnet1:16", "--student", "convnet1:8", "--epochs", "8", "--checkpoint-seconds", "0")
+STUDENTS = ("--data", "digits", *NETWORKS, "--threads", "1", "--quiet")
 COMMANDS = {
     "distill": ("distill", *DIGITS, *ONE_BY_ONE, "--weights", "influence:carry=.5", "--method", "dc:lr_lr=.01"),
     "distill, networks in pools": ("distill", *DIGITS, *ONE_BY_ONE, "--method", "idm", "--weights", "influence"),
     "compare": (*COMPARE, "--workers", "1"),
     "compare in processes": (*COMPARE, "--workers", "2"),
+    "transfer": ("transfer", *STUDENTS, "--mechanism", "joint"),
+    "transfer with controls, in processes": ("transfer", *STUDENTS, "--mechanism", "student", "--seeds", "1", "--workers", "2"),
     "score": ("score", "--data", "digits", "--folds", "4", "--width", "8", "--epochs", "3", "--threads", "1", "--quiet"),
 }
 

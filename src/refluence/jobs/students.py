@@ -121,13 +121,13 @@ def check_fits(name: str, dataset: Dataset, student: Student) -> None:
 def of_teacher(place: Path, session: Session, split: str, teacher: Student) -> float:
     """Percent of the split that a teacher is right on: measured once, kept beside it."""
     path = place / EVALUATION
-    known: Json = read_json(path) if path.exists() else {}
-    if split not in known:
+    entries: list[Json] = read_json(path)["evaluations"] if path.exists() else []
+    if (known := next((entry for entry in entries if entry["split"] == split), None)) is None:
         if split == "test":
             count_use(place)
-        known[split] = judgement(teacher, session, split, "teacher")["accuracy"]
-        write_json(path, known)
-    return float(known[split])
+        known = judgement(teacher, session, split, "teacher")
+        append(path, "evaluations", known)
+    return float(known["accuracy"])
 
 
 def row_of(job: StudentJob, entry: Json, card: Json) -> Json:
