@@ -35,7 +35,7 @@ from torch.func import functional_call, jacrev, vmap
 from refluence.data import SourceOptions, load
 from refluence.influence import Curvature, IndefiniteError, inverse_product, operator, risk_gradient, scores
 from refluence.models import ModelSpec, build
-from refluence.models.build import initialise
+from refluence.models.initialise import initialise
 from refluence.seeds import streams
 
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw" / "curvature_agreement.jsonl"

@@ -51,7 +51,7 @@ def network(name: str):
     from torch import nn
 
     from refluence.models import ModelSpec, build
-    from refluence.models.build import initialise
+    from refluence.models.initialise import initialise
     from refluence.seeds import streams
 
     if name.startswith("ConvNet"):

@@ -47,7 +47,7 @@ from refluence.data import load
 from refluence.influence.capture import capture
 from refluence.influence.curvature import Curvature, inverse_product, operator
 from refluence.influence.kfac import factored
-from refluence.models.build import initialise
+from refluence.models.initialise import initialise
 from refluence.seeds import streams
 
 RAW = Path(__file__).parents[1] / "docs" / "results" / "raw" / "lds.jsonl"

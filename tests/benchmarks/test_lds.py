@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
-from refluence.models.build import initialise
+from refluence.models.initialise import initialise
 from support.draws import generator
 
 

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import refluence as rf
@@ -214,3 +215,12 @@ def test_uniform_weights_are_kept_too(tmp_path, data):
     run = rf.transfer(data, "student:tau=inf", out=tmp_path / "run", **SHORT)
     assert run.scores.facts["weights"]["tau"] == "inf"
     assert run.card["ess"] == 1
+
+
+def test_a_student_of_its_teachers_architecture_does_not_begin_as_it_did(tmp_path, data):
+    options = {**SHORT, "student": "convnet1:6"}
+    run = rf.transfer(data, "scratch", out=tmp_path / "alone", **options)
+    taught = rf.transfer(data, "kd", out=tmp_path / "taught", **options)
+    own, teacher = run.student.state(), load_file(taught.folder / "teacher" / "model.safetensors")
+    assert own.keys() == teacher.keys()
+    assert not torch.equal(own["classifier.weight"], teacher["classifier.weight"])

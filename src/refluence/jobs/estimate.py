@@ -59,7 +59,7 @@ def _student_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
     if isinstance(need, TeacherNeed):
         name = key(need, session)
         if name not in session.made:
-            teacher = need.plan.open(session.dataset, need.teacher.model, streams(job.seed), session.compute, Prepared())
+            teacher = need.plan.open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
             seconds = _stepping(teacher, need.plan.ahead)
             made = teacher.artifact()
             assert isinstance(made, Student), "what a transfer makes"

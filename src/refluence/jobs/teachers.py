@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from refluence.arm import Arm
@@ -57,6 +58,10 @@ class TeacherNeed:
         assert isinstance(mechanism, Mechanism), "the package's own"
         return Transferring(mechanism, SCRATCH, self.teacher.settings)
 
+    def rng(self, purpose: str, index: int = 0, /) -> torch.Generator:
+        """Streams of its own: a student of the same architecture must not begin as its teacher did, nor see the same batches."""
+        return streams(self.seed)(f"taught-first/{purpose}", index)
+
     @property
     def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
@@ -65,7 +70,7 @@ class TeacherNeed:
     def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
         """Its tensors by name, behind `teacher/`. In `folder` it lies as `model.safetensors`, with its card, too."""
         plan, dataset = self.plan, session.dataset
-        work = plan.open(dataset, self.teacher.model, streams(self.seed), session.compute, Prepared())
+        work = plan.open(dataset, self.teacher.model, self.rng, session.compute, Prepared())
         result, costs = drive(work, folder, f"teacher seed {self.seed}", session.driver)
         made = result.artifact
         assert isinstance(made, Student), "what a transfer makes"
