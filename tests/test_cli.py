@@ -129,7 +129,7 @@ def test_the_module_runs_as_a_program():
         (["distill", "--data"], "--data needs a value"),
         (
             ["estimate", "report", "x"],
-            "estimate takes the name of a command, compare or distill or transfer or score, not 'report'",
+            "a command, compare or distill or transfer or score, not 'report'",
         ),
         (["estimate", "foo"], "not 'foo'"),
         (["estimate", "--data", "x", "--ipcc", "1"], "estimate distill: there is no --ipcc (did you mean --ipc?)"),

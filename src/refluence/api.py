@@ -24,7 +24,7 @@ from refluence.data.whitening import whitening
 from refluence.errors import InputError, stated
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.files import Json
-from refluence.jobs.catalogue import Declaration, own_methods, parse_arm
+from refluence.jobs.catalogue import Declaration, check_mechanism, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.cleaning import prepare
@@ -215,10 +215,11 @@ def transfer(
         'convnet1'
     """
     keywords.check(options, keywords.names(TransferOptions) | keywords.names(Machine), transfer)
+    check_mechanism(mechanism)
     asked = keywords.transfer({**options, "teacher": teacher, "student": student})
     comparing = Comparing(methods=(mechanism,), transfer=asked, seeds=1, seed=SeedOptions(seed=seed).seed, controls=False)
     if not comparing.of_students:
-        raise InputError(f"{stated('mechanism', comparing.arms()[0].name)}: it makes a small set, rf.distill does that")
+        raise InputError(f"{stated('mechanism', mechanism)}: it makes a small set, rf.distill does that")
     folder, session = keywords.folder(out), _students(data, options, asked)
     (job,) = comparing.jobs(session.dataset)
     assert isinstance(job, StudentJob), "of a mechanism"

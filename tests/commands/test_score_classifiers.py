@@ -188,7 +188,7 @@ def test_a_function_in_a_file_makes_the_network(refluence, pets, file, tmp_path)
         ("own.py:detached", ["has no gradient"]),
         ("own.py:whole", ["gives torch.int64", "floats"]),
         ("own.py:infinite", ["logits that are not finite"]),
-        ("own.py:writing", ["writes into the images"]),
+        ("own.py:writing", ["writes into the instances"]),
         ("own.py:exported", ["NotImplementedError: train() is not supported"]),
         ("own.py:leaving", ["SystemExit: no GPU"]),
         ("own.py:norm", ["own.py:norm cannot be scored: layer '0' normalises", "--terms explicit"]),

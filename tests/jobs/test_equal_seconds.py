@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 import refluence as rf
+from refluence.arm import read_arm
 from refluence.errors import InputError
+from refluence.evaluate.references import references
 from refluence.files import read_json
 from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import with_controls
@@ -111,3 +113,20 @@ def test_arms_that_clean_beforehand_have_no_such_arm():
     with pytest.raises(InputError, match="needs an arm with influence weights"):
         equal_seconds.check(arms)
     equal_seconds.check([*arms, *with_controls(["dm+influence"], controls=True)])
+
+
+def test_students_at_equal_seconds_are_told_apart_by_the_options_of_what_they_stand_beside(tmp_path, monkeypatch):
+    monkeypatch.setattr(equal_seconds, "WORTH", 0.0)
+    arms = ["kd", "student", "student:refresh=2", "kd+influence:tau=2"]
+    names = [equal_seconds.control(read_arm(arm)).name for arm in arms[1:]]
+    assert names == ["kd:equal_seconds=student", "kd:equal_seconds=student,refresh=2", "kd:equal_seconds=influence,tau=2"]
+    for arm, name in zip(arms[1:], names, strict=True):
+        assert [other for other in names if references(arm, [*arms, other])[-1:] == [other]] == [name]
+        assert equal_seconds.plain(equal_seconds.control(read_arm(arm))).name == "kd"
+    options = {"teacher": "convnet1:6", "student": "convnet1:4", "epochs": 2, "threads": 1}
+    found = rf.compare(
+        rf.load("digits", rows=300, val_fraction=0.25), ["kd", "student", "student:refresh=1"], controls=False,
+        equal_seconds=True, seeds=1, out=tmp_path / "run", **options,
+    )  # fmt: skip
+    assert len({row["arm"] for row in found.rows}) == len(found.rows)
+    assert "kd:equal_seconds=student,refresh=1" in {row["arm"] for row in found.rows}

@@ -189,7 +189,7 @@ def test_teachers_are_shared_by_what_decides_them(data):
     [
         (["--mechanism", "kd", "--teacher", ""], "model"),
         (["--mechanism", "dm"], "makes a small set"),
-        (["--mechanism", "kdd"], "unknown method 'kdd'"),
+        (["--mechanism", "kdd"], "--mechanism kdd: unknown: did you mean kd? choose one of joint, kd, scratch"),
         (["--equal-seconds"], "add --seeds N"),
         (["--load-teacher", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--temperature", "0"], "--temperature 0.0: it must be"),
@@ -224,3 +224,18 @@ def test_a_student_of_its_teachers_architecture_does_not_begin_as_it_did(tmp_pat
     own, teacher = run.student.state(), load_file(taught.folder / "teacher" / "model.safetensors")
     assert own.keys() == teacher.keys()
     assert not torch.equal(own["classifier.weight"], teacher["classifier.weight"])
+
+
+@pytest.mark.parametrize(
+    ("methods", "words", "said"),
+    [
+        (["random"], ["--teacher", "convnet1:6"], "--teacher is for students"),
+        (["kd"], ["--teacher", "convnet1:6", "--ipc", "7"], "--ipc is for small sets"),
+        (["scratch"], ["--protocol", "dsa-cpu"], "--protocol is for small sets"),
+    ],
+)
+def test_options_of_the_other_family_are_refused(tmp_path, capsys, methods, words, said):
+    out = tmp_path / "run"
+    assert main(["compare", "--data", "digits", "--methods", *methods, *words, "--out", str(out)]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()

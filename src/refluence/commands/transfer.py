@@ -8,7 +8,7 @@ from refluence.commands.flags import Transfer
 from refluence.commands.session import open_session, relative
 from refluence.errors import InputError
 from refluence.fields import subset
-from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.catalogue import check_mechanism, parse_arm
 from refluence.jobs.comparing import Comparing, executor_name
 from refluence.jobs.job import StudentJob
 from refluence.jobs.run_job import card_of
@@ -44,6 +44,7 @@ def run(flags: Transfer) -> None:
 
 def comparing(flags: Transfer) -> Comparing:
     """What the flags ask for: one arm and seed, or with --seeds a comparison."""
+    check_mechanism(flags.mechanism)
     arm = parse_arm(flags.mechanism)
     asked = Comparing(
         methods=(flags.mechanism,),

@@ -74,7 +74,9 @@ def relation(arm: Arm, other: Arm) -> str:
     if other.same(arm) or arm.method == SCRATCH or not is_student(other) or not _same_numbers(arm, other):
         return ""
     if other.option(EQUAL) is not None:
-        alike = by_influence(arm) and other.method == base(arm).method
+        alike = (
+            by_influence(arm) and other.method == base(arm).method and dict(other.without({EQUAL}).options) == dict(arm.options)
+        )
         return EQUAL_SECONDS if alike and other.option(EQUAL) in _names(arm) else ""
     if other.kind == UNIFORM and other.method in EVEN:
         return _to_even(arm, other)

@@ -113,6 +113,14 @@ def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = N
     return arm
 
 
+def check_mechanism(text: str | Declaration) -> None:
+    """`InputError` for an arm whose method there is not, which names the mechanisms of a transfer alone."""
+    name = text.partition(":")[0].partition("+")[0] if isinstance(text, str) else ""
+    if name and name not in methods():
+        known = sorted(each for each, declared in methods().items() if isinstance(declared, Mechanism))
+        raise InputError(f"{stated('mechanism', name)}: unknown: {did_you_mean(name, known)}")
+
+
 def _apart(arms: str) -> str:
     """How several arms are given."""
     each = [name.strip() for name in arms.split(",")]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from refluence.arm import Arm
 from refluence.data import Dataset
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.files import Json
 from refluence.jobs import equal_seconds, record
-from refluence.jobs.catalogue import Declaration, methods, own_methods, with_controls
+from refluence.jobs.catalogue import Declaration, methods, own_methods, parse_arm, with_controls
 from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.job import ArmJob, StudentJob
 from refluence.jobs.resolve import resolve
@@ -57,13 +57,22 @@ class Comparing:
             raise InputError(
                 f"'{student}' makes a student and '{other}' a small set: students are compared with students, sets with sets"
             )
-        assert kinds, "at least one arm"
+        self._refuse_other(students=kinds == {True})
         return arms
+
+    def _refuse_other(self, students: bool) -> None:
+        """`InputError` for an option that says nothing of what these arms make."""
+        asked, others = (self.options, self.transfer) if students else (self.transfer, self.options)
+        beside = {f.name for f in fields(others)}
+        for f in fields(asked):
+            if f.name not in beside and getattr(asked, f.name) != f.default:
+                what = "small sets, and these arms make students" if students else "students, and these arms make small sets"
+                raise InputError(f"{option(f.name)} is for {what}: leave it out")
 
     @property
     def of_students(self) -> bool:
         """Whether the arms make students."""
-        return isinstance(self._declared(self.arms()[0]), Mechanism)
+        return isinstance(self._declared(parse_arm(self.methods[0], own_methods(self.methods))), Mechanism)
 
     @property
     def size(self) -> str:

@@ -57,15 +57,15 @@ def jobs(
         write_json(path, known)
     extra, notes = [], []
     counted = "epochs" if any(students.is_student(job.arm) for job in made) else "iterations"
-    for name, decided in known.items():
-        cost = f"{name} took {decided['ratio']:.2f} times the seconds of its base"
-        if decided["iterations"] is None:
+    for name, found in known.items():
+        cost = f"{name} took {found['ratio']:.2f} times the seconds of its base"
+        if found["iterations"] is None:
             notes.append(f"{cost}: no arm at equal seconds is needed")
             continue
-        notes.append(f"{cost}: the arm at equal seconds has {decided['iterations']} {counted}")
+        notes.append(f"{cost}: the arm at equal seconds has {found['iterations']} {counted}")
         for job in made:
             if job.arm.name == name:
-                plan: Any = job.plan.with_iterations(decided["iterations"], size).unweighted()
+                plan: Any = job.plan.with_iterations(found["iterations"], size).unweighted()
                 extra.append(dataclasses.replace(job, arm=control(job.arm), plan=plan))
     return sorted(extra, key=lambda job: job.seed), notes
 
@@ -86,11 +86,11 @@ def decide(made: Sequence[ArmJob], rows: list[Json]) -> dict[str, Json]:
 
 
 def control(arm: Arm) -> Arm:
-    """The arm at equal seconds of an arm with weights; of a mechanism of a transfer `kd:equal_seconds=joint`."""
+    """The arm at equal seconds of an arm with weights; of a mechanism of a transfer
+    `kd:equal_seconds=joint,teacher_lr=.01`: its options tell it from that of another."""
     if students.is_student(arm):
         name = arm.kind if arm.kind == students.INFLUENCE else arm.method
-        plain = base_of(arm)
-        return Arm(plain.method, options=((OPTION, name), *plain.options))
+        return Arm(base_of(arm).method, options=((OPTION, name), *arm.options))
     return Arm(arm.method, "uniform", ((OPTION, arm.kind), *arm.options))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +29,7 @@ from refluence.models.custom import trained_spec
 from refluence.models.pretrained import head_of, load_teacher
 from refluence.models.renormalised import Renormalised
 from refluence.options import TransferOptions
+from refluence.run import checkpoint
 from refluence.run.drive import drive
 from refluence.run.folder import locked
 from refluence.seeds import streams
@@ -59,7 +61,7 @@ class TeacherNeed:
         return Transferring(mechanism, SCRATCH, self.teacher.settings)
 
     def rng(self, purpose: str, index: int = 0, /) -> torch.Generator:
-        """Streams of its own: a student of the same architecture must not begin as its teacher did, nor see the same batches."""
+        """Streams of its own: a student of the same architecture must not begin as its teacher did, in the same batches."""
         return streams(self.seed)(f"taught-first/{purpose}", index)
 
     @property
@@ -77,6 +79,7 @@ class TeacherNeed:
         if folder is not None:
             card = {"seed": self.seed, "source": dataset.source, "model": made.model.to_json(), **result.card, **costs}
             save_network(folder, made, card)
+            shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)  # it lies there whole
         return {f"{TEACHER}{name}": tensor for name, tensor in made.state().items()}
 
 
