@@ -48,3 +48,11 @@ def test_an_auc_that_is_not_known_is_blank_and_without_any_there_is_no_column(sh
     lines = shown([*rows("random", 50.0), *rows("dm", 60.0)])
     assert not any(words in line for words in LEGEND.values() for line in lines)
     assert not any("share" in line for line in lines)
+
+
+def test_the_accuracy_of_a_teacher_has_a_column(shown):
+    lines = shown([*rows("scratch", 80.0, 82.0), *rows("kd", 70.0, 71.0, teacher_accuracy=60.0)])
+    heads, alone, taught = (next(line for line in lines if word in line) for word in ("accuracy", "│ scratch ", "│ kd "))
+    place = [word.strip() for word in heads.strip("┃").split("┃")].index("teacher %")
+    assert [line.strip("│").split("│")[place].strip() for line in (alone, taught)] == ["", "60.0"]
+    assert lines[-1].startswith("the teacher (60.0 %) is less accurate than scratch (81.0 %). ")

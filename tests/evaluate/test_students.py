@@ -128,6 +128,30 @@ def test_helped_needs_kd_and_the_shuffled_weights():
     assert line.endswith("helped; not shown to be better than kd+loss, kd:also=validation"), line
 
 
+def test_a_teacher_that_teaches_nothing_comes_first():
+    worse = {"scratch": near(92, 1), "kd": near(40, 2), "joint": near(39, 3)}
+    line = said(**worse)
+    assert line.startswith("kd is worse than the student alone by 52.1 points [51.8, 52.4]: this teacher teaches nothing. "), (
+        line
+    )
+    assert line.partition(". joint: ")[2].startswith("-1.0 points over kd"), line
+    assert said(scratch=near(92, 1), kd=near(93, 2), joint=near(94, 3)).startswith("joint: ")
+    assert said(scratch=near(92, 1), kd=near(40, 2)).startswith("kd, 40.0 %, -52.1 points over scratch"), "it says so itself"
+    rows = rows_of(**{**worse, "kd": near(93, 2)})
+    for row in rows:
+        row |= {} if row["arm"] == "scratch" else {"teacher_accuracy": 80.0}
+    assert verdict(summarise(rows), rows).startswith("the teacher (80.0 %) is less accurate than scratch (92.0 %). joint: ")
+
+
+def test_a_long_line_names_only_the_intervals_that_decide():
+    rivals = {"kd__loss": near(90, 6), "kd__adapt": near(94, 7), "kd__shuffled": near(90, 8)}
+    line = said(scratch=near(80, 1), kd=near(92, 2), joint=near(90, 3), joint__shuffled=near(90, 4), **rivals)
+    assert [line.count(" over "), line.count("["), line.endswith(", n = 5: hurt")] == [1, 1, True], line
+    line = said(scratch=near(80, 1), kd=near(90, 2), joint=near(94, 3), joint__shuffled=near(92, 4), **rivals)
+    assert "over kd+adapt " in line
+    assert "over kd+loss " not in line
+
+
 def test_other_endings_of_the_line():
     assert said(kd=near(92, 2), joint=near(90, 3)).endswith("hurt")
     assert "no difference shown; n = 5 could show" in said(kd=near(92, 2), kd__influence=near(92, 3))

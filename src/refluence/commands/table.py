@@ -33,6 +33,8 @@ def show(results: Json, out: Path) -> None:
     beside = {"balanced %": "balanced_accuracy", "macro-F1 %": "macro_f1"} if unequal(results) else {}
     if all(r.get("worst_class") is not None for r in results["rows"]):  # of students
         beside = {"worst class %": "worst_class", **beside}
+    if any(r.get("teacher_accuracy") is not None for r in results["rows"]):
+        beside["teacher %"] = "teacher_accuracy"
     first = ["arm", *(["protocol"] if len(protocols) > 1 else []), "accuracy %", *beside]
     for name in (*first, "n", "difference [95 %]", "against"):
         table.add_column(name, no_wrap=name not in ("arm", "against"), overflow="fold")
@@ -48,7 +50,7 @@ def show(results: Json, out: Path) -> None:
             line["arm"],
             *([line["protocol"]] if len(protocols) > 1 else []),
             f"{line['mean']:.1f}{spread}",
-            *(f"{fmean(r[key] for r in own):.1f}" for key in beside.values()),
+            *(_mean(own, key, 1) for key in beside.values()),
             str(line["n"]),
         ]
         ends = [_mean(own, key) for key in (*cleaned.values(), "ess")] + [f"{sum(r['seconds'] for r in own) / len(own):.1f}"]
@@ -81,10 +83,10 @@ def show_recipe(results: Json, out: Path) -> None:
     print(f"report: {relative(out / 'report.html')}   table: {relative(out / 'table.md')}")
 
 
-def _mean(rows: list[Json], key: str) -> str:
-    """The mean over seeds with two decimals, "" where it is not known."""
+def _mean(rows: list[Json], key: str, digits: int = 2) -> str:
+    """The mean over seeds, "" where it is not known."""
     known = [row[key] for row in rows if row.get(key) is not None]
-    return f"{sum(known) / len(known):.2f}" if known else ""
+    return f"{fmean(known):.{digits}f}" if known else ""
 
 
 def _against(line: Json) -> str:

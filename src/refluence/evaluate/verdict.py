@@ -4,8 +4,9 @@
 wrong instances. *Hurt* needs one below 0 against uniform. Where scores clean or weigh the images beforehand, it
 *pays* above the images as they are and above the same at random, and *helped* needs the same by loss too; the line says what
 loss does. Of students (students.py) *helped* needs an interval above 0 against `kd` and against shuffled weights, and the line
-says what cheaper weights and more labels do. Of methods without weights it names the one with the highest mean; as that is a
-choice after the fact, *better* needs a Holm-corrected p of at most .05.
+says what cheaper weights and more labels do; a teacher that teaches nothing comes first (teaching.py). Of methods without
+weights it names the one with the highest mean; as that is a choice after the fact, *better* needs a Holm-corrected p of at most
+.05.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from refluence.evaluate.cleaning import HELD_OUT, cleaning
 from refluence.evaluate.paired import Row, Summary
 from refluence.evaluate.references import another_distance, base, by_chance, by_influence, by_score, is_ceiling, kind
 from refluence.evaluate.relations import CONTROL, EQUAL_SECONDS, RANDOM, RIVAL
+from refluence.evaluate.teaching import idle_teacher
 
 LEVEL = 0.05
 
@@ -50,7 +52,8 @@ def verdict(summary: Sequence[Summary], rows: Sequence[Row]) -> str:
     declared = [row for row in summary if row["primary"] and not _is_plain(row["arm"])]
     declared = [row for row in declared if not is_ceiling(row["arm"])]
     chosen = next(iter([*declared, *influence, *scored, *weighted]), None)
-    return _on_weights(chosen, summary) if chosen else _on_methods(summary)
+    warning = idle_teacher(chosen["arm"] if chosen else None, summary, rows)
+    return warning + (_on_weights(chosen, summary) if chosen else _on_methods(summary))
 
 
 def _is_plain(arm: str) -> bool:
@@ -65,10 +68,13 @@ def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
     among = f" (one of {len(scored)} arms by score)" if len(scored) > 1 else ""
     by_kind = _by_kind(arm, chosen["protocol"], summary)
     uniform, control, rivals = by_kind.get(UNIFORM), by_kind.get(CONTROL), _rivals(chosen, summary)
-    equal = _over(f"{names.alike} at equal seconds", by_kind.get(EQUAL_SECONDS))
-    cheaper = [_over(_rival_name(row), row) for row in rivals]
-    parts = [_over(names.uniform, uniform, "points "), _over(names.control, control), equal, *cheaper]
-    parts = [part for part in parts if part]
+    equal = by_kind.get(EQUAL_SECONDS)
+    named = [(names.control, control), (f"{names.alike} at equal seconds", equal), *((_rival_name(r), r) for r in rivals)]
+    if rivals and students.is_student(read_arm(arm)):  # a long line: only what decides
+        reached = len(named) if _above(control) else 1
+        named = named[:reached] if _above(uniform) else []
+        named = [(name, row) for name, row in named if row is control or row is equal or not _above(row)]
+    parts = [part for part in (_over(names.uniform, uniform, "points "), *(_over(*each) for each in named)) if part]
     line = f"{names.arm}{among}: "
     if by_kind:
         line += ", ".join([*parts, f"n = {min(row['pairs'] for row in by_kind.values())}"]) + ": "
@@ -87,6 +93,11 @@ def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
     if control["low"] <= 0:
         return f"{line}better than {names.uniform}, but not shown to be better than {names.control}"
     return line + _gain(chosen, rivals, summary)
+
+
+def _above(row: Summary | None) -> bool:
+    """Whether an interval is above 0."""
+    return row is not None and row["low"] is not None and row["low"] > 0
 
 
 def _names(arm: str) -> _Names:
@@ -128,7 +139,7 @@ def _gain(chosen: Summary, rivals: Sequence[Summary], summary: Sequence[Summary]
     Cleaning or weighing by score *helped* only where it is above the same by loss too.
     """
     if students.is_student(read_arm(chosen["arm"])):
-        level = [_rival_name(row) for row in rivals if row["low"] is None or row["low"] <= 0]
+        level = [_rival_name(row) for row in rivals if not _above(row)]
         return "helped" + (f"; not shown to be better than {', '.join(level)}" if level else "")
     own, rival = cleaning(read_arm(chosen["arm"])), next(iter(rivals), None)
     if own is None or not own.of_table:
