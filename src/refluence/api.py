@@ -194,12 +194,15 @@ def transfer(
         data: as in `distill`; the set of a run makes small data and a small model in one go.
         mechanism: an arm: `"kd"`, `"student"`, `"joint"`, `"kd+loss"`, `"joint:teacher_lr=.001"`, or a `Mechanism` of your own.
         teacher: a name, `"FILE.py:FUNCTION"`, a function (shape, classes) -> `nn.Module`, which is trained first, or a network
-            that is trained already. It gets images normalised as `data` normalises them.
+            that is trained already. Such a network gets images normalised by mean and standard deviation of the training
+            split; `teacher_pixels` (`"unit"`, `"signed"`, `"imagenet"`, `"0.5:0.25"`) says what it was trained on, for
+            `load_teacher` with a file that does not say it too. A warning says where it may be misread.
         student: the same; a network begins with the weights that it has (default: convnet of width 32).
         seed: everything random follows from it.
         out: a folder for the run as `refluence transfer` writes it. The same call continues a run that was stopped. None:
             nothing is written.
-        options: fields of `TransferOptions` (`epochs`, `load_teacher`, `temperature`, `alpha` …) and of `Machine`.
+        options: fields of `TransferOptions` (`epochs`, `load_teacher`, `teacher_pixels`, `temperature`, `alpha` …) and of
+            `Machine`.
 
     Returns:
         A run: `student.net`, `accuracy`, `card`, `costs`, and `scores` where instances were weighted.

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 SHOWN = 100  # characters of a value that a message says at most
 _flags = False  # whether options are called by the names of flags
+_names: dict[str, str] = {}  # of options that have another name for who called
 
 
 class InputError(ValueError):
@@ -73,6 +74,24 @@ def in_flags() -> Iterator[None]:
         say_flags(before)
 
 
+@contextmanager
+def called(**names: str) -> Iterator[None]:
+    """Inside the block messages call some options otherwise: of a transfer's two networks, `model` is `teacher` or `student`.
+
+    Example:
+        >>> with called(model="teacher"):
+        ...     option("model", "NET.py:big")
+        "teacher='NET.py:big'"
+    """
+    global _names
+    before = _names
+    _names = {**before, **names}
+    try:
+        yield
+    finally:
+        _names = before
+
+
 def option(name: str, value: object = None) -> str:
     """An option in the words of who called, with a value that would be right: `image_size=32`, `--image-size 32`.
 
@@ -83,6 +102,7 @@ def option(name: str, value: object = None) -> str:
         ...     option("small_classes", "cap")
         '--small-classes cap'
     """
+    name = _names.get(name, name)
     flag = f"--{name.replace('_', '-')}"
     if value is None:
         return flag if _flags else name
@@ -99,7 +119,7 @@ def stated(name: str, value: object) -> str:
     if _flags:
         return f"{option(name)} {value}"
     written = " ".join(_written(value).split())
-    return f"{name} is {written if len(written) <= SHOWN else f'{written[:SHOWN]} …'}"
+    return f"{_names.get(name, name)} is {written if len(written) <= SHOWN else f'{written[:SHOWN]} …'}"
 
 
 def _written(value: object) -> str:

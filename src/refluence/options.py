@@ -117,7 +117,9 @@ class TransferOptions(Options):
         SizeOptions, "size", help="cpu: short and small, at most 10,000 training rows. paper: the published numbers."
     )
     teacher: str | Callable[..., Any] | None = setting(
-        None, "The large network, named as --model is: convnet3:128, timm:NAME, FILE.py:FUNCTION; minilm for text."
+        None,
+        "The large network, named as --model is: convnet3:128, timm:NAME, FILE.py:FUNCTION; for text minilm, "
+        "the pretrained encoder with a new head. Without --load-teacher it is trained first, minilm fine-tuned.",
     )
     student: str | Callable[..., Any] | None = setting(
         None, "The small network, named alike (default: convnet3:32, as deep as fits; minilm-2 for text)."
@@ -127,6 +129,12 @@ class TransferOptions(Options):
         "A teacher that is trained already: its model.safetensors, the folder of a `transfer` run or a Hub model, or "
         "pretrained for the library's own weights (default: it is trained first, once a seed).",
         metavar="FILE|pretrained|hf:NAME",
+    )
+    teacher_pixels: str | None = setting(
+        None,
+        "How pixels of 0 to 1 were normalised for a teacher that is trained already, where its file does not say it: unit, "
+        "signed, imagenet, data, or numbers, one or one a channel, as in 0.5:0.25 (default: data, by the training split).",
+        metavar="NAME|MEAN:STD",
     )
     teacher_epochs: int | None = setting(
         None, "Epochs in which a teacher is trained first (default: those of the student).", least=1

@@ -8,7 +8,7 @@ from torch import nn
 
 from refluence.arm import Arm
 from refluence.data import Dataset
-from refluence.errors import InputError, option
+from refluence.errors import InputError, called, option
 from refluence.jobs.job import StudentJob
 from refluence.jobs.teachers import is_text
 from refluence.models import ModelSpec, network
@@ -38,10 +38,11 @@ def resolve_student(
     """
     text = is_text(dataset)
     student = asked.student or ("minilm-2" if text else "convnet")
-    if isinstance(student, nn.Module):  # it begins with the weights that it has
-        model: ModelSpec = trained_spec(student, dataset.shape, len(dataset.classes))
-    else:
-        model = network(student, dataset.shape, len(dataset.classes), convnet=WIDTH)
+    with called(model="student"):
+        if isinstance(student, nn.Module):  # it begins with the weights that it has
+            model: ModelSpec = trained_spec(student, dataset.shape, len(dataset.classes))
+        else:
+            model = network(student, dataset.shape, len(dataset.classes), convnet=WIDTH)
     alone = mechanism.teacher == "none"
     if teacher is None and not alone:
         example = option("teacher", "convnet:128")

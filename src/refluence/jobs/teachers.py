@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from refluence.arm import Arm
 from refluence.data import Dataset
-from refluence.errors import InputError, option
+from refluence.data.foreign import doubts, mean_and_std, refuse_pixels
+from refluence.errors import InputError, called, option, stated
 from refluence.files import Json
 from refluence.jobs.catalogue import methods
 from refluence.jobs.job import StudentJob
@@ -27,7 +29,8 @@ from refluence.jobs.session import Session
 from refluence.models import ModelSpec, network
 from refluence.models.custom import trained_spec
 from refluence.models.pretrained import head_of, load_teacher
-from refluence.models.renormalised import Renormalised
+from refluence.models.renormalised import Normalisation, Renormalised
+from refluence.models.user_file import Maker
 from refluence.options import TransferOptions
 from refluence.run import checkpoint
 from refluence.run.drive import drive
@@ -170,26 +173,70 @@ def teacher_of(asked: TransferOptions, dataset: Dataset) -> Teacher | None:
     """
     shape, classes = dataset.shape, len(dataset.classes)
     settings = settings_for(None, asked, text=is_text(dataset))
-    if isinstance(asked.teacher, nn.Module):
+    with called(model="teacher", pixels="teacher_pixels"):
+        theirs = _pixels(asked, dataset)
+        if isinstance(asked.teacher, nn.Module):
+            if asked.load_teacher is not None:
+                raise InputError(f"{option('load_teacher', asked.load_teacher)}: teacher is a network that is trained already")
+            return _warned(_handed_over(asked.teacher, theirs, dataset, settings), dataset)
         if asked.load_teacher is not None:
-            raise InputError(f"{option('load_teacher', asked.load_teacher)}: teacher is a network that is trained already")
-        spec = trained_spec(asked.teacher, shape, classes)
-        net = spec.bare(streams(0)("teacher-network", 0)).eval()
-        return Teacher(spec, settings, Loaded(spec.sha256, dataset.mean, dataset.std, False, spec.name, net))
-    if asked.load_teacher is not None:
-        return _loaded(asked, dataset, settings)
-    if asked.teacher is None:
+            return _loaded(asked.load_teacher, asked.teacher, theirs, dataset, settings)
+        if asked.teacher is None:
+            return None
+        return Teacher(network(asked.teacher, shape, classes, convnet=WIDTH), settings)
+
+
+def _pixels(asked: TransferOptions, dataset: Dataset) -> Normalisation | None:
+    """What the pixels of a teacher that is trained already were normalised by, where that is asked for."""
+    if (text := asked.teacher_pixels) is None:
         return None
-    return Teacher(network(asked.teacher, shape, classes, convnet=WIDTH), settings)
+    refuse_pixels(dataset, text)
+    if asked.load_teacher is None and not isinstance(asked.teacher, nn.Module):
+        loaded = option("load_teacher", "FILE")
+        raise InputError(f"{stated('teacher_pixels', text)}: it is for a teacher that is trained already: add {loaded}")
+    return mean_and_std(text, dataset)
 
 
-def _loaded(asked: TransferOptions, dataset: Dataset, settings: Settings) -> Teacher:
-    """A teacher whose weights are there already, as the data are normalised here."""
-    assert asked.load_teacher is not None, "it is asked for"
-    found = load_teacher(asked.load_teacher, asked.teacher, dataset.shape, dataset.classes)
+def _handed_over(net: nn.Module, theirs: Normalisation | None, dataset: Dataset, settings: Settings) -> Teacher:
+    """A trained network that was given in Python."""
+    spec, ours = trained_spec(net, dataset.shape, len(dataset.classes)), (dataset.mean, dataset.std)
+    own = spec.bare(streams(0)("teacher-network", 0)).eval()
+    seen = own if theirs is None else Renormalised(own, ours, theirs).eval()
+    mean, std = theirs or ours
+    return Teacher(spec, settings, Loaded(spec.sha256, mean, std, False, spec.name, seen))
+
+
+def _loaded(
+    where: str, model: str | Maker | None, theirs: Normalisation | None, dataset: Dataset, settings: Settings
+) -> Teacher:
+    """A teacher whose weights are there already, as the data are normalised here. `theirs`: where the file does not say it."""
+    found = load_teacher(where, model, dataset.shape, dataset.classes)
+    unsaid = not found.mean and not is_text(dataset)
+    if theirs is not None:
+        if not unsaid:
+            raise InputError(
+                f"{option('load_teacher')} {where} says itself how pixels are normalised: leave out {option('pixels')}"
+            )
+        found = replace(found, mean=theirs[0], std=theirs[1])
     net = found.net if is_text(dataset) else found.beside(dataset.mean, dataset.std)
-    loaded = Loaded(found.sha256, found.mean, found.std, found.needs_head, asked.load_teacher, net)
-    return Teacher(found.spec, settings, loaded)
+    loaded = Loaded(found.sha256, found.mean, found.std, found.needs_head, where, net)
+    teacher = Teacher(found.spec, settings, loaded)
+    return _warned(teacher, dataset) if unsaid else teacher
+
+
+def _warned(teacher: Teacher, dataset: Dataset) -> Teacher:
+    """The teacher; a warning where it may be misread."""
+    assert teacher.loaded is not None, "it is there already"
+    net = teacher.loaded.net
+    assert net is not None, "it is there already"
+    if is_text(dataset):
+        return teacher
+    if isinstance(net, Renormalised):
+        net, dataset = net.own(), dataset.normalised_as(*net.theirs)
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    if (doubt := doubts(net, dataset, device)) is not None:
+        warnings.warn(f"the teacher {teacher.loaded.where} may be misread: {doubt}", stacklevel=2)
+    return teacher
 
 
 def equipped(plan: Transferring, dataset: Dataset) -> Transferring:
@@ -201,13 +248,16 @@ def equipped(plan: Transferring, dataset: Dataset) -> Transferring:
     teacher = plan.teacher
     if teacher is None or teacher.loaded is None or teacher.loaded.net is not None:
         return plan
-    name, where = teacher.model.name, teacher.loaded.where
+    loaded, where = teacher.loaded, teacher.loaded.where
     if where.endswith("()"):
         raise InputError(f"the teacher, {where}, was given in Python: hand it over again, with teacher=, in one process")
-    again = _loaded(TransferOptions(teacher=name, load_teacher=where), dataset, teacher.settings)
-    if again.loaded is None or again.loaded.sha256 != teacher.loaded.sha256:
+    with called(model="teacher"):
+        found = load_teacher(where, teacher.model, dataset.shape, dataset.classes)
+    if found.sha256 != loaded.sha256:
         raise InputError(f"{option('load_teacher', where)}: it has changed since the run began")
-    return replace(plan, teacher=again)
+    found = replace(found, mean=loaded.mean, std=loaded.std)  # as it was read then, where its file does not say it
+    net = found.net if is_text(dataset) else found.beside(dataset.mean, dataset.std)
+    return replace(plan, teacher=replace(teacher, loaded=replace(loaded, net=net)))
 
 
 def is_text(dataset: Dataset) -> bool:

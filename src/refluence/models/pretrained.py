@@ -70,12 +70,12 @@ class LoadedTeacher:
         return Renormalised(self.net, (mean, std), (self.mean, self.std), self.size).eval()
 
 
-def load_teacher(said: str, model: str | Maker | None, shape: Shape, classes: Sequence[str]) -> LoadedTeacher:
+def load_teacher(said: str, model: str | Maker | ModelSpec | None, shape: Shape, classes: Sequence[str]) -> LoadedTeacher:
     """The trained network that `said` names, for images `shape` (C, H, W) of these classes.
 
     Args:
         said: as above.
-        model: the network, where the weights do not say it.
+        model: the network, where the weights do not say it; the spec of one that was loaded before loads it again.
         shape: of the images.
         classes: names in the order of the labels.
 
@@ -83,6 +83,7 @@ def load_teacher(said: str, model: str | Maker | None, shape: Shape, classes: Se
         InputError: weights that are not there or cannot be fetched, another network, other channels, a student's or teacher's
             file of other classes.
     """
+    known, model = (model, model.name) if isinstance(model, ModelSpec) else (None, model)
     name, size = _sized(said)
     of_hub = name.startswith(HUB) or is_hub(Path(said).expanduser())
     if isinstance(shape, TextShape) and (of_hub or name == PRETRAINED):
@@ -93,7 +94,7 @@ def load_teacher(said: str, model: str | Maker | None, shape: Shape, classes: Se
     if of_hub:
         folder = fetched(name.removeprefix(HUB), FLAG)
         return _of_hub(folder, said, model, size, shape, tuple(classes))
-    return _of_file(_weights(path), model, shape, tuple(classes))
+    return _of_file(_weights(path), known or model, shape, tuple(classes))
 
 
 def _sized(said: str) -> tuple[str, int | None]:
@@ -262,7 +263,7 @@ def _weights(path: Path) -> Path:
     return found
 
 
-def _of_file(path: Path, model: str | Maker | None, shape: Shape, classes: tuple[str, ...]) -> LoadedTeacher:
+def _of_file(path: Path, model: str | Maker | ModelSpec | None, shape: Shape, classes: tuple[str, ...]) -> LoadedTeacher:
     stored = read_model(path, FLAG)
     facts = stored.facts
     known, mean, std, size = (facts.get(key) for key in ("classes", "mean", "std", SIZE))
@@ -277,8 +278,13 @@ def _of_file(path: Path, model: str | Maker | None, shape: Shape, classes: tuple
             "the same"
         )
     seen = shape if size is None else (shape[0], size, size)
-    spec = stored_network(facts, model, None, None, seen, len(classes))
-    net, _ = put(stored, spec.bare(torch.Generator().manual_seed(0)), spec.label, len(classes))
+    which = f"{option('teacher')} says which network it is, its width and norm too, as in convnet3:128:batch"
+    if model is None and "model" not in facts:
+        which = f"it does not say which network it holds: add {option('teacher', 'NETS.py:big')}, your own, or one by name"
+        if isinstance(shape, TextShape):
+            raise InputError(f"{option(FLAG)} {path}: {which}")
+    spec = model if isinstance(model, ModelSpec) else stored_network(facts, model, None, None, seen, len(classes))
+    net, _ = put(stored, spec.bare(torch.Generator().manual_seed(0)), spec.label, len(classes), which)
     normalisation: Normalisation = (tuple(mean), tuple(std)) if mean is not None and std is not None else ((), ())
     return LoadedTeacher(net, spec, *normalisation, classes, file_digest(path), str(path), size=size)
 

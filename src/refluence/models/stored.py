@@ -124,8 +124,10 @@ def convert(path: Path) -> str:
     )
 
 
-def put(stored: StoredModel, net: nn.Module, name: str, classes: int) -> tuple[nn.Module, list[str]]:
+def put(stored: StoredModel, net: nn.Module, name: str, classes: int, which: str | None = None) -> tuple[nn.Module, list[str]]:
     """Copy the tensors into `net`, and say in words how its names and numbers were read.
+
+    `which`: how one says which network it is (None: by the options of `score`), for the error about one by name.
 
     `InputError` for the first tensor that does not fit.
     """
@@ -133,7 +135,8 @@ def put(stored: StoredModel, net: nn.Module, name: str, classes: int) -> tuple[n
         fitted = fit(stored.tensors, net, classes, stored.dropped)
     except InputError as error:
         model, width, norm = map(option, ("model", "width", "norm"))
-        flags = "" if ":" in name else f" ({model}, {width} and {norm} say which network it is)"
-        raise InputError(f"{option(stored.flag)} {stored.path} does not fit {name}: {error}{flags}") from None
+        how = which or f"{model}, {width} and {norm} say which network it is"
+        words = "" if ":" in name else f" ({how})"
+        raise InputError(f"{option(stored.flag)} {stored.path} does not fit {name}: {error}{words}") from None
     net.load_state_dict(fitted.tensors, strict=False)
     return net.eval(), fitted.remarks
