@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
 import refluence as rf
+from refluence.cli import main
 from refluence.errors import InputError, in_flags
 from refluence.jobs.open_run import open_student
 from refluence.jobs.repeat import repeat_run
@@ -18,6 +19,7 @@ from refluence.jobs.teachers import equipped, teacher_of
 from refluence.models import ModelSpec, build
 from refluence.models.stored import save_model
 from refluence.options import TransferOptions
+from refluence.transfer.artifact import Student
 from support.draws import generator
 
 
@@ -189,3 +191,22 @@ def test_errors_name_the_options_of_a_transfer(tmp_path, data, plain):
         assert "--width" not in str(caught.value)
     with pytest.raises(InputError, match=r"^student .*NETS.py:wrong: the network gives"):
         rf.transfer(data, "scratch", student=wrong)
+
+
+def test_a_file_that_has_changed_still_makes_a_stored_student(tmp_path, data, capsys):
+    file = tmp_path / "NETS.py"
+    file.write_text(NETS)
+    run = rf.transfer(data, "scratch", student=f"{file}:big", epochs=1, out=tmp_path / "run")
+    file.write_text(f"{NETS}\n\ndef unrelated():\n    return 1\n")
+    with pytest.warns(UserWarning, match=r"NETS\.py has changed since the run: the weights in .* fit"):
+        again = rf.StudentRun.load(tmp_path / "run")
+    assert torch.equal(again.student.net(data.pixels(data.val)), run.student.net(data.pixels(data.val)))
+    with pytest.warns(UserWarning, match="has changed since the run"):
+        assert Student.load(tmp_path / "run" / "student").parameters == run.student.parameters
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert "NETS.py has changed since the run: the weights in" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"NETS\.py has changed since the run"):
+        repeat_run(tmp_path / "run", tmp_path / "again")
+    file.write_text(NETS.replace("nn.Flatten(),", "nn.Identity(), nn.Flatten(),"))
+    with pytest.raises(InputError, match=r"NETS\.py has changed since the run, and does not make its network any more: .*fit"):
+        rf.StudentRun.load(tmp_path / "run")

@@ -16,10 +16,9 @@ from refluence.jobs.job import StudentJob
 from refluence.jobs.judge_again import append
 from refluence.jobs.session import Session
 from refluence.locks import held
-from refluence.models.stored import put, read_model
 from refluence.seeds import streams
 from refluence.training.predict import predict
-from refluence.transfer.artifact import CARD, WEIGHTS, Student, read_card
+from refluence.transfer.artifact import CARD, Student, read_card, read_network
 
 (PROTOCOL,) = StudentJob.judged_by  # of an evaluation that trains nothing
 EVALUATION = "evaluation.json"
@@ -30,10 +29,7 @@ PATIENCE = 30.0  # seconds to wait for another process that counts a use of the 
 
 def load_student(folder: Path, job: StudentJob) -> Student:
     """The student of a run's folder."""
-    place = folder / Student.kind
-    card, stored = read_card(place), read_model(place / WEIGHTS)
-    net, _ = put(stored, job.model.bare(streams(job.seed)("network", 0)), job.model.label, job.model.classes)
-    return Student(net, job.model, tuple(card["classes"]), tuple(card["mean"]), tuple(card["std"]))
+    return read_network(folder / Student.kind, job.model, streams(job.seed)("network", 0))
 
 
 def judge_student(job: StudentJob, session: Session, folder: Path) -> None:

@@ -232,7 +232,8 @@ def _warned(teacher: Teacher, dataset: Dataset) -> Teacher:
     if is_text(dataset):
         return teacher
     if isinstance(net, Renormalised):
-        net, dataset = net.own(), dataset.normalised_as(*net.theirs)
+        dataset = dataset.normalised_as(*net.theirs)
+        net = net.own()
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     if (doubt := doubts(net, dataset, device)) is not None:
         warnings.warn(f"the teacher {teacher.loaded.where} may be misread: {doubt}", stacklevel=2)

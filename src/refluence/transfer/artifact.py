@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -10,8 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from refluence.errors import InputError
 from refluence.files import Json, read_json, write_json, write_text
-from refluence.models import ModelSpec, read_spec
+from refluence.models import ModelSpec, OwnSpec, read_spec
 from refluence.models.own import bare
 from refluence.models.renormalised import Renormalised
 from refluence.models.stored import put, read_model, save_model
@@ -73,10 +75,7 @@ class Student:
     @classmethod
     def load(cls, place: Path) -> Student:
         """The network in a folder that `save_network` wrote. `InputError` where there is none, or it cannot be built here."""
-        card, stored = read_card(place), read_model(place / WEIGHTS)
-        model, facts = read_spec(card["model"]), stored.facts
-        net, _ = put(stored, model.bare(torch.Generator().manual_seed(0)), model.label, model.classes)
-        return cls(net, model, tuple(facts["classes"]), tuple(facts["mean"]), tuple(facts["std"]))
+        return read_network(place, read_spec(read_card(place)["model"]), torch.Generator().manual_seed(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +109,28 @@ def save_network(place: Path, network: Student, card: Json) -> None:
     }
     write_text(place / README, readme(network, place.name))
     write_json(place / CARD, {**card, **own})
+
+
+def read_network(place: Path, model: ModelSpec, generator: torch.Generator) -> Student:
+    """The network in a folder that `save_network` wrote, built by `model`. Of a file that has changed since, by what it makes
+    now, with a warning: whether the weights fit decides.
+
+    Raises:
+        InputError: weights that do not fit, or a network that cannot be built here.
+    """
+    card, stored = read_card(place), read_model(place / WEIGHTS)
+    now = model.as_now() if isinstance(model, OwnSpec) else model
+    changed = isinstance(now, OwnSpec) and isinstance(model, OwnSpec) and now.sha256 != model.sha256
+    file = model.name.rpartition(":")[0]
+    try:
+        net, _ = put(stored, now.bare(generator), now.label, now.classes)
+    except InputError as error:
+        if not changed:
+            raise
+        raise InputError(f"{file} has changed since the run, and does not make its network any more: {error}") from None
+    if changed:
+        warnings.warn(f"{file} has changed since the run: the weights in {place} fit what it makes now", stacklevel=2)
+    return Student(net, now, tuple(card["classes"]), tuple(card["mean"]), tuple(card["std"]))
 
 
 def read_card(place: Path) -> Json:
