@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 
@@ -49,10 +49,11 @@ from refluence.jobs.scoring import (
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
 from refluence.jobs.single import transfer as transfer_into
-from refluence.jobs.students import judgement
+from refluence.jobs.students import check_fits as check_student
+from refluence.jobs.students import count_use, judgement
 from refluence.models import Maker, another, handed_over, network
 from refluence.options import JobOptions, ScoreOptions, SeedOptions, TransferOptions
-from refluence.results import Comparison, Run, StudentRun, score_page
+from refluence.results import Comparison, Judged, Run, StudentRun, score_page
 from refluence.run import device
 from refluence.run.folder import CONFIG, check_free, recorded_threads
 from refluence.seeds import streams
@@ -268,18 +269,25 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
     return job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
 
 
+@overload
 def evaluate(
-    small: DistilledSet | Run | str | Path,
+    small: DistilledSet | Run | str | Path, data: Data, protocol: str = ..., *, seed: int = ..., **options: Any
+) -> Evaluation: ...
+@overload
+def evaluate(small: StudentRun, data: Data, protocol: str = ..., *, seed: int = ..., **options: Any) -> Judged: ...
+def evaluate(
+    small: DistilledSet | Run | StudentRun | str | Path,
     data: Data,
     protocol: str = "dc-cpu",
     *,
     seed: int = 0,
     **options: Any,
-) -> Evaluation:
-    """Judge a set: fresh networks trained on it, scored on held-out images.
+) -> Evaluation | Judged:
+    """Judge a set: fresh networks trained on it, scored on held-out images. Or a student, as it is.
 
     Args:
-        small: a set, a run, or the folder of either; the card in a folder counts each use of the test split.
+        small: a set, a run, or the folder of either; the card in a folder counts each use of the test split. A student takes
+            no option but `split` and the fields of `Machine`.
         data: where the held-out images are, as in `distill`.
         protocol: how networks are trained (`refluence ls` lists them).
         seed: the networks follow from it.
@@ -287,7 +295,8 @@ def evaluate(
             convnet, 32, its own), `epochs`, `batch`, and the fields of `Machine`.
 
     Returns:
-        `accuracy` in percent, `accuracies` of each network, `balanced_accuracy`, `macro_f1`.
+        `accuracy` in percent, `accuracies` of each network, `balanced_accuracy`, `macro_f1`; of a student `worst_class` and
+        `per_class` beside.
 
     Raises:
         InputError: a set that does not fit the data, an unknown protocol, option or value; a run whose network was a function
@@ -299,6 +308,8 @@ def evaluate(
         >>> 0 <= rf.evaluate(small, "digits", nets=1, epochs=1, width=4).accuracy <= 100
         True
     """
+    if isinstance(small, StudentRun):
+        return _judged(small, data, {**({} if protocol == "dc-cpu" else {"protocol": protocol}), **options})
     if not isinstance(small, (DistilledSet, Run, str, Path)):
         raise InputError(f"a {type(small).__name__} is judged: give a set, a run or a folder first, and the data behind it")
     known = {"nets", "split", "model", "width", "norm", "epochs", "batch", *keywords.names(Machine)}
@@ -501,6 +512,20 @@ def open(folder: str | Path, *, method: Declaration | None = None, model: Maker 
     """
     run = open_finished(Path(folder), method)
     return Run(_with_network(run.job, model), run.small, run.card, run.folder)
+
+
+def _judged(run: StudentRun, data: Data, options: Mapping[str, Any]) -> Judged:
+    """A student on a split of the data."""
+    if idle := options.keys() - {"split"} - keywords.names(Machine):
+        raise InputError(f"{min(idle)} is for a set, on which networks are trained: a student is judged as it is")
+    split, session = keywords.asked(options).split, _session(data, options)
+    check_student(session.dataset.source, session.dataset, run.student)
+    if split == "test" and run.folder is not None:
+        count_use(run.folder / Student.kind)
+    with device.threads(keywords.threads(session)):
+        entry = judgement(run.student, session, split, run.job.what)
+    scores = (entry["accuracy"], entry["balanced_accuracy"], entry["macro_f1"])
+    return Judged(split, *scores, entry["worst_class"]["class"], tuple(entry["per_class"]))
 
 
 def _finished(run: Run | str | Path, model: Maker | None) -> Finished:

@@ -71,6 +71,33 @@ class Run:
         return f"<p>{escape(repr(self))}</p>{shown(self.set)}"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What `evaluate` says of a student: percent of a split of the data.
+
+    Args:
+        split: "test" or "val".
+        accuracy: of all instances.
+        balanced_accuracy: the mean over classes.
+        macro_f1: the mean F1 of the classes.
+        worst_class: the class that the student is worst at.
+        per_class: the accuracy on each class; None for one without instances.
+
+    Example:
+        >>> import refluence as rf
+        >>> run = rf.transfer("digits", "scratch", student="convnet1:4", epochs=1)
+        >>> rf.evaluate(run, "digits").accuracy == run.accuracy
+        True
+    """
+
+    split: str
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    worst_class: str
+    per_class: tuple[float | None, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class StudentRun:
     """A student that was made, and what is known of it.

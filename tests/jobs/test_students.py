@@ -16,7 +16,9 @@ from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import StudentJob, read_arm_job
 from refluence.jobs.repeat import repeat_run
 from refluence.jobs.teachers import TeacherNeed
+from refluence.models import ModelSpec
 from refluence.options import TransferOptions
+from refluence.transfer.artifact import Student
 from refluence.transfer.work import TransferWork
 
 SHORT = {"teacher": "convnet1:6", "student": "convnet1:4", "epochs": 2, "threads": 1}
@@ -239,3 +241,29 @@ def test_options_of_the_other_family_are_refused(tmp_path, capsys, methods, word
     assert main(["compare", "--data", "digits", "--methods", *methods, *words, "--out", str(out)]) == 2
     assert said in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_student_is_judged_saved_and_digested_from_python(tmp_path, data):
+    run = rf.transfer(data, "joint", out=tmp_path / "run", **SHORT)
+    judged = rf.evaluate(run, data)
+    assert (judged.accuracy, judged.split) == (run.accuracy, "test")
+    assert min(each for each in judged.per_class if each is not None) == judged.per_class[int(judged.worst_class)]
+    assert rf.evaluate(run, data, split="val").split == "val"
+    assert json.loads((tmp_path / "run" / "student" / "card.json").read_text())["test_uses"] == 2
+    for options in ({"nets": 2}, {"protocol": "dm-cpu"}):
+        with pytest.raises(InputError, match="is for a set"):
+            rf.evaluate(run, data, **options)
+    with pytest.raises(InputError, match=r"rf\.StudentRun\.load\("):
+        rf.open(tmp_path / "run")
+    learned = json.loads((tmp_path / "run" / "teacher" / "card.json").read_text())["sha256"]
+    assert run.card["teacher"]["sha256"] == learned != run.card["teacher_sha256"]
+    run.student.save(tmp_path / "copy")
+    again = Student.load(tmp_path / "copy" / "student")
+    for name, tensor in run.student.state().items():
+        assert torch.equal(tensor, again.state()[name]), name
+    said = (tmp_path / "copy" / "student" / "README.md").read_text()
+    built = eval(said.partition("`refluence.models.")[2].partition("`")[0], {"ModelSpec": ModelSpec, "torch": torch})
+    built.load_state_dict(again.state())
+    assert 'rf.StudentRun.load("RUN").student.net' in said
+    there = rf.transfer(data, "kd", **SHORT)
+    assert there.card["teacher_accuracy"] == run.card["teacher_accuracy"]

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from refluence.files import Json
 from refluence.jobs import teachers
 from refluence.jobs.job import StudentJob
+from refluence.jobs.needs import key
 from refluence.jobs.session import Session
-from refluence.jobs.students import of_teacher
+from refluence.jobs.students import judgement, of_teacher
 from refluence.run.drive import drive
 from refluence.seeds import streams
-from refluence.transfer.artifact import Student, Taught, read_card, save_network
+from refluence.transfer.artifact import CARD, Student, Taught, read_card, save_network
 from refluence.work import Prepared, Result
 
 SHARED = "shared"
@@ -54,14 +57,36 @@ def make_student(job: StudentJob, session: Session, folder: Path | None, shared:
         teacher = teachers.network_of(plan, prepared, session, job.seed) if alone and not learned else None
         if teacher is not None:
             save_network(folder / "teacher", teacher, {"source": session.dataset.source})
+        if card.get("teacher") and (sha256 := _file_of(folder, card)):
+            card["teacher"] = {**card["teacher"], "sha256": sha256}
         made.save(folder, card)
     return result, card
 
 
+def _file_of(folder: Path, card: Json) -> str | None:
+    """The digest of the teacher's file: of the one in `folder`, else of the one that jobs share."""
+    own = folder / "teacher"
+    return str(read_card(own)["sha256"]) if (own / CARD).exists() else card.get("teacher_sha256")
+
+
 def _of_teacher(job: StudentJob, session: Session, shared: Path | None, prepared: Prepared) -> Json:
     """The accuracy of the teacher as it was before the student began, measured once for all who share it."""
+    if job.plan.teacher is None or job.plan.teaches_itself:
+        return {}
     place = teachers.place(job, session, shared)
     if place is None:
-        return {}
+        return {"teacher_accuracy": _in_memory(job, session, prepared)}
     teacher = teachers.kept(job, session, place, prepared)
     return {"teacher_accuracy": of_teacher(place, session, job.split, teacher), "teacher_sha256": read_card(place)["sha256"]}
+
+
+def _in_memory(job: StudentJob, session: Session, prepared: Prepared) -> float:
+    """The same where there is no folder: the session remembers it."""
+    need, loaded = teachers.need_of(job), job.plan.teacher and job.plan.teacher.loaded
+    name = f"accuracy {job.split} {key(need, session) if need else loaded and loaded.sha256}"
+    if name not in session.made:
+        teacher = teachers.network_of(job.plan, prepared, session, job.seed)
+        assert teacher is not None, "the job has one"
+        accuracy = judgement(teacher, session, job.split, "teacher")["accuracy"]
+        session.made[name] = Prepared({"accuracy": torch.tensor(accuracy, dtype=torch.float64)})
+    return float(session.made[name].tensors["accuracy"])

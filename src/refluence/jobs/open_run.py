@@ -41,7 +41,7 @@ def open_finished(folder: Path, declared: Declaration | None = None) -> Finished
     if config["command"] == "compare":
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     if config["command"] == "transfer":
-        raise InputError(f"{folder} holds a student: StudentRun.load reads it")
+        raise InputError(f"{folder} holds a student: rf.StudentRun.load('{folder}') reads it")
     require_finished(folder, config)
     card = read_card(folder / "distilled")
     resolved = config["resolved"]

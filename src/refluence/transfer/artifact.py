@@ -68,9 +68,9 @@ class Student:
         """Its parameters and buffers by name, those of a user's network by the names that it gives them."""
         return {name: tensor.detach().cpu().clone() for name, tensor in bare(self.net).state_dict().items()}
 
-    def save(self, folder: Path, card: Json) -> None:
-        """Write it into `folder/student`, the card last."""
-        save_network(folder / self.kind, self, card)
+    def save(self, folder: str | Path, card: Json | None = None) -> None:
+        """Write it into `folder/student`, the card last; `card`: further facts, as those of a run."""
+        save_network(Path(folder) / self.kind, self, card or {})
 
     @classmethod
     def load(cls, place: Path) -> Student:
@@ -150,10 +150,32 @@ def readme(network: Student, what: str) -> str:
 `{CARD}` says how.
 
 ```python
-from safetensors.torch import load_file
-
-state = load_file("{WEIGHTS}")  # of a network {network.model.name}; logits are in the order of the card's classes
+{_lines(what)}
 ```
+
+{_built(network)} Without Refluence, `safetensors.torch.load_file("{WEIGHTS}")` reads its tensors by name.
 
 {takes}
 """
+
+
+def _lines(what: str) -> str:
+    """How to load it with Refluence."""
+    if what == Student.kind:
+        return """import refluence as rf
+
+net = rf.StudentRun.load("RUN").student.net  # RUN: the folder that holds this one; logits in the order of the card's classes"""
+    return """from pathlib import Path
+from refluence.transfer.artifact import Student
+
+net = Student.load(Path(".")).net  # of this folder; logits are in the order of the card's classes"""
+
+
+def _built(network: Student) -> str:
+    """How the network is built, without its weights."""
+    model = network.model
+    if type(model) is not ModelSpec:
+        return f"It is a network {model.name}."
+    call = f"ModelSpec({model.name!r}, {tuple(model.shape)}, {model.classes}, {model.width}, {model.norm!r})"
+    said = f"{model.name}:{model.width}:{model.norm}"
+    return f"The network, `{said}` (name:width:norm), is built by `refluence.models.{call}.bare(torch.Generator())`."

@@ -172,6 +172,7 @@ class TransferWork:
             beside.append(shown(dataset, weighed.weights))
         if self.teacher is not None and self.plan.teacher is not None and self.teaches:
             learned = {"accuracy_before": self.teacher_facts["accuracy"], "accuracy": stage.teacher_accuracy}
-            card["teacher"] = {**self.teacher_facts, "learned": {**learned, "stopped": stage.teacher_stopped}}
+            before = {name: fact for name, fact in self.teacher_facts.items() if name != "sha256"}  # another network's now
+            card["teacher"] = {**before, "learned": {**learned, "stopped": stage.teacher_stopped}}
             beside.append(Taught(self._named(self.teacher, self.plan.teacher.model), card["teacher"]))
         return Result(student, card, tuple(beside))
