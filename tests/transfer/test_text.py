@@ -39,7 +39,7 @@ def data(folders):
 def run(folders, data, tmp_path_factory):
     nets = {name: f"hf:{folders[name]}" for name in ("teacher", "student")}
     out = tmp_path_factory.mktemp("run") / "run"
-    return rf.transfer(data, "student", **nets, epochs=4, lr=0.02, out=out), out
+    return rf.transfer(data, "student", **nets, epochs=8, lr=0.02, out=out), out
 
 
 def test_a_student_of_texts(run, folders, data):
