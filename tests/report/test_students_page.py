@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refluence import report
-from refluence.report import learning, scores, student, weighed
+from refluence.report import charts, learning, scores, student, weighed
 from refluence.report.reading import read_unit
 from report import fabricate_students
 from report.test_page import Outline
@@ -44,7 +44,8 @@ def test_the_page_is_whole_and_speaks_of_students(outlines, kind):
     ids = [attrs["id"] for tag, attrs in outline.tags if tag in ("h1", "section")]
     ends = ["first", "influence", "instances"] if kind in ("joint", "compare") else ["first", "influence"] * (kind == "texts")
     beginning = ["verdict", "table"] if kind == "compare" else ["verdict", "table", "made", "classes"]
-    assert ids == [*beginning, "curves", "weights", *ends, "notes", "configuration"]
+    noted = ["notes"] * (kind == "compare")  # the cards of the others have none
+    assert ids == [*beginning, "curves", "weights", *ends, *noted, "configuration"]
 
 
 def test_what_was_made_stands_first(folders, outlines):
@@ -211,3 +212,38 @@ def test_a_run_that_is_not_finished(tmp_path):
 def test_the_table_of_scores_has_a_page_of_its_own(folders):
     path = report.write_scores(folders["joint"] / "scores.parquet", {}, ["a", "b", "c", "d"], "joint")
     assert "joint" in Outline(path.read_text(encoding="utf-8")).text
+
+
+def test_few_points_are_words_and_few_scorings_no_finding(tmp_path):
+    folder = fabricate_students.student(tmp_path / "u")
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text("\n".join(lines[2:4]))
+    unit = read_unit(folder)
+    assert learning.helped([unit]) == ""
+    found = {figure.heading: figure for figure in learning.figures([unit], {}, compare=False)}
+    assert found["Distance from equal weights"].finding == "At the end χ² 0.11."
+    assert found["Distance from equal weights"].chart == ""
+    whole = learning.figures([read_unit(fabricate_students.student(tmp_path / "v"))], {}, compare=False)
+    assert all(figure.chart for figure in whole)
+
+
+def test_every_second_line_is_dashed_and_its_name_says_so():
+    series = {name: [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0)] for name in ("kd", "joint", "scratch")}
+    drawn = charts.lines(series, dict.fromkeys(series, "#000000"), "epoch", "loss", "t", dashed=True)
+    assert re.findall(r"</svg>([^<]*)</li>", drawn) == ["kd", "joint (dashed)", "scratch"]
+
+
+def test_a_student_that_was_evaluated_twice_and_its_notes_and_digest(tmp_path):
+    folder = fabricate_students.student(tmp_path / "u")
+    first = json.loads((folder / "evaluation.json").read_text())["evaluations"][0]
+    again = {**first, "source": "elsewhere", "accuracy": 90.0}
+    (folder / "evaluation.json").write_text(json.dumps({"evaluations": [first, again]}))
+    card = json.loads((folder / "student" / "card.json").read_text())
+    card |= {"notes": ["a fifth was cut for test"], "teacher_sha256": "f" * 64}
+    (folder / "student" / "card.json").write_text(json.dumps(card))
+    lines = student.single(read_unit(folder))[1].lines
+    assert [line.arm for line in lines[:2]] == ["student", "student, the same network evaluated again"]
+    assert [line.cells["Data"] for line in lines[:2]] == ["shapes", "elsewhere"]
+    text = Outline(report.write(folder).read_text(encoding="utf-8")).text
+    assert "a fifth was cut for test" in text
+    assert "SHA-256 ffffffffffff…" in text

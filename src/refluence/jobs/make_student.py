@@ -44,6 +44,7 @@ def make_student(job: StudentJob, session: Session, folder: Path | None, shared:
         "model": job.model.to_json(),
         "validation": session.dataset.validation,
         "train": len(session.dataset.train),
+        **({"notes": list(session.dataset.notes)} if alone else {}),
         **_of_teacher(job, session, shared, prepared),
         **result.card,
         **costs,

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import altair as alt
@@ -86,14 +86,15 @@ def lines(
     title: str,
     log: bool = False,
     level: float | None = None,
+    dashed: bool = False,
 ) -> Markup:
     """One line per series, of (x, y) points; with `log` on a logarithmic axis, where every y is above zero.
 
-    `level`: a dashed line at that height.
+    `level`: a dashed line at that height. `dashed`: every second line has dashes, so that one below another is seen.
     """
     values: list[Row] = [{"x": a, "y": b, "name": name} for name, points in series.items() for a, b in points]
     names = list(series)
-    dashes = [[1, 0] if i < len(PALETTE) else [5, 3] for i in range(len(names))]
+    dashes = [[5, 3] if i >= len(PALETTE) or (dashed and i % 2) else [1, 0] for i in range(len(names))]
     single = max(len(points) for points in series.values()) == 1
 
     def draw(narrow: bool) -> Drawing:
@@ -105,13 +106,14 @@ def lines(
             y=_logarithmic([v["y"] for v in values], y) if log else alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
             color=alt.Color("name:N", scale=scale, legend=None, sort=names),
         )
-        if not single and len(names) > len(PALETTE):
+        if not single and [5, 3] in dashes:
             dash = alt.Scale(domain=names, range=dashes)
             chart = chart.encode(strokeDash=alt.StrokeDash("name:N", scale=dash, legend=None))
         drawing: Drawing = chart if level is None else alt.layer(level_line("y", level), chart)
         return drawing.properties(height=210 if narrow else 230)
 
-    return legend({name: colours[name] for name in names}) + both(draw, title)
+    broken = {name for name, dash in zip(names, dashes, strict=True) if dashed and dash != [1, 0]}
+    return legend({name: colours[name] for name in names}, broken) + both(draw, title)
 
 
 def boxes(rows: Sequence[Row], centre: float, axis: str, title: str) -> Markup:
@@ -161,9 +163,11 @@ def histogram(bins: Sequence[tuple[float, float, int]], axis: str, title: str) -
     return both(draw, title)
 
 
-def legend(colours: dict[str, str]) -> Markup:
+def legend(colours: dict[str, str], dashed: Collection[str] = ()) -> Markup:
     """Names with their colours, as text of the page: it wraps and is measured in the reader's own font."""
-    items = Markup("").join(Markup("<li>{}{}</li>").format(swatch(c), name) for name, c in colours.items())
+    items = Markup("").join(
+        Markup("<li>{}{}{}</li>").format(swatch(c), name, " (dashed)" if name in dashed else "") for name, c in colours.items()
+    )
     return Markup('<ul class="legend">{}</ul>').format(items)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from refluence.report import charts, curves
 from refluence.report.over_time import Figure
 from refluence.report.reading import Unit
 from refluence.report.student import BLUE, VIOLET, option
 from refluence.report.words import common_unit, compact, finite, mean
 
+FEWEST = 3  # points of a chart; scorings of a finding
 EPOCH, SHARE, HELP = "epoch", "share of the run", "Do the weights help the next step?"
 WEIGHING, WATCHING = "on the half that makes the weights", "on the half that only watches"
 GAIN = (
@@ -45,9 +48,9 @@ def figures(units: list[Unit], paint: dict[str, str], compare: bool) -> list[Fig
 
 
 def helped(units: list[Unit]) -> str:
-    """How often the weighted step lowered the risk more on the half that watches, over all scorings; "" without any."""
+    """How often the weighted step lowered the risk more on the half that watches, over all scorings; "" with too few."""
     gains = [gain for unit in units for gain in _scorings(unit)]
-    if not gains:
+    if len(gains) < FEWEST:
         return ""
     below = sum(gain < 0 for gain in gains)
     often = f"the weighted step lowered the risk more at {below} of {len(gains)} scorings"
@@ -140,7 +143,7 @@ def _each(units: list[Unit], arms: list[str]) -> str:
     parts = []
     for arm in arms:
         gains = [gain for unit in units if unit.arm == arm for gain in _scorings(unit)]
-        parts += [f"{arm} {sum(gain < 0 for gain in gains)} of {len(gains)}"] if gains else []
+        parts += [f"{arm} {sum(gain < 0 for gain in gains)} of {len(gains)}"] if len(gains) >= FEWEST else []
     return f"Scorings at which the weighted step lowered the risk more: {', '.join(parts)}." if parts else ""
 
 
@@ -178,10 +181,14 @@ def _drawn(
     finding: str,
     level: float | None,
 ) -> Figure:
-    """The chart; small numbers in a unit that makes them short."""
+    """The chart, small numbers in a unit that makes them short; of fewer than 3 points the numbers in words."""
+    if max(map(len, series.values())) < FEWEST:
+        last = ", ".join(f"{each} {compact(points[-1][1])}" for each, points in series.items())
+        last = last if len(series) == 1 and axes[1] in series else f"{axes[1]}: {last}"
+        return Figure(heading, f"At the end {last}.", f"Too few points for a chart. {words}", Markup(""))
     scale, name, _ = common_unit(max(abs(y) for points in series.values() for _, y in points))
     scaled = {each: [(x, y / scale) for x, y in points] for each, points in series.items()}
     along, axis = axes
     title = f"{heading}, by {along}: {', '.join(series)}"
-    chart = charts.lines(scaled, paint, along, f"{axis}, in {name}" if name else axis, title, level=level)
+    chart = charts.lines(scaled, paint, along, f"{axis}, in {name}" if name else axis, title, level=level, dashed=True)
     return Figure(heading, finding, words, chart)

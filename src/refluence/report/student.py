@@ -50,7 +50,8 @@ def single(unit: Unit) -> tuple[str, Table | None]:
     sentence += f", in its worst class ({worst[0]}) on {fixed(worst[1])} %" if worst else ""
     is_right = "was right on {} % before it learned on" if part(part(unit.card, "teacher"), "learned") else "is right on {} %"
     sentence += f"; its teacher {is_right.format(fixed(teacher))}." if teacher is not None else "."
-    return sentence, Table("", [*(_line(unit, entry) for entry in unit.evaluations), *_teacher_line(unit, teacher)], [])
+    lines = [_line(unit, entry, again=place > 0) for place, entry in enumerate(unit.evaluations)]
+    return sentence, Table("", [*lines, *_teacher_line(unit, teacher)], [])
 
 
 def worst_of(entry: Json) -> tuple[str, float] | None:
@@ -100,9 +101,14 @@ def made(unit: Unit) -> list[tuple[str, str]]:
         ("Without labels", _pseudo(card)),
         ("Teacher learned", _learned(part(teacher, "learned"))),
         ("Epochs", compact(card["epochs"]) if finite(card.get("epochs")) else ""),
-        ("Teacher's weights", f"SHA-256 {str(teacher['sha256'])[:12]}…" if teacher.get("sha256") else ""),
+        ("Teacher's weights", f"SHA-256 {digest[:12]}…" if (digest := _digest(card, teacher)) else ""),
     ]
     return [(name, words) for name, words in found if words]
+
+
+def _digest(card: Json, teacher: Json) -> str:
+    """The digest of the teacher's file; of one that learned on, of the file that it became."""
+    return str((not teacher.get("learned") and card.get("teacher_sha256")) or teacher.get("sha256") or "")
 
 
 def how(unit: Unit) -> str:
@@ -166,17 +172,20 @@ def option(config: Json | None, name: str) -> str:
     return "" if value is None else str(value)
 
 
-def _line(unit: Unit, entry: Json) -> Line:
+def _line(unit: Unit, entry: Json, again: bool = False) -> Line:
+    """One evaluation. `again`: one that came later, of the same network."""
     worst = worst_of(entry)
+    source = {"Data": str(entry.get("source") or unit.card.get("source") or DASH)} if len(unit.evaluations) > 1 else {}
     cells = {
         "Split": str(entry.get("split") or DASH),
         "Accuracy, %": fixed(entry["accuracy"]),
+        **source,
         "Worst class, %": f"{fixed(worst[1])} ({worst[0]})" if worst else DASH,
         **{words: fixed(entry[key]) for words, key in BALANCED.items()},
         "Parameters": whole(unit.card.get("parameters")),
         "Stored": amount(unit.card.get("stored_bytes")),
     }
-    return Line("student", BLUE, cells)
+    return Line("student, the same network evaluated again" if again else "student", BLUE, cells)
 
 
 def _teacher_line(unit: Unit, accuracy: float | None) -> list[Line]:
