@@ -20,7 +20,9 @@ class Task(Options):
         "digits | a folder with train.parquet | FOLDER:TASK | an image folder (train/<class>/…) | a Hugging Face Hub id.",
         metavar="SRC",
     )
-    folder: Path = required("Folder of a `distill` run, or of one unit of a comparison (units/ARM/SEED).", positional=True)
+    folder: Path = required(
+        "Folder of a `distill` or `transfer` run, or of one unit of a comparison (units/ARM/SEED).", positional=True
+    )
     out: Path = required("Folder of this run; it is made. One folder holds one run.")
     resume: bool = setting(False, "Continue the run in --out. Nothing there yet: start. Finished: do nothing.")
 
