@@ -185,7 +185,12 @@ def _drawn(
     if max(map(len, series.values())) < FEWEST:
         last = ", ".join(f"{each} {compact(points[-1][1])}" for each, points in series.items())
         last = last if len(series) == 1 and axes[1] in series else f"{axes[1]}: {last}"
-        return Figure(heading, f"At the end {last}.", f"Too few points for a chart. {words}", Markup(""))
+        return Figure(
+            heading,
+            f"At the end {last}.",
+            f"Too few points for a chart. {words.replace(' the dashed line at zero', ' zero')}",
+            Markup(""),
+        )
     scale, name, _ = common_unit(max(abs(y) for points in series.values() for _, y in points))
     scaled = {each: [(x, y / scale) for x, y in points] for each, points in series.items()}
     along, axis = axes
