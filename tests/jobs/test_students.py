@@ -70,6 +70,35 @@ def test_arms_that_mean_nothing_are_refused():
         Comparing(methods=("kd", "random"), transfer=short()).arms()
 
 
+@pytest.mark.parametrize(
+    ("arms", "options", "said"),
+    [
+        (("kd",), {"curvature": "ggn"}, "curvature='ggn' means nothing for kd: no instance is weighted"),
+        (("kd", "student"), {"teacher_gradient": "influence"}, "means nothing for kd, student: the teacher does not learn"),
+        (("scratch",), {"loss": "dkd"}, "loss='dkd' means nothing for scratch: there is no teacher"),
+        (("semi",), {"loss": "mse"}, "loss='mse' means nothing for semi: semi has numbers of its own"),
+    ],
+)
+def test_numbers_that_no_arm_reads_are_refused(arms, options, said):
+    with pytest.raises(InputError, match=said):
+        Comparing(methods=arms, transfer=TransferOptions(teacher="convnet1:6", **options), controls=False).arms()
+
+
+def test_a_student_by_dkd_has_a_rate_at_which_its_larger_loss_does_not_collapse(data):
+    def rates(arms, **options):
+        asked = Comparing(methods=arms, transfer=short(**options), seeds=1, controls=False)
+        return [(job.plan.settings.lr, job.plan.teacher and job.plan.teacher.settings.lr) for job in asked.jobs(data)]
+
+    assert rates(("scratch", "kd", "kd:loss=dkd", "kd:loss=dkd,lr=.1")) == [(0.2, None), (0.2, 0.2), (0.02, 0.2), (0.1, 0.2)]
+    assert rates(("scratch", "student"), loss="dkd") == [(0.2, None), (0.02, 0.2)]
+    assert rates(("kd",), loss="dkd", lr=0.3) == [(0.3, 0.3)]
+
+
+def test_numbers_that_one_arm_reads_are_taken():
+    for arms, options in ((("kd", "student"), {"curvature": "ggn"}), (("semi", "kd"), {"loss": "dkd"})):
+        assert Comparing(methods=arms, transfer=TransferOptions(**options), controls=False).arms()
+
+
 def test_a_comparison_shares_one_teacher_a_seed_and_says_what_each_student_is(tmp_path, data):
     found = rf.compare(data, ["student"], seeds=2, out=tmp_path / "run", **SHORT)
     arms = ["scratch", "kd", "student", "student+shuffled"]

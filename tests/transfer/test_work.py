@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from refluence.transfer import learning
 from support.transfers import FEW, data, work_of
 
 DATA = data()
@@ -101,7 +102,9 @@ def test_a_teacher_that_falls_goes_back_to_where_it_was_best_and_the_caller_keep
     settings = replace(FEW, epochs=4, teacher_lr=1e4)
     work = work_of("joint", DATA, settings)
     given = {name: t.clone() for name, t in work.teacher.state_dict().items()}
-    events = list(work.steps())
+    with pytest.warns(UserWarning, match="fell from .* on the watching half: it goes back to where it was best") as said:
+        events = list(work.steps())
+    assert len([each for each in said if "fell from" in str(each.message)]) == 1
     stopped = [event.teacher_stopped for event in events]
     assert stopped[-1]
     assert stopped == sorted(stopped)
@@ -131,3 +134,44 @@ def test_weights_that_say_nothing_are_warned_of_once():
     with pytest.warns(UserWarning, match="weights are nearly uniform") as said:
         list(work_of("student:tau=inf", DATA).steps())
     assert len(said) == 1
+
+
+def test_weights_by_class_move_no_weight_between_classes():
+    work = work_of("student:bag=class", data((40, 20, 10)))
+    list(work.steps())
+    weights, labels = work.stage.weighed.weights, work.setting.dataset.train.labels
+    given = weights.of(torch.arange(len(labels)))
+    means = torch.stack([given[labels == label].mean() for label in range(3)])
+    torch.testing.assert_close(means, torch.ones(3))
+    omega = torch.stack([weights.omega[labels == label].mean() for label in range(3)])
+    assert float((omega - omega.mean()).abs().max()) > 0.01, "the link's own values leave it free"
+
+
+@pytest.mark.parametrize("arm", ["teacher", "joint", "staged"])
+def test_a_teacher_whose_numbers_are_not_finite_goes_back_and_the_student_learns_on(arm):
+    work = work_of(arm, DATA, replace(FEW, teacher_lr=1e38))
+    given = {name: t.clone() for name, t in work.teacher.state_dict().items()}
+    with pytest.warns(UserWarning, match="no longer finite: it goes back to where it was best") as said:
+        events = list(work.steps())
+    assert len([each for each in said if "no longer finite" in str(each.message)]) == 1
+    assert events[0].teacher_stopped
+    assert same(given, dict(work.teacher.state_dict()))
+    assert all(bool(t.isfinite().all()) for t in bits(work).values())
+
+
+def test_a_teacher_whose_answers_hide_that_it_is_not_finite_goes_back_at_the_end_of_a_block():
+    work = work_of("joint", DATA)
+    next(work.stage.learner.net.parameters()).data.view(-1)[0] = torch.inf
+    with pytest.warns(UserWarning, match="no longer finite"):
+        work.stage.check_teacher()
+    assert work.stage.teacher_stopped
+    assert work.stage.learner.finite
+
+
+def test_the_student_is_copied_for_the_weights_of_its_teacher_only_where_these_are_due(monkeypatch):
+    copies = []
+    move = learning._move
+    monkeypatch.setattr(learning, "_move", lambda *given: copies.append(move(*given)))
+    work = work_of("teacher", DATA)
+    list(work.steps())
+    assert len(copies) == FEW.epochs - 1 < work.course.total

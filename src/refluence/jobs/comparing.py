@@ -20,6 +20,7 @@ from refluence.jobs.session import Session
 from refluence.jobs.teachers import teacher_of
 from refluence.options import JobOptions, SeedOptions, TransferOptions
 from refluence.run.execute import parse
+from refluence.transfer.arms import refuse_idle
 from refluence.transfer.mechanism import Mechanism
 
 
@@ -51,13 +52,16 @@ class Comparing:
         if self.equal_seconds:
             equal_seconds.check(arms)
         parse(self.executor)
-        if len(kinds := {isinstance(self._declared(arm), Mechanism) for arm in arms}) > 1:
-            student = next(arm.name for arm in arms if isinstance(self._declared(arm), Mechanism))
+        students = [(arm, mechanism) for arm in arms if isinstance(mechanism := self._declared(arm), Mechanism)]
+        if 0 < len(students) < len(arms):
+            student = students[0][0].name
             other = next(arm.name for arm in arms if not isinstance(self._declared(arm), Mechanism))
             raise InputError(
                 f"'{student}' makes a student and '{other}' a small set: students are compared with students, sets with sets"
             )
-        self._refuse_other(students=kinds == {True})
+        self._refuse_other(students=bool(students))
+        if students:
+            refuse_idle(self.transfer, students)
         return arms
 
     def _refuse_other(self, students: bool) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
 from refluence.arm import UNIFORM, Arm
-from refluence.errors import InputError, did_you_mean
+from refluence.errors import InputError, did_you_mean, option
 from refluence.fields import read
 from refluence.influence.weighting import Weighting, parse_weighting
+from refluence.options import TransferOptions
 from refluence.transfer.mechanism import Mechanism
 from refluence.transfer.semi_settings import UNREAD, SemiSettings
 from refluence.transfer.settings import Settings
@@ -63,21 +64,44 @@ def check(arm: Arm, mechanism: Mechanism) -> None:
         raise InputError(f"arm '{arm.name}': {arm.method} is the control without weights; kd takes them")
     if mechanism.weighs and arm.kind == "influence":
         raise InputError(f"arm '{arm.name}': {arm.method} weighs by influence already: leave out +influence")
-    weighted = arm.kind != UNIFORM or mechanism.weighs or mechanism.teacher == "weighted"
-    known = [*own_keys(mechanism), *(READ if weighted else ())]
+    known = [*own_keys(mechanism), *(READ if _weighted(arm, mechanism) else ())]
     for key, value in arm.options:
         if key not in known:
             raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
-    idle = [] if weighted else [(key, "no instance is weighted") for key in OF_WEIGHTS]
-    idle += [] if mechanism.teacher == "weighted" else [(key, "the teacher does not learn") for key in OF_TEACHER]
-    idle += [(key, "there is no teacher") for key in OF_IMITATION] if mechanism.name == "scratch" else []
-    if said := next(((key, why) for key, why in idle if arm.option(key) is not None), None):
+    if said := next(((key, why) for key, why in idle(arm, mechanism).items() if arm.option(key) is not None), None):
         raise InputError(f"arm '{arm.name}': {said[0]} means nothing there: {said[1]}")
     try:
         changes(arm, mechanism)
         weighting_of(arm, mechanism)
     except InputError as error:
         raise InputError(f"arm '{arm.name}': {error}") from None
+
+
+def idle(arm: Arm, mechanism: Mechanism) -> dict[str, str]:
+    """The numbers that an arm does not read, and why."""
+    found = {} if _weighted(arm, mechanism) else dict.fromkeys(OF_WEIGHTS, "no instance is weighted")
+    if mechanism.teacher != "weighted":
+        found |= dict.fromkeys(OF_TEACHER, "the teacher does not learn")
+    if mechanism.name == "scratch":
+        found |= dict.fromkeys(OF_IMITATION, "there is no teacher")
+    if mechanism.schedule == "semi":
+        own = f"{mechanism.name} has numbers of its own"
+        found |= {key: own for key in UNREAD if key != "epochs"}  # a length is asked of all arms at once
+    return found
+
+
+def refuse_idle(asked: TransferOptions, arms: Sequence[tuple[Arm, Mechanism]]) -> None:
+    """`InputError` for a number that is asked for and that no arm reads: nothing would change."""
+    unread = [idle(arm, mechanism) for arm, mechanism in arms]
+    for key, why in unread[0].items():
+        value = getattr(asked, key, None)
+        if value is not None and all(key in each for each in unread):
+            names = ", ".join(arm.name for arm, _ in arms)
+            raise InputError(f"{option(key, value)} means nothing for {names}: {why}")
+
+
+def _weighted(arm: Arm, mechanism: Mechanism) -> bool:
+    return arm.kind != UNIFORM or mechanism.weighs or mechanism.teacher == "weighted"
 
 
 def changes(arm: Arm, mechanism: Mechanism | None) -> dict[str, Any]:

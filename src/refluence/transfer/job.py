@@ -23,7 +23,7 @@ from refluence.transfer import kd, semi_settings
 from refluence.transfer.arms import WEIGHTS, changes, check, numbers, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
-from refluence.transfer.settings import CPU, PAPER, TEXT, Settings
+from refluence.transfer.settings import CPU, DKD, PAPER, TEXT, Settings
 from refluence.work import Cost, Prepared, Work
 
 __all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "plan_from", "settings_for"]
@@ -181,10 +181,14 @@ def settings_for(arm: Arm | None, asked: TransferOptions, mechanism: Mechanism |
     if mechanism is not None and mechanism.schedule == "semi":
         size = semi_settings.PAPER if asked.size == "paper" else semi_settings.CPU
     names = [name for name in own_keys(mechanism) if getattr(asked, name, None) is not None]
-    settings = size.with_(**{name: getattr(asked, name) for name in names})
-    if arm is not None:
-        return settings.with_(**changes(arm, mechanism))
-    return settings.with_(epochs=asked.teacher_epochs or settings.epochs)
+    said = {name: getattr(asked, name) for name in names}
+    if arm is None:
+        settings = size.with_(**said)
+        return settings.with_(epochs=asked.teacher_epochs or settings.epochs)
+    said |= changes(arm, mechanism)
+    if size == CPU and said.get("loss") == "dkd" and (mechanism is None or mechanism.name != "scratch"):
+        size = DKD
+    return size.with_(**said)
 
 
 def plan_from(arm: Arm, mechanism: Mechanism, stored: Json) -> Transferring:

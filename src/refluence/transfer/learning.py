@@ -5,7 +5,8 @@
     T   <- optimiser(T, grad_T (1/B) sum_i w_i^T L_T(z_i; T, S') [+ what teacher_step.py adds])
 
 A teacher whose accuracy on the watching half falls by more than `FALL` standard errors below its best goes back to where it was
-best, at the end of an epoch or before it learned, and learns no more (ours: the failure that KD-AIF's summary names).
+best, at the end of an epoch or before it learned, and learns no more (ours: the failure that KD-AIF's summary names). So does
+one whose numbers are no longer finite.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class LearningTeacher:
             ahead = look_ahead(student, x, y, self.loss, rate, weights)
             own = None
             if weighed is not None:
-                _move(weighed.measure.net, student, ahead)
+                if weighed.due(step):  # else nothing is measured at S'
+                    _move(weighed.measure.net, student, ahead)
                 own = weighed.refresh(step, x, y, rows, rate, watched)
             if due:
                 self._step(self._gradient(step, student, ahead, x, y[0], weights, own, rate))
@@ -114,15 +116,23 @@ class LearningTeacher:
         self.optimiser.zero_grad(set_to_none=True)
 
     def falls(self, accuracy: float) -> bool:
-        """Whether its accuracy on the watching half, in percent, is clearly below its best: then it goes back to that."""
+        """Whether its accuracy on the watching half, in percent, is clearly below its best."""
         count = len(self.ground.watching.positions)
         share = (self.best / 100 * count + 1) / (count + 2)  # of a few instances all may be right by chance
         if accuracy < self.best - FALL * 100 * math.sqrt(share * (1 - share) / count):
-            self.net.load_state_dict(self.kept)
             return True
         if accuracy >= self.best:
             self.best, self.kept = accuracy, _copy(self.net)
         return False
+
+    @property
+    def finite(self) -> bool:
+        """Whether all its numbers are."""
+        return all(bool(p.isfinite().all()) for p in self.net.parameters())
+
+    def go_back(self) -> None:
+        """To where it was best."""
+        self.net.load_state_dict(self.kept)
 
     def state(self) -> dict[str, Tensor]:
         """All that its next step depends on beside its numbers."""

@@ -8,6 +8,7 @@ weights from an earlier student once; here they follow the student that is train
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ from refluence.transfer.watched import WatchedRun
 from refluence.transfer.weights import InstanceWeights
 
 STUDENT, OPTIMISER, WEIGHTS, WATCHED, LEARNING = "student.", "student-optimiser.", "weights.", "watched.", "learning."
+NOT_FINITE = "the numbers of the teacher that learns are no longer finite"
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,9 @@ class Stage:
             if self.learner is not None and not self.teacher_stopped:
                 self.learner.learn(step, self.student, x, y, rows, weights, rate, None if self.weighed else self.watched)
                 y = self.answers.targets(x, some, setting.augments)
+                if not bool(y[1].isfinite().all()):  # the student must not learn from such
+                    self._stop_teacher(NOT_FINITE)
+                    y = self.answers.targets(x, some, setting.augments)
             yield Batch(x, y, weights)
 
     def epoch_ends(self) -> None:
@@ -148,8 +153,24 @@ class Stage:
         if self.learner is not None and self.answers is not None and not self.teacher_stopped:
             self.teacher_accuracy = accuracy(self.learner.net, self.setting.watching)
             if self.learner.falls(self.teacher_accuracy):
-                self.teacher_stopped = self.answers.fixed = True
-                self.teacher_accuracy = self.learner.best
+                now, best = self.teacher_accuracy, self.learner.best
+                self._stop_teacher(f"the teacher that learns fell from {best:.1f} to {now:.1f} % on the watching half")
+
+    def check_teacher(self) -> None:
+        """A teacher whose numbers are no longer finite learns no more."""
+        if self.learner is not None and not self.teacher_stopped and not self.learner.finite:
+            self._stop_teacher(NOT_FINITE)
+
+    def _stop_teacher(self, why: str) -> None:
+        """Back to where it was best, with a warning."""
+        assert self.learner is not None, "it learns"
+        assert self.answers is not None, "there is a teacher"
+        self.learner.go_back()
+        self.teacher_stopped = self.answers.fixed = True
+        self.teacher_accuracy = self.learner.best
+        warnings.warn(
+            f"{why}: it goes back to where it was best and learns no more; a smaller teacher_lr may help", stacklevel=2
+        )
 
     @property
     def every(self) -> int:

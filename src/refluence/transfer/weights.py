@@ -1,7 +1,8 @@
 """The weights of training instances over a run: the shared weigher between two refreshes, and what a loss takes of it.
 
 Facts (effective sample size, share below 1) are of the link's own values, where a score of 0 weighs 1; a loss takes them
-divided by their mean, over all instances, or over the batch where the bag is the batch.
+divided by their mean: over all instances, over each class where the bag is the class, so that no weight moves from class to
+class, or over the batch where the bag is the batch.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class InstanceWeights:
         return self.weighting.bag == "batch"
 
     @property
+    def by_class(self) -> bool:
+        """Whether the instances of a class compete, and no others."""
+        return self.weighting.bag == "class"
+
+    @property
     def scored(self) -> Tensor:
         """How often each was scored `(N,)`."""
         return self.weigher.table.visits
@@ -47,13 +53,21 @@ class InstanceWeights:
         self.omega[positions] = 1.0 if omega is None else omega.double()
 
     def of(self, positions: Tensor) -> Tensor:
-        """The weights of a loss `(n,)`: of mean 1. What lies behind the last training instance is not weighed."""
+        """The weights of a loss `(n,)`: of mean 1 in the bag. What lies behind the last training instance is not weighed."""
         own = positions < len(self.omega)
         omega = self.omega[positions[own]]
-        mean = float((omega if self.by_batch else self.omega).mean())
+        mean = self._means()[self.labels[positions[own]]] if self.by_class else (omega if self.by_batch else self.omega).mean()
         every = torch.ones(len(positions), dtype=torch.float64)
-        every[own] = omega / mean if mean else omega
+        every[own] = omega / torch.where(mean == 0, 1.0, mean)
         return every.float()
+
+    def _means(self) -> Tensor:
+        """The mean `(C,)` of each class, over what is scored; 1 where nothing is."""
+        scored = self.scored > 0
+        labels, classes = self.labels[scored], int(self.labels.max()) + 1
+        sums = torch.zeros(classes, dtype=torch.float64).index_add_(0, labels, self.omega[scored])
+        counts = torch.bincount(labels, minlength=classes)
+        return torch.where(counts == 0, 1.0, sums / counts)
 
     def state(self) -> dict[str, Tensor]:
         """All that the next weights depend on."""

@@ -102,9 +102,9 @@ class TransferWork:
                 device=compute.device,
                 seen=lambda batch, logits, value: losses.append(value),
             )
-        for who, net in (("the student", stage.student), ("the teacher", self.teacher if stage.learner else None)):
-            if net is not None and not all(bool(p.isfinite().all()) for p in net.parameters()):
-                raise RunError(f"training of {who} diverged in epoch {epoch + 1}")
+        if not all(bool(p.isfinite().all()) for p in stage.student.parameters()):
+            raise RunError(f"training of the student diverged in epoch {epoch + 1}")
+        stage.check_teacher()
         if (steps[-1] + 1) % course.per_epoch == 0:
             stage.epoch_ends()
         self.step += 1
