@@ -52,7 +52,7 @@ JOBS: dict[str, list[Command]] = {
         ("evaluate", "run", "--protocol", "dsa-cpu", "idc-cpu", *EVALUATION, *ONE),
     ],
     "transfer-joint": [(*TRANSFER, "--mechanism", "joint", "--noise", "symmetric:.2")],
-    "transfer-staged": [(*TRANSFER, "--mechanism", "staged:curvature=ggn,loss=dkd", "--batch", "64")],
+    "transfer-staged": [(*TRANSFER, "--mechanism", "staged:curvature=ggn,loss=dkd", "--batch", "64", "--lr", ".2")],
     "recipe": [("run", "iwd", *SMALL, "--only", "dm-ipc1", "--seeds", "1", "--out", "run")],
 }  # fmt: skip
 
