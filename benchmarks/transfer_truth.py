@@ -66,6 +66,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 RAW, DOCUMENT = RESULTS / "raw" / "transfer_truth.jsonl", RESULTS / "kd-aif.md"
 TEACHER, EVERY, HALVES, FRESH = "convnet1:128", 5, 40, 2
 SETTINGS = CPU.with_(augment=False)
+CASE = ("noise", "share", "student", "batch", "lr")  # what tells rows apart that must not be averaged
 KD, CE = StudentLoss(SETTINGS.loss, SETTINGS.alpha, SETTINGS.temperature), CrossEntropy()
 # the kind of weights, the curvature, and its damping in mean diagonal entries where it is not the usual one
 SCORES: dict[str, tuple[str, str, float | None]] = {
@@ -304,6 +305,7 @@ def one(noise: float, share: float, student: str, seed: int, how: Settings = SET
     whole = {"exact": run.exact["weighing"], "exact, another run": again.exact["weighing"], "exact, test": run.exact["test"]}
     scores |= {name: G.sum(0).expand(len(run.ends), -1) for name, G in whole.items()}
     about = {"noise": noise, "share": share, "student": student, "teacher": TEACHER, "seed": seed}
+    about |= {"batch": how.batch, "lr": how.lr}
     about |= {"rows": len(p.labels), "weighing": len(p.weighing), "epochs": how.epochs, "uniform": judged(run.net, p.risks)}
     for name, each in scores.items():
         mean = each.mean(0)
@@ -409,7 +411,9 @@ def claims(rows: list[dict]) -> str:
 
 
 def _case(rows: list[dict], noise: float, share: float) -> list[dict]:
-    return [r for r in rows if (r["noise"], r["share"]) == (noise, share)]
+    """The rows of a case, of the batch and rate that were taken last."""
+    own = [r for r in rows if (r["noise"], r["share"]) == (noise, share)]
+    return [r for r in own if all(r[k] == own[-1][k] for k in CASE)]
 
 
 def _several(rows: list[dict], scores: tuple[str, ...], column: str, digits: int = 2) -> str:
@@ -421,12 +425,12 @@ def _several(rows: list[dict], scores: tuple[str, ...], column: str, digits: int
 def tables(rows: list[dict]) -> str:
     """Two tables a case: how scores agree with the truth, and what weights by them change."""
     parts = []
-    for case in dict.fromkeys((r["noise"], r["share"], r["student"]) for r in rows):
-        own = [r for r in rows if (r["noise"], r["share"], r["student"]) == case]
-        noise, share, student = case
+    for case in dict.fromkeys(tuple(r[k] for k in CASE) for r in rows):
+        own = [r for r in rows if tuple(r[k] for k in CASE) == case]
+        noise, share, student, batch, lr = case
         parts.append(
             f"\n**Noise {noise:g}; {own[0]['weighing']} rows make φ ({share:g} of the training rows are held out, in halves); "
-            f"{student}; n = {len({r['seed'] for r in own})}**\n"
+            f"{student}; batch {batch}, rate {lr:g}; n = {len({r['seed'] for r in own})}**\n"
         )
         parts += [_table(own, CORRELATED, 2), "", _table([r for r in own if "gain" in r], GAINED, 3)]
     return "\n".join(parts)
@@ -464,8 +468,8 @@ def run(args: argparse.Namespace) -> None:
     for seed in range(args.first, args.first + args.seeds):
         for case in args.cases:
             noise, share = map(float, case.split(":"))
-            if (noise, share, args.student, seed) in {
-                tuple(r[k] for k in ("noise", "share", "student", "seed")) for r in read(args.out)
+            if (noise, share, args.student, SETTINGS.batch, SETTINGS.lr, seed) in {
+                tuple(r[k] for k in (*CASE, "seed")) for r in read(args.out)
             }:
                 continue
             begin, rows = time.perf_counter(), list(one(noise, share, args.student, seed))

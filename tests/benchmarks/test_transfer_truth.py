@@ -88,7 +88,16 @@ def test_correlations_pair_a_score_with_the_epoch_that_follows():
 
 def test_claims_are_of_the_case_that_they_name(tmp_path):
     rows = [
-        {"noise": 0.2, "share": 0.1, "student": "convnet1:32", "weighing": 70, "seed": seed, "score": "phi, ggn"}
+        {
+            "noise": 0.2,
+            "share": 0.1,
+            "student": "convnet1:32",
+            "batch": 32,
+            "lr": 0.2,
+            "weighing": 70,
+            "seed": seed,
+            "score": "phi, ggn",
+        }
         | {"auc": auc, "spearman": {how: {k: 0.5 for k in truth.RISKS} for how in ("end", "mean", "next")}}
         for seed, auc in enumerate((0.6, 0.8))
     ]
@@ -104,7 +113,7 @@ def test_claims_are_of_the_case_that_they_name(tmp_path):
 
 
 def test_tables_have_means_intervals_and_no_column_without_a_number():
-    about = {"noise": 0.0, "share": 0.1, "student": "convnet1:32", "weighing": 70, "score": "loss"}
+    about = {"noise": 0.0, "share": 0.1, "student": "convnet1:32", "batch": 32, "lr": 0.2, "weighing": 70, "score": "loss"}
     rho = {k: {"weighing": 0.5, "watching": 0.0, "test": 0.0} for k in ("end", "mean", "next")}
     rows = [about | {"seed": s, "spearman": rho | {"mean": {"weighing": v}}} for s, v in enumerate((0.1, 0.3))]
     text = truth.tables(rows)
