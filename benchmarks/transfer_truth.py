@@ -465,14 +465,15 @@ def _cell(values: list[float | None], digits: int) -> str:
 def run(args: argparse.Namespace) -> None:
     """Append the rows of every case and seed that the file does not have yet."""
     prepare(1)
+    how = SETTINGS.with_(batch=args.batch, lr=args.lr)
     for seed in range(args.first, args.first + args.seeds):
         for case in args.cases:
             noise, share = map(float, case.split(":"))
-            if (noise, share, args.student, SETTINGS.batch, SETTINGS.lr, seed) in {
+            if (noise, share, args.student, how.batch, how.lr, seed) in {
                 tuple(r[k] for k in (*CASE, "seed")) for r in read(args.out)
             }:
                 continue
-            begin, rows = time.perf_counter(), list(one(noise, share, args.student, seed))
+            begin, rows = time.perf_counter(), list(one(noise, share, args.student, seed, how))
             with args.out.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row | {"date": time.strftime("%Y-%m-%d")}) + "\n" for row in rows)
             print(f"{case}, {args.student}, seed {seed}: {time.perf_counter() - begin:.0f} s", flush=True)
@@ -485,8 +486,8 @@ def main() -> None:
     ask.add_argument("--cases", nargs="+", default=[".2:.1", "0:.1", ".2:.5", "0:.5"], metavar="NOISE:SHARE")
     ask.add_argument("--student", default="convnet1:32")
     ask.add_argument("--out", type=Path, default=RAW)
-    for name, default in (("--seeds", 5), ("--first", 0)):
-        ask.add_argument(name, type=int, default=default)
+    for name, default in (("--seeds", 5), ("--first", 0), ("--batch", SETTINGS.batch), ("--lr", SETTINGS.lr)):
+        ask.add_argument(name, type=type(default), default=default)
     kinds.add_parser("tables")
     args = parser.parse_args()
     run(args) if args.what == "run" else write()
