@@ -11,7 +11,7 @@ from torch import nn
 import refluence as rf
 from refluence.cli import main
 from refluence.errors import InputError
-from refluence.jobs.catalogue import with_controls
+from refluence.jobs.catalogue import students_beside, with_controls
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import StudentJob, read_arm_job
 from refluence.jobs.repeat import repeat_run
@@ -52,6 +52,21 @@ def test_a_mechanism_by_influence_brings_what_it_is_compared_with():
     assert arms == ["scratch:epochs=2", "kd:epochs=2,temperature=3", f"joint:{own}", f"joint+shuffled:{own}"]
     assert [arm.name for arm in with_controls(["kd", "kd+loss"], True)] == ["kd", "kd+loss"]
     assert [arm.name for arm in with_controls(["joint"], False)] == ["joint"]
+
+
+@pytest.mark.parametrize(
+    ("arm", "arms"),
+    [
+        ("kd", ["scratch", "kd"]),
+        ("kd+loss:epochs=2", ["scratch:epochs=2", "kd:epochs=2", "kd+loss:epochs=2"]),
+        ("kd:also=validation", ["scratch", "kd", "kd:also=validation"]),
+        ("student:tau=2", ["scratch", "kd", "student:tau=2", "student+shuffled:tau=2"]),
+        ("scratch", ["scratch"]),
+        ("semi+influence", ["semi", "semi+influence", "semi+shuffled"]),
+    ],
+)
+def test_transfer_over_seeds_compares_with_the_student_alone_and_plain_distillation(arm, arms):
+    assert [each.name for each in with_controls(students_beside(arm), True)] == arms
 
 
 def test_arms_that_mean_nothing_are_refused():

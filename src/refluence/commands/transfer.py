@@ -8,7 +8,7 @@ from refluence.commands.flags import Transfer
 from refluence.commands.session import open_session, relative
 from refluence.errors import InputError
 from refluence.fields import subset
-from refluence.jobs.catalogue import check_mechanism, parse_arm
+from refluence.jobs.catalogue import check_mechanism, parse_arm, students_beside
 from refluence.jobs.comparing import Comparing, executor_name
 from refluence.jobs.job import StudentJob
 from refluence.jobs.run_job import card_of
@@ -46,12 +46,13 @@ def comparing(flags: Transfer) -> Comparing:
     """What the flags ask for: one arm and seed, or with --seeds a comparison."""
     check_mechanism(flags.mechanism)
     arm = parse_arm(flags.mechanism)
+    compared = flags.controls and flags.seeds is not None
     asked = Comparing(
-        methods=(flags.mechanism,),
+        methods=students_beside(flags.mechanism) if compared else (flags.mechanism,),
         transfer=subset(TransferOptions, flags),
         seeds=flags.seeds or 1,
         seed=flags.seed,
-        controls=flags.controls and flags.seeds is not None,
+        controls=compared,
         equal_seconds=flags.equal_seconds,
         executor=executor_name(flags.executor, flags.workers),
     )

@@ -190,6 +190,22 @@ def _of_transfer(arm: Arm, mechanism: Mechanism) -> list[Arm]:
     return [Arm("scratch", options=shared_options(arm, OF_IMITATION)), base_of(arm), arm, shuffled]
 
 
+def students_beside(text: str) -> tuple[str, ...]:
+    """An arm of a transfer behind the student alone and plain distillation, as `transfer --seeds` compares it.
+
+    Of `semi`, whose steps are no epochs, the arm alone.
+    """
+    arm = parse_arm(text)
+    mechanism = methods()[arm.method]
+    if not isinstance(mechanism, Mechanism) or mechanism.schedule == "semi":
+        return (arm.name,)
+    scratch = Arm("scratch", options=shared_options(arm, (*OF_IMITATION, "also")))
+    arms = [scratch, Arm("kd", options=shared_options(arm, ("also",))), arm]
+    if arm.method == "scratch":
+        arms = [arm]
+    return tuple(each.name for number, each in enumerate(arms) if not any(each.same(other) for other in arms[:number]))
+
+
 def _alike(one: Arm, other: Arm) -> bool:
     """Whether both do the same beforehand, however their shares are written."""
     return one.method == other.method and cleaning(one) is not None and cleaning(one) == cleaning(other)
