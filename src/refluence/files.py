@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,28 @@ def check_writable(path: Path) -> None:
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         reason = "may not be written to" if parent.is_dir() else "is a file"
         raise InputError(f"cannot write {path}: {parent} {reason}; choose a folder you may write to")
+
+
+@contextlib.contextmanager
+def appearing(out: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `out`, which is new or empty, in one step: half of it is never seen there.
+
+    Raises:
+        InputError: an `out` that holds something, or that cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not empty: choose a new folder to export to")
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if out.exists():  # an empty folder: Windows renames onto none
+            out.rmdir()
+        os.replace(part, out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror or error}; choose a folder you may write to") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

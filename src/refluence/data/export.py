@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from refluence.data.distilled import DistilledSet, decoded, load_distilled, loca
 from refluence.data.folder_names import folder_names
 from refluence.data.readme import CARD, IMAGES, README
 from refluence.errors import InputError, option
+from refluence.files import appearing
 
 FORMATS = ("imagefolder", "parquet", "tensors")
 
@@ -29,25 +29,14 @@ def export(folder: Path, format: str, out: Path) -> str:
     out = Path(out)
     if format not in FORMATS:
         raise InputError(f"{option('format', format)}: choose one of {', '.join(FORMATS)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not empty: choose a new folder to export to")
     place = locate(folder)
     stored = load_distilled(place)
     distilled = decoded(stored)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
+    with appearing(out) as part:
         written = {"imagefolder": _folders, "parquet": _parquet, "tensors": _nothing}[format](distilled, part)
         for name in (IMAGES, CARD, README):
             if (place / name).exists():
                 shutil.copyfile(place / name, part / name)
-        if out.exists():  # an empty folder: Windows renames onto none
-            out.rmdir()
-        os.replace(part, out)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}; choose a folder you may write to") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     tensors = f"The tensors (float32, normalised), {CARD} and {README} lie in {out}: {out / IMAGES}."
     if format == "tensors":
         return f"Wrote {len(stored)} images of {len(stored.classes)} classes. {tensors} Nothing was rounded."

@@ -90,8 +90,7 @@ def _judged(job: ArmJob, result: Result, session: Session) -> list[Json]:
 
 def row_of(job: ArmJob, entry: Json, card: Json) -> Row:
     """The row of one evaluation."""
-    if isinstance(job, StudentJob):
-        return students.row_of(job, entry, card)
+    own = students.of_row(job, entry, card) if isinstance(job, StudentJob) else _of_set(card)
     return {
         "arm": job.arm.name,
         "seed": job.seed,
@@ -102,9 +101,13 @@ def row_of(job: ArmJob, entry: Json, card: Json) -> Row:
         "balanced_accuracy": entry["balanced_accuracy"],
         "macro_f1": entry["macro_f1"],
         "imbalance": entry.get("imbalance"),
-        **{k: card[k] for k in OF_CARD},
-        **{k: card["cleaned"][k] for k in OF_CLEANED if card.get("cleaned", {}).get(k) is not None},
+        **own,
     }
+
+
+def _of_set(card: Json) -> Json:
+    cleaned = card.get("cleaned", {})
+    return {**{k: card[k] for k in OF_CARD}, **{k: cleaned[k] for k in OF_CLEANED if cleaned.get(k) is not None}}
 
 
 def card_of(folder: Path) -> Json:

@@ -126,8 +126,8 @@ def of_teacher(place: Path, session: Session, split: str, teacher: Student) -> f
     return float(known["accuracy"])
 
 
-def row_of(job: StudentJob, entry: Json, card: Json) -> Json:
-    """The row of one evaluation, as `run_job.row_of` for sets."""
+def of_row(job: StudentJob, entry: Json, card: Json) -> Json:
+    """What the row of an evaluation says of a student beside what it says of everything that is judged."""
     weights = card.get("weights") or {}
     facts = {
         "auc": weights.get("auc"),
@@ -138,15 +138,6 @@ def row_of(job: StudentJob, entry: Json, card: Json) -> Json:
         "gain_watching": card.get("gain_watching"),
     }
     return {
-        "arm": job.arm.name,
-        "seed": job.seed,
-        "protocol": entry["protocol"],
-        "split": entry["split"],
-        "accuracy": entry["accuracy"],
-        "nets": entry["accuracies"],
-        "balanced_accuracy": entry["balanced_accuracy"],
-        "macro_f1": entry["macro_f1"],
-        "imbalance": entry["imbalance"],
         "worst_class": entry["worst_class"]["accuracy"],
         **{k: card[k] for k in OF_CARD},
         "iterations": job.plan.iterations,

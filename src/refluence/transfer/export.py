@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from refluence.errors import InputError, option
-from refluence.files import write_text
+from refluence.files import appearing, write_text
 from refluence.models import read_spec
 from refluence.models.onnx_file import FILE, IMAGES, LOGITS, OPSET, export_onnx
 from refluence.models.text import TextSpec, write_transformers
@@ -42,25 +41,14 @@ def export_network(place: Path, format: str, out: Path) -> str:
     """
     if format not in FORMATS:
         raise InputError(f"{option('format', format)} is for a distilled set: a network has {', '.join(FORMATS)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not empty: choose a new folder to export to")
     network = Student.load(place)
     texts = isinstance(network.model, TextSpec)
     if format != "tensors" and texts != (format == "transformers"):
         right = "transformers" if texts else "onnx"
         raise InputError(f"{option('format', format)}: a network for {'texts' if texts else 'images'} has {right} or tensors")
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
+    with appearing(out) as part:
         said = {"onnx": _onnx, "transformers": _transformers, "tensors": _tensors}[format](network, place, part)
         shutil.copyfile(place / CARD, part / CARD)
-        if out.exists():  # an empty folder: Windows renames onto none
-            out.rmdir()
-        os.replace(part, out)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}; choose a folder you may write to") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return f"Wrote {network.model.label}, {network.parameters:,} parameters, {len(network.classes)} classes, to {out}: {said}."
 
 
