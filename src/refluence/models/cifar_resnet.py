@@ -13,8 +13,9 @@ norm. Then the global average (the embedding) and a linear layer. He initialisat
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
+from refluence.models.averaged import Averaged
 from refluence.models.maps import check_maps, strided
 from refluence.models.norms import norm_layer
 from refluence.models.resnet import Block, conv
@@ -24,7 +25,7 @@ DEPTHS = {"resnet8": 8, "resnet14": 14, "resnet20": 20, "resnet32": 32, "resnet4
 WIDE = {"resnet8x4": 8, "resnet32x4": 32}
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Averaged):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the embedding `(B, 4 width)`.
 
     `width`: channels of the first stage; the stem has as many, or half of them in the wide ones.
@@ -41,14 +42,6 @@ class CifarResNet(nn.Module):
                 inputs = width * times
         self.body = nn.Sequential(*layers)
         self.classifier = nn.Linear(inputs, classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Embedding `(B, F)` before the classifier: the global average of the last map."""
-        return self.body(x).mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, classes)`."""
-        return self.classifier(self.features(x))
 
 
 def check_size(name: str, size: tuple[int, int], norm: str) -> None:

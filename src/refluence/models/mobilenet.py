@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from refluence.models.averaged import Averaged
 from refluence.models.maps import check_maps, strided
 from refluence.models.norms import norm_layer
 
@@ -41,7 +42,7 @@ class Inverted(nn.Module):
         return x + self.body(x) if self.residual else self.body(x)
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Averaged):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the embedding `(B, 1280)`.
 
     `width`: channels of the stem, 16 in CRD's form. Those of a stage are in proportion, rounded down, at least 1.
@@ -60,14 +61,6 @@ class MobileNetV2(nn.Module):
         head = max(HEAD, HEAD * width // STEM)
         self.body = nn.Sequential(*layers, *_layers(inputs, head, 1, 1, 1, norm))
         self.classifier = nn.Linear(head, classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Embedding `(B, F)` before the classifier: the global average of the last map."""
-        return self.body(x).mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, classes)`."""
-        return self.classifier(self.features(x))
 
 
 def check_size(name: str, size: tuple[int, int], norm: str) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from refluence.models.averaged import Averaged
 from refluence.models.maps import check_maps
 from refluence.models.norms import norm_layer
 
@@ -64,7 +65,7 @@ class Block(nn.Module):
         return relu(self.norm2(self.conv2(h)) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
+class ResNet(Averaged):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the embedding `(B, 8 width)`."""
 
     def __init__(self, name: str, channels: int, size: tuple[int, int], classes: int, *, width: int, norm: str):
@@ -79,14 +80,6 @@ class ResNet(nn.Module):
                 inputs = width * times
         self.body = nn.Sequential(*layers)
         self.classifier = nn.Linear(inputs, classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Embedding `(B, F)` before the classifier: the global average of the last map."""
-        return self.body(x).mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, classes)`."""
-        return self.classifier(self.features(x))
 
 
 def check_size(name: str, size: tuple[int, int], norm: str) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, relu
 
 from refluence.errors import InputError
+from refluence.models.averaged import Averaged
 from refluence.models.maps import check_maps, strided
 from refluence.models.norms import norm_layer
 
@@ -71,7 +72,7 @@ class UnitV2(nn.Module):
         return shuffle(torch.cat([self.left(kept), self.right(changed)], 1), 2)
 
 
-class ShuffleNet(nn.Module):
+class ShuffleNet(Averaged):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the embedding, `(B, 4 width)` of V1, `(B, 1024)` of V2.
 
     `width`: channels of the first stage; the others have twice and four times as many.
@@ -90,14 +91,6 @@ class ShuffleNet(nn.Module):
         head = [] if first else [*_conv(inputs, HEAD, 1, 1, 1, norm), nn.ReLU()]
         self.body = nn.Sequential(*layers, *head)
         self.classifier = nn.Linear(inputs if first else HEAD, classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Embedding `(B, F)` before the classifier: the global average of the last map."""
-        return self.body(x).mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, classes)`."""
-        return self.classifier(self.features(x))
 
 
 def check_size(name: str, size: tuple[int, int], width: int, norm: str) -> None:

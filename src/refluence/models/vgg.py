@@ -15,8 +15,9 @@ standard deviation .01, biases 0.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
+from refluence.models.averaged import Averaged
 from refluence.models.maps import Size, check_maps
 from refluence.models.norms import norm_layer
 
@@ -31,7 +32,7 @@ TIMES = (1, 2, 4, 8, 8)
 LARGE = 64  # pixels from which four pools fit
 
 
-class VGG(nn.Module):
+class VGG(Averaged):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the embedding `(B, 8 width)`."""
 
     def __init__(self, name: str, channels: int, size: tuple[int, int], classes: int, *, width: int, norm: str):
@@ -47,14 +48,6 @@ class VGG(nn.Module):
                 inputs = width * times
         self.body = nn.Sequential(*layers)
         self.classifier = nn.Linear(inputs, classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Embedding `(B, F)` before the classifier: the global average of the last map."""
-        return self.body(x).mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, classes)`."""
-        return self.classifier(self.features(x))
 
 
 def check_size(name: str, size: tuple[int, int], norm: str) -> None:

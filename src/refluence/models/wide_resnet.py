@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from refluence.errors import InputError
+from refluence.models.averaged import Averaged
 from refluence.models.maps import check_maps, strided
 from refluence.models.norms import norm_layer
 from refluence.models.resnet import conv
@@ -40,7 +41,7 @@ class PreBlock(nn.Module):
         return changed + (x if self.shortcut is None else self.shortcut(h))
 
 
-class WideResNet(nn.Module):
+class WideResNet(Averaged):
     """`(B, C, H, W)` images to `(B, classes)` logits; `features` gives the embedding `(B, 4 width)`.
 
     `width`: channels of the first stage, 16 K as published.
@@ -57,14 +58,6 @@ class WideResNet(nn.Module):
                 inputs = width * times
         self.body = nn.Sequential(*layers, norm_layer(norm, inputs), nn.ReLU())
         self.classifier = nn.Linear(inputs, classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Embedding `(B, F)` before the classifier: the global average of the last map."""
-        return self.body(x).mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, classes)`."""
-        return self.classifier(self.features(x))
 
 
 def plan(name: str) -> tuple[int, int]:
