@@ -1,0 +1,74 @@
+"""What an arm of a generated set may say: how its sampling is guided, and numbers of its own, read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from refluence.arm import UNIFORM, Arm
+from refluence.errors import InputError, did_you_mean
+from refluence.fields import read
+from refluence.generate.method import Generator
+from refluence.generate.settings import Numbers, Settings, settings_from
+from refluence.influence.weighting import Weighting, parse_weighting
+
+VARIANTS = {
+    "influence": "steered by influence: gradients of an image alike to those of its class (IGD eq. 7)",
+    "deviation": "steered away from the images that are there already (IGD eq. 8)",
+    "igd": "steered by influence and by deviation (IGD eq. 9)",
+    "pool": "rival: a larger pool without guidance, made and selected in the seconds that guidance takes",
+}
+"""What may stand behind `+`."""
+WEIGHTS = {"influence": "score", "shuffled": "random"}
+"""Whose weights the class's mean gradient has (ours): those of a table of scores, or the same on the wrong instances."""
+GUIDED = ("k", "kappa", "averaging", "through", "weights")
+OF_DEVIATION = ("gamma", "memory", "raw_gamma")
+OF_POOL = ("factor", "by")
+
+
+def own_keys() -> tuple[str, ...]:
+    """The options of an arm that are numbers of its sampling."""
+    return (*(f.name for f in fields(Numbers)), "weights")
+
+
+def reads(variant: str) -> tuple[str, ...]:
+    """The options that mean something for a variant."""
+    influence, deviation = variant in ("influence", "igd"), variant in ("deviation", "igd")
+    idle = () if influence else GUIDED
+    idle += () if deviation else OF_DEVIATION
+    idle += () if influence or deviation else ("range",)
+    idle += () if variant == "pool" else OF_POOL
+    return tuple(key for key in own_keys() if key not in idle)
+
+
+def check(arm: Arm, generator: Generator) -> None:
+    """`InputError` for an unknown variant, and options that are unknown, out of range or mean nothing for it."""
+    if arm.kind not in (UNIFORM, *VARIANTS):
+        raise InputError(f"arm '{arm.name}': {did_you_mean(arm.kind, list(VARIANTS))} may stand behind {arm.method}+")
+    known = reads(arm.kind)
+    for key, value in arm.options:
+        if key not in own_keys():
+            raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
+        if key not in known:
+            raise InputError(f"arm '{arm.name}': {key} means nothing there: {', '.join(known)} do")
+    try:
+        settings_for(arm, Numbers())
+        weighting_of(arm)
+    except InputError as error:
+        raise InputError(f"arm '{arm.name}': {error}") from None
+
+
+def settings_for(arm: Arm, asked: Numbers) -> Settings:
+    """How the arm's images are sampled: the numbers that are asked for, then its own."""
+    own: dict[str, Any] = {key: read(Numbers, key, text) for key, text in arm.options if key != "weights"}
+    return settings_from(replace(asked, **own), arm.kind)
+
+
+def weighting_of(arm: Arm) -> Weighting:
+    """How real instances weigh in the mean gradient of their class."""
+    said = arm.option("weights")
+    if said is None:
+        return Weighting()
+    if said not in WEIGHTS:
+        raise InputError(f"weights={said}: {did_you_mean(said, list(WEIGHTS))}")
+    return parse_weighting("scores", {"by": WEIGHTS[said]})

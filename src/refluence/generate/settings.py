@@ -1,0 +1,166 @@
+"""How one set is sampled: steps, classifier-free guidance, the guidance by influence and deviation, or a pool to select from.
+
+    z_{t-1} = s(z_t, t, eps) - rho_t grad_z G_I(z0_hat) - gamma_t grad_z G_D(z_t)                      (IGD eq. 9)
+    rho_t   = kappa k sqrt(1 - abar_t) |eps| / |grad_z G_I|,      gamma_t = gamma d / 4096
+
+kappa and the scale of gamma are ours: the literal rho (kappa 1) with k = 5 moves z by 4.5 times its norm at every guided
+step, with .002 by about a hundredth; gamma was published for latents of d = 4096 numbers, and moves z by gamma / d of its norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from refluence.errors import InputError, stated
+from refluence.fields import check, setting
+
+SOLVERS = ("ddim", "ddpm", "dpm")
+USUAL_RANGE = "-8.2:-3.6"
+"""In log-SNR, log(abar / (1 - abar)): the published steps 30 to 45 of 50 on DiT's linear schedule."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What steers the steps whose log-SNR lies in `low` … `high`, or whose share of the steps left lies in `fraction`.
+
+    `memory`: how many earlier images of a class the deviation looks at; None: all. `through`: back through the denoiser;
+    False stops the gradient at eps, dz0/dz = 1 / sqrt(abar). `averaging` of checkpoints: trained, by their rates, or equal.
+    `scaled_gamma`: gamma d / 4096; False: gamma as it is.
+    """
+
+    influence: bool = False
+    deviation: bool = False
+    k: float = 5.0
+    gamma: float = 50.0
+    kappa: float = 0.002
+    low: float = -8.2
+    high: float = -3.6
+    fraction: tuple[float, float] | None = None
+    memory: int | None = None
+    through: bool = True
+    scaled_gamma: bool = True
+    averaging: str = "trained"
+
+    @property
+    def steers(self) -> bool:
+        """Whether there is anything to steer by."""
+        return (self.influence and self.k != 0) or (self.deviation and self.gamma != 0)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """`factor` times as many images as are kept, selected by herding or by influence.
+
+    None: as many as fit the seconds of guidance, which a comparison measures; alone, `FACTOR`.
+    """
+
+    factor: float | None = None
+    by: str = "herding"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a set is sampled. `batch` images share a batch, classes in turn: who shares one is part of the result."""
+
+    cfg: float = 2.0
+    solver: str = "ddim"
+    steps: int = 50
+    batch: int = 50
+    guidance: Guidance = field(default_factory=Guidance)
+    pool: Pool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What an arm may say of its sampling, as text says it."""
+
+    cfg: float = setting(
+        2.0, "Scale of classifier-free guidance; 1: none. More makes images easier to recognise and less diverse.", least=0
+    )
+    solver: str = setting(
+        "ddim", "ddim, ddpm (what the released code of IGD runs) or dpm (second order, 20 steps are enough).", choices=SOLVERS
+    )
+    steps: int = setting(50, "Steps from noise to image.", least=1, most=1000)
+    k: float = setting(5.0, "Strength of the influence guidance; the published range is 1 to 50.", least=0)
+    gamma: float = setting(
+        50.0, "Strength of the deviation guidance, for 4,096 numbers an image; published 10 to 200.", least=0
+    )
+    kappa: float = setting(
+        0.002, "Scale of k: at .002, k = 5 moves z by about 1 % at a guided step (1: eq. 9 literally).", least=0
+    )
+    range: str = setting(
+        USUAL_RANGE,
+        "Which steps are guided: by log-SNR, or as shares of the steps left, 60%:90% (the published ones on DiT's schedule).",
+        metavar="LOW:HIGH|P%:Q%",
+    )
+    memory: int | None = setting(None, "The deviation looks at so many earlier images of a class (default: at all).", least=0)
+    through: str = setting(
+        "full", "full: the gradient goes back through the denoiser. stop: it stops there, several times cheaper.",
+        choices=("full", "stop"),
+    )  # fmt: skip
+    averaging: str = setting(
+        "trained", "Checkpoints of the surrogate weigh by their learning rates (trained) or alike (equal).",
+        choices=("trained", "equal"),
+    )  # fmt: skip
+    raw_gamma: bool = setting(False, "1: gamma as it is, whatever the size of the images (0: scaled by numbers / 4096).")
+    batch: int = setting(50, "Images that are sampled side by side, classes in turn.", least=1)
+    factor: float | None = setting(
+        None, "Of a pool: times as many images as are kept (default: as many as fit the seconds of guidance).", least=1
+    )
+    by: str = setting("herding", "What selects from a pool.", choices=("herding", "influence"))
+
+    __post_init__ = check
+
+
+def settings_from(numbers: Numbers, variant: str) -> Settings:
+    """The settings of a variant: uniform, influence, deviation, igd or pool.
+
+    Raises:
+        InputError: a range that cannot be read.
+    """
+    low, high, fraction = read_range(numbers.range)
+    guidance = Guidance(
+        influence=variant in ("influence", "igd"),
+        deviation=variant in ("deviation", "igd"),
+        k=numbers.k,
+        gamma=numbers.gamma,
+        kappa=numbers.kappa,
+        low=low,
+        high=high,
+        fraction=fraction,
+        memory=numbers.memory,
+        through=numbers.through == "full",
+        scaled_gamma=not numbers.raw_gamma,
+        averaging=numbers.averaging,
+    )
+    pool = Pool(numbers.factor, numbers.by) if variant == "pool" else None
+    return Settings(numbers.cfg, numbers.solver, numbers.steps, numbers.batch, guidance, pool)
+
+
+def settings_of_json(stored: dict[str, Any]) -> Settings:
+    """The settings that `dataclasses.asdict` wrote."""
+    guidance = dict(stored["guidance"])
+    guidance["fraction"] = None if guidance["fraction"] is None else tuple(guidance["fraction"])
+    pool = None if stored["pool"] is None else Pool(**stored["pool"])
+    return replace(Settings(), **{**stored, "guidance": Guidance(**guidance), "pool": pool})
+
+
+def read_range(text: str) -> tuple[float, float, tuple[float, float] | None]:
+    """Lowest and highest log-SNR, and in their place shares of the steps left where the text has them.
+
+    Example:
+        >>> read_range("-8.2:-3.6"), read_range("60%:90%")
+        ((-8.2, -3.6, None), (-8.2, -3.6, (0.6, 0.9)))
+    """
+    first, colon, second = text.partition(":")
+    shares = first.endswith("%") and second.endswith("%")
+    try:
+        low, high = (float(part.removesuffix("%") if shares else part) for part in (first, second))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not colon or not low <= high or (shares and not 0 <= low <= high <= 100):
+        raise InputError(f"{stated('range', text)}: it must be two numbers, the lower first, as {USUAL_RANGE} or 60%:90%")
+    if shares:
+        return -8.2, -3.6, (low / 100, high / 100)
+    return low, high, None
