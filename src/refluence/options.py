@@ -108,6 +108,93 @@ class JobOptions(SizeOptions, NetworkOptions, EvaluationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SamplingOptions(Options):
+    """How a generated set is sampled: the denoiser, the surrogate of its guidance, and numbers that an arm may say too."""
+
+    group: ClassVar[str] = "sampling"
+
+    denoiser: str = setting(
+        "dit",
+        "dit or unet, trained first on the data, or one that is there: the folder of `generate train` or `generate finetune`, "
+        "a folder of diffusers, or hf:NAME, such as hf:facebook/DiT-XL-2-256.",
+        metavar="dit|unet|FOLDER|hf:NAME",
+    )
+    prediction: str | None = setting(
+        None,
+        "What a denoiser that is trained first predicts: flow (flow matching) or epsilon (default: flow).",
+        choices=("flow", "epsilon"),
+    )
+    denoiser_iterations: int | None = setting(None, "Steps of training of such a denoiser (default: by image size).", least=1)
+    minimax_iterations: int | None = setting(
+        None, "Steps of Minimax fine-tuning (default: 8 epochs at size paper, fewer at size cpu).", least=1
+    )
+    surrogate: str = setting(
+        "convnet",
+        "The network whose gradients guide, trained on the data first: convnet (depth by image size), resnetap10, resnet18 …, "
+        "with width and norm as --model has them.",
+    )
+    surrogate_epochs: int | None = setting(
+        None, "Epochs of the surrogate (default: 50 at size paper, fewer at size cpu).", least=1
+    )
+    threshold: float = setting(
+        0.7,
+        "A checkpoint of the surrogate is retained where its mean gradient has a lower cosine with the last retained one.",
+        least=-1,
+        most=1,
+    )
+    regular: int | None = setting(None, "As many checkpoints at regular epochs, in the place of those by --threshold.", least=1)
+    cfg: float = setting(
+        2.0, "Scale of classifier-free guidance; 1: none. More makes images easier to recognise and less diverse.", least=0
+    )
+    solver: str = setting(
+        "ddim",
+        "ddim, ddpm (what the released code of IGD runs) or dpm (second order: 20 steps are enough).",
+        choices=("ddim", "ddpm", "dpm"),
+    )
+    steps: int = setting(50, "Steps from noise to image.", least=1, most=1000)
+    k: float = setting(5.0, "Strength of the influence guidance; the published range is 1 to 50.", least=0)
+    gamma: float = setting(
+        50.0, "Strength of the deviation guidance, stated for images of 4,096 numbers; published 10 to 200.", least=0
+    )
+    kappa: float = setting(
+        0.002, "Scale of k: at .002 a guided step with k = 5 moves an image by about 1 % (1: eq. 9 of IGD literally).", least=0
+    )
+    range: str = setting(
+        "-8.2:-3.6",
+        "Which steps are guided: by log-SNR, or as shares of the steps left, 60%:90% (the same on DiT's noise schedule).",
+        metavar="LOW:HIGH|P%:Q%",
+    )
+    memory: int | None = setting(
+        None, "The deviation looks at so many earlier images of a class (default: at all; the released code 64).", least=0
+    )
+    through: str = setting(
+        "full",
+        "full: the gradient goes back through the denoiser (the paper). stop: it stops there, which is cheaper.",
+        choices=("full", "stop"),
+    )
+    averaging: str = setting(
+        "trained",
+        "Checkpoints weigh by their learning rates (trained: the paper) or alike (equal: its released code).",
+        choices=("trained", "equal"),
+    )
+    raw_gamma: bool = setting(False, "gamma as it is, not in proportion to the numbers of an image.")
+    sample_batch: int = setting(
+        50, "Images that are sampled side by side, classes in turn; the deviation sees those of its class.", least=1
+    )
+    factor: float | None = setting(
+        None,
+        "Of X+pool: times as many images as are kept (default: as many as fit the seconds of guidance, 3 without any).",
+        least=1,
+    )
+    by: str = setting("herding", "What selects from the pool of X+pool.", choices=("herding", "influence"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOptions(JobOptions, SamplingOptions):
+    """What is asked of a job that makes a small set, sampled ones among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferOptions(Options):
     """Knowledge distillation: the two networks, and how the student learns. None leaves a number to the size."""
 

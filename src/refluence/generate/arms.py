@@ -9,8 +9,9 @@ from refluence.arm import UNIFORM, Arm
 from refluence.errors import InputError, did_you_mean
 from refluence.fields import read
 from refluence.generate.method import Generator
-from refluence.generate.settings import Numbers, Settings, settings_from
+from refluence.generate.settings import Settings, settings_from
 from refluence.influence.weighting import Weighting, parse_weighting
+from refluence.options import SamplingOptions
 
 VARIANTS = {
     "influence": "steered by influence: gradients of an image alike to those of its class (IGD eq. 7)",
@@ -21,14 +22,16 @@ VARIANTS = {
 """What may stand behind `+`."""
 WEIGHTS = {"influence": "score", "shuffled": "random"}
 """Whose weights the class's mean gradient has (ours): those of a table of scores, or the same on the wrong instances."""
-GUIDED = ("k", "kappa", "averaging", "through", "weights")
+GUIDED = ("k", "kappa", "averaging", "through")
+OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular", "weights")
+"""What mean gradients of a class are taken of: numbers that mean something for influence, and a pool that it selects from."""
 OF_DEVIATION = ("gamma", "memory", "raw_gamma")
 OF_POOL = ("factor", "by")
 
 
 def own_keys() -> tuple[str, ...]:
     """The options of an arm that are numbers of its sampling."""
-    return (*(f.name for f in fields(Numbers)), "weights")
+    return (*(f.name for f in fields(SamplingOptions)), "weights")
 
 
 def reads(variant: str) -> tuple[str, ...]:
@@ -38,6 +41,7 @@ def reads(variant: str) -> tuple[str, ...]:
     idle += () if deviation else OF_DEVIATION
     idle += () if influence or deviation else ("range",)
     idle += () if variant == "pool" else OF_POOL
+    idle += () if influence or variant == "pool" else OF_SURROGATE
     return tuple(key for key in own_keys() if key not in idle)
 
 
@@ -52,15 +56,15 @@ def check(arm: Arm, generator: Generator) -> None:
         if key not in known:
             raise InputError(f"arm '{arm.name}': {key} means nothing there: {', '.join(known)} do")
     try:
-        settings_for(arm, Numbers())
+        settings_for(arm, SamplingOptions())
         weighting_of(arm)
     except InputError as error:
         raise InputError(f"arm '{arm.name}': {error}") from None
 
 
-def settings_for(arm: Arm, asked: Numbers) -> Settings:
+def settings_for(arm: Arm, asked: SamplingOptions) -> Settings:
     """How the arm's images are sampled: the numbers that are asked for, then its own."""
-    own: dict[str, Any] = {key: read(Numbers, key, text) for key, text in arm.options if key != "weights"}
+    own: dict[str, Any] = {key: read(SamplingOptions, key, text) for key, text in arm.options if key != "weights"}
     return settings_from(replace(asked, **own), arm.kind)
 
 

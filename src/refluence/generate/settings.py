@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refluence.errors import InputError, stated
-from refluence.fields import check, setting
+from refluence.options import SamplingOptions
 
-SOLVERS = ("ddim", "ddpm", "dpm")
 USUAL_RANGE = "-8.2:-3.6"
 """In log-SNR, log(abar / (1 - abar)): the published steps 30 to 45 of 50 on DiT's linear schedule."""
 
@@ -71,71 +70,29 @@ class Settings:
     pool: Pool | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Numbers:
-    """What an arm may say of its sampling, as text says it."""
-
-    cfg: float = setting(
-        2.0, "Scale of classifier-free guidance; 1: none. More makes images easier to recognise and less diverse.", least=0
-    )
-    solver: str = setting(
-        "ddim", "ddim, ddpm (what the released code of IGD runs) or dpm (second order, 20 steps are enough).", choices=SOLVERS
-    )
-    steps: int = setting(50, "Steps from noise to image.", least=1, most=1000)
-    k: float = setting(5.0, "Strength of the influence guidance; the published range is 1 to 50.", least=0)
-    gamma: float = setting(
-        50.0, "Strength of the deviation guidance, for 4,096 numbers an image; published 10 to 200.", least=0
-    )
-    kappa: float = setting(
-        0.002, "Scale of k: at .002, k = 5 moves z by about 1 % at a guided step (1: eq. 9 literally).", least=0
-    )
-    range: str = setting(
-        USUAL_RANGE,
-        "Which steps are guided: by log-SNR, or as shares of the steps left, 60%:90% (the published ones on DiT's schedule).",
-        metavar="LOW:HIGH|P%:Q%",
-    )
-    memory: int | None = setting(None, "The deviation looks at so many earlier images of a class (default: at all).", least=0)
-    through: str = setting(
-        "full", "full: the gradient goes back through the denoiser. stop: it stops there, several times cheaper.",
-        choices=("full", "stop"),
-    )  # fmt: skip
-    averaging: str = setting(
-        "trained", "Checkpoints of the surrogate weigh by their learning rates (trained) or alike (equal).",
-        choices=("trained", "equal"),
-    )  # fmt: skip
-    raw_gamma: bool = setting(False, "1: gamma as it is, whatever the size of the images (0: scaled by numbers / 4096).")
-    batch: int = setting(50, "Images that are sampled side by side, classes in turn.", least=1)
-    factor: float | None = setting(
-        None, "Of a pool: times as many images as are kept (default: as many as fit the seconds of guidance).", least=1
-    )
-    by: str = setting("herding", "What selects from a pool.", choices=("herding", "influence"))
-
-    __post_init__ = check
-
-
-def settings_from(numbers: Numbers, variant: str) -> Settings:
+def settings_from(asked: SamplingOptions, variant: str) -> Settings:
     """The settings of a variant: uniform, influence, deviation, igd or pool.
 
     Raises:
         InputError: a range that cannot be read.
     """
-    low, high, fraction = read_range(numbers.range)
+    low, high, fraction = read_range(asked.range)
     guidance = Guidance(
         influence=variant in ("influence", "igd"),
         deviation=variant in ("deviation", "igd"),
-        k=numbers.k,
-        gamma=numbers.gamma,
-        kappa=numbers.kappa,
+        k=asked.k,
+        gamma=asked.gamma,
+        kappa=asked.kappa,
         low=low,
         high=high,
         fraction=fraction,
-        memory=numbers.memory,
-        through=numbers.through == "full",
-        scaled_gamma=not numbers.raw_gamma,
-        averaging=numbers.averaging,
+        memory=asked.memory,
+        through=asked.through == "full",
+        scaled_gamma=not asked.raw_gamma,
+        averaging=asked.averaging,
     )
-    pool = Pool(numbers.factor, numbers.by) if variant == "pool" else None
-    return Settings(numbers.cfg, numbers.solver, numbers.steps, numbers.batch, guidance, pool)
+    pool = Pool(asked.factor, asked.by) if variant == "pool" else None
+    return Settings(asked.cfg, asked.solver, asked.steps, asked.sample_batch, guidance, pool)
 
 
 def settings_of_json(stored: dict[str, Any]) -> Settings:
