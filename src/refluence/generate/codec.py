@@ -1,0 +1,46 @@
+"""Between the pixels of images and what a denoiser noises: the pixels themselves, or the latents of an autoencoder."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int]
+
+
+class Codec(Protocol):
+    """Between pixels of 0 to 1 and what is noised."""
+
+    def shape(self, pixels: Shape) -> Shape:
+        """Of what is noised, from that of the images."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels `(B, C, H, W)` to z."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z to pixels, not clamped; gradients go through."""
+
+    def to(self, device: torch.device) -> Codec:
+        """The same on another device."""
+
+
+class Pixels:
+    """z = 2 x - 1."""
+
+    def shape(self, pixels: Shape) -> Shape:
+        """See `Codec`."""
+        return pixels
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """See `Codec`."""
+        return 2 * pixels - 1
+
+    def decode(self, z: Tensor) -> Tensor:
+        """See `Codec`."""
+        return (z + 1) / 2
+
+    def to(self, device: torch.device) -> Pixels:
+        """See `Codec`."""
+        return self

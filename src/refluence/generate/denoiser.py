@@ -1,0 +1,318 @@
+"""A class-conditional denoiser as an artifact: `denoiser/model.safetensors`, what builds its network, and its two estimates.
+
+It is called in the coordinates of predictions.py. Classifier-free guidance (arXiv 2207.12598),
+
+    eps = eps_null + cfg (eps_y - eps_null),
+
+is linear, and so is all that follows from eps: it is taken on what the network gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from refluence.errors import InputError, did_you_mean, option
+from refluence.files import Json, read_json, write_json, write_tensors, write_text
+from refluence.generate.codec import Codec, Pixels, Shape
+from refluence.generate.predictions import linear_abar, prediction
+from refluence.generate.transformer import Transformer
+from refluence.randomness import seeded
+from refluence.version import __version__
+
+WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
+KINDS = ("dit",)
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Everything that builds the network of a denoiser.
+
+    Args:
+        shape: `(C, H, W)` of the images.
+        classes: their names; the label after the last of them is the null class.
+        kind: `dit` (transformer.py) or `unet` (unet.py).
+        prediction: what the network gives: `flow` or `epsilon`.
+        patch: side of a patch of a `dit`.
+        width: numbers a token of a `dit`, channels of the first stage of a `unet`.
+        depth: blocks of a `dit`, stages of a `unet`.
+        heads: of each attention.
+
+    Raises:
+        InputError: a size that the patch does not divide, or a kind, prediction or width that is none.
+    """
+
+    shape: Shape
+    classes: tuple[str, ...]
+    kind: str = "dit"
+    prediction: str = "flow"
+    patch: int = 2
+    width: int = 64
+    depth: int = 3
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"unknown kind of denoiser {self.kind!r}: {did_you_mean(self.kind, KINDS)}")
+        prediction(self.prediction)
+        if self.kind != "dit":
+            return
+        if self.shape[1] % self.patch or self.shape[2] % self.patch:
+            raise InputError(f"patches of {self.patch} do not divide images of {self.shape[1]} x {self.shape[2]} pixels")
+        if self.width % 4 or self.width % self.heads:
+            raise InputError(f"width {self.width} of a denoiser: it must be a multiple of 4 and of its {self.heads} heads")
+
+    def to_json(self) -> Json:
+        """Plain values, which `from_json` reads."""
+        return {**asdict(self), "shape": list(self.shape), "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, said: Json) -> DenoiserConfig:
+        """The inverse of `to_json`; other keys are left alone."""
+        c, h, w = said["shape"]
+        plain = {name: said[name] for name in ("kind", "prediction", "patch", "width", "depth", "heads")}
+        return cls(shape=(c, h, w), classes=tuple(said["classes"]), **plain)
+
+
+@dataclass(eq=False)
+class Denoiser:
+    """A network that knows noised images of some classes.
+
+    Args:
+        net: `(z (B, C, H, W), t (B,) from 0 to 1000, y (B,) int64) -> (B, C, H, W)`.
+        config: what builds it.
+        method: `dit`, or that of its fine-tuning.
+        codec: between pixels and z.
+        abar: `(T,)` float64, the schedule that it is sampled by.
+        labels: the network's label of each class; none: 0, 1, ….
+        null: the network's label of no class; none: the one after the last class.
+        card: what is known of how it was made.
+
+    Example:
+        >>> import torch
+        >>> config = DenoiserConfig((1, 8, 8), tuple("0123456789"), width=16, depth=1)
+        >>> denoiser = build_denoiser(config, torch.Generator().manual_seed(0))
+        >>> z0, eps = denoiser.predict(torch.randn(2, 1, 8, 8), 500, torch.tensor([3, 7]), cfg=2.0)
+        >>> z0.shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    kind: ClassVar[str] = "denoiser"
+    files: ClassVar[tuple[str, ...]] = (WEIGHTS,)
+
+    net: nn.Module
+    config: DenoiserConfig
+    method: str = "dit"
+    codec: Codec = field(default_factory=Pixels)
+    abar: Tensor = field(default_factory=linear_abar)
+    labels: tuple[int, ...] | None = None
+    null: int | None = None
+    card: Json = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.parameters
+
+    @property
+    def shape(self) -> Shape:
+        """`(C, H, W)` of z."""
+        return self.codec.shape(self.config.shape)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learned."""
+        return sum(p.numel() for p in self.net.parameters())
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its parameters and buffers."""
+        return sum(t.numel() * t.element_size() for t in self.net.state_dict().values())
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels of 0 to 1, `(B, C, H, W)`, to z."""
+        return self.codec.encode(pixels)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z to pixels on the scale of 0 to 1, not clamped; gradients go through."""
+        return self.codec.decode(z)
+
+    def to(self, device: torch.device | str) -> Denoiser:
+        """Itself, with its network on a device."""
+        self.net.to(device)
+        self.codec = self.codec.to(torch.device(device))
+        return self
+
+    def predict(self, z: Tensor, t: int | Tensor, y: Tensor | None, cfg: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The clean images and the noise that z is made of, both differentiable in z.
+
+        Args:
+            z: `(B, C, H, W)`, in variance-preserving coordinates.
+            t: an index of `abar`, or one for each image `(B,)`.
+            y: classes `(B,)`; none: the null class.
+            cfg: how far from the null class's estimate to that of y; 1 asks for y alone.
+        """
+        kind, steps = prediction(self.config.prediction), torch.as_tensor(t, device=z.device).expand(len(z))
+        abar = self.abar.to(z.device)[steps]
+        x, time = kind.seen(z, steps, abar)
+        output = self._asked(x, time, None if y is None else self.label(y), cfg)
+        return kind.estimates(z, output, abar)
+
+    def _asked(self, x: Tensor, time: Tensor, label: Tensor | None, cfg: float) -> Tensor:
+        """What the network gives, guided."""
+        null = torch.full((len(x),), self.null_label, device=x.device)
+        if label is None or cfg == 1:
+            return self.net(x, time, null if label is None else label)
+        of_y, of_null = self.net(torch.cat((x, x)), torch.cat((time, time)), torch.cat((label, null))).chunk(2)
+        return of_null + cfg * (of_y - of_null)
+
+    def label(self, y: Tensor) -> Tensor:
+        """The network's labels `(B,)` of classes `(B,)`."""
+        return y if self.labels is None else torch.tensor(self.labels, device=y.device)[y]
+
+    @property
+    def null_label(self) -> int:
+        """The network's label of no class."""
+        return len(self.config.classes) if self.null is None else self.null
+
+    def state(self) -> dict[str, Tensor]:
+        """Its parameters and buffers by name."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.net.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave. `InputError` where it is another network's."""
+        try:
+            self.net.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise InputError(f"these are not the weights of this denoiser: {' '.join(str(error).split())}") from None
+
+    def save(self, folder: str | Path, card: Json | None = None) -> None:
+        """Write it into `folder/denoiser`, the card last; `card`: further facts, as those of a run."""
+        save_denoiser(Path(folder) / self.kind, self, card or {})
+
+
+def build_denoiser(config: DenoiserConfig, generator: torch.Generator) -> Denoiser:
+    """A new denoiser on the CPU, initialised from the generator alone."""
+    with seeded(generator):
+        return Denoiser(_network(config), config)
+
+
+def _network(config: DenoiserConfig) -> nn.Module:
+    """The network of a kind: `(z, t, y) -> prediction`, t `(B,)` from 0 to 1000."""
+    sizes = {"patch": config.patch, "width": config.width, "depth": config.depth, "heads": config.heads}
+    return Transformer(config.shape, len(config.classes), **sizes)
+
+
+def save_denoiser(place: Path, denoiser: Denoiser, card: Json) -> None:
+    """Weights, configuration, README and card of a denoiser in the folder `place`."""
+    place.mkdir(parents=True, exist_ok=True)
+    write_tensors(place / WEIGHTS, denoiser.state())
+    write_json(place / CONFIG, {**denoiser.config.to_json(), "method": denoiser.method, "version": __version__})
+    write_text(place / README, readme(denoiser))
+    own = {"method": denoiser.method, "parameters": denoiser.parameters, "sha256": digest(denoiser), "version": __version__}
+    write_json(place / CARD, {**denoiser.card, **card, **own})
+
+
+def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
+    """The denoiser in a folder, for data of these classes.
+
+    Args:
+        where: a folder that `Denoiser.save` wrote, or that of a run of `generate train` or `generate finetune`.
+        classes: of the data, in the order of their labels. The denoiser may know more, in another order.
+        shape: `(C, H, W)` of the images; none: not checked.
+
+    Raises:
+        InputError: a folder that is no denoiser, or one of other classes or another size of image.
+    """
+    place = holds_denoiser(Path(where))
+    if place is None:
+        raise InputError(
+            f"{where} is no denoiser: it has no {WEIGHTS} with its {CONFIG}; `refluence generate train` makes such a folder"
+        )
+    said = read_json(place / CONFIG)
+    try:
+        config, method = DenoiserConfig.from_json(said), str(said["method"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{place / CONFIG} is not that of a denoiser of this version ({error})") from error
+    labels = _labels(where, config.classes, classes)
+    if shape is not None and tuple(shape) != config.shape:
+        theirs, ours = (" x ".join(map(str, each)) for each in (config.shape, shape))
+        raise InputError(f"the denoiser {where} makes images of {theirs}, the data have {ours}: {_remedy(config.shape, shape)}")
+    denoiser = build_denoiser(config, torch.Generator().manual_seed(0))
+    denoiser.method, denoiser.labels = method, labels
+    denoiser.card = read_json(place / CARD) if (place / CARD).is_file() else {}
+    try:
+        denoiser.load_state(load_file(place / WEIGHTS))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{place / WEIGHTS} cannot be read ({error}): it is not whole") from error
+    denoiser.net.eval()
+    return denoiser
+
+
+def holds_denoiser(folder: Path) -> Path | None:
+    """The place of a denoiser: `folder/denoiser`, or `folder` itself; None where neither is one."""
+    for place in (folder / Denoiser.kind, folder):
+        if (place / WEIGHTS).is_file() and (place / CONFIG).is_file():
+            return place
+    return None
+
+
+def _labels(where: str | Path, known: tuple[str, ...], classes: Sequence[str]) -> tuple[int, ...] | None:
+    """The denoiser's label of each class of the data; None where they are the same."""
+    if known == tuple(classes):
+        return None
+    if set(classes) <= set(known):
+        return tuple(known.index(name) for name in classes)
+    raise InputError(f"the denoiser {where} knows {_listed(known)}, the data have {_listed(classes)}: train one on these data")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of classes for a message, at most six of them."""
+    more = f", … ({len(names)} classes)" if len(names) > 6 else ""
+    return f"{', '.join(names[:6])}{more}"
+
+
+def _remedy(theirs: Shape, ours: Shape) -> str:
+    if theirs[0] != ours[0] or theirs[1] != theirs[2]:
+        return "train one on these data"
+    return f"{option('image_size', theirs[1])} reads the data so, or train one on these"
+
+
+def digest(denoiser: Denoiser) -> str:
+    """SHA-256 of the configuration and the weights, in hexadecimal."""
+    whole = hashlib.sha256(json.dumps(denoiser.config.to_json(), sort_keys=True).encode())
+    for name, tensor in sorted(denoiser.state().items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        whole.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
+
+
+def readme(denoiser: Denoiser) -> str:
+    """How to load it, and what it is."""
+    config, sides = denoiser.config, " x ".join(map(str, denoiser.config.shape))
+    return f"""# A denoiser
+
+A diffusion model of {len(config.classes)} classes for images of {sides}: {denoiser.parameters:,} parameters, kind
+`{config.kind}`, prediction `{config.prediction}`. Made with Refluence {__version__}; `{CARD}` says how, `{CONFIG}` what builds
+the network, and the names of the classes.
+
+```python
+import torch
+from refluence.generate.denoiser import load_denoiser
+
+denoiser = load_denoiser(".", {config.classes[:2]!r})  # of this folder, for data of these classes
+noise = torch.randn(2, {", ".join(map(str, denoiser.shape))})
+clean, eps = denoiser.predict(noise, 999, torch.tensor([0, 1]), cfg=2.0)
+pixels = denoiser.decode(clean)  # about 0 to 1
+```
+
+`refluence generate sample --denoiser FOLDER` samples with it. Without Refluence, `safetensors.torch.load_file("{WEIGHTS}")`
+reads its tensors by name.
+"""
