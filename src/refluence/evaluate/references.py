@@ -17,7 +17,7 @@ a selection (`dm+pruned:by=score,keep=.6`, `random+relabelled`, `dm+scores`), is
 A method without weights is compared with `random` (RANDOM). `full` and arms with by=truth are ceilings, not competitors: of
 these only the latter are compared, with their method as it is. Further pairs can be declared. `where=outside` changes the
 distance too: there the uniform weights are those of the same arm at tau=inf; without such an arm the verdict says that the
-distance is another one. What arms of knowledge distillation are compared with: students.py.
+distance is another one. What arms of knowledge distillation are compared with: students.py; generated sets: generated.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields
 
 from refluence.arm import UNIFORM, Arm, read_arm
-from refluence.evaluate import students
+from refluence.evaluate import generated, students
 from refluence.evaluate.cleaning import CHANCE, HELD_OUT, LOSS, SCORE, TRUTH, cleaning
 from refluence.evaluate.relations import CONTROL, EQUAL_SECONDS, RANDOM, RELATIONS, RIVAL
 from refluence.influence.weighting import Weighting
@@ -38,15 +38,20 @@ OF_WEIGHTS = frozenset(field.name for field in fields(Weighting)) - {"kind"}
 def base(arm: str) -> str:
     """The same method at the same settings without weights: `dc+influence:tau=.1,image_lr=1` to `dc:image_lr=1`."""
     this = read_arm(arm)
+    if generated.is_generated(this):
+        return generated.base(this).name
     return students.base(this).name if students.is_student(this) else this.plain(OF_WEIGHTS).name
 
 
 def references(arm: str, arms: Collection[str], declared: Sequence[tuple[str, str]] = ()) -> list[str]:
     """Those of `arms` that `arm` is compared with: uniform, control, equal seconds, rival, and what `declared` names."""
     this, others = read_arm(arm), {name: read_arm(name) for name in arms}
-    if students.is_student(this):
-        related = [(students.relation(this, other), name) for name, other in others.items()]
+    if students.is_student(this) or generated.is_generated(this):
+        relation = students.relation if students.is_student(this) else generated.relation
+        related = [(relation(this, other), name) for name, other in others.items()]
         against = [name for each in RELATIONS for found, name in related if found == each]
+        if base(arm) != arm and base(arm) in against:  # a method beside another one is not compared with random too
+            against = [name for name in against if name != RANDOM]
     elif this.kind == UNIFORM:
         against = [name for name in arms if name == RANDOM and arm != RANDOM and this.method != "full"]
     else:
@@ -71,6 +76,8 @@ def kind(arm: str, against: str) -> str:
     this, other = read_arm(arm), read_arm(against)
     if students.is_student(this):
         return students.relation(this, other)
+    if generated.is_generated(this):
+        return generated.relation(this, other)
     if _is_control(other, this):
         return CONTROL
     if _is_same_by(other, this, HELD_OUT) or _is_same_by(other, this, LOSS):
@@ -87,14 +94,24 @@ def by_chance(arm: str) -> bool:
     this = read_arm(arm)
     if students.is_student(this):
         return students.by_chance(this)
+    if generated.is_generated(this):
+        return generated.by_chance(this)
     own = cleaning(this)
     return this.kind in (UNIFORM, SHUFFLED) or (own is not None and own.by == CHANCE)
 
 
 def by_influence(arm: str) -> bool:
-    """Whether instances are weighted by influence."""
+    """Whether instances are weighted by influence, or steer the sampling by theirs."""
     this = read_arm(arm)
+    if generated.is_generated(this):
+        return generated.by_influence(this)
     return students.by_influence(this) if students.is_student(this) else this.kind == "influence"
+
+
+def is_half(arm: str) -> bool:
+    """Whether sampling is steered by influence without the deviation that belongs to it."""
+    this = read_arm(arm)
+    return generated.is_generated(this) and this.kind == generated.INFLUENCE
 
 
 def is_ceiling(arm: str) -> bool:

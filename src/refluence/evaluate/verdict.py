@@ -4,18 +4,21 @@
 wrong instances. *Hurt* needs one below 0 against uniform. Where scores clean or weigh the images beforehand, it
 *pays* above the images as they are and above the same at random, and *helped* needs the same by loss too; the line says what
 loss does. Of students (students.py) *helped* needs an interval above 0 against `kd` and against shuffled weights, and the line
-says what cheaper weights and more labels do; a teacher that teaches nothing comes first (teaching.py). Of methods without
+says what cheaper weights and more labels do; a teacher that teaches nothing comes first (teaching.py). Of sets whose sampling
+is steered (generated.py) *helped* needs an interval above 0 against the same without guidance and against a pool that was
+selected from in as many seconds. Of methods without
 weights it names the one with the highest mean; as that is a choice after the fact, *better* needs a Holm-corrected p of at most
 .05.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refluence.arm import UNIFORM, read_arm
-from refluence.evaluate import students
+from refluence.evaluate import generated, students
 from refluence.evaluate.cleaning import HELD_OUT, cleaning
 from refluence.evaluate.paired import Row, Summary
 from refluence.evaluate.references import another_distance, base, by_chance, by_influence, by_score, is_ceiling, kind
@@ -68,6 +71,9 @@ def _on_weights(chosen: Summary, summary: Sequence[Summary]) -> str:
     among = f" (one of {len(scored)} arms by score)" if len(scored) > 1 else ""
     by_kind = _by_kind(arm, chosen["protocol"], summary)
     uniform, control, rivals = by_kind.get(UNIFORM), by_kind.get(CONTROL), _rivals(chosen, summary)
+    if rivals and generated.is_generated(read_arm(arm)):  # the strongest of the pools
+        control = min(rivals, key=lambda row: -math.inf if row["low"] is None else row["low"])
+        names, rivals = replace(names, control=control["against"] or ""), []
     equal = by_kind.get(EQUAL_SECONDS)
     named = [(names.control, control), (f"{names.alike} at equal seconds", equal), *((_rival_name(r), r) for r in rivals)]
     if rivals and students.is_student(read_arm(arm)):  # a long line: only what decides
@@ -103,6 +109,9 @@ def _above(row: Summary | None) -> bool:
 def _names(arm: str) -> _Names:
     if students.is_student(read_arm(arm)):
         return _Names(arm, base(arm), "shuffled weights", "", alike=base(arm))
+    if generated.is_generated(this := read_arm(arm)):
+        control = f"{this.method}+{generated.POOL}" if this.option(generated.WEIGHTS) is None else "shuffled weights"
+        return _Names(arm, base(arm), control, "")
     own = cleaning(read_arm(arm))
     if own is not None and own.of_table:
         return _Names(arm, f"{base(arm)} as it is", "the same at random", "")
@@ -177,7 +186,7 @@ def _on_methods(summary: Sequence[Summary]) -> str:
     best = max(against or rows, key=lambda row: row["mean"])
     usual = students.SCRATCH if students.is_student(read_arm(best["arm"])) else RANDOM
     reference = (best["against"] or usual) if against else usual
-    beside = f" beside {reference}" if against else ""
+    beside = f" beside {reference}" if len({row["against"] for row in against}) == 1 else ""
     line = f"highest mean of {len(arms)} arms{beside}: " if len(arms) > 1 else ""
     line += f"{best['arm']}, {best['mean']:.1f} %"
     if not against:
