@@ -1,0 +1,106 @@
+"""The noise of a sample: how much of it there is at each step, which steps are gone through, and which are guided.
+
+    z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps,      log-SNR = log(abar_t / (1 - abar_t))
+
+abar is DiT's: linear betas from 1e-4 to .02 over 1,000 steps of training. Steps that a range means are told by their
+log-SNR, which is the same noise in any schedule; a share of the steps left is another amount of noise in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from refluence.errors import InputError
+from refluence.generate.settings import Guidance
+
+LENGTH = 1000
+ROUNDING = 1e-9  # 45 of 50 steps are a share of .9
+
+
+def linear_abar(length: int = LENGTH, first: float = 1e-4, last: float = 0.02) -> Tensor:
+    """abar `(length,)` float64 of linear betas (DDPM, arXiv 2006.11239).
+
+    Example:
+        >>> abar = linear_abar()
+        >>> round(float(abar[0]), 4), float(abar[-1]) < 1e-4
+        (0.9999, True)
+    """
+    return torch.cumprod(1 - torch.linspace(first, last, length, dtype=torch.float64), 0)
+
+
+def log_snr(abar: Tensor) -> Tensor:
+    """log(abar / (1 - abar)), of the same shape."""
+    return torch.logit(abar.double())
+
+
+def timesteps(solver: str, count: int, length: int = LENGTH) -> tuple[int, ...]:
+    """The `count` steps of a solver, indices into an abar of `length`, the noisiest first.
+
+    They lie as the schedulers of diffusers put them. ddim and ddpm: multiples of length / count from 0 on. It is rounded down
+    for each step and not once for all (ours), so that any number of steps begins near the noisiest. dpm: `count` of
+    count + 1 points from `length` - 1 down, without 0.
+
+    Example:
+        >>> timesteps("ddim", 4), timesteps("dpm", 4)
+        ((750, 500, 250, 0), (999, 749, 500, 250))
+    """
+    if count == length:
+        return tuple(range(length - 1, -1, -1))
+    if solver == "dpm":
+        return tuple(round(i * ((length - 1) / count)) for i in range(count, 0, -1))
+    return tuple(i * length // count for i in range(count - 1, -1, -1))
+
+
+def guided_steps(guidance: Guidance, steps: Sequence[int], abar: Tensor | None = None) -> tuple[int, ...]:
+    """Which of the steps are guided.
+
+    Args:
+        guidance: has the range, in log-SNR or as a share of the steps left (the first of n steps has n left).
+        steps: the solver's, as `timesteps` gives them.
+        abar: of the denoiser `(T,)`; DiT's linear schedule by default.
+
+    Returns:
+        Their positions in `steps`, in order.
+
+    Raises:
+        InputError: none lies in the range.
+
+    Example:
+        >>> fifty = timesteps("ddim", 50)
+        >>> guided_steps(Guidance(low=-8.2, high=-3.6), fifty) == guided_steps(Guidance(fraction=(0.62, 0.9)), fifty)
+        True
+    """
+    ratios = log_snr(linear_abar() if abar is None else abar.cpu())[list(steps)]
+    if guidance.fraction is not None:
+        low, high = guidance.fraction
+        left = [(len(steps) - i) / len(steps) for i in range(len(steps))]
+        found = tuple(i for i, share in enumerate(left) if low - ROUNDING <= share <= high + ROUNDING)
+    else:
+        low, high = guidance.low, guidance.high
+        found = tuple(i for i, ratio in enumerate(ratios.tolist()) if low <= ratio <= high)
+    if not found:
+        asked = f"{low:g}:{high:g}" if guidance.fraction is None else f"{100 * low:g}%:{100 * high:g}%"
+        raise InputError(
+            f"range {asked} holds none of the {len(steps)} steps: they go from log-SNR {ratios[0]:.1f} to {ratios[-1]:.1f}; "
+            "a wider range, or more steps, would hold some"
+        )
+    return found
+
+
+def guided_in_words(guided: Sequence[int], steps: Sequence[int], abar: Tensor | None = None) -> str:
+    """One line that says which of the steps are guided.
+
+    Example:
+        >>> fifty = timesteps("ddim", 50)
+        >>> guided_in_words(guided_steps(Guidance(), fifty), fifty)
+        '15 of 50 steps are guided, 6 to 20 (t from 880 to 600, log-SNR from -7.9 to -3.6)'
+    """
+    ratios = log_snr(linear_abar() if abar is None else abar.cpu())
+    first, last = steps[guided[0]], steps[guided[-1]]
+    return (
+        f"{len(guided)} of {len(steps)} steps are guided, {guided[0] + 1} to {guided[-1] + 1} "
+        f"(t from {first} to {last}, log-SNR from {ratios[first]:.1f} to {ratios[last]:.1f})"
+    )

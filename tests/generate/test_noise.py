@@ -1,0 +1,63 @@
+"""Steps lie as the schedulers of diffusers put them; a range is a share of noise, or of the steps."""
+
+import pytest
+import torch
+
+from refluence.errors import InputError
+from refluence.generate.noise import guided_in_words, guided_steps, linear_abar, log_snr, timesteps
+from refluence.generate.settings import Guidance
+
+FIFTY = timesteps("ddim", 50)
+
+
+@pytest.mark.parametrize(("solver", "counts"), [("ddim", (1, 2, 10, 50, 250, 1000)), ("dpm", (1, 2, 3, 7, 20, 30, 999))])
+def test_steps_are_those_of_diffusers(solver, counts):
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.DDIMScheduler() if solver == "ddim" else diffusers.DPMSolverMultistepScheduler()
+    for count in counts:
+        theirs.set_timesteps(count)
+        assert timesteps(solver, count) == tuple(theirs.timesteps.tolist())
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ddpm", "dpm"])
+def test_any_number_of_steps_begins_near_the_noisiest_and_never_repeats_one(solver):
+    for count in (30, 300, 501, 667, 999, 1000):
+        steps = timesteps(solver, count)
+        assert len(set(steps)) == count
+        assert list(steps) == sorted(steps, reverse=True)
+        assert 1000 * (1 - 1 / count) - 1 <= steps[0] <= 999  # multiples of 1000 // 667 would begin at 666
+
+
+def test_abar_is_that_of_linear_betas():
+    diffusers = pytest.importorskip("diffusers")
+    assert torch.allclose(linear_abar(), diffusers.DDIMScheduler(beta_end=0.02).alphas_cumprod.double(), rtol=1e-4)
+
+
+def test_the_published_range_is_the_published_share_of_dits_steps():
+    by_noise = guided_steps(Guidance(low=-8.2, high=-3.3), FIFTY)
+    assert by_noise == guided_steps(Guidance(fraction=(0.6, 0.9)), FIFTY) == tuple(range(5, 21))  # 45 to 30 are left
+    assert guided_steps(Guidance(fraction=(0.6, 0.9)), timesteps("dpm", 20)) == tuple(range(2, 9))  # 18 to 12: Table 10
+
+
+def test_a_range_of_noise_is_the_same_noise_at_any_number_of_steps():
+    for count in (10, 20, 200):
+        steps = timesteps("ddim", count)
+        ratios = log_snr(linear_abar())[[steps[i] for i in guided_steps(Guidance(), steps)]]
+        assert -8.2 <= float(ratios.min()) < -6.4
+        assert -4.3 < float(ratios.max()) <= -3.6
+
+
+@pytest.mark.parametrize(
+    ("guidance", "said"),
+    [
+        (Guidance(low=20, high=30), "range 20:30 holds none of the 50 steps: they go from log-SNR -9.7 to 9.2"),
+        (Guidance(fraction=(0.001, 0.002)), "range 0.1%:0.2% holds none of the 50 steps"),
+    ],
+)
+def test_a_range_that_no_step_falls_in_is_refused(guidance, said):
+    with pytest.raises(InputError, match=said):
+        guided_steps(guidance, FIFTY)
+
+
+def test_the_guided_steps_are_said():
+    assert guided_in_words((5, 6), FIFTY) == "2 of 50 steps are guided, 6 to 7 (t from 880 to 860, log-SNR from -7.9 to -7.5)"

@@ -1,0 +1,62 @@
+"""Unguided samples are those of the schedulers of diffusers, run as diffusers runs them."""
+
+import pytest
+import torch
+
+from refluence.errors import InputError
+from refluence.generate.noise import timesteps
+from refluence.generate.sampling import sample
+from refluence.generate.settings import Settings
+from refluence.generate.solvers import solver_of
+from support.diffusion import SHAPE, ToyDenoiser
+
+diffusers = pytest.importorskip("diffusers")
+THEIRS = {"ddim": "DDIMScheduler", "ddpm": "DDPMScheduler", "dpm": "DPMSolverMultistepScheduler"}
+Y = torch.tensor([0, 1, 2, 0])
+
+
+def noise() -> torch.Tensor:
+    return torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def generators(count: int = 4) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(i) for i in range(count)]
+
+
+@pytest.mark.parametrize("steps", [5, 10, 50])
+@pytest.mark.parametrize("solver", list(THEIRS))
+def test_whole_samples_equal_those_of_diffusers(solver, steps):
+    denoiser, z = ToyDenoiser(), noise()
+    clip = {} if solver == "dpm" else {"clip_sample": False}
+    theirs = getattr(diffusers, THEIRS[solver])(beta_start=1e-4, beta_end=0.02, **clip)
+    theirs.alphas_cumprod = denoiser.abar  # of the same betas, not rounded to float32
+    theirs.set_timesteps(steps)
+    draws = {"generator": generators()} if solver == "ddpm" else {}
+    for t in theirs.timesteps:
+        z = theirs.step(denoiser.predict(z, int(t), Y, 2.0)[1], t, z, **draws).prev_sample
+    ours = sample(denoiser, noise(), Y, Settings(solver=solver, steps=steps), generators=generators()).z
+    assert float((ours - z).abs().max()) < 1e-6 * float(z.abs().max())
+
+
+@pytest.mark.parametrize("solver", list(THEIRS))
+def test_a_perfect_prediction_is_reached_from_any_step_and_number_of_steps(solver):
+    """With eps = (z - a x) / s for one x, the last step gives x."""
+    x, abar = torch.full((1, *SHAPE), 0.5, dtype=torch.float64), ToyDenoiser().abar
+    for count in (1, 2, 30, 667):
+        steps, z = timesteps(solver, count), noise()[:1]
+        ours = solver_of(solver, abar, steps, generators(1))
+        for number, t in enumerate(steps):
+            z = ours.step((z - abar[t] ** 0.5 * x) / (1 - abar[t]) ** 0.5, number, z)
+        assert torch.allclose(z, x, atol=1e-4)
+
+
+def test_noise_of_the_solver_belongs_to_the_image():
+    settings = Settings(solver="ddpm", steps=10)
+    together = sample(ToyDenoiser(), noise(), Y, settings, generators=generators()).z
+    alone = sample(ToyDenoiser(), noise()[2:3], Y[2:3], settings, generators=generators()[2:3]).z
+    assert torch.allclose(together[2:3], alone, atol=1e-12)
+
+
+def test_an_unknown_solver_is_refused():
+    with pytest.raises(InputError, match="solver ddin: did you mean ddim"):
+        solver_of("ddin", ToyDenoiser().abar, timesteps("ddim", 5))
