@@ -1,10 +1,10 @@
 """Steps lie as the schedulers of diffusers put them; a range is a share of noise, or of the steps."""
 
 import pytest
-import torch
 
 from refluence.errors import InputError
-from refluence.generate.noise import guided_in_words, guided_steps, linear_abar, log_snr, timesteps
+from refluence.generate.noise import guided_in_words, guided_steps, log_snr, timesteps
+from refluence.generate.predictions import linear_abar
 from refluence.generate.settings import Guidance
 
 FIFTY = timesteps("ddim", 50)
@@ -26,11 +26,6 @@ def test_any_number_of_steps_begins_near_the_noisiest_and_never_repeats_one(solv
         assert len(set(steps)) == count
         assert list(steps) == sorted(steps, reverse=True)
         assert 1000 * (1 - 1 / count) - 1 <= steps[0] <= 999  # multiples of 1000 // 667 would begin at 666
-
-
-def test_abar_is_that_of_linear_betas():
-    diffusers = pytest.importorskip("diffusers")
-    assert torch.allclose(linear_abar(), diffusers.DDIMScheduler(beta_end=0.02).alphas_cumprod.double(), rtol=1e-4)
 
 
 def test_the_published_range_is_the_published_share_of_dits_steps():

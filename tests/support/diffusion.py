@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from refluence.generate.noise import linear_abar
+from refluence.generate.predictions import linear_abar
 
 SHAPE = (1, 3, 3)
 

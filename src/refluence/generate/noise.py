@@ -2,7 +2,7 @@
 
     z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps,      log-SNR = log(abar_t / (1 - abar_t))
 
-abar is DiT's: linear betas from 1e-4 to .02 over 1,000 steps of training. Steps that a range means are told by their
+abar is that of the denoiser, DiT's unless it was loaded with another. Steps that a range means are told by their
 log-SNR, which is the same noise in any schedule; a share of the steps left is another amount of noise in each.
 """
 
@@ -14,21 +14,10 @@ import torch
 from torch import Tensor
 
 from refluence.errors import InputError
+from refluence.generate.predictions import STEPS, linear_abar
 from refluence.generate.settings import Guidance
 
-LENGTH = 1000
 ROUNDING = 1e-9  # 45 of 50 steps are a share of .9
-
-
-def linear_abar(length: int = LENGTH, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """abar `(length,)` float64 of linear betas (DDPM, arXiv 2006.11239).
-
-    Example:
-        >>> abar = linear_abar()
-        >>> round(float(abar[0]), 4), float(abar[-1]) < 1e-4
-        (0.9999, True)
-    """
-    return torch.cumprod(1 - torch.linspace(first, last, length, dtype=torch.float64), 0)
 
 
 def log_snr(abar: Tensor) -> Tensor:
@@ -36,7 +25,7 @@ def log_snr(abar: Tensor) -> Tensor:
     return torch.logit(abar.double())
 
 
-def timesteps(solver: str, count: int, length: int = LENGTH) -> tuple[int, ...]:
+def timesteps(solver: str, count: int, length: int = STEPS) -> tuple[int, ...]:
     """The `count` steps of a solver, indices into an abar of `length`, the noisiest first.
 
     They lie as the schedulers of diffusers put them. ddim and ddpm: multiples of length / count from 0 on. It is rounded down

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from refluence.errors import InputError, did_you_mean
-from refluence.generate.settings import SOLVERS
+
+SOLVERS = ("ddim", "ddpm", "dpm")
 
 
 class Scheduler(Protocol):
