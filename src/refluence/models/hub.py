@@ -27,6 +27,7 @@ from refluence.text import reached
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
+WANTED = ("*.json", "*.safetensors", "*.txt")
 TRIED = 32  # pixels a side of the image on which the last linear layer is looked for, where any size will do
 
 
@@ -64,15 +65,15 @@ def is_hub(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and any(key in read_json(folder / CONFIG) for key in ("architecture", "model_type"))
 
 
-def fetched(name: str, flag: str) -> Path:
-    """The folder of a model of the Hub by name: a local folder, else the cache, else it is fetched."""
+def fetched(name: str, flag: str, wanted: Sequence[str] = WANTED) -> Path:
+    """The folder of a model of the Hub by name: a local folder, else the cache, else its `wanted` files are fetched."""
     if (folder := Path(name).expanduser()).is_dir():
         return folder
     from huggingface_hub import snapshot_download
 
-    online, wanted = reached(name), ["*.json", "*.safetensors", "*.txt"]
+    online = reached(name)
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not online))
+        return Path(snapshot_download(name, allow_patterns=list(wanted), local_files_only=not online))
     except Exception as error:
         why = reason(error) if online else "it is not in the cache, and the Hub cannot be reached"
         raise InputError(

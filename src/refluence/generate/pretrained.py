@@ -1,0 +1,264 @@
+"""A denoiser that diffusers knows how to load: by the name of the Hugging Face Hub, or from a folder as diffusers saves it.
+
+    facebook/DiT-XL-2-256, hf:NAME, DIR    a `DiTPipeline`: transformer/ vae/ scheduler/ model_index.json
+    DIR                                    a `UNet2DModel` with class embeddings, alone or in a `DDPMPipeline`
+
+The transformer works on latents: pixels go through the AutoencoderKL beside it, a few images at a time. It gives eps and a
+variance, of which eps alone is used. Its null class is the one after those that it was trained on, and it is called without
+dropout of labels, which diffusers draws anew in each block. abar are those of the folder's own scheduler.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from refluence.errors import InputError, option
+from refluence.files import Json, read_json
+from refluence.generate.denoiser import Denoiser, DenoiserConfig
+from refluence.generate.imagenet import COUNT, class_ids, imagenet_names
+from refluence.generate.predictions import linear_abar
+from refluence.generate.unet import MISSING, read_unet
+from refluence.models.hub import fetched
+from refluence.models.library import reason
+
+MODEL_INDEX, CONFIG, FLAG, HUB = "model_index.json", "config.json", "denoiser", "hf:"
+PIPELINES, UNET = ("DiTPipeline", "DDPMPipeline"), "UNet2DModel"
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
+WANTED = ("*.json", "*.safetensors", "README.md")
+AT_ONCE = 4 * 256**2  # pixels that go through the autoencoder at once: four images of 256 pixels a side
+DIT_XL = {"num_layers": 28, "num_attention_heads": 16, "attention_head_dim": 72}
+DIT_LICENCE = "CC-BY-NC-4.0"
+Shape = tuple[int, int, int]
+
+
+class Latents:
+    """Pixels of 0 to 1 to latents of an AutoencoderKL, times its scaling factor, and back."""
+
+    def __init__(self, vae: nn.Module):
+        self.vae = vae.eval().requires_grad_(False)
+        self.scale = float(vae.config.scaling_factor)
+        self.halved = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def shape(self, pixels: Shape) -> Shape:
+        """See `Codec`."""
+        return int(self.vae.config.latent_channels), pixels[1] // self.halved, pixels[2] // self.halved
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """The mean of the latents; without a graph."""
+        with torch.no_grad():
+            return _in_chunks(lambda x: self.vae.encode(2 * x - 1).latent_dist.mode() * self.scale, pixels, 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """See `Codec`. Where gradients go through more images than fit at once, they are decoded again in the backward pass."""
+        return _in_chunks(lambda x: (self.vae.decode(x / self.scale).sample + 1) / 2, z, self.halved)
+
+    def to(self, device: torch.device) -> Latents:
+        """See `Codec`."""
+        self.vae.to(device)
+        return self
+
+
+def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
+    """`function` of `x (B, C, H, W)`, in chunks that depend on its shape alone. `side`: pixels for each number of a row."""
+    count = max(1, AT_ONCE // (x.shape[-2] * x.shape[-1] * side**2))
+    if len(x) <= count:
+        return function(x)
+    call = (lambda part: checkpoint(function, part, use_reentrant=False)) if x.requires_grad else function
+    return torch.cat([call(part) for part in x.split(count)])
+
+
+class EpsilonOf(nn.Module):
+    """diffusers' `DiTTransformer2DModel`, as a denoiser calls it: `(z, t, y) -> eps`. What is beyond eps is a variance."""
+
+    def __init__(self, transformer: nn.Module):
+        super().__init__()
+        self.transformer = transformer
+        for module in transformer.modules():
+            if hasattr(module, "dropout_prob"):
+                module.dropout_prob = 0.0
+
+    def forward(self, z: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """See the class."""
+        given: Tensor = self.transformer(z, timestep=t, class_labels=y).sample
+        return given[:, : z.shape[1]]
+
+
+def is_pretrained(where: str | Path) -> bool:
+    """Whether this is a folder of diffusers, or a name of the Hub and no folder."""
+    folder = Path(where)
+    if folder.is_dir():
+        return _kind_of(folder) is not None
+    return str(where).startswith(HUB) or (not folder.exists() and NAME.fullmatch(str(where)) is not None)
+
+
+def load_pretrained(where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
+    """The denoiser that diffusers loads from a folder or a name of the Hub.
+
+    Args:
+        where: as above.
+        classes: of the data. A DiT of ImageNet's classes has to know them by wnid or name; other networks have as many.
+        shape: `(C, H, W)` of the images; none: not checked.
+
+    Raises:
+        InputError: it is not there or cannot be fetched, it is no class-conditional denoiser of these classes and this size, or
+            diffusers is not installed.
+    """
+    folder = place_of(str(where))
+    kind = _kind_of(folder)
+    if kind is None:
+        raise InputError(f"{option(FLAG)} {where} is no denoiser: it needs a {MODEL_INDEX} of a DiTPipeline, or a {UNET}")
+    library = _diffusers(where)
+    with _readable(where):
+        denoiser = (_transformer if kind == PIPELINES[0] else _unet)(library, folder, str(where), tuple(classes))
+    if shape is not None and tuple(shape) != denoiser.config.shape:
+        theirs, ours = (" x ".join(map(str, each)) for each in (denoiser.config.shape, shape))
+        remedy = f"{option('image_size', denoiser.config.shape[1])} reads them so"
+        if shape[0] != denoiser.config.shape[0]:
+            remedy = f"it needs images of {denoiser.config.shape[0]} channels"
+        raise InputError(f"{option(FLAG)} {where} makes images of {theirs}, the data have {ours}: {remedy}")
+    denoiser.net.eval().requires_grad_(False)
+    licence = _licence(folder, str(where))
+    if licence is not None:
+        denoiser.card["licence"] = licence
+        warnings.warn(f"the weights of {where} are under {licence}: so is what may be done with what is made by them", stacklevel=2)
+    return denoiser
+
+
+def place_of(where: str) -> Path:
+    """The folder: that of the user, or the copy of the Hub's in its cache, to which it is fetched where it is not there.
+
+    Raises:
+        InputError: neither is there.
+    """
+    name = where.removeprefix(HUB)
+    folder = fetched(name, FLAG, WANTED)
+    if _kind_of(folder) == PIPELINES[0] and not list((folder / "transformer").glob("*.safetensors")):
+        folder = fetched(name, FLAG, (*WANTED, "*.bin"))  # read by torch.load(weights_only=True): no code in it is run
+    return folder
+
+
+def _kind_of(folder: Path) -> str | None:
+    """`DiTPipeline`, `DDPMPipeline` or `UNet2DModel`, where the folder is one of them; a denoiser of our own is none."""
+    for file, known in ((MODEL_INDEX, PIPELINES), (CONFIG, (UNET,))):
+        if (folder / file).is_file():
+            said = read_json(folder / file)
+            if isinstance(said, dict) and said.get("_class_name") in known and "kind" not in said:
+                return str(said["_class_name"])
+    return None
+
+
+def _transformer(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...]) -> Denoiser:
+    net = library.DiTTransformer2DModel.from_pretrained(folder / "transformer", local_files_only=True)
+    codec = Latents(library.AutoencoderKL.from_pretrained(folder / "vae", local_files_only=True))
+    said = net.config
+    side = said.sample_size * codec.halved
+    config = DenoiserConfig(
+        shape=(int(codec.vae.config.in_channels), side, side),
+        classes=classes,
+        kind="pretrained",
+        prediction="epsilon",
+        patch=said.patch_size,
+        width=said.num_attention_heads * said.attention_head_dim,
+        depth=said.num_layers,
+        heads=said.num_attention_heads,
+        source=_source(where),
+    )
+    known = said.num_embeds_ada_norm
+    labels = _labels(read_json(folder / MODEL_INDEX), known, classes, where)
+    abar = _abar(library, folder / "scheduler")
+    return Denoiser(EpsilonOf(net), config, codec=codec, abar=abar, labels=labels, null=known)
+
+
+def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...]) -> Denoiser:
+    net = read_unet(folder / "unet" if (folder / "unet").is_dir() else folder)
+    said = net.config
+    if said.num_class_embeds is None or said.sample_size is None:
+        raise InputError(f"{option(FLAG)} {where} knows no classes or no size of image: num_class_embeds and sample_size say them")
+    if said.num_class_embeds != len(classes) + 1:
+        raise InputError(
+            f"{option(FLAG)} {where} has num_class_embeds {said.num_class_embeds}, and these data have {len(classes)} classes: it "
+            f"must be {len(classes) + 1}, the last for images without a class"
+        )
+    size = said.sample_size
+    height, across = (size, size) if isinstance(size, int) else size
+    config = DenoiserConfig(
+        shape=(said.in_channels, height, across),
+        classes=classes,
+        kind="pretrained",
+        prediction="epsilon",
+        width=said.block_out_channels[0],
+        depth=len(said.block_out_channels),
+        source=_source(where),
+    )
+    return Denoiser(net, config, abar=_abar(library, folder / "scheduler"))
+
+
+def _labels(index: Json, known: int, classes: tuple[str, ...], where: str) -> tuple[int, ...]:
+    """The network's label of each class: by the names of the folder, by ImageNet's, or in order where it has as many."""
+    stored = index.get("id2label")
+    if isinstance(stored, dict) and stored:
+        return class_ids(classes, {int(label): str(name) for label, name in stored.items()}, where)
+    if known == COUNT:
+        return class_ids(classes, imagenet_names(), where)
+    if known != len(classes):
+        raise InputError(
+            f"{option(FLAG)} {where} has {known} classes and no names of them (id2label in {MODEL_INDEX}), these data have "
+            f"{len(classes)}: names are needed where they are not as many"
+        )
+    return tuple(range(known))
+
+
+def _abar(library: ModuleType, folder: Path) -> Tensor:
+    """abar `(T,)` float64 of a folder's scheduler; DiT's where there is none."""
+    if not (folder / "scheduler_config.json").is_file():
+        return linear_abar()
+    scheduler = library.DDPMScheduler.from_config(read_json(folder / "scheduler_config.json"))
+    predicts = scheduler.config.prediction_type
+    if predicts != "epsilon":
+        raise InputError(f"{folder} is of a network that predicts {predicts}: epsilon is what can be sampled here")
+    return (1 - scheduler.betas.double()).cumprod(0)
+
+
+def _licence(folder: Path, where: str) -> str | None:
+    """The licence of the weights: what the folder's README says, that of DiT for its weights, else not known."""
+    if (folder / "README.md").is_file():
+        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"\A---\n(?:.*\n)*?license: *(\S+)", text):
+            return found[1].upper()
+    config = folder / "transformer" / CONFIG
+    said = read_json(config) if config.is_file() else {}
+    named = f"{where} {said.get('_name_or_path', '')}"
+    return DIT_LICENCE if "facebook/DiT" in named or DIT_XL.items() <= said.items() else None
+
+
+def _source(where: str) -> str:
+    """What loads it again from elsewhere: a folder by its whole path."""
+    return str(Path(where).resolve()) if Path(where).is_dir() else where
+
+
+def _diffusers(where: str | Path) -> ModuleType:
+    try:
+        return import_module("diffusers")
+    except ImportError:
+        raise InputError(f"{option(FLAG)} {where} {MISSING}") from None
+
+
+@contextmanager
+def _readable(where: str | Path) -> Iterator[None]:
+    """What diffusers raises inside the block is one line about the folder."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of any kind: the files are the user's
+        raise InputError(f"{option(FLAG)} {where} cannot be loaded by diffusers ({reason(error)})") from None
