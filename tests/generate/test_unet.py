@@ -7,6 +7,7 @@ import torch
 
 from refluence.errors import InputError
 from refluence.files import write_json, write_tensors
+from refluence.generate.denoiser import DenoiserConfig, build_denoiser, digest, load_denoiser
 from refluence.generate.unet import INDEX, config_of, index, read_unet, unet, unet_sizes
 from refluence.randomness import seeded
 
@@ -60,6 +61,17 @@ def test_diffusers_itself_loads_a_folder_that_has_its_index(tmp_path):
     assert torch.equal(theirs(z, torch.tensor([10.0, 900.5]), torch.tensor([0, 3])).sample, out)
     assert torch.equal(read_unet(tmp_path)(z, torch.tensor([10.0, 900.5]), torch.tensor([0, 3])), out)
     assert json.loads((tmp_path / INDEX).read_text())["metadata"]["total_size"] == sum(4 * p.numel() for p in net.parameters())
+
+
+def test_a_denoiser_of_kind_unet_is_saved_so_that_both_load_it(tmp_path):
+    denoiser = build_denoiser(DenoiserConfig((1, 8, 8), ("a", "b"), kind="unet", **SIZES), torch.Generator().manual_seed(0))
+    denoiser.load_state({name: t + 0.01 for name, t in denoiser.state().items()})
+    denoiser.save(tmp_path)
+    z, y = torch.randn(2, 1, 8, 8), torch.tensor([1, 0])
+    again = load_denoiser(tmp_path, ("b", "a"))
+    assert torch.equal(again.predict(z, 700, 1 - y, 2.0)[0], denoiser.predict(z, 700, y, 2.0)[0])
+    assert diffusers.UNet2DModel.from_pretrained(tmp_path / "denoiser").config.num_class_embeds == 3
+    assert digest(again) == digest(denoiser)
 
 
 @pytest.mark.parametrize(("side", "depth"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (96, 4), (224, 6)])

@@ -26,11 +26,12 @@ from refluence.files import Json, read_json, write_json, write_tensors, write_te
 from refluence.generate.codec import Codec, Pixels, Shape
 from refluence.generate.predictions import linear_abar, prediction
 from refluence.generate.transformer import Transformer
+from refluence.generate.unet import INDEX, config_of, index, unet
 from refluence.randomness import seeded
 from refluence.version import __version__
 
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
-KINDS = ("dit",)
+KINDS = ("dit", "unet", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class DenoiserConfig:
     Args:
         shape: `(C, H, W)` of the images.
         classes: their names; the label after the last of them is the null class.
-        kind: `dit` (transformer.py) or `unet` (unet.py).
+        kind: `dit` (transformer.py), `unet` (unet.py) or `pretrained` (pretrained.py).
         prediction: what the network gives: `flow` or `epsilon`.
         patch: side of a patch of a `dit`.
         width: numbers a token of a `dit`, channels of the first stage of a `unet`.
         depth: blocks of a `dit`, stages of a `unet`.
         heads: of each attention.
+        source: of a `pretrained` one, the folder or the name of the Hub that it was loaded from.
 
     Raises:
         InputError: a size that the patch does not divide, or a kind, prediction or width that is none.
@@ -59,6 +61,7 @@ class DenoiserConfig:
     width: int = 64
     depth: int = 3
     heads: int = 4
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -80,7 +83,7 @@ class DenoiserConfig:
         """The inverse of `to_json`; other keys are left alone."""
         c, h, w = said["shape"]
         plain = {name: said[name] for name in ("kind", "prediction", "patch", "width", "depth", "heads")}
-        return cls(shape=(c, h, w), classes=tuple(said["classes"]), **plain)
+        return cls(shape=(c, h, w), classes=tuple(said["classes"]), source=said.get("source", ""), **plain)
 
 
 @dataclass(eq=False)
@@ -199,38 +202,53 @@ class Denoiser:
 
 
 def build_denoiser(config: DenoiserConfig, generator: torch.Generator) -> Denoiser:
-    """A new denoiser on the CPU, initialised from the generator alone."""
+    """A new denoiser on the CPU, initialised from the generator alone; a `pretrained` one with the weights of its source."""
+    if config.kind == "pretrained":
+        from refluence.generate.pretrained import load_pretrained
+
+        return load_pretrained(config.source, config.classes, config.shape)
     with seeded(generator):
         return Denoiser(_network(config), config)
 
 
 def _network(config: DenoiserConfig) -> nn.Module:
     """The network of a kind: `(z, t, y) -> prediction`, t `(B,)` from 0 to 1000."""
-    sizes = {"patch": config.patch, "width": config.width, "depth": config.depth, "heads": config.heads}
-    return Transformer(config.shape, len(config.classes), **sizes)
+    sizes = {"width": config.width, "depth": config.depth, "heads": config.heads}
+    if config.kind == "unet":
+        return unet(config.shape, len(config.classes), **sizes)
+    return Transformer(config.shape, len(config.classes), patch=config.patch, **sizes)
 
 
 def save_denoiser(place: Path, denoiser: Denoiser, card: Json) -> None:
-    """Weights, configuration, README and card of a denoiser in the folder `place`."""
+    """Weights, configuration, README and card of a denoiser in the folder `place`; diffusers itself loads that of a `unet`."""
     place.mkdir(parents=True, exist_ok=True)
-    write_tensors(place / WEIGHTS, denoiser.state())
-    write_json(place / CONFIG, {**denoiser.config.to_json(), "method": denoiser.method, "version": __version__})
+    state, theirs = denoiser.state(), {}
+    write_tensors(place / WEIGHTS, state)
+    if denoiser.config.kind == "unet":
+        theirs = config_of(denoiser.net)
+        write_json(place / INDEX, index(state, WEIGHTS))
+    write_json(place / CONFIG, {**theirs, **denoiser.config.to_json(), "method": denoiser.method, "version": __version__})
     write_text(place / README, readme(denoiser))
     own = {"method": denoiser.method, "parameters": denoiser.parameters, "sha256": digest(denoiser), "version": __version__}
     write_json(place / CARD, {**denoiser.card, **card, **own})
 
 
 def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
-    """The denoiser in a folder, for data of these classes.
+    """The denoiser in a folder, or by a name of the Hub, for data of these classes.
 
     Args:
-        where: a folder that `Denoiser.save` wrote, or that of a run of `generate train` or `generate finetune`.
+        where: a folder that `Denoiser.save` wrote, that of a run of `generate train` or `generate finetune`, or what
+            `load_pretrained` reads: a folder of diffusers, or a name of the Hub such as `facebook/DiT-XL-2-256`.
         classes: of the data, in the order of their labels. The denoiser may know more, in another order.
         shape: `(C, H, W)` of the images; none: not checked.
 
     Raises:
         InputError: a folder that is no denoiser, or one of other classes or another size of image.
     """
+    from refluence.generate.pretrained import is_pretrained, load_pretrained
+
+    if is_pretrained(where):
+        return load_pretrained(where, classes, shape)
     place = holds_denoiser(Path(where))
     if place is None:
         raise InputError(
@@ -241,12 +259,14 @@ def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None
         config, method = DenoiserConfig.from_json(said), str(said["method"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{place / CONFIG} is not that of a denoiser of this version ({error})") from error
-    labels = _labels(where, config.classes, classes)
+    places = _places(where, config.classes, classes)
     if shape is not None and tuple(shape) != config.shape:
         theirs, ours = (" x ".join(map(str, each)) for each in (config.shape, shape))
         raise InputError(f"the denoiser {where} makes images of {theirs}, the data have {ours}: {_remedy(config.shape, shape)}")
     denoiser = build_denoiser(config, torch.Generator().manual_seed(0))
-    denoiser.method, denoiser.labels = method, labels
+    denoiser.method = method
+    if places is not None:
+        denoiser.labels = tuple(denoiser.label(torch.tensor(places)).tolist())
     denoiser.card = read_json(place / CARD) if (place / CARD).is_file() else {}
     try:
         denoiser.load_state(load_file(place / WEIGHTS))
@@ -264,8 +284,8 @@ def holds_denoiser(folder: Path) -> Path | None:
     return None
 
 
-def _labels(where: str | Path, known: tuple[str, ...], classes: Sequence[str]) -> tuple[int, ...] | None:
-    """The denoiser's label of each class of the data; None where they are the same."""
+def _places(where: str | Path, known: tuple[str, ...], classes: Sequence[str]) -> tuple[int, ...] | None:
+    """The place of each class of the data among those of the denoiser; None where they are the same."""
     if known == tuple(classes):
         return None
     if set(classes) <= set(known):

@@ -74,7 +74,9 @@ def _wnids(names: Sequence[str]) -> dict[str, int]:
     try:
         all_of_them = import_module("timm.data").ImageNetInfo("imagenet-1k").label_names()
     except ImportError:
-        raise InputError(f"class {asked[0]!r}: wnids are read by timm, which is not installed: pip install refluence[timm]") from None
+        raise InputError(
+            f"class {asked[0]!r}: wnids are read by timm, which is not installed: pip install refluence[timm]"
+        ) from None
     by_wnid = {wnid: i for i, wnid in enumerate(all_of_them)}
     return {name: by_wnid[name] for name in asked if name in by_wnid}
 

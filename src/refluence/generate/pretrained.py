@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
+from refluence.generate.codec import Shape
 from refluence.generate.denoiser import Denoiser, DenoiserConfig
 from refluence.generate.imagenet import COUNT, class_ids, imagenet_names
+from refluence.generate.latent import EpsilonOf, Latents
 from refluence.generate.predictions import linear_abar
-from refluence.generate.unet import MISSING, read_unet
+from refluence.generate.unet import MISSING, read_unet, settings_of
 from refluence.models.hub import fetched
 from refluence.models.library import reason
 
@@ -35,62 +35,8 @@ MODEL_INDEX, CONFIG, FLAG, HUB = "model_index.json", "config.json", "denoiser", 
 PIPELINES, UNET = ("DiTPipeline", "DDPMPipeline"), "UNet2DModel"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WANTED = ("*.json", "*.safetensors", "README.md")
-AT_ONCE = 4 * 256**2  # pixels that go through the autoencoder at once: four images of 256 pixels a side
 DIT_XL = {"num_layers": 28, "num_attention_heads": 16, "attention_head_dim": 72}
 DIT_LICENCE = "CC-BY-NC-4.0"
-Shape = tuple[int, int, int]
-
-
-class Latents:
-    """Pixels of 0 to 1 to latents of an AutoencoderKL, times its scaling factor, and back."""
-
-    def __init__(self, vae: nn.Module):
-        self.vae = vae.eval().requires_grad_(False)
-        self.scale = float(vae.config.scaling_factor)
-        self.halved = 2 ** (len(vae.config.block_out_channels) - 1)
-
-    def shape(self, pixels: Shape) -> Shape:
-        """See `Codec`."""
-        return int(self.vae.config.latent_channels), pixels[1] // self.halved, pixels[2] // self.halved
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """The mean of the latents; without a graph."""
-        with torch.no_grad():
-            return _in_chunks(lambda x: self.vae.encode(2 * x - 1).latent_dist.mode() * self.scale, pixels, 1)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """See `Codec`. Where gradients go through more images than fit at once, they are decoded again in the backward pass."""
-        return _in_chunks(lambda x: (self.vae.decode(x / self.scale).sample + 1) / 2, z, self.halved)
-
-    def to(self, device: torch.device) -> Latents:
-        """See `Codec`."""
-        self.vae.to(device)
-        return self
-
-
-def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
-    """`function` of `x (B, C, H, W)`, in chunks that depend on its shape alone. `side`: pixels for each number of a row."""
-    count = max(1, AT_ONCE // (x.shape[-2] * x.shape[-1] * side**2))
-    if len(x) <= count:
-        return function(x)
-    call = (lambda part: checkpoint(function, part, use_reentrant=False)) if x.requires_grad else function
-    return torch.cat([call(part) for part in x.split(count)])
-
-
-class EpsilonOf(nn.Module):
-    """diffusers' `DiTTransformer2DModel`, as a denoiser calls it: `(z, t, y) -> eps`. What is beyond eps is a variance."""
-
-    def __init__(self, transformer: nn.Module):
-        super().__init__()
-        self.transformer = transformer
-        for module in transformer.modules():
-            if hasattr(module, "dropout_prob"):
-                module.dropout_prob = 0.0
-
-    def forward(self, z: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """See the class."""
-        given: Tensor = self.transformer(z, timestep=t, class_labels=y).sample
-        return given[:, : z.shape[1]]
 
 
 def is_pretrained(where: str | Path) -> bool:
@@ -130,7 +76,9 @@ def load_pretrained(where: str | Path, classes: Sequence[str], shape: Shape | No
     licence = _licence(folder, str(where))
     if licence is not None:
         denoiser.card["licence"] = licence
-        warnings.warn(f"the weights of {where} are under {licence}: so is what may be done with what is made by them", stacklevel=2)
+        warnings.warn(
+            f"the weights of {where} are under {licence}: so is what may be done with what is made by them", stacklevel=2
+        )
     return denoiser
 
 
@@ -160,20 +108,19 @@ def _kind_of(folder: Path) -> str | None:
 def _transformer(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...]) -> Denoiser:
     net = library.DiTTransformer2DModel.from_pretrained(folder / "transformer", local_files_only=True)
     codec = Latents(library.AutoencoderKL.from_pretrained(folder / "vae", local_files_only=True))
-    said = net.config
-    side = said.sample_size * codec.halved
+    said = settings_of(net)
+    side, known = said["sample_size"] * codec.halved, said["num_embeds_ada_norm"]
     config = DenoiserConfig(
-        shape=(int(codec.vae.config.in_channels), side, side),
+        shape=(codec.channels, side, side),
         classes=classes,
         kind="pretrained",
         prediction="epsilon",
-        patch=said.patch_size,
-        width=said.num_attention_heads * said.attention_head_dim,
-        depth=said.num_layers,
-        heads=said.num_attention_heads,
+        patch=said["patch_size"],
+        width=said["num_attention_heads"] * said["attention_head_dim"],
+        depth=said["num_layers"],
+        heads=said["num_attention_heads"],
         source=_source(where),
     )
-    known = said.num_embeds_ada_norm
     labels = _labels(read_json(folder / MODEL_INDEX), known, classes, where)
     abar = _abar(library, folder / "scheduler")
     return Denoiser(EpsilonOf(net), config, codec=codec, abar=abar, labels=labels, null=known)
@@ -181,23 +128,25 @@ def _transformer(library: ModuleType, folder: Path, where: str, classes: tuple[s
 
 def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...]) -> Denoiser:
     net = read_unet(folder / "unet" if (folder / "unet").is_dir() else folder)
-    said = net.config
-    if said.num_class_embeds is None or said.sample_size is None:
-        raise InputError(f"{option(FLAG)} {where} knows no classes or no size of image: num_class_embeds and sample_size say them")
-    if said.num_class_embeds != len(classes) + 1:
+    said = settings_of(net)
+    known, size = said["num_class_embeds"], said["sample_size"]
+    if known is None or size is None:
         raise InputError(
-            f"{option(FLAG)} {where} has num_class_embeds {said.num_class_embeds}, and these data have {len(classes)} classes: it "
-            f"must be {len(classes) + 1}, the last for images without a class"
+            f"{option(FLAG)} {where} knows no classes or no size of image: num_class_embeds and sample_size say them"
         )
-    size = said.sample_size
+    if known != len(classes) + 1:
+        raise InputError(
+            f"{option(FLAG)} {where} has num_class_embeds {known}, and these data have {len(classes)} classes: it must be "
+            f"{len(classes) + 1}, the last for images without a class"
+        )
     height, across = (size, size) if isinstance(size, int) else size
     config = DenoiserConfig(
-        shape=(said.in_channels, height, across),
+        shape=(said["in_channels"], height, across),
         classes=classes,
         kind="pretrained",
         prediction="epsilon",
-        width=said.block_out_channels[0],
-        depth=len(said.block_out_channels),
+        width=said["block_out_channels"][0],
+        depth=len(said["block_out_channels"]),
         source=_source(where),
     )
     return Denoiser(net, config, abar=_abar(library, folder / "scheduler"))

@@ -1,8 +1,8 @@
 """The network of a denoiser of kind `unet`: diffusers' `UNet2DModel`, with an embedding for each class and one for none.
 
-At 32 pixels it is the better denoiser for each second of a CPU; attention runs on its coarsest stage alone. Channels grow by 1, 2
-and 4 from stage to stage, each of which halves the image. An image that this does not divide is padded with its edge, and what
-comes out is cut to its size. The last convolution is zero at first, so a new network gives zeros, as the transformer does.
+Attention runs on its coarsest stage alone. Channels grow by 1, 2 and 4 from stage to stage, each of which halves the image. An
+image that this does not divide is padded with its edge, and what comes out is cut to its size. The last convolution is zero at
+first, so a new network gives zeros, as the transformer does.
 
 Names of tensors are diffusers' own. `index` makes a folder of ours one that `UNet2DModel.from_pretrained` loads: it says that
 all of them lie in `model.safetensors`.
@@ -50,7 +50,7 @@ def unet(shape: tuple[int, int, int], classes: int, *, width: int, depth: int, h
             "channels of its last stage one of the heads"
         )
     coarse = ["DownBlock2D"] * (depth - 1) + ["AttnDownBlock2D"]
-    net = _kind()(
+    net: nn.Module = _kind()(
         sample_size=height if height == across else (height, across),
         in_channels=channels,
         out_channels=channels,
@@ -62,14 +62,15 @@ def unet(shape: tuple[int, int, int], classes: int, *, width: int, depth: int, h
         attention_head_dim=stages[-1] // heads,
         num_class_embeds=classes + 1,
     )
-    for tensor in net.conv_out.parameters():
+    for tensor in net.get_submodule("conv_out").parameters():
         nn.init.zeros_(tensor)
     return net
 
 
 def read_unet(folder: Path) -> nn.Module:
     """The network in a folder that diffusers saved, or one of ours with its `INDEX`."""
-    return _kind().from_pretrained(folder, local_files_only=True)
+    net: nn.Module = _kind().from_pretrained(folder, local_files_only=True)
+    return net
 
 
 def unet_sizes(shape: tuple[int, int, int], size: str) -> tuple[int, int, int]:
@@ -84,8 +85,13 @@ def unet_sizes(shape: tuple[int, int, int], size: str) -> tuple[int, int, int]:
 
 def config_of(net: nn.Module) -> Json:
     """What diffusers writes into `config.json` for such a network."""
-    said = {key: value for key, value in dict(net.config).items() if not key.startswith("_")}
+    said = {key: value for key, value in settings_of(net).items() if not key.startswith("_")}
     return {"_class_name": "UNet2DModel", "_diffusers_version": import_module("diffusers").__version__, **said}
+
+
+def settings_of(net: Any) -> Json:
+    """What a network of diffusers was built by."""
+    return dict(net.config)
 
 
 def index(state: Mapping[str, Tensor], weights: str) -> Json:
@@ -102,7 +108,7 @@ def _kind() -> Any:
     except ImportError:
         raise InputError(f"a denoiser of kind unet {MISSING}") from None
 
-    class UNet(model):  # type: ignore[misc]  # known when it is made
+    class UNet(model):  # type: ignore[misc,valid-type]  # known when it is imported
         """Padded, and called with a label; see the head of the file."""
 
         def forward(self, z: Tensor, t: Tensor, y: Tensor) -> Tensor:
