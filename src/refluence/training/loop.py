@@ -23,15 +23,19 @@ from refluence.training.objectives import Loss, T, mean_loss
 from refluence.training.optimisers import Optimiser, set_rate
 
 
+Inputs = Tensor | tuple[Tensor, ...]
+"""What a network is called with: one tensor `(B, ...)`, or several."""
+
+
 @dataclass(frozen=True)
 class Batch(Generic[T]):
-    """Inputs `x` `(B, ...)` as the network sees them, and targets `y` as the loss takes them.
+    """Inputs `x` `(B, ...)` as the network sees them, or several of these, and targets `y` as the loss takes them.
 
     `weights` `(B,)`: of each instance's loss; none: the plain mean. `rows` `(B,)`: which instances they are, for `seen`.
     `partner` `(B,)`: pi, the positions in the batch of the images that are mixed in; `share`: r, of the image itself.
     """
 
-    x: Tensor
+    x: Inputs
     y: T
     weights: Tensor | None = None
     rows: Tensor | None = None
@@ -86,7 +90,7 @@ def fit(
         for number, batch in enumerate(batches):
             if schedule is not None:
                 set_rate(optimiser, schedule(number))
-            logits = net(batch.x)
+            logits = net(*batch.x) if isinstance(batch.x, tuple) else net(batch.x)
             value = batch_loss(loss, logits, batch)
             if seen is not None:
                 seen(batch, logits.detach(), value.detach())
