@@ -3,7 +3,7 @@
 import pytest
 
 from refluence.errors import InputError
-from refluence.generate.noise import guided_in_words, guided_steps, log_snr, timesteps
+from refluence.generate.noise import described, guided_steps, log_snr, timesteps
 from refluence.generate.predictions import linear_abar
 from refluence.generate.settings import Guidance
 
@@ -55,4 +55,4 @@ def test_a_range_that_no_step_falls_in_is_refused(guidance, said):
 
 
 def test_the_guided_steps_are_said():
-    assert guided_in_words((5, 6), FIFTY) == "2 of 50 steps are guided, 6 to 7 (t from 880 to 860, log-SNR from -7.9 to -7.5)"
+    assert described((5, 6), FIFTY) == "2 of 50 steps are guided, 6 to 7 (t from 880 to 860, log-SNR from -7.9 to -7.5)"

@@ -1,11 +1,16 @@
-"""A denoiser and an influence energy that are a line each, in float64, as sampling sees them."""
+"""A denoiser and an influence energy that are a line each, in float64, as sampling sees them; and tiny true ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from refluence.data.dataset import Dataset
+from refluence.generate.class_gradients import class_gradients
+from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser
 from refluence.generate.predictions import linear_abar
+from refluence.generate.surrogate import Surrogate
+from refluence.models import ModelSpec, build
 
 SHAPE = (1, 3, 3)
 
@@ -63,3 +68,26 @@ class NoEnergy(ToyEnergy):
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return x.new_zeros(len(x)), torch.zeros_like(x)
+
+
+def tiny_denoiser(classes: tuple[str, ...], shape: tuple[int, int, int], seed: int = 0) -> Denoiser:
+    """A transformer of random weights; fresh ones predict the same for every class."""
+    g = torch.Generator().manual_seed(seed)
+    denoiser = build_denoiser(DenoiserConfig(shape, classes, patch=4, width=8, depth=1, heads=2), g)
+    with torch.no_grad():
+        for parameter in denoiser.net.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=g)
+    denoiser.net.eval()
+    return denoiser
+
+
+def tiny_surrogate(data: Dataset, checkpoints: int = 2) -> Surrogate:
+    """Networks of random weights, with class-mean gradients of `data`."""
+    model, networks = ModelSpec("convnet1", data.shape, len(data.classes), 4), []
+    for number in range(checkpoints):
+        networks.append(build(model, torch.Generator().manual_seed(number)))
+    members = [data.train.members(c) for c in range(len(data.classes))]
+    gradients = tuple(class_gradients(net, data, members) for net in networks)
+    states = tuple({name: t.detach().clone() for name, t in net.state_dict().items()} for net in networks)
+    rates = tuple(0.01 / (number + 1) for number in range(checkpoints))
+    return Surrogate(model, states, gradients, tuple(range(checkpoints)), rates, data.mean, data.std)

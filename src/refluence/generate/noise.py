@@ -79,12 +79,12 @@ def guided_steps(guidance: Guidance, steps: Sequence[int], abar: Tensor | None =
     return found
 
 
-def guided_in_words(guided: Sequence[int], steps: Sequence[int], abar: Tensor | None = None) -> str:
+def described(guided: Sequence[int], steps: Sequence[int], abar: Tensor | None = None) -> str:
     """One line that says which of the steps are guided.
 
     Example:
         >>> fifty = timesteps("ddim", 50)
-        >>> guided_in_words(guided_steps(Guidance(), fifty), fifty)
+        >>> described(guided_steps(Guidance(), fifty), fifty)
         '15 of 50 steps are guided, 6 to 20 (t from 880 to 600, log-SNR from -7.9 to -3.6)'
     """
     ratios = log_snr(linear_abar() if abar is None else abar.cpu())

@@ -58,7 +58,7 @@ class Steering:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class Samples:
     """Finished `z` `(B, ...)`, and means over its images and guided steps, None where nothing was guided by it.
 
     `energy`: G_I of the predicted images. `deviation`: G_D. `moved`: |rho grad G_I| / |z|.
@@ -78,7 +78,7 @@ def sample(
     steering: Steering | None = None,
     generators: Sequence[torch.Generator] = (),
     compute: Compute | None = None,
-) -> Sampled:
+) -> Samples:
     """Images of classes `y` `(B,)` from `noise` `(B, ...)`, by Algorithm 1 of IGD.
 
     Args:
@@ -119,7 +119,7 @@ def sample(
             push = gamma * away if push is None else push + gamma * away
         z = solver.step(eps, number, z)
         z = z if push is None else z - push
-    return Sampled(z, *(float(torch.stack(all_).mean()) if all_ else None for all_ in (energies, deviations, moves)))
+    return Samples(z, *(float(torch.stack(all_).mean()) if all_ else None for all_ in (energies, deviations, moves)))
 
 
 @torch.no_grad()

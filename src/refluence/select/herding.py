@@ -45,15 +45,17 @@ def select(
     return torch.cat(chosen)
 
 
-def herd(features: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
+def herd(features: Tensor, count: int, weights: Tensor | None = None, mean: Tensor | None = None) -> Tensor:
     """Positions of `count` rows of `features` `(N, F)`, or of all N if there are fewer, in the order of choice.
 
-    `weights (N,)` are those of the mean that is followed.
+    They follow `mean (F,)`, by default that of the rows, with `weights (N,)`.
 
     ||t - psi||^2 is compared without its constant ||t||^2, in float64: one matrix-vector product a choice.
     """
     features = features.cpu().double()  # MPS has no float64
-    mean = features.mean(0) if weights is None else weighted_mean(features, weights)
+    if mean is None:
+        mean = features.mean(0) if weights is None else weighted_mean(features, weights)
+    mean = mean.to(features)
     chosen_sum = features.new_zeros(features.shape[1])
     score = features.square().sum(1)
     taken: list[int] = []

@@ -1,0 +1,235 @@
+"""A sampling as a work (work.py): a step is one batch of images, the state is all of them so far.
+
+Images stand in a row, image 0 of every class, then image 1 of every class, and so on; the plan cuts it into batches. The noise
+of an image, and of ddpm's steps, is of its own stream, so who shares a batch changes an image by rounding alone, and by the
+deviation: it sees the finished images of earlier batches and the mates of its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from refluence.compute import Compute
+from refluence.data.dataset import Dataset
+from refluence.data.distilled import DistilledSet
+from refluence.errors import InputError, RunError
+from refluence.files import Json
+from refluence.generate.denoiser import Denoiser, digest
+from refluence.generate.influence import InfluenceEnergy
+from refluence.generate.memory import Memory
+from refluence.generate.noise import guided_steps, timesteps
+from refluence.generate.pool import by_herding, by_influence, mean_embedding, sampled_counts
+from refluence.generate.sampling import Steering, sample
+from refluence.generate.settings import Settings
+from refluence.generate.surrogate import Surrogate
+from refluence.seeds import Rng
+from refluence.training.predict import evaluating
+from refluence.work import Result
+
+APART = 2**20  # between the streams of two classes
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one batch says: how many images it has, and the means that `sampling.Samples` has."""
+
+    step: int
+    images: int
+    energy: float | None = None
+    deviation: float | None = None
+    moved: float | None = None
+
+
+class SamplingWork:
+    """The images of one set on their way.
+
+    Args:
+        settings: how they are sampled.
+        denoiser: it is left in the mode that it has.
+        surrogate: of the influence; without one the card has none.
+        dataset: its classes and normalisation; a pool is compared with its training images.
+        counts: images of each class.
+        rng: of the seed.
+        compute: the machine's part.
+
+    Raises:
+        InputError: a range that no step falls in, a denoiser of images of another size.
+    """
+
+    means: ClassVar[tuple[str, ...]] = ()
+    remedy: ClassVar[str] = "A smaller k, gamma or cfg may help, in a new run"
+
+    def __init__(
+        self,
+        settings: Settings,
+        denoiser: Denoiser,
+        surrogate: Surrogate | None,
+        dataset: Dataset,
+        counts: tuple[int, ...],
+        rng: Rng,
+        compute: Compute,
+    ):
+        if tuple(denoiser.config.shape) != tuple(dataset.shape):
+            ours, theirs = (" x ".join(map(str, shape)) for shape in (dataset.shape, denoiser.config.shape))
+            raise InputError(f"the denoiser samples images of {theirs}, the data have {ours}")
+        self.settings, self.denoiser, self.surrogate = settings, denoiser.to(compute.device), surrogate
+        self.dataset, self.counts, self.rng, self.compute = dataset, counts, rng, compute
+        guidance = settings.guidance
+        self.guided: tuple[int, ...] = ()
+        if guidance.steers:
+            steps = timesteps(settings.solver, settings.steps, len(denoiser.abar))
+            self.guided = guided_steps(guidance, steps, denoiser.abar)
+        self.energy = None if surrogate is None else InfluenceEnergy(surrogate, compute.device, guidance.averaging)
+        made = counts if settings.pool is None else sampled_counts(counts, settings.pool.factor)
+        self.places = [(i, c) for i in range(max(made)) for c in range(len(made)) if i < made[c]]
+        self.z = torch.zeros(len(self.places), *denoiser.shape)
+        self.labels = torch.tensor([c for _, c in self.places])
+        self.memory = Memory(guidance.memory)
+        self.step, self.total = 0, -(-len(self.places) // settings.batch)
+
+    def steps(self) -> Iterator[Sampled]:
+        """The batches that are left; `RunError` where numbers are no longer finite."""
+        while self.step < self.total:
+            yield self._batch(self._part(self.step))
+
+    def _part(self, number: int) -> slice:
+        """The positions of a batch."""
+        return slice(number * self.settings.batch, min((number + 1) * self.settings.batch, len(self.places)))
+
+    def _batch(self, part: slice) -> Sampled:
+        device, keys = self.compute.device, [c * APART + i for i, c in self.places[part]]
+        noise = torch.stack([torch.randn(self.denoiser.shape, generator=self.rng("noise", key)) for key in keys])
+        draws = [self.rng("solver", key) for key in keys] if self.settings.solver == "ddpm" else []
+        y = self.labels[part].to(device)
+        with evaluating(self.denoiser.net):
+            finished, labels = self.memory.among(noise, self.labels[part])
+            steering = Steering(self.energy, self.look, finished.to(device), labels.to(device))
+            found = sample(self.denoiser, noise.to(device), y, self.settings, steering, draws, self.compute)
+        if not bool(found.z.isfinite().all()):
+            bad = [c for z, (_, c) in zip(found.z, self.places[part], strict=True) if not bool(z.isfinite().all())]
+            raise RunError(f"an image of class '{self.dataset.classes[bad[0]]}' is not finite")
+        self.z[part] = found.z.float().cpu()
+        self._finished(part)
+        self.step += 1
+        return Sampled(self.step - 1, len(y), found.energy, found.deviation, found.moved)
+
+    def _finished(self, part: slice) -> None:
+        if self.settings.guidance.deviation:
+            self.memory.add(self.z[part], self.labels[part])
+
+    def look(self, z: Tensor) -> Tensor:
+        """Images `(B, C, H, W)`, normalised as the surrogate's were; not clamped, and gradients go through."""
+        seen = self.dataset if self.surrogate is None else self.surrogate
+        mean, std = (torch.tensor(numbers, device=z.device, dtype=z.dtype).view(-1, 1, 1) for numbers in (seen.mean, seen.std))
+        return (self.denoiser.decode(z) - mean) / std
+
+    def state(self) -> dict[str, Tensor]:
+        """The images so far."""
+        done = self._part(self.step - 1).stop if self.step else 0
+        return {"step": torch.tensor(self.step), "z": self.z[:done].clone()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on after the batch at which `state` was taken."""
+        self.step, self.memory = int(state["step"]), Memory(self.settings.guidance.memory)
+        self.z[: len(state["z"])] = state["z"]
+        for number in range(self.step):
+            self._finished(self._part(number))
+
+    def pixels(self) -> Tensor:
+        """The images `(N, C, H, W)` from 0 to 1, in the order of sampling, decoded in their batches; grey where none is yet."""
+        found = torch.full((len(self.z), *self.dataset.shape), 0.5)
+        for part in map(self._part, range(self.step)):
+            with torch.no_grad():
+                found[part] = self.denoiser.decode(self.z[part].to(self.compute.device)).cpu().float().clamp(0, 1)
+        return found
+
+    def artifact(self) -> DistilledSet:
+        """The first images of each class as they stand now."""
+        return self._set([self.members(c)[:count] for c, count in enumerate(self.counts)], self.pixels())
+
+    def members(self, label: int) -> Tensor:
+        """Positions of the images of a class, in the order of sampling."""
+        return (self.labels == label).nonzero().flatten()
+
+    def _set(self, chosen: list[Tensor], pixels: Tensor) -> DistilledSet:
+        data, order = self.dataset, torch.cat(chosen)
+        return DistilledSet(
+            normalised(pixels[order], data.mean, data.std), self.labels[order], data.classes, data.mean, data.std
+        )
+
+    def chosen(self, pixels: Tensor) -> list[Tensor]:
+        """Positions of the images that are kept of each class."""
+        members, pool, device = [self.members(c) for c in range(len(self.counts))], self.settings.pool, self.compute.device
+        if pool is None:
+            return members
+        assert self.surrogate is not None, "a pool is selected from by a surrogate"
+        assert self.energy is not None
+        images = normalised(pixels, self.surrogate.mean, self.surrogate.std)
+        real, net = self.dataset.normalised_as(self.surrogate.mean, self.surrogate.std), self.energy.nets[-1]
+        found = []
+        for label, (own, count) in enumerate(zip(members, self.counts, strict=True)):
+            among = images[own].to(device)
+            if pool.by == "influence":
+                found.append(own[by_influence(among, label, self.energy, count)])
+            else:
+                mean = mean_embedding(real, label, net, self.rng, device)
+                found.append(own[by_herding(among, mean, net, count)])
+        return found
+
+    def result(self) -> Result:
+        """The set, and what its card says of how it was made."""
+        pixels = self.pixels()
+        chosen = self.chosen(pixels)
+        made, facts, order = self._set(chosen, pixels), self.denoiser.card, torch.cat(chosen)
+        card: Json = {
+            "denoiser": {
+                "method": self.denoiser.method,
+                "parameters": self.denoiser.parameters,
+                "sha256": digest(self.denoiser),
+                **{name: facts[name] for name in ("seconds", "licence") if name in facts},
+            },
+            "cfg": self.settings.cfg,
+            "solver": self.settings.solver,
+            "steps": self.settings.steps,
+            "guided_steps": [number + 1 for number in self.guided],
+            "sampled": len(self.places),
+            "influence": self._influence(pixels[order], made.labels),
+            "nearest": nearest(self.z[order], made.labels),
+        }
+        return Result(made, card)
+
+    def _influence(self, pixels: Tensor, labels: Tensor) -> Json | None:
+        """Mean G_I of images, lower is better, and of each class."""
+        if self.surrogate is None or self.energy is None:
+            return None
+        device, images = self.compute.device, normalised(pixels, self.surrogate.mean, self.surrogate.std)
+        parts = zip(images.split(self.settings.batch), labels.split(self.settings.batch), strict=True)
+        values = torch.cat([self.energy.energy(x.to(device), y.to(device)).cpu() for x, y in parts])
+        by_class = {name: float(values[labels == c].mean()) for c, name in enumerate(self.dataset.classes) if c in labels}
+        return {"mean": float(values.mean()), "by_class": by_class}
+
+
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Images `(N, C, H, W)` of pixels from 0 to 1."""
+    return (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+def nearest(z: Tensor, labels: Tensor) -> float | None:
+    """How redundant samples `z` `(N, ...)` are: the mean of the highest cosine with another of the class; None without any.
+
+    Example:
+        >>> nearest(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0, 0, 1]))
+        0.6666666865348816
+    """
+    highest = []
+    for label in labels.unique():
+        unit = normalize(z[labels == label].flatten(1), dim=1)
+        if len(unit) > 1:
+            highest.append((unit @ unit.T).fill_diagonal_(-torch.inf).amax(1))
+    return float(torch.cat(highest).mean()) if highest else None
