@@ -49,6 +49,7 @@ from refluence.jobs.scoring import (
 from refluence.jobs.session import Machine, Session, open_session
 from refluence.jobs.single import distill as distill_into
 from refluence.jobs.single import transfer as transfer_into
+from refluence.jobs.source_network import labeller
 from refluence.jobs.students import check_fits as check_student
 from refluence.jobs.students import count_use, judgement
 from refluence.models import Maker, another, handed_over, network
@@ -337,9 +338,10 @@ def evaluate(
         session.reporter.say(note)
     nets = 3 if asked.nets is None else asked.nets
     with device.threads(keywords.threads(session)), session.reporter.bar(protocol, nets) as advance:
+        teacher = labeller(whole, chosen, session, None)
         return evaluate_set(
             whole, spec, chosen, held_out, streams(seed), nets, session.compute.device, lambda *_: advance(),
-            compiled=session.compute.compiled, whitened=whitened,
+            teacher=teacher, compiled=session.compute.compiled, whitened=whitened,
         )  # fmt: skip
 
 

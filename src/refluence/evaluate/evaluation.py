@@ -125,7 +125,7 @@ def evaluate(
         macro_f1=fmean(s.macro_f1 for s in scores),
         seconds=time.perf_counter() - start,
         curve=curve,
-        labels="teacher" if protocol.loss == "kl" and teacher is not None else "soft" if labels.is_floating_point() else "hard",
+        labels="teacher" if protocol.taught and teacher is not None else "soft" if labels.is_floating_point() else "hard",
         lr=protocol.lr,
     )
 

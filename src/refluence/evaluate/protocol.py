@@ -75,6 +75,16 @@ class Protocol:
         """Whether training images are changed at all."""
         return self.strategy(spec) != "none" or self.mix != "none"
 
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher may give the labels of the images, as they are augmented and mixed."""
+        return self.loss == "kl"
+
+    @property
+    def short(self) -> bool:
+        """Whether it is one of the short sizes, which compare with no published number."""
+        return self.name.partition(":")[0].endswith("-cpu")
+
     def drops(self) -> set[int]:
         """Epochs that begin with a lower rate; empty for schedules without steps."""
         return schedules.drops(self.schedule, self.epochs, self.milestones)

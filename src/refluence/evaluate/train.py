@@ -106,7 +106,7 @@ def members(stage: Tensor | None, count: int) -> list[Tensor]:
 
 def _loss(protocol: Protocol, teacher: Teacher | None) -> BatchLoss[Tensor]:
     """The protocol's loss; a teacher takes the place of labels where the loss is `kl`."""
-    if teacher is not None and protocol.loss == "kl":
+    if teacher is not None and protocol.taught:
         return FromTeacher(teacher, protocol.temperature)
     return Objective(protocol.loss, protocol.temperature)
 

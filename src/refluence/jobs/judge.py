@@ -17,26 +17,40 @@ from refluence.evaluate.protocols import protocols
 from refluence.files import Json, write_json
 from refluence.jobs.job import Job
 from refluence.jobs.session import Session
+from refluence.jobs.source_network import labeller, shared_by
 from refluence.models import ModelSpec, OwnSpec
 from refluence.seeds import Rng, streams
 
 
-def judge(job: Job, session: Session, folder: Path) -> None:
-    """Train fresh networks on the job's set under every protocol and write evaluation.json."""
+def judge(job: Job, session: Session, folder: Path, shared: Path | None = None) -> None:
+    """Train fresh networks on the job's set under every protocol and write evaluation.json.
+
+    `shared`: where a teacher lies that jobs share (None: in `folder`).
+    """
     small = load_distilled(folder / "distilled")
-    evaluations = list(judgements(job, small, session, lambda: count_test_use(folder / "distilled")))
+    place = shared or shared_by(folder)
+    evaluations = list(judgements(job, small, session, lambda: count_test_use(folder / "distilled"), place))
     write_json(folder / "evaluation.json", {"evaluations": evaluations})
 
 
-def judgements(job: Job, small: DistilledSet, session: Session, used: Callable[[], object] = lambda: None) -> Iterator[Json]:
-    """One evaluation for each protocol of the job. `used()` is called before the test split is read: a kill loses no use."""
+def judgements(
+    job: Job,
+    small: DistilledSet,
+    session: Session,
+    used: Callable[[], object] = lambda: None,
+    shared: Path | None = None,
+) -> Iterator[Json]:
+    """One evaluation for each protocol of the job. `used()` is called before the test split is read: a kill loses no use.
+
+    `shared`: where a teacher lies, or is trained (None: the session remembers it).
+    """
     for note in unread(small, job.protocols):
         session.reporter.say(f"{job.what}: {note}")
     for protocol in job.protocols:
         if job.split == "test":
             used()
         what = f"{job.what}: {protocol.name}"
-        yield judge_once(small, job.model, protocol, job.split, streams(job.seed), job.nets, session, what)
+        yield judge_once(small, job.model, protocol, job.split, streams(job.seed), job.nets, session, what, shared=shared)
 
 
 def unread(small: DistilledSet, chosen: Iterable[Protocol]) -> list[str]:
@@ -61,8 +75,10 @@ def judge_once(
     session: Session,
     what: str,
     keep: Callable[[int, torch.nn.Module], None] = lambda index, net: None,
+    shared: Path | None = None,
 ) -> Json:
     """One evaluation as plain values, under a progress bar. `keep(index, network)` sees each network when it is trained."""
+    teacher = labeller(small, protocol, session, shared)
     held_out = session.dataset.test if split == "test" else session.dataset.val
     with session.reporter.bar(what, nets) as advance:
 
@@ -82,6 +98,7 @@ def judge_once(
                 nets,
                 compute.device,
                 progress,
+                teacher=teacher,
                 compiled=compute.compiled,
                 whitened=whitened,
             )

@@ -15,6 +15,7 @@ from refluence.evaluate.robust import Bench, robust, trainings
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.judge import judge_once
 from refluence.jobs.session import Session
+from refluence.jobs.source_network import shared_by
 from refluence.locks import held
 from refluence.models import ModelSpec, OwnSpec
 from refluence.seeds import streams
@@ -47,7 +48,7 @@ class Again:
     ) -> Iterator[tuple[str, Json, bool]]:
         """A title, an entry, and whether it is new, of each network under each protocol. `keep` sees the networks."""
         path = self.folder / EVALUATIONS
-        found = read_json(path)["evaluations"]
+        found, shared = read_json(path)["evaluations"], shared_by(self.folder)
         for model, protocol in product(models, protocols):
             title = f"{model.name}, {protocol.name}" if len(models) > 1 else protocol.name
             if there := self._there(found, model, protocol):
@@ -55,7 +56,7 @@ class Again:
                 continue
             self._use()
             rng = streams(self.seed)
-            entry = judge_once(self.small, model, protocol, self.split, rng, self.nets, self.session, title, keep)
+            entry = judge_once(self.small, model, protocol, self.split, rng, self.nets, self.session, title, keep, shared)
             entry |= {"source": self.source, "seed": self.seed}
             append(path, "evaluations", entry)
             yield title, entry, True
@@ -79,7 +80,7 @@ class Again:
                     self.split,
                     session.compute.device,
                     session.compute.compiled,
-                    SHORT if protocol.name.partition(":")[0].endswith("-cpu") else None,
+                    SHORT if protocol.short else None,
                     advance,
                 )
                 entry = {**robust(self.small, bench).to_dict(), **self._facts(model, protocol)}

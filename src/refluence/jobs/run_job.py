@@ -74,7 +74,7 @@ def run_job(job: ArmJob, session: Session, folder: Path | None, shared: Path | N
         if isinstance(job, StudentJob):
             students.judge_student(job, session, folder)
         else:
-            judge(job, session, folder)
+            judge(job, session, folder, shared)
     count = 1 if isinstance(job, StudentJob) else len(job.protocols)
     entries = read_json(folder / EVALUATION)["evaluations"][:count]  # `evaluate` appends others
     return [row_of(job, entry, card_of(folder)) for entry in entries]
