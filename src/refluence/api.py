@@ -27,7 +27,7 @@ from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, check_mechanism, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.cleanable import refuse_unread
-from refluence.jobs.cleaning import prepare
+from refluence.jobs.preparing import prepared_for
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
 from refluence.jobs.job import Job, StudentJob
@@ -53,7 +53,7 @@ from refluence.jobs.source_network import labeller
 from refluence.jobs.students import check_fits as check_student
 from refluence.jobs.students import count_use, judgement
 from refluence.models import Maker, another, handed_over, network
-from refluence.options import JobOptions, ScoreOptions, SeedOptions, TransferOptions
+from refluence.options import JobOptions, ScoreOptions, SeedOptions, SetOptions, TransferOptions
 from refluence.results import Comparison, Judged, Run, StudentRun, score_page
 from refluence.run import device
 from refluence.run.folder import CONFIG, check_free, recorded_threads
@@ -266,7 +266,7 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
     if options.get("progress"):
         raise InputError("progress is True: a loop of your own shows how far it is, by work.step and work.total")
     session, job = _opened(data, method, seed, options, start)
-    prepared = prepare(job, session, None)
+    job, prepared = prepared_for(job, session, None)
     return job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
 
 
@@ -385,7 +385,7 @@ def compare(
         >>> rf.compare("digits", ["random", "full"], ipc=1, seeds=1, nets=1, epochs=1, width=4).summary[0]["arm"]
         'random'
     """
-    known = keywords.names(JobOptions) | keywords.names(TransferOptions) | keywords.names(Machine)
+    known = keywords.names(SetOptions) | keywords.names(TransferOptions) | keywords.names(Machine)
     keywords.check(options, known, compare)
     given = tuple(methods) if isinstance(methods, Iterable) and not isinstance(methods, str) else ()
     if not given:

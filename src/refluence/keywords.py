@@ -13,20 +13,20 @@ import torch
 from refluence.data.scores import ScoreTable
 from refluence.errors import InputError, did_you_mean, stated
 from refluence.jobs.session import Machine, Session
-from refluence.options import JobOptions, SourceOptions, TransferOptions
+from refluence.options import SetOptions, SourceOptions, TransferOptions
 from refluence.run.folder import recorded_threads
 
 
-def asked(options: Mapping[str, Any]) -> JobOptions:
+def asked(options: Mapping[str, Any]) -> SetOptions:
     """What a job is asked for."""
-    given = {k: v for k, v in options.items() if k in names(JobOptions)}
+    given = {k: v for k, v in options.items() if k in names(SetOptions)}
     if isinstance(given.get("protocol"), str):
         given["protocol"] = (given["protocol"],)
     if isinstance(given.get("scores"), Path):
         given["scores"] = str(given["scores"])
     if isinstance(given.get("scores"), ScoreTable):
         raise InputError("scores is a table: runs name it by its file; table.save('scores.parquet') writes one")
-    return JobOptions(**given)
+    return SetOptions(**given)
 
 
 def transfer(options: Mapping[str, Any]) -> TransferOptions:

@@ -104,3 +104,4 @@ class Prepared:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)  # the seconds of each, where there are several

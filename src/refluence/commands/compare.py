@@ -10,7 +10,7 @@ from refluence.errors import InputError
 from refluence.fields import subset
 from refluence.jobs.comparing import Comparing, executor_name
 from refluence.jobs.comparison import compare
-from refluence.options import JobOptions, TransferOptions
+from refluence.options import SetOptions, TransferOptions
 from refluence.run.folder import check_free, recorded_threads
 
 
@@ -37,7 +37,7 @@ def comparing(flags: Compare) -> Comparing:
         raise InputError("--methods names no arm: for example --methods random dc dc+influence")
     return Comparing(
         methods=flags.methods,
-        options=subset(JobOptions, flags),
+        options=subset(SetOptions, flags),
         transfer=subset(TransferOptions, flags),
         seeds=flags.seeds,
         seed=flags.seed,

@@ -21,11 +21,11 @@ from refluence.commands.own_flags import (
     TransferTask,
 )
 from refluence.fields import same, setting
-from refluence.options import JobOptions, Options, ScoreOptions, SourceOptions, TransferOptions
+from refluence.options import JobOptions, Options, SamplingOptions, ScoreOptions, SourceOptions, TransferOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(CompareTask, JobOptions, TransferOptions, SourceOptions, LongFlags):
+class Compare(CompareTask, JobOptions, SamplingOptions, TransferOptions, SourceOptions, LongFlags):
     """Run several methods with the same seeds; say, with intervals, which one helped.
 
     For example:

@@ -174,9 +174,9 @@ class Distilling:
         )
 
 
-def plan(arm: Arm, method: Method, asked: JobOptions, shape: tuple[int, int, int]) -> Distilling:
+def plan(arm: Arm, method: Method, asked: JobOptions, dataset: Dataset) -> Distilling:
     """The plan of an arm."""
-    return Distilling(method, settings_for(arm, method, asked, shape), weighting_of(arm), arm)
+    return Distilling(method, settings_for(arm, method, asked, dataset.shape), weighting_of(arm), arm)
 
 
 def plan_from(arm: Arm, method: Method, stored: Json) -> Distilling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from refluence.arm import UNIFORM, Arm
@@ -32,6 +32,11 @@ OF_POOL = ("factor", "by")
 def own_keys() -> tuple[str, ...]:
     """The options of an arm that are numbers of its sampling."""
     return (*(f.name for f in fields(SamplingOptions)), "weights")
+
+
+def shared_keys() -> tuple[str, ...]:
+    """Those of them that mean something without guidance too."""
+    return reads(UNIFORM)
 
 
 def reads(variant: str) -> tuple[str, ...]:
@@ -64,8 +69,7 @@ def check(arm: Arm, generator: Generator) -> None:
 
 def settings_for(arm: Arm, asked: SamplingOptions) -> Settings:
     """How the arm's images are sampled: the numbers that are asked for, then its own."""
-    own: dict[str, Any] = {key: read(SamplingOptions, key, text) for key, text in arm.options if key != "weights"}
-    return settings_from(replace(asked, **own), arm.kind)
+    return settings_from(asked_by(arm, asked), arm.kind)
 
 
 def weighting_of(arm: Arm) -> Weighting:
@@ -76,3 +80,14 @@ def weighting_of(arm: Arm) -> Weighting:
     if said not in WEIGHTS:
         raise InputError(f"weights={said}: {did_you_mean(said, list(WEIGHTS))}")
     return parse_weighting("scores", {"by": WEIGHTS[said]})
+
+
+def asked_by(arm: Arm, asked: SamplingOptions) -> SamplingOptions:
+    """What is asked for with the arm's own in its place."""
+    own: dict[str, Any] = {key: read(SamplingOptions, key, text) for key, text in arm.options if key != "weights"}
+    return SamplingOptions(**{f.name: own.get(f.name, getattr(asked, f.name)) for f in fields(SamplingOptions)})
+
+
+def needs_surrogate(settings: Settings) -> bool:
+    """Whether a surrogate guides, or selects from a pool: by influence, or by its features."""
+    return (settings.guidance.influence and settings.guidance.k != 0) or settings.pool is not None

@@ -17,6 +17,9 @@ from refluence.errors import InputError, did_you_mean, option, says_flags, state
 from refluence.evaluate.cleaning import CHANCE, HELD_OUT, by_another, cleaning
 from refluence.evaluate.references import base, by_score
 from refluence.files import Json
+from refluence.generate import arms as generate_arms
+from refluence.generate import job as generate
+from refluence.generate.method import Generator
 from refluence.influence.weighting import KINDS
 from refluence.matching.discrepancies import FlatCosine
 from refluence.select import job as select
@@ -25,9 +28,9 @@ from refluence.transfer import job as transfer
 from refluence.transfer.arms import OF_IMITATION, WEIGHTS, shared_options
 from refluence.transfer.mechanism import Mechanism
 
-Declaration = Method | Selection | Mechanism
+Declaration = Method | Selection | Mechanism | Generator
 NAME = re.compile(r"[\w.-]+")  # of a method, as an arm spells it
-FAMILIES = {Method: condense, Selection: select, Mechanism: transfer}
+FAMILIES = {Method: condense, Selection: select, Mechanism: transfer, Generator: generate}
 """The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
 
 
@@ -37,10 +40,10 @@ HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
 @lru_cache
 def methods() -> dict[str, Declaration]:
-    """Every method of the package by name: each module of `condense`, `select` and `transfer` that declares a `METHOD`.
+    """Every method of the package by name: each module of `condense`, `select`, `generate` and `transfer` that declares a `METHOD`.
 
     Returns:
-        Name -> `Method`, `Selection` or `Mechanism`.
+        Name -> `Method`, `Selection`, `Generator` or `Mechanism`.
 
     Example:
         >>> import refluence as rf
@@ -48,7 +51,7 @@ def methods() -> dict[str, Declaration]:
         'gradient matching, row-wise cosine, networks trained on the synthetic set'
     """
     declared: dict[str, Declaration] = {}
-    for package in ("refluence.select", "refluence.condense", "refluence.transfer"):
+    for package in ("refluence.select", "refluence.condense", "refluence.generate", "refluence.transfer"):
         for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
             method = getattr(importlib.import_module(f"{package}.{info.name}"), "METHOD", None)
             if method is not None:
@@ -59,7 +62,7 @@ def methods() -> dict[str, Declaration]:
 def own_methods(given: Sequence[str | Declaration]) -> dict[str, Declaration]:
     """The methods that are given as objects, by name. `InputError` where the package has one of that name."""
     for each in given:
-        if not isinstance(each, (str, Method, Selection, Mechanism)):
+        if not isinstance(each, (str, Method, Selection, Generator, Mechanism)):
             data = ": the data come first" if isinstance(each, Dataset) else ""
             raise InputError(f"a method is a {type(each).__name__}{data}: give an arm such as 'dc+influence', or a method")
     own = {each.name: each for each in given if not isinstance(each, str)}
@@ -75,6 +78,8 @@ def not_here(name: str, stored: Json) -> Declaration:
     """In the place of a method that was given in Python and is not handed over; `stored`: the job that it made, as JSON."""
     if transfer.KEY in stored:
         return Mechanism(name, GIVEN)
+    if generate.KEY in stored:
+        return Generator(name, GIVEN)
     if stored["settings"] is None:
         return Selection(name, GIVEN, _refuse)
     return Method(name, GIVEN, "", FlatCosine(), _refuse)
@@ -106,9 +111,10 @@ def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = N
     if arm.method not in known:
         raise InputError(f"unknown method '{arm.method}' in arm '{text}': {did_you_mean(arm.method, sorted(known))}")
     declared = known[arm.method]
-    kinds = {**KINDS, **WEIGHTS} if isinstance(declared, Mechanism) else KINDS
+    kinds = {Mechanism: {**KINDS, **WEIGHTS}, Generator: {UNIFORM: "", **generate_arms.VARIANTS}}.get(type(declared), KINDS)
     if arm.kind not in kinds:
-        raise InputError(f"unknown weights '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, list(kinds))}")
+        what = "guidance" if isinstance(declared, Generator) else "weights"
+        raise InputError(f"unknown {what} '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, list(kinds))}")
     FAMILIES[type(declared)].check(arm, declared)
     return arm
 
@@ -143,6 +149,8 @@ def base_of(arm: Arm) -> Arm:
     if isinstance(declared, Mechanism):
         method = arm.method if declared.schedule == "semi" or declared.teacher == "none" else "kd"
         return Arm(method, options=shared_options(arm))
+    if isinstance(declared, Generator):
+        return Arm(arm.method, options=tuple((k, v) for k, v in arm.options if k in generate_arms.shared_keys()))
     family = condense if declared is None else FAMILIES[type(declared)]  # of methods of one's own those alone have weights
     keys = family.own_keys()
     return Arm(arm.method, options=tuple((k, v) for k, v in arm.options if k in keys))
@@ -169,13 +177,26 @@ def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Ar
         own = [arm]
         if controls and arm.kind == "influence":
             own = [base_of(arm), arm, Arm(arm.method, "shuffled", arm.options)]
-        if controls and isinstance(declared := methods().get(arm.method), Mechanism):
+        declared = methods().get(arm.method)
+        if controls and isinstance(declared, Generator):
+            own = _of_sampling(arm)
+        elif controls and isinstance(declared, Mechanism):
             own = _of_transfer(arm, declared)
         elif controls and by_score(arm.name):
             own = [read_arm(base(arm.name)), arm, by_another(arm, CHANCE), by_another(arm, HELD_OUT)]
             own = [next((other for other in asked if _alike(other, each)), each) for each in own]
         arms += [a for a in own if not any(a.same(other) for other in arms)]
     return arms
+
+
+def _of_sampling(arm: Arm) -> list[Arm]:
+    """A generated set with what it brings: what is guided, the same denoiser without guidance, and a pool of its samples that
+    is as long in the making."""
+    if arm.kind in (UNIFORM, "pool"):
+        return [arm]
+    keys = generate_arms.shared_keys()
+    shared = tuple((key, text) for key, text in arm.options if key in keys)
+    return [Arm(arm.method, options=shared), arm, Arm(arm.method, "pool", shared)]
 
 
 def _of_transfer(arm: Arm, mechanism: Mechanism) -> list[Arm]:

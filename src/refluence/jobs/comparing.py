@@ -10,6 +10,7 @@ from refluence.arm import Arm
 from refluence.data import Dataset
 from refluence.errors import InputError, option
 from refluence.files import Json
+from refluence.generate.method import Generator
 from refluence.jobs import equal_seconds, record
 from refluence.jobs.catalogue import Declaration, methods, own_methods, parse_arm, with_controls
 from refluence.jobs.cleanable import refuse_unread
@@ -18,7 +19,7 @@ from refluence.jobs.resolve import resolve
 from refluence.jobs.resolve_student import resolve_student
 from refluence.jobs.session import Session
 from refluence.jobs.teachers import teacher_of
-from refluence.options import JobOptions, SeedOptions, TransferOptions
+from refluence.options import SamplingOptions, SeedOptions, SetOptions, TransferOptions
 from refluence.run.execute import parse
 from refluence.transfer.arms import refuse_idle
 from refluence.transfer.mechanism import Mechanism
@@ -35,7 +36,7 @@ class Comparing:
     """
 
     methods: tuple[str | Declaration, ...]
-    options: JobOptions = field(default_factory=JobOptions)
+    options: SetOptions = field(default_factory=SetOptions)
     seeds: int = 3
     seed: int = 0
     controls: bool = True
@@ -60,6 +61,8 @@ class Comparing:
                 f"'{student}' makes a student and '{other}' a small set: students are compared with students, sets with sets"
             )
         self._refuse_other(students=bool(students))
+        if not students and not any(isinstance(self._declared(arm), Generator) for arm in arms):
+            self._refuse_sampling()
         if students:
             refuse_idle(self.transfer, students)
         return arms
@@ -72,6 +75,12 @@ class Comparing:
             if f.name not in beside and getattr(asked, f.name) != f.default:
                 what = "small sets, and these arms make students" if students else "students, and these arms make small sets"
                 raise InputError(f"{option(f.name)} is for {what}: leave it out")
+
+    def _refuse_sampling(self) -> None:
+        """`InputError` for an option of sampled sets, where no arm samples one."""
+        for f in fields(SamplingOptions):
+            if getattr(self.options, f.name) != f.default:
+                raise InputError(f"{option(f.name)} is for sampled sets, such as dit+igd, and no arm here makes one: leave it out")
 
     @property
     def of_students(self) -> bool:
@@ -112,8 +121,8 @@ class Comparing:
     def record(self, job: ArmJob, session: Session, folder: Path, facts: Json) -> tuple[str, record.Record]:
         """The command that makes one job by itself, and what config.json keeps of it."""
         if isinstance(job, StudentJob):
-            return "transfer", record.transferring(job, self.transfer, session, folder, facts)
-        return "distill", record.distilling(job, self.options, session, folder, facts)
+            return record.command_of(job), record.transferring(job, self.transfer, session, folder, facts)
+        return record.command_of(job), record.distilling(job, self.options, session, folder, facts)
 
     def arguments(self, job: ArmJob, session: Session, out: Path) -> Json:
         """The flags of the `refluence compare` that makes the same folder; `job` is one of its jobs."""
@@ -121,7 +130,7 @@ class Comparing:
         if isinstance(job, StudentJob):
             shared = record.transfer_arguments(self.transfer, job, session, out)
         else:
-            shared = record.shared_arguments(self.options, job.model, session, out)
+            shared = record.shared_arguments(SetOptions, self.options, job.model, session, out)
         return {**shared, **own, "methods": [getattr(each, "name", each) for each in self.methods], "workers": 0}
 
     @classmethod

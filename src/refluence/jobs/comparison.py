@@ -13,7 +13,7 @@ from refluence.errors import InputError
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json, read_json, write_json
-from refluence.jobs import equal_seconds, record
+from refluence.jobs import equal_seconds, pool_seconds, record
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import ArmJob
 from refluence.jobs.run_job import Row, finished, run_job
@@ -63,6 +63,7 @@ def compare(
     resume: bool = True,
     page: Callable[[Path], object] | None = None,
     decided: Json | None = None,
+    pools: Json | None = None,
 ) -> Compared:
     """Make and judge what is missing of a comparison.
 
@@ -73,6 +74,7 @@ def compare(
         resume: whether a folder that is there is continued: finished units are read, more arms and seeds are added.
         page: writes the page of the folder, once the results are there; None: it has none.
         decided: the iterations of arms at equal seconds, where another folder has measured them (equal_seconds.json).
+        pools: the sizes of pools, where another folder has measured them (pool_seconds.json).
 
     Returns:
         Rows, intervals and the verdict.
@@ -89,7 +91,7 @@ def compare(
     threads = session.machine.threads or (1 if _beside(asked, jobs, session) else torch.get_num_threads())
     with device.threads(threads):  # those of every unit, wherever it runs
         if out is None:
-            return _all(asked, jobs, session, None, executor, {}, decided or {})
+            return _all(asked, jobs, session, None, executor, {}, decided or {}, pools or {})
         facts = about(session)
         seeds = list(dict.fromkeys(job.seed for job in jobs))
         arms = {job.arm.name: {**job.to_json(), **record.declared(job)} for job in jobs if job.seed == seeds[0]}
@@ -98,7 +100,7 @@ def compare(
         with claimed(out, "compare", arguments, resolved, resume, outcome=outcome, growing=GROWING) as done:
             if done:
                 return Compared.read(out)
-            found = _all(asked, jobs, session, out, executor, facts, decided or {})
+            found = _all(asked, jobs, session, out, executor, facts, decided or {}, pools or {})
             write_json(out / RESULTS, found.to_json())
             if page is not None:
                 page(out)
@@ -141,9 +143,16 @@ def _all(
     executor: Executor,
     facts: Json,
     decided: Json,
+    pools: Json,
 ) -> Compared:
-    """All jobs, then those at equal seconds."""
-    rows, notes = list(_rows(asked, jobs, session, out, executor, facts)), list(session.dataset.notes)
+    """All jobs, then those of which the seconds of others decide how much they do."""
+    waiting = [job for job in jobs if pool_seconds.waits(job, jobs)]
+    at_once = [pool_seconds.alone(job) for job in jobs if job not in waiting]
+    rows, notes = list(_rows(asked, at_once, session, out, executor, facts)), list(session.dataset.notes)
+    if waiting:
+        extra, said = pool_seconds.sized(waiting, at_once, rows, out, pools)
+        notes += said
+        rows += _rows(asked, extra, session, out, executor, facts)
     if asked.equal_seconds:
         extra, said = equal_seconds.jobs(jobs, rows, asked.size, out, decided)
         notes += said

@@ -10,7 +10,7 @@ import torch
 
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs import teachers
-from refluence.jobs.cleaning import prepare
+from refluence.jobs.preparing import prepared_for
 from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.needs import key
 from refluence.jobs.scores_need import ScoresNeed
@@ -42,7 +42,7 @@ def making_seconds(job: ArmJob, session: Session) -> tuple[float, int]:
         return _student_seconds(job, session)
     stand_in(job, session)
     begin = time.perf_counter()
-    prepared = prepare(job, session, None)
+    job, prepared = prepared_for(job, session, None)
     work: Work = job.plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     if not work.total:
         artifact = work.artifact()

@@ -12,6 +12,7 @@ from refluence.data.allocation import counts_of
 from refluence.errors import InputError
 from refluence.evaluate.protocol import Protocol
 from refluence.files import Json, spelled
+from refluence.generate.job import Sampling
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.models import ModelSpec, read_spec
 from refluence.score import at_set
@@ -23,7 +24,7 @@ from refluence.transfer import job as transfer
 from refluence.transfer.job import Transferring
 from refluence.transfer.mechanism import Mechanism
 
-SetPlan = Distilling | Selecting
+SetPlan = Distilling | Selecting | Sampling
 ScorePlan = Scoring | ScoringSet
 Plan = SetPlan | ScorePlan | Transferring
 """The plans of all families; what a job uses of them is the same in each."""

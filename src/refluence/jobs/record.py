@@ -12,7 +12,11 @@ from refluence.jobs.catalogue import methods
 from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec
-from refluence.options import JobOptions, TransferOptions
+from refluence.options import JobOptions, SetOptions, TransferOptions
+
+
+SAMPLE = "generate sample"
+"""The command of a set that is sampled."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +27,29 @@ class Record:
     resolved: Json
 
 
+def command_of(job: ArmJob) -> str:
+    """The command that makes the job by itself."""
+    if isinstance(job, StudentJob):
+        return "transfer"
+    return SAMPLE if job.plan.family == "generate" else "distill"
+
+
 def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: Json | None = None) -> Record:
     """The record of one job: of a run, or of a unit of a comparison. `facts` are those of `about`, where they are known."""
     own = equal_seconds.plain(job.arm)
     which = {"method": own.method, "weights": own.weights, "seed": job.seed}
-    shared = shared_arguments(asked, job.model, session, out)
+    kind = SetOptions if job.plan.family == "generate" else JobOptions
+    shared = shared_arguments(kind, asked, job.model, session, out)
     iterations = job.plan.iterations or asked.iterations  # an arm at equal seconds has a number of its own
     resolved = {"unit": job.to_json(), **(facts or about(session)), **declared(job)}
     return Record({**shared, **which, "iterations": iterations}, resolved)
 
 
-def shared_arguments(asked: JobOptions, model: ModelSpec, session: Session, out: Path) -> Json:
-    """The arguments that `distill` and `compare` have in common; a network that is no text has the name of its spec."""
-    own = {f.name: getattr(asked, f.name) for f in fields(JobOptions)}
+def shared_arguments(kind: type[JobOptions], asked: JobOptions, model: ModelSpec, session: Session, out: Path) -> Json:
+    """The arguments that `distill` and `compare` have in common, those of `kind`; a network that is no text has the name of its
+    spec."""
+    there, usual = {f.name for f in fields(asked)}, {f.name: f.default for f in fields(kind)}
+    own = {name: getattr(asked, name) if name in there else default for name, default in usual.items()}
     own["model"] = asked.model if isinstance(asked.model, str) else model.name
     dataset = session.dataset
     where = {"data": dataset.source, "out": str(out), "resume": False}
@@ -67,10 +81,10 @@ def transfer_from(arguments: Json) -> TransferOptions:
     return TransferOptions(**{f.name: arguments[f.name] for f in fields(TransferOptions) if f.name in arguments})
 
 
-def options_from(arguments: Json) -> JobOptions:
+def options_from(arguments: Json) -> SetOptions:
     """What was asked for in a run whose config.json has these arguments."""
-    known: Json = {f.name: arguments[f.name] for f in fields(JobOptions) if f.name in arguments}
-    return JobOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})
+    known: Json = {f.name: arguments[f.name] for f in fields(SetOptions) if f.name in arguments}
+    return SetOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})
 
 
 def declared(job: ArmJob) -> Json:

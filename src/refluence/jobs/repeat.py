@@ -12,12 +12,12 @@ from refluence.data import Dataset, SourceOptions
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
-from refluence.jobs import equal_seconds, single
+from refluence.jobs import equal_seconds, pool_seconds, single
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare
 from refluence.jobs.job import BareJob, Job, ScorePlan, StudentJob, read_arm_job, read_job
 from refluence.jobs.open_run import require_finished
-from refluence.jobs.record import options_from, transfer_from
+from refluence.jobs.record import SAMPLE, options_from, transfer_from
 from refluence.jobs.run_job import KINDS
 from refluence.jobs.scoring import Scores, write_scores
 from refluence.jobs.session import Machine, Session, open_session
@@ -53,7 +53,7 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
     config = configuration(folder)
     if config["command"] == "run":
         raise InputError(f"{folder} holds a recipe: repeat one of its parts, {folder}/PART")
-    if config["command"] not in ("distill", "transfer", "compare"):
+    if config["command"] not in ("distill", SAMPLE, "transfer", "compare"):
         raise InputError(f"{folder} was made by '{config['command']}', which cannot be repeated")
     require_finished(folder, config)
     if out.absolute() == folder.absolute():
@@ -62,7 +62,7 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
     _refuse_python(folder, resolved)
     session = _session(resolved, arguments, arguments.get("ipc", 1))  # of students none
     with device.threads(session.machine.threads):
-        if config["command"] == "distill":
+        if config["command"] in ("distill", SAMPLE):
             job, asked = Job.from_json(resolved["unit"]), options_from(arguments)
             job.model.verify()
             _, already = single.distill(job, asked, session, out, resume=resume, page=page)
@@ -74,13 +74,17 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
             arms = [read_arm_job(stored) for stored in resolved["arms"].values()]
             arms[0].model.verify()
             jobs = [replace(job, seed=seed) for seed in resolved["seeds"] for job in arms]
-            measured = folder / equal_seconds.FILE
-            decided = read_json(measured) if measured.exists() else None
+            decided, pools = (_measured(folder / name) for name in (equal_seconds.FILE, pool_seconds.FILE))
             comparing = Comparing.from_arguments(arguments)
-            already = compare(comparing, jobs, session, out, resume=resume, page=page, decided=decided).already
+            already = compare(comparing, jobs, session, out, resume=resume, page=page, decided=decided, pools=pools).already
     before, after = artifacts(folder), artifacts(out)
     differing = tuple(name for name in before if before[name] != after.get(name))
     return Repeated(_called(folder), tuple(before), differing, already)
+
+
+def _measured(path: Path) -> Json | None:
+    """What decided how much an arm does, where that was measured."""
+    return read_json(path) if path.exists() else None
 
 
 def _called(folder: Path) -> str:

@@ -33,7 +33,7 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
     refuse_texts(dataset, f"arm '{arm.name}'")
     method, of_width = declared or methods()[arm.method], {"convnet": of_size(asked, "width")}
     model = network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm, **of_width)
-    plan = FAMILIES[type(method)].plan(arm, method, asked, dataset.shape)
+    plan = FAMILIES[type(method)].plan(arm, method, asked, dataset)
     plan = plan.for_data(dataset).with_table(table_of(asked.scores))
     if asked.iterations is not None:
         plan = _in_proportion(plan, asked.iterations / ITERATIONS[asked.size])

@@ -10,7 +10,7 @@ from refluence.data.readme import CARD
 from refluence.files import Json, read_json
 from refluence.jobs import students
 from refluence.jobs.cleaned import facts
-from refluence.jobs.cleaning import prepare
+from refluence.jobs.preparing import prepared_for
 from refluence.jobs.job import ArmJob, StudentJob
 from refluence.jobs.judge import judge, judgements
 from refluence.jobs.make_student import make_student
@@ -26,6 +26,7 @@ EVALUATION = "evaluation.json"
 KINDS = (DistilledSet.kind, Student.kind)
 OF_CLEANED = ("share", "auc")
 OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "images", "iterations")
+OF_SAMPLED = ("influence", "nearest", "sampled", "denoiser_seconds", "minimax_seconds", "surrogate_seconds")
 
 
 def make(job: ArmJob, session: Session, folder: Path | None, shared: Path | None = None) -> tuple[Result, Json]:
@@ -36,9 +37,10 @@ def make(job: ArmJob, session: Session, folder: Path | None, shared: Path | None
     """
     if isinstance(job, StudentJob):
         return make_student(job, session, folder, shared)
-    prepared = prepare(job, session, folder, shared)
+    job, prepared = prepared_for(job, session, folder, shared)
     work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
-    result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
+    before = 0.0 if prepared.parts else prepared.seconds  # what all seeds share is said apart
+    result, costs = drive(work, folder, job.what, session.driver, before)
     summary, weights = job.plan.summary
     card = {
         "arm": job.arm.name,
@@ -53,6 +55,7 @@ def make(job: ArmJob, session: Session, folder: Path | None, shared: Path | None
         **result.card,
         **facts(job, session, prepared),
         **costs,
+        **{f"{name}_seconds": round(seconds, 3) for name, seconds in prepared.parts.items()},
         "stored_bytes": result.artifact.stored_bytes,
         "images": len(result.artifact),
     }
@@ -107,7 +110,8 @@ def row_of(job: ArmJob, entry: Json, card: Json) -> Row:
 
 def _of_set(card: Json) -> Json:
     cleaned = card.get("cleaned", {})
-    return {**{k: card[k] for k in OF_CARD}, **{k: cleaned[k] for k in OF_CLEANED if cleaned.get(k) is not None}}
+    sampled = {k: card[k] for k in OF_SAMPLED if card.get(k) is not None}
+    return {**{k: card[k] for k in OF_CARD}, **{k: cleaned[k] for k in OF_CLEANED if cleaned.get(k) is not None}, **sampled}
 
 
 def card_of(folder: Path) -> Json:

@@ -40,7 +40,7 @@ def distill(
         InputError: a folder that holds another run, or is in use.
         RunError: numbers that are no longer finite.
     """
-    return _into(folder, "distill", record.distilling(job, asked, session, folder), job, session, resume, page)
+    return _into(folder, record.command_of(job), record.distilling(job, asked, session, folder), job, session, resume, page)
 
 
 def transfer(
@@ -53,7 +53,7 @@ def transfer(
     page: Callable[[Path], object] | None = None,
 ) -> tuple[list[Row], bool]:
     """The same for a student: `distill` says what is what."""
-    return _into(folder, "transfer", record.transferring(job, asked, session, folder), job, session, resume, page)
+    return _into(folder, record.command_of(job), record.transferring(job, asked, session, folder), job, session, resume, page)
 
 
 def _into(

@@ -26,7 +26,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison: arms x seeds on one set. `options` are further fields of `JobOptions`, as `iterations`.
+    """One comparison: arms x seeds on one set. `options` are further fields of `SetOptions`, as `iterations`.
 
     `data` is a key of `SETS`; `source` are fields of `SourceOptions` that say how it is read, as `noise`, with
     `labels=NAME:COLUMN` for a column of one of `LABELS`. `seeds`: how many, from the first seed of the run on. Widths, networks

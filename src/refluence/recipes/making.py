@@ -19,7 +19,7 @@ from refluence.jobs.comparison import RESULTS, unit_folder, write_unit_config
 from refluence.jobs.job import ArmJob
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Machine, Session, about, open_session, usual_threads
-from refluence.options import JobOptions, TransferOptions
+from refluence.options import SetOptions, TransferOptions
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.pooled import FOLDER, pool
 from refluence.recipes.reading import reading, said
@@ -36,7 +36,7 @@ class Making:
     """How a recipe is made.
 
     Rows go to the file `rows`, everything else below `out`. `seeds`: how many of every part (None: the recipe's own), from
-    `seed` on. `changes` are fields of `JobOptions` (of students, of `TransferOptions`) instead of the recipe's own; `source`
+    `seed` on. `changes` are fields of `SetOptions` (of students, of `TransferOptions`) instead of the recipe's own; `source`
     says how data are read, above what a part says. `say` gets what is left out and why; `page` writes the page of a folder.
     """
 
@@ -59,7 +59,7 @@ class Making:
             transfer = TransferOptions(**{"size": self.size, **part.transfer, **self._changes_of_students()})
             return Comparing(methods=part.arms, transfer=transfer, **how)
         own = {"size": self.size, "ipc": part.ipc, "protocol": part.protocols, "model": part.model, **part.options}
-        return Comparing(methods=part.arms, options=JobOptions(**{**own, **self.changes}), **how)
+        return Comparing(methods=part.arms, options=SetOptions(**{**own, **self.changes}), **how)
 
     def _changes_of_students(self) -> dict[str, Any]:
         """The changes as a student has them: its network is `model`. `InputError` for what means nothing to a student."""

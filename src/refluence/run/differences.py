@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from refluence.errors import option
 from refluence.files import Json
-from refluence.options import JobOptions, ScoreOptions, SourceOptions
+from refluence.options import ScoreOptions, SetOptions, SourceOptions
 
 MACHINE, CONSTANTS = "machine", "constants"
 INFORMATIVE = ("cpus",)  # of the machine: said, but without a part in the result
@@ -21,7 +21,7 @@ LONGEST = 60  # characters of a value in a message
 def differing_options(stored: Json, asked: Json) -> list[str]:
     """The options that were given otherwise, as who called names them: `--epochs 20 there, 30 here`."""
     here: Json = json.loads(json.dumps(asked, default=str))
-    known = dict.fromkeys([*DECIDING, *(f.name for kind in (JobOptions, SourceOptions, ScoreOptions) for f in fields(kind))])
+    known = dict.fromkeys([*DECIDING, *(f.name for kind in (SetOptions, SourceOptions, ScoreOptions) for f in fields(kind))])
     differing = [name for name in known if name in stored and name in here and stored[name] != here[name]]
     return [f"{option(name)} {_given(stored[name])} there, {_given(here[name])} here" for name in differing]
 

@@ -230,7 +230,7 @@ class SelectionWork:
         return DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std, soft=soft, factor=factor)
 
 
-def plan(arm: Arm, selection: Selection, asked: JobOptions, shape: tuple[int, int, int]) -> Selecting:
+def plan(arm: Arm, selection: Selection, asked: JobOptions, dataset: Dataset) -> Selecting:
     """The plan of an arm."""
     own = read(arm, selection)
     allocation = asked.allocation if asked.allocation != "equal" else None

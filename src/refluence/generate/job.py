@@ -1,0 +1,329 @@
+"""A sampling as a job: its plan with every default resolved, and the work that the plan opens.
+
+What it needs beforehand (denoiser, fine-tuned denoiser, surrogate) is trained by others and comes as tensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from refluence.arm import Arm
+from refluence.compute import Compute
+from refluence.condense.ranking import Ranking, Table, table_from
+from refluence.data import Dataset
+from refluence.data.allocation import counts_of
+from refluence.data.distilled import DistilledSet
+from refluence.errors import InputError, called, option, stated
+from refluence.files import Json
+from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
+from refluence.generate.denoiser import KINDS, Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
+from refluence.generate.method import Generator
+from refluence.generate.minimax import MinimaxSettings, minimax_defaults
+from refluence.generate.settings import Settings, settings_of_json
+from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
+from refluence.generate.training import DenoiserSettings, denoising_defaults
+from refluence.influence.weighting import Weighting
+from refluence.models import ModelSpec, network, read_spec
+from refluence.options import JobOptions, SamplingOptions, SetOptions
+from refluence.seeds import Rng, streams
+from refluence.work import Cost, Prepared, Work
+
+__all__ = ["KEY", "Guide", "Loaded", "Sampling", "Trained", "check", "own_keys", "plan", "plan_from"]
+
+KEY = "sampling"  # in JSON, what tells these plans from others
+DENOISER, TUNED, SURROGATE = "denoiser/", "minimax/", "surrogate/"  # before the names of their tensors
+SEED = 0  # of what is trained beforehand: all seeds share it
+WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet that is a surrogate, where its name says none
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A denoiser that is trained first."""
+
+    config: DenoiserConfig
+    settings: DenoiserSettings
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A denoiser that is there: its digest, how it came about, and what JSON does not keep of it."""
+
+    sha256: str
+    where: str
+    method: str = "dit"
+    denoiser: Denoiser | None = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type[Loaded], tuple[str, str, str]]:
+        """Another process reads it again from `where`."""
+        return Loaded, (self.sha256, self.where, self.method)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The surrogate of influence guidance."""
+
+    model: ModelSpec
+    settings: SurrogateSettings
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Everything that decides a sampled set beside its seed, resolved. The network of its job only judges it."""
+
+    generator: Generator
+    arm: Arm
+    settings: Settings
+    ipc: int
+    denoiser: Trained | Loaded
+    minimax: MinimaxSettings | None = None  # of fine-tuning, where the method has it and the denoiser not yet
+    guide: Guide | None = None
+    asked_allocation: str | None = None  # None: equal
+    weighting: Weighting = field(default_factory=Weighting)
+    table: Table | None = None  # of scores, by which real images weigh, if any
+
+    iterations: ClassVar[int] = 0
+    artifact: ClassVar[type[DistilledSet]] = DistilledSet
+    family: ClassVar[str] = "generate"
+    objective: ClassVar[None] = None
+    by_scores: ClassVar[bool] = False
+    ranking: ClassVar[None] = None
+    usual_steps: ClassVar[int] = 0
+    formation: ClassVar[int] = 1
+    real_each: ClassVar[int] = 1
+
+    @property
+    def declared(self) -> Generator:
+        """The method."""
+        return self.generator
+
+    @property
+    def allocation(self) -> str:
+        """Images per class: equal or proportional."""
+        return self.asked_allocation or "equal"
+
+    @property
+    def summary(self) -> tuple[str, str]:
+        """The method and its guidance in words, for the card."""
+        return self.generator.summary, VARIANTS.get(self.arm.kind, "sampled without guidance")
+
+    def ranked(self, model: ModelSpec, seed: int) -> Ranking | None:
+        """None: nothing is ranked."""
+        return None
+
+    def for_data(self, dataset: Dataset) -> Sampling:
+        """The same: it was made for them."""
+        return self
+
+    def in_steps(self, own: int | None, ranking: int | None) -> Sampling:
+        """The same: no number of image steps changes it."""
+        return self
+
+    def with_table(self, table: Table) -> Sampling:
+        """The same by this table of scores, if it goes by any."""
+        return replace(self, table=table) if self.weighting.by_table else self
+
+    def order(
+        self, images: Tensor, labels: Tensor, dataset: Dataset, model: ModelSpec, rng: Rng, device: torch.device, nets: int
+    ) -> Tensor | None:
+        """None: pictures lie in the order in which they were sampled."""
+        return None
+
+    def with_iterations(self, iterations: int, size: str) -> Sampling:
+        """The same: it has no image steps."""
+        return self
+
+    def unweighted(self) -> Sampling:
+        """The same with all real images of a class alike."""
+        return replace(self, weighting=Weighting())
+
+    def with_factor(self, factor: float) -> Sampling:
+        """The same from a pool of so many times the images."""
+        assert self.settings.pool is not None, "of a pool"
+        return replace(self, settings=replace(self.settings, pool=replace(self.settings.pool, factor=factor)))
+
+    def shortened(self, steps: int, real_batch: int) -> Sampling:
+        """The same with that many steps of each kind, of what it needs beforehand too: does it start?"""
+        denoiser, guide, minimax = self.denoiser, self.guide, self.minimax
+        if isinstance(denoiser, Trained):
+            own = denoiser.settings
+            denoiser = replace(denoiser, settings=replace(own, iterations=steps, batch=min(own.batch, real_batch)))
+        if guide is not None:
+            own_guide = replace(guide.settings, epochs=1, real=min(guide.settings.real or real_batch, real_batch))
+            guide = replace(guide, settings=own_guide)
+        if minimax is not None:
+            minimax = replace(minimax, iterations=steps, batch=min(minimax.batch, real_batch))
+        table = None if self.table is None else replace(self.table, epochs=1)
+        settings = replace(self.settings, batch=min(self.settings.batch, real_batch))
+        return replace(self, denoiser=denoiser, guide=guide, minimax=minimax, table=table, settings=settings)
+
+    def steady(self) -> Sampling:
+        """The same: its batches are alike."""
+        return self
+
+    def ahead(self, work: Work) -> list[Cost]:
+        """Nothing beside the batches."""
+        return []
+
+    def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
+        """`InputError` for guided steps that are none, before any work."""
+        from refluence.generate.noise import guided_steps, timesteps
+
+        if self.settings.guidance.steers:
+            abar = self.denoiser.denoiser.abar if isinstance(self.denoiser, Loaded) and self.denoiser.denoiser else None
+            guided_steps(self.settings.guidance, timesteps(self.settings.solver, self.settings.steps), abar)
+
+    def check_model(self, model: ModelSpec) -> None:
+        """Nothing is asked of the network that judges."""
+
+    def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
+        """The steps that the guided range means."""
+        from refluence.generate.noise import described, guided_steps, timesteps
+
+        if not self.settings.guidance.steers:
+            return []
+        times = timesteps(self.settings.solver, self.settings.steps)
+        return [described(guided_steps(self.settings.guidance, times), times)]
+
+    def to_json(self) -> Json:
+        """Plain values, as config.json keeps them."""
+        if isinstance(self.denoiser, Loaded):
+            denoiser: Json = {"sha256": self.denoiser.sha256, "where": self.denoiser.where, "method": self.denoiser.method}
+        else:
+            denoiser = {"config": self.denoiser.config.to_json(), "settings": asdict(self.denoiser.settings)}
+        guide = None
+        if self.guide is not None:
+            guide = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings)}
+        own = {"settings": None, "weighting": asdict(self.weighting), "selection_steps": None, "factor": 1}
+        return {
+            **own,
+            KEY: asdict(self.settings),
+            "denoiser": denoiser,
+            "minimax": None if self.minimax is None else asdict(self.minimax),
+            "guide": guide,
+            "allocation": self.asked_allocation,
+            **({} if self.table is None else {"table": self.table.to_json()}),
+        }
+
+    def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> Work:
+        """The work at its first batch. `prepared`: `denoiser/…` and `surrogate/…`, what was trained beforehand."""
+        from refluence.generate.work import SamplingWork
+
+        surrogate = None
+        if self.guide is not None:
+            surrogate = Surrogate.from_state(self.guide.model, named(prepared, SURROGATE))
+        counts = counts_of(dataset, self.ipc, self.allocation)
+        return SamplingWork(self.settings, self.sampled_from(prepared), surrogate, dataset, counts, rng, compute)
+
+    def sampled_from(self, prepared: Prepared) -> Denoiser:
+        """The denoiser that images are sampled from."""
+        denoiser = self.untuned(prepared)
+        if self.minimax is not None:
+            denoiser.load_state(named(prepared, TUNED))
+            denoiser.method = self.generator.name
+        return denoiser
+
+    def untuned(self, prepared: Prepared) -> Denoiser:
+        """The same before Minimax: loaded, or of `prepared`."""
+        if isinstance(self.denoiser, Loaded):
+            assert self.denoiser.denoiser is not None, "handed over with the plan"
+            return copy.deepcopy(self.denoiser.denoiser)
+        denoiser = build_denoiser(self.denoiser.config, streams(SEED)("denoiser", 0))
+        denoiser.load_state(named(prepared, DENOISER))
+        return denoiser
+
+
+def named(prepared: Prepared, prefix: str) -> dict[str, Tensor]:
+    """The tensors behind a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in prepared.tensors.items() if name.startswith(prefix)}
+
+
+def plan(arm: Arm, generator: Generator, asked: JobOptions, dataset: Dataset) -> Sampling:
+    """The plan of an arm.
+
+    Raises:
+        InputError: a denoiser that cannot be had or is of other images or classes, a surrogate that is none.
+    """
+    shared = asked if isinstance(asked, SetOptions) else SamplingOptions()
+    own = asked_by(arm, shared)
+    settings, denoiser = settings_for(arm, shared), denoiser_of(own, dataset, asked.size)
+    minimax = None
+    if isinstance(denoiser, Loaded) and denoiser.method != "dit" and not generator.finetuned:
+        raise InputError(
+            f"arm '{arm.name}': {option('denoiser', own.denoiser)} is fine-tuned by {denoiser.method}: the arm "
+            f"'{denoiser.method}' samples from it, '{generator.name}' from one that is not"
+        )
+    if generator.finetuned and not (isinstance(denoiser, Loaded) and denoiser.method == generator.name):
+        minimax = minimax_defaults(asked.size, len(dataset.train))
+        if own.minimax_iterations is not None:
+            minimax = replace(minimax, iterations=own.minimax_iterations)
+    guide = guide_of(own, dataset, asked.size) if needs_surrogate(settings) else None
+    allocation = asked.allocation if asked.allocation != "equal" else None
+    return Sampling(generator, arm, settings, asked.ipc, denoiser, minimax, guide, allocation, weighting_of(arm))
+
+
+def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained | Loaded:
+    """The denoiser that is asked for."""
+    if asked.denoiser not in KINDS:
+        if idle := next((name for name in ("prediction", "denoiser_iterations") if getattr(asked, name) is not None), None):
+            raise InputError(f"{option(idle)} is for a denoiser that is trained first, and {asked.denoiser} is there: leave it out")
+        found = load_denoiser(asked.denoiser, dataset.classes, dataset.shape)
+        return Loaded(digest(found), asked.denoiser, found.method, found)
+    config, settings = denoising_defaults(dataset.shape, dataset.classes, size, kind=asked.denoiser)
+    if asked.prediction is not None:
+        config = replace(config, prediction=asked.prediction)
+    if asked.denoiser_iterations is not None:
+        settings = replace(settings, iterations=asked.denoiser_iterations)
+    return Trained(config, settings)
+
+
+def guide_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Guide:
+    """The surrogate that is asked for."""
+    with called(model="surrogate"):
+        model = network(asked.surrogate, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
+    settings = surrogate_defaults(size)
+    settings = replace(settings, threshold=asked.threshold, regular=asked.regular)
+    return Guide(model, settings if asked.surrogate_epochs is None else replace(settings, epochs=asked.surrogate_epochs))
+
+
+def equipped(sampling: Sampling, dataset: Dataset) -> Sampling:
+    """The plan with the denoiser that was loaded, which neither JSON nor other processes get: read again.
+
+    Raises:
+        InputError: another one than before.
+    """
+    loaded = sampling.denoiser
+    if isinstance(loaded, Trained) or loaded.denoiser is not None:
+        return sampling
+    found = load_denoiser(loaded.where, dataset.classes, dataset.shape)
+    if digest(found) != loaded.sha256:
+        raise InputError(f"{stated('denoiser', loaded.where)}: it has changed since the run began")
+    return replace(sampling, denoiser=replace(loaded, denoiser=found))
+
+
+def plan_from(arm: Arm, generator: Generator, stored: Json) -> Sampling:
+    """The plan that `Sampling.to_json` wrote; `stored` has the job's `ipc` beside it."""
+    weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
+    there, guide, minimax = stored["denoiser"], stored["guide"], stored["minimax"]
+    denoiser: Trained | Loaded
+    if "sha256" in there:
+        denoiser = Loaded(there["sha256"], there["where"], there["method"])
+    else:
+        denoiser = Trained(DenoiserConfig.from_json(there["config"]), DenoiserSettings(**there["settings"]))
+    return Sampling(
+        generator,
+        arm,
+        settings_of_json(stored[KEY]),
+        stored["ipc"],
+        denoiser,
+        None if minimax is None else MinimaxSettings(**minimax),
+        None if guide is None else Guide(read_spec(guide["model"]), SurrogateSettings(**guide["settings"])),
+        stored["allocation"],
+        Weighting(**weighting),
+        table_from(stored.get("table")),
+    )

@@ -1,0 +1,165 @@
+"""What a sampling needs beforehand: a denoiser, a fine-tuned one, and the surrogate of its guidance; each a need (needs.py).
+
+All seeds and arms that need the same share it: what is trained here has a seed of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from refluence.data import clean
+from refluence.files import Json
+from refluence.generate.denoiser import Denoiser
+from refluence.generate.job import DENOISER, SEED, SURROGATE, TUNED, Guide, Sampling, Trained
+from refluence.generate.minimax import MinimaxWork
+from refluence.generate.surrogate import SurrogateWork
+from refluence.generate.training import DenoiserWork
+from refluence.jobs import cleaning
+from refluence.jobs.job import Job
+from refluence.jobs.needs import Need, obtain
+from refluence.jobs.session import Session
+from refluence.run import checkpoint
+from refluence.run.drive import drive
+from refluence.seeds import streams
+from refluence.work import Prepared, Result, Work
+
+SHARED = "shared"
+
+
+@dataclass(frozen=True)
+class DenoiserNeed:
+    """A denoiser that is trained here."""
+
+    denoiser: Trained
+
+    name: ClassVar[str] = "denoiser"
+
+    @property
+    def facts(self) -> Json:
+        """Everything that decides it beside data and machine."""
+        return {"config": self.denoiser.config.to_json(), "settings": asdict(self.denoiser.settings), "seed": SEED}
+
+    def work(self, session: Session) -> DenoiserWork:
+        """Its training at the first step."""
+        config, settings = self.denoiser.config, self.denoiser.settings
+        return DenoiserWork(config, settings, session.dataset, streams(SEED), session.compute)
+
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """Its tensors by name; in `folder` it lies as an artifact too."""
+        made = _driven(self.work(session), session, folder, self.name).artifact
+        assert isinstance(made, Denoiser), "what its training makes"
+        return made.state()
+
+
+@dataclass(frozen=True)
+class MinimaxNeed:
+    """The same denoiser after fine-tuning."""
+
+    sampling: Sampling = field(repr=False)
+    base: Prepared = field(compare=False, repr=False)
+
+    name: ClassVar[str] = "minimax"
+
+    @property
+    def facts(self) -> Json:
+        """Everything that decides it beside data and machine."""
+        assert self.sampling.minimax is not None, "it is fine-tuned"
+        stored = self.sampling.to_json()
+        return {"denoiser": stored["denoiser"], "minimax": stored["minimax"], "seed": SEED}
+
+    def work(self, session: Session) -> MinimaxWork:
+        """Its fine-tuning at the first step."""
+        assert self.sampling.minimax is not None, "it is fine-tuned"
+        denoiser = self.sampling.untuned(self.base)
+        return MinimaxWork(denoiser, self.sampling.minimax, session.dataset, streams(SEED), session.compute)
+
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """Its tensors by name; in `folder` it lies as an artifact too."""
+        made = _driven(self.work(session), session, folder, self.name).artifact
+        assert isinstance(made, Denoiser), "what its fine-tuning makes"
+        return made.state()
+
+
+@dataclass(frozen=True)
+class SurrogateNeed:
+    """Retained checkpoints of a network, and the mean gradient of each class at them. `weights (N,)` of real instances."""
+
+    guide: Guide
+    weights: Tensor | None = field(default=None, compare=False, repr=False)
+
+    name: ClassVar[str] = "surrogate"
+
+    @property
+    def facts(self) -> Json:
+        """Everything that decides it beside data and machine."""
+        own = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings), "seed": SEED}
+        if self.weights is None:
+            return own
+        return {**own, "weights": hashlib.sha256(self.weights.double().numpy().tobytes()).hexdigest()}
+
+    def work(self, session: Session) -> SurrogateWork:
+        """Its training at the first step."""
+        return SurrogateWork(
+            self.guide.settings, self.guide.model, session.dataset, streams(SEED), session.compute, self.weights
+        )
+
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        work = self.work(session)
+        drive(work, folder, self.name, session.driver)
+        made = work.surrogate()
+        if folder is not None:
+            shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)
+        return made.state()
+
+
+def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> Prepared:
+    """The tensors of all that a sampling needs. `seconds` are those of the weights, the denoiser and the surrogate."""
+    plan = job.plan
+    assert isinstance(plan, Sampling), "the job of a generated set"
+    place = shared if shared is not None or folder is None else folder / SHARED
+    needed = _Needed(session, place)
+    if isinstance(plan.denoiser, Trained):
+        needed.add(DenoiserNeed(plan.denoiser), DENOISER)
+    if plan.minimax is not None:
+        needed.add(MinimaxNeed(plan, needed.prepared), TUNED)
+    if plan.guide is not None:
+        cleaned = cleaning.prepare(job, session, folder, shared)
+        weights = clean.weights_of(session.dataset, cleaned.tensors)
+        needed.tensors |= cleaned.tensors
+        needed.add(SurrogateNeed(plan.guide, weights), SURROGATE)
+    return needed.prepared
+
+
+def _driven(work: Work, session: Session, folder: Path | None, what: str) -> Result:
+    """The result of a training; in `folder` its artifact and a card lie there, and no checkpoint any more."""
+    result, costs = drive(work, folder, what, session.driver)
+    if folder is not None:
+        result.artifact.save(folder, {"source": session.dataset.source, **result.card, **costs})
+        shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)
+    return result
+
+
+@dataclass
+class _Needed:
+    """What was obtained so far."""
+
+    session: Session
+    place: Path | None
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, need: Need, prefix: str) -> None:
+        found = obtain(need, self.session, self.place)
+        self.tensors |= {f"{prefix}{name}": tensor for name, tensor in found.tensors.items()}
+        self.seconds[need.name] = found.seconds
+
+    @property
+    def prepared(self) -> Prepared:
+        return Prepared(dict(self.tensors), sum(self.seconds.values()), dict(self.seconds))
