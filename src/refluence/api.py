@@ -27,12 +27,12 @@ from refluence.files import Json
 from refluence.jobs.catalogue import Declaration, check_mechanism, own_methods, parse_arm
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.cleanable import refuse_unread
-from refluence.jobs.preparing import prepared_for
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
 from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.judge import unread
 from refluence.jobs.open_run import Finished, check_fits, open_finished
+from refluence.jobs.preparing import prepared_for
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.resolve_student import rows_of_size
 from refluence.jobs.run_job import make

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,15 +24,17 @@ from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
 from refluence.generate.denoiser import KINDS, Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
 from refluence.generate.method import Generator
-from refluence.generate.minimax import MinimaxSettings, minimax_defaults
 from refluence.generate.settings import Settings, settings_of_json
 from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
-from refluence.generate.training import DenoiserSettings, denoising_defaults
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, network, read_spec
 from refluence.options import JobOptions, SamplingOptions, SetOptions
 from refluence.seeds import Rng, streams
 from refluence.work import Cost, Prepared, Work
+
+if TYPE_CHECKING:
+    from refluence.generate.minimax import MinimaxSettings
+    from refluence.generate.training import DenoiserSettings
 
 __all__ = ["KEY", "Guide", "Loaded", "Sampling", "Trained", "check", "own_keys", "plan", "plan_from"]
 
@@ -259,6 +261,8 @@ def plan(arm: Arm, generator: Generator, asked: JobOptions, dataset: Dataset) ->
             f"'{denoiser.method}' samples from it, '{generator.name}' from one that is not"
         )
     if generator.finetuned and not (isinstance(denoiser, Loaded) and denoiser.method == generator.name):
+        from refluence.generate.minimax import minimax_defaults
+
         minimax = minimax_defaults(asked.size, len(dataset.train))
         if own.minimax_iterations is not None:
             minimax = replace(minimax, iterations=own.minimax_iterations)
@@ -271,9 +275,13 @@ def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained 
     """The denoiser that is asked for."""
     if asked.denoiser not in KINDS:
         if idle := next((name for name in ("prediction", "denoiser_iterations") if getattr(asked, name) is not None), None):
-            raise InputError(f"{option(idle)} is for a denoiser that is trained first, and {asked.denoiser} is there: leave it out")
+            raise InputError(
+                f"{option(idle)} is for a denoiser that is trained first, and {asked.denoiser} is there: leave it out"
+            )
         found = load_denoiser(asked.denoiser, dataset.classes, dataset.shape)
         return Loaded(digest(found), asked.denoiser, found.method, found)
+    from refluence.generate.training import denoising_defaults
+
     config, settings = denoising_defaults(dataset.shape, dataset.classes, size, kind=asked.denoiser)
     if asked.prediction is not None:
         config = replace(config, prediction=asked.prediction)
@@ -286,7 +294,7 @@ def guide_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Guide:
     """The surrogate that is asked for."""
     with called(model="surrogate"):
         model = network(asked.surrogate, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
-    settings = surrogate_defaults(size)
+    settings = surrogate_defaults(dataset, size)
     settings = replace(settings, threshold=asked.threshold, regular=asked.regular)
     return Guide(model, settings if asked.surrogate_epochs is None else replace(settings, epochs=asked.surrogate_epochs))
 
@@ -314,6 +322,8 @@ def plan_from(arm: Arm, generator: Generator, stored: Json) -> Sampling:
     if "sha256" in there:
         denoiser = Loaded(there["sha256"], there["where"], there["method"])
     else:
+        from refluence.generate.training import DenoiserSettings
+
         denoiser = Trained(DenoiserConfig.from_json(there["config"]), DenoiserSettings(**there["settings"]))
     return Sampling(
         generator,
@@ -321,9 +331,15 @@ def plan_from(arm: Arm, generator: Generator, stored: Json) -> Sampling:
         settings_of_json(stored[KEY]),
         stored["ipc"],
         denoiser,
-        None if minimax is None else MinimaxSettings(**minimax),
+        None if minimax is None else _minimax_from(minimax),
         None if guide is None else Guide(read_spec(guide["model"]), SurrogateSettings(**guide["settings"])),
         stored["allocation"],
         Weighting(**weighting),
         table_from(stored.get("table")),
     )
+
+
+def _minimax_from(stored: Json) -> MinimaxSettings:
+    from refluence.generate.minimax import MinimaxSettings
+
+    return MinimaxSettings(**stored)

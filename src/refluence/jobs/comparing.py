@@ -80,7 +80,9 @@ class Comparing:
         """`InputError` for an option of sampled sets, where no arm samples one."""
         for f in fields(SamplingOptions):
             if getattr(self.options, f.name) != f.default:
-                raise InputError(f"{option(f.name)} is for sampled sets, such as dit+igd, and no arm here makes one: leave it out")
+                raise InputError(
+                    f"{option(f.name)} is for sampled sets, such as dit+igd, and no arm here makes one: leave it out"
+                )
 
     @property
     def of_students(self) -> bool:

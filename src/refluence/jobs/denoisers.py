@@ -17,9 +17,7 @@ from refluence.data import clean
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import DENOISER, SEED, SURROGATE, TUNED, Guide, Sampling, Trained
-from refluence.generate.minimax import MinimaxWork
-from refluence.generate.surrogate import SurrogateWork
-from refluence.generate.training import DenoiserWork
+from refluence.generate.surrogate_work import SurrogateWork
 from refluence.jobs import cleaning
 from refluence.jobs.job import Job
 from refluence.jobs.needs import Need, obtain
@@ -45,8 +43,10 @@ class DenoiserNeed:
         """Everything that decides it beside data and machine."""
         return {"config": self.denoiser.config.to_json(), "settings": asdict(self.denoiser.settings), "seed": SEED}
 
-    def work(self, session: Session) -> DenoiserWork:
+    def work(self, session: Session) -> Work:
         """Its training at the first step."""
+        from refluence.generate.training import DenoiserWork
+
         config, settings = self.denoiser.config, self.denoiser.settings
         return DenoiserWork(config, settings, session.dataset, streams(SEED), session.compute)
 
@@ -73,8 +73,10 @@ class MinimaxNeed:
         stored = self.sampling.to_json()
         return {"denoiser": stored["denoiser"], "minimax": stored["minimax"], "seed": SEED}
 
-    def work(self, session: Session) -> MinimaxWork:
+    def work(self, session: Session) -> Work:
         """Its fine-tuning at the first step."""
+        from refluence.generate.minimax import MinimaxWork
+
         assert self.sampling.minimax is not None, "it is fine-tuned"
         denoiser = self.sampling.untuned(self.base)
         return MinimaxWork(denoiser, self.sampling.minimax, session.dataset, streams(SEED), session.compute)

@@ -10,9 +10,9 @@ import torch
 
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs import teachers
-from refluence.jobs.preparing import prepared_for
 from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.needs import key
+from refluence.jobs.preparing import prepared_for
 from refluence.jobs.scores_need import ScoresNeed
 from refluence.jobs.scoring import Scores
 from refluence.jobs.session import Session

@@ -14,7 +14,6 @@ from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec
 from refluence.options import JobOptions, SetOptions, TransferOptions
 
-
 SAMPLE = "generate sample"
 """The command of a set that is sampled."""
 

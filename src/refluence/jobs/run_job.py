@@ -10,10 +10,10 @@ from refluence.data.readme import CARD
 from refluence.files import Json, read_json
 from refluence.jobs import students
 from refluence.jobs.cleaned import facts
-from refluence.jobs.preparing import prepared_for
 from refluence.jobs.job import ArmJob, StudentJob
 from refluence.jobs.judge import judge, judgements
 from refluence.jobs.make_student import make_student
+from refluence.jobs.preparing import prepared_for
 from refluence.jobs.session import Session
 from refluence.run.drive import drive
 from refluence.seeds import streams
