@@ -31,7 +31,7 @@ OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters
 }
 CHANGES = {"iterations", "real_batch", "width", "nets", "epochs", "batch", "split"}
 SHARED = {
-    "compare": (JobOptions, TransferOptions, SourceOptions, MachineOptions),
+    "compare": (JobOptions, SamplingOptions, TransferOptions, SourceOptions, MachineOptions),
     "transfer": (TransferOptions, SourceOptions, MachineOptions),
     "distill": (JobOptions, SourceOptions, MachineOptions),
     "score": (ScoreOptions, SourceOptions, MachineOptions),

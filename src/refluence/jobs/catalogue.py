@@ -40,7 +40,7 @@ HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
 @lru_cache
 def methods() -> dict[str, Declaration]:
-    """Every method of the package by name: each module of `condense`, `select`, `generate` and `transfer` that declares a `METHOD`.
+    """Every method by name: each module of `condense`, `select`, `generate` and `transfer` that declares a `METHOD`.
 
     Returns:
         Name -> `Method`, `Selection`, `Generator` or `Mechanism`.

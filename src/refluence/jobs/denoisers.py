@@ -17,6 +17,7 @@ from refluence.data import clean
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import DENOISER, SEED, SURROGATE, TUNED, Guide, Sampling, Trained
+from refluence.generate.surrogate import Surrogate
 from refluence.generate.surrogate_work import SurrogateWork
 from refluence.jobs import cleaning
 from refluence.jobs.job import Job
@@ -113,11 +114,8 @@ class SurrogateNeed:
 
     def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
         """Its tensors by name."""
-        work = self.work(session)
-        drive(work, folder, self.name, session.driver)
-        made = work.surrogate()
-        if folder is not None:
-            shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)
+        made = _driven(self.work(session), session, folder, self.name).artifact
+        assert isinstance(made, Surrogate), "what its training makes"
         return made.state()
 
 
