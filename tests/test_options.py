@@ -18,7 +18,7 @@ from refluence.fields import settings_of
 from refluence.files import read_json
 from refluence.influence.weighting import Weighting
 from refluence.jobs.catalogue import parse_arm
-from refluence.options import JobOptions, MachineOptions, ScoreOptions, SourceOptions, TransferOptions
+from refluence.options import JobOptions, MachineOptions, SamplingOptions, ScoreOptions, SourceOptions, TransferOptions
 from refluence.select.selection import SelectionOptions
 
 OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters of the functions

@@ -24,6 +24,8 @@ from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
 from refluence.generate.denoiser import KINDS, Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
 from refluence.generate.method import Generator
+from refluence.generate.noise import guided_in_words, guided_steps, timesteps
+from refluence.generate.predictions import linear_abar
 from refluence.generate.settings import Settings, settings_of_json
 from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
 from refluence.influence.weighting import Weighting
@@ -173,24 +175,24 @@ class Sampling:
         return []
 
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
-        """`InputError` for guided steps that are none, before any work."""
-        from refluence.generate.noise import guided_steps, timesteps
-
-        if self.settings.guidance.steers:
-            abar = self.denoiser.denoiser.abar if isinstance(self.denoiser, Loaded) and self.denoiser.denoiser else None
-            guided_steps(self.settings.guidance, timesteps(self.settings.solver, self.settings.steps), abar)
+        """`InputError` for a range that no step falls in, before any work."""
+        self.remarks_on_steps()
 
     def check_model(self, model: ModelSpec) -> None:
         """Nothing is asked of the network that judges."""
 
     def remarks(self, dataset: Dataset, model: ModelSpec, seed: int, compute: Compute) -> list[str]:
         """The steps that the guided range means."""
-        from refluence.generate.noise import described, guided_steps, timesteps
+        return self.remarks_on_steps()
 
+    def remarks_on_steps(self) -> list[str]:
+        """The same, whatever the data are."""
         if not self.settings.guidance.steers:
             return []
-        times = timesteps(self.settings.solver, self.settings.steps)
-        return [described(guided_steps(self.settings.guidance, times), times)]
+        there = self.denoiser.denoiser if isinstance(self.denoiser, Loaded) else None
+        abar = linear_abar() if there is None else there.abar
+        steps = timesteps(self.settings.solver, self.settings.steps, len(abar))
+        return [guided_in_words(guided_steps(self.settings.guidance, steps, abar), steps, abar)]
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
