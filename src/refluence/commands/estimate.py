@@ -14,7 +14,7 @@ from refluence.jobs.catalogue import arm_of
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import executor_of
 from refluence.jobs.estimate import STEPS, judging_seconds, making_seconds, scoring_seconds, warm_up
-from refluence.options import JobOptions
+from refluence.options import SetOptions
 from refluence.report.words import counted
 from refluence.run.device import PeakMemory
 
@@ -53,7 +53,7 @@ def _asked(flags: Compare | Distill | Transfer) -> Comparing:
     if isinstance(flags, Transfer):
         return of_transfer(flags)
     arm = arm_of(flags.method, flags.weights)
-    options = subset(JobOptions, flags)
+    options = subset(SetOptions, flags)
     return Comparing(methods=(arm.name,), options=options, seeds=1, seed=flags.seed, controls=False)
 
 
