@@ -22,12 +22,14 @@ from refluence.data.distilled import DistilledSet
 from refluence.errors import InputError, called, option, stated
 from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
-from refluence.generate.denoiser import KINDS, Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
+from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
 from refluence.generate.method import Generator
-from refluence.generate.noise import guided_in_words, guided_steps, timesteps
+from refluence.generate.noise import described, guided_steps, timesteps
 from refluence.generate.predictions import linear_abar
 from refluence.generate.settings import Settings, settings_of_json
 from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
+from refluence.generate.training import DenoiserSettings, denoising_defaults
+from refluence.generate.unet import unet_sizes
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, network, read_spec
 from refluence.options import JobOptions, SamplingOptions, SetOptions
@@ -36,12 +38,12 @@ from refluence.work import Cost, Prepared, Work
 
 if TYPE_CHECKING:
     from refluence.generate.minimax import MinimaxSettings
-    from refluence.generate.training import DenoiserSettings
 
 __all__ = ["KEY", "Guide", "Loaded", "Sampling", "Trained", "check", "own_keys", "plan", "plan_from"]
 
 KEY = "sampling"  # in JSON, what tells these plans from others
 DENOISER, TUNED, SURROGATE = "denoiser/", "minimax/", "surrogate/"  # before the names of their tensors
+TRAINED = ("dit", "unet")  # the denoisers that are trained first
 SEED = 0  # of what is trained beforehand: all seeds share it
 WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet that is a surrogate, where its name says none
 
@@ -192,7 +194,7 @@ class Sampling:
         there = self.denoiser.denoiser if isinstance(self.denoiser, Loaded) else None
         abar = linear_abar() if there is None else there.abar
         steps = timesteps(self.settings.solver, self.settings.steps, len(abar))
-        return [guided_in_words(guided_steps(self.settings.guidance, steps, abar), steps, abar)]
+        return [described(guided_steps(self.settings.guidance, steps, abar), steps, abar)]
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
@@ -275,16 +277,17 @@ def plan(arm: Arm, generator: Generator, asked: JobOptions, dataset: Dataset) ->
 
 def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained | Loaded:
     """The denoiser that is asked for."""
-    if asked.denoiser not in KINDS:
+    if asked.denoiser not in TRAINED:
         if idle := next((name for name in ("prediction", "denoiser_iterations") if getattr(asked, name) is not None), None):
             raise InputError(
                 f"{option(idle)} is for a denoiser that is trained first, and {asked.denoiser} is there: leave it out"
             )
         found = load_denoiser(asked.denoiser, dataset.classes, dataset.shape)
         return Loaded(digest(found), asked.denoiser, found.method, found)
-    from refluence.generate.training import denoising_defaults
-
-    config, settings = denoising_defaults(dataset.shape, dataset.classes, size, kind=asked.denoiser)
+    config, settings = denoising_defaults(dataset.shape, dataset.classes, size)
+    if asked.denoiser == "unet":
+        width, depth, heads = unet_sizes(dataset.shape, size)
+        config = replace(config, kind="unet", width=width, depth=depth, heads=heads)
     if asked.prediction is not None:
         config = replace(config, prediction=asked.prediction)
     if asked.denoiser_iterations is not None:
@@ -324,8 +327,6 @@ def plan_from(arm: Arm, generator: Generator, stored: Json) -> Sampling:
     if "sha256" in there:
         denoiser = Loaded(there["sha256"], there["where"], there["method"])
     else:
-        from refluence.generate.training import DenoiserSettings
-
         denoiser = Trained(DenoiserConfig.from_json(there["config"]), DenoiserSettings(**there["settings"]))
     return Sampling(
         generator,

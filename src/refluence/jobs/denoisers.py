@@ -19,6 +19,7 @@ from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import DENOISER, SEED, SURROGATE, TUNED, Guide, Sampling, Trained
 from refluence.generate.surrogate import Surrogate
 from refluence.generate.surrogate_work import SurrogateWork
+from refluence.generate.training import DenoiserWork
 from refluence.jobs import cleaning
 from refluence.jobs.job import Job
 from refluence.jobs.needs import Need, obtain
@@ -46,8 +47,6 @@ class DenoiserNeed:
 
     def work(self, session: Session) -> Work:
         """Its training at the first step."""
-        from refluence.generate.training import DenoiserWork
-
         config, settings = self.denoiser.config, self.denoiser.settings
         return DenoiserWork(config, settings, session.dataset, streams(SEED), session.compute)
 

@@ -22,7 +22,6 @@ from refluence.randomness import seeded
 from refluence.training.objectives import Loss, T, mean_loss
 from refluence.training.optimisers import Optimiser, set_rate
 
-
 Inputs = Tensor | tuple[Tensor, ...]
 """What a network is called with: one tensor `(B, ...)`, or several."""
 
