@@ -42,7 +42,7 @@ def shared_keys() -> tuple[str, ...]:
 def reads(variant: str) -> tuple[str, ...]:
     """The options that mean something for a variant."""
     influence, deviation = variant in ("influence", "igd"), variant in ("deviation", "igd")
-    idle = () if influence else GUIDED
+    idle: tuple[str, ...] = () if influence else GUIDED
     idle += () if deviation else OF_DEVIATION
     idle += () if influence or deviation else ("range",)
     idle += () if variant == "pool" else OF_POOL

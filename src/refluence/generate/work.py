@@ -188,6 +188,8 @@ class SamplingWork:
         chosen = self.chosen(pixels)
         made, facts, order = self._set(chosen, pixels), self.denoiser.card, torch.cat(chosen)
         card: Json = {
+            "iterations": 0,
+            "ess": None,
             "denoiser": {
                 "method": self.denoiser.method,
                 "parameters": self.denoiser.parameters,

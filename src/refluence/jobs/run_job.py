@@ -111,6 +111,8 @@ def row_of(job: ArmJob, entry: Json, card: Json) -> Row:
 def _of_set(card: Json) -> Json:
     cleaned = card.get("cleaned", {})
     sampled = {k: card[k] for k in OF_SAMPLED if card.get(k) is not None}
+    if isinstance(found := sampled.get("influence"), dict):
+        sampled["influence"] = found["mean"]
     return {**{k: card[k] for k in OF_CARD}, **{k: cleaned[k] for k in OF_CLEANED if cleaned.get(k) is not None}, **sampled}
 
 
