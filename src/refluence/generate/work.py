@@ -27,6 +27,7 @@ from refluence.generate.noise import guided_steps, timesteps
 from refluence.generate.pool import by_herding, by_influence, mean_embedding, sampled_counts
 from refluence.generate.sampling import Steering, sample
 from refluence.generate.settings import Settings
+from refluence.generate.solvers import solver_of
 from refluence.generate.surrogate import Surrogate
 from refluence.seeds import Rng
 from refluence.training.predict import evaluating
@@ -92,6 +93,15 @@ class SamplingWork:
         self.labels = torch.tensor([c for _, c in self.places])
         self.memory = Memory(guidance.memory)
         self.step, self.total = 0, -(-len(self.places) // settings.batch)
+        self._warm_up()
+
+    @torch.no_grad()
+    def _warm_up(self) -> None:
+        """One image through the network, and the libraries loaded: seconds are compared, and the first arm pays for no other."""
+        abar, z = self.denoiser.abar, self.z[:1].to(self.compute.device)
+        solver_of(self.settings.solver, abar, timesteps(self.settings.solver, self.settings.steps, len(abar)))
+        with evaluating(self.denoiser.net):
+            self.denoiser.predict(z, 0, self.labels[:1].to(z.device), self.settings.cfg)
 
     def steps(self) -> Iterator[Sampled]:
         """The batches that are left; `RunError` where numbers are no longer finite."""
