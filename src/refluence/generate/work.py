@@ -97,7 +97,7 @@ class SamplingWork:
 
     @torch.no_grad()
     def _warm_up(self) -> None:
-        """One image through the network, and the libraries loaded: seconds are compared, and the first arm pays for no other."""
+        """One image through the network, and the libraries loaded: the first arm that is timed pays for no other."""
         abar, z = self.denoiser.abar, self.z[:1].to(self.compute.device)
         solver_of(self.settings.solver, abar, timesteps(self.settings.solver, self.settings.steps, len(abar)))
         with evaluating(self.denoiser.net):
