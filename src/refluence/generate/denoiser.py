@@ -31,7 +31,7 @@ from refluence.randomness import seeded
 from refluence.version import __version__
 
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
-KINDS = ("dit", "unet", "pretrained")
+KINDS, PRETRAINED = ("dit", "unet"), "pretrained"  # what can be trained from scratch; what diffusers loads
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class DenoiserConfig:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in (*KINDS, PRETRAINED):
             raise InputError(f"unknown kind of denoiser {self.kind!r}: {did_you_mean(self.kind, KINDS)}")
         prediction(self.prediction)
         if self.kind != "dit":
@@ -203,7 +203,7 @@ class Denoiser:
 
 def build_denoiser(config: DenoiserConfig, generator: torch.Generator) -> Denoiser:
     """A new denoiser on the CPU, initialised from the generator alone; a `pretrained` one with the weights of its source."""
-    if config.kind == "pretrained":
+    if config.kind == PRETRAINED:
         from refluence.generate.pretrained import load_pretrained
 
         return load_pretrained(config.source, config.classes, config.shape)

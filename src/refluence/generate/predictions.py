@@ -47,6 +47,9 @@ class Prediction(Protocol):
     def training_pair(self, z0: Tensor, noise: Tensor, t: Tensor, abar: Tensor) -> tuple[Tensor, Tensor]:
         """The images that the network sees at times t `(B,)`, and what it should give. `abar` is the whole schedule `(T,)`."""
 
+    def clean(self, x: Tensor, output: Tensor, t: Tensor, abar: Tensor) -> Tensor:
+        """z_0 as the network gives it in training: from the images that it saw at times t `(B,)`, and the whole schedule."""
+
 
 @dataclass(frozen=True)
 class Epsilon:
@@ -69,6 +72,11 @@ class Epsilon:
         """See `Prediction`."""
         a, s = shares(abar.to(t.device)[t.long()], z0)
         return a * z0 + s * noise, noise
+
+    def clean(self, x: Tensor, output: Tensor, t: Tensor, abar: Tensor) -> Tensor:
+        """See `Prediction`."""
+        a, s = shares(abar.to(t.device)[t.long()], x)
+        return (x - s * output) / a
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,10 @@ class Flow:
         """See `Prediction`."""
         tau = (t / STEPS).to(z0.dtype).view(-1, 1, 1, 1)
         return (1 - tau) * z0 + tau * noise, noise - z0
+
+    def clean(self, x: Tensor, output: Tensor, t: Tensor, abar: Tensor) -> Tensor:
+        """See `Prediction`."""
+        return x - (t / STEPS).to(x.dtype).view(-1, 1, 1, 1) * output
 
 
 PREDICTIONS: dict[str, Prediction] = {"flow": Flow(), "epsilon": Epsilon()}

@@ -23,7 +23,7 @@ from torch import Tensor
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
 from refluence.generate.codec import Shape
-from refluence.generate.denoiser import Denoiser, DenoiserConfig
+from refluence.generate.denoiser import PRETRAINED, Denoiser, DenoiserConfig
 from refluence.generate.imagenet import COUNT, class_ids, imagenet_names
 from refluence.generate.latent import EpsilonOf, Latents
 from refluence.generate.predictions import linear_abar
@@ -113,7 +113,7 @@ def _transformer(library: ModuleType, folder: Path, where: str, classes: tuple[s
     config = DenoiserConfig(
         shape=(codec.channels, side, side),
         classes=classes,
-        kind="pretrained",
+        kind=PRETRAINED,
         prediction="epsilon",
         patch=said["patch_size"],
         width=said["num_attention_heads"] * said["attention_head_dim"],
@@ -143,7 +143,7 @@ def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...
     config = DenoiserConfig(
         shape=(said["in_channels"], height, across),
         classes=classes,
-        kind="pretrained",
+        kind=PRETRAINED,
         prediction="epsilon",
         width=said["block_out_channels"][0],
         depth=len(said["block_out_channels"]),
