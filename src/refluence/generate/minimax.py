@@ -91,19 +91,17 @@ def cosines(z0: Tensor, y: Tensor, real: dict[int, Tensor], pseudo: dict[int, Te
         Three times `(B,)`. The sum of weight times number is P or N: a class of the batch counts as another, and an image of it
         as another.
     """
-    flat, classes = F.normalize(z0.flatten(1).float(), dim=1), y.unique().tolist()
-    away, alike, weight = (torch.zeros(len(z0), device=z0.device) for _ in range(3))
-    for label in classes:
-        own = (y == label).nonzero().flatten()
-        weight[own] = 1 / (len(classes) * len(own))
-        if label in real:
-            away = away.index_put((own,), 1 - (flat[own] @ _directions(real[label], flat).T).min(1).values)
-            alike = alike.index_put((own,), (flat[own] @ _directions(pseudo[label], flat).T).max(1).values)
+    flat, classes = F.normalize(z0.flatten(1), dim=1), y.unique().tolist()
+    away, alike, weight = (z0.new_zeros(len(z0)) for _ in range(3))
+    with torch.autocast(z0.device.type, enabled=False):
+        for label in classes:
+            own = (y == label).nonzero().flatten()
+            weight[own] = 1 / (len(classes) * len(own))
+            if label in real:
+                to_real, to_pseudo = (flat[own] @ F.normalize(held[label].flatten(1), dim=1).T for held in (real, pseudo))
+                away = away.index_put((own,), 1 - to_real.min(1).values)
+                alike = alike.index_put((own,), to_pseudo.max(1).values)
     return away, alike, weight
-
-
-def _directions(held: Tensor, like: Tensor) -> Tensor:
-    return F.normalize(held.flatten(1).to(like), dim=1)
 
 
 def mark_difffit(net: nn.Module) -> list[nn.Parameter]:

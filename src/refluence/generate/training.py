@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from refluence.compute import Compute
-from refluence.data.dataset import Dataset, unit
+from refluence.data.dataset import Dataset
 from refluence.errors import RunError
 from refluence.fields import check, described, setting
 from refluence.generate.codec import Shape
 from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser
-from refluence.generate.predictions import prediction
+from refluence.generate.noising import noised, squared_error
+from refluence.generate.unet import unet_sizes
 from refluence.seeds import Rng
 from refluence.training.loop import Batch, fit
 from refluence.training.optimisers import Average, make, optimiser_state, restore_optimiser
@@ -59,15 +60,21 @@ class DenoiserSettings:
         check(self)
 
 
-def denoising_defaults(shape: Shape, classes: Sequence[str], size: str = "cpu") -> tuple[DenoiserConfig, DenoiserSettings]:
+def denoising_defaults(
+    shape: Shape, classes: Sequence[str], size: str = "cpu", kind: str = "dit"
+) -> tuple[DenoiserConfig, DenoiserSettings]:
     """The denoiser of a size and its training, by the sides of the images; all of them ours.
 
     Args:
         shape: `(C, H, W)` of the images.
         classes: their names.
         size: `cpu` trains in minutes on two cores, `paper` takes an accelerator.
+        kind: `dit` or `unet`.
     """
     names = tuple(classes)
+    if kind == "unet":
+        width, depth, heads = unet_sizes(shape, size)
+        return DenoiserConfig(shape, names, kind, width=width, depth=depth, heads=heads), _of_unet(shape, size)
     if size == "paper":
         large = DenoiserConfig(shape, names, patch=patch_of(shape, 16), width=384, depth=8, heads=6)
         return large, DenoiserSettings(iterations=100_000, batch=256, lr=3e-4, ema=0.999)
@@ -75,6 +82,14 @@ def denoising_defaults(shape: Shape, classes: Sequence[str], size: str = "cpu") 
         return DenoiserConfig(shape, names, patch=patch_of(shape, 4), width=64, depth=3), DenoiserSettings()
     middle = DenoiserConfig(shape, names, patch=patch_of(shape, 8), width=128, depth=4)
     return middle, DenoiserSettings(iterations=4000, ema=0.995)
+
+
+def _of_unet(shape: Shape, size: str) -> DenoiserSettings:
+    if size == "paper":
+        return DenoiserSettings(iterations=100_000, batch=256, lr=2e-4, ema=0.999)
+    if max(shape[1:]) <= SMALL:
+        return DenoiserSettings(iterations=600, batch=64)
+    return DenoiserSettings(iterations=4000, batch=64, ema=0.995)
 
 
 def patch_of(shape: Shape, most: int) -> int:
@@ -106,7 +121,7 @@ class DenoiserWork:
 
     def __init__(self, config: DenoiserConfig, settings: DenoiserSettings, dataset: Dataset, rng: Rng, compute: Compute):
         self.config, self.settings, self.dataset, self.rng, self.compute = config, settings, dataset, rng, compute
-        self.prediction, self.step = prediction(config.prediction), 0
+        self.step = 0
         self.total = -(-settings.iterations // BLOCK)
         self.denoiser = build_denoiser(config, rng("denoiser-network", 0)).to(compute.device)
         self.denoiser.net.train()
@@ -147,13 +162,8 @@ class DenoiserWork:
         """What a step of the optimiser trains on: noised images, times and labels, and what the network should give."""
         generator, train, device = self.rng("denoiser-step", number), self.dataset.train, self.compute.device
         rows = torch.randint(len(train), (self.settings.batch,), generator=generator)
-        t = self.prediction.times(len(rows), generator)
-        dropped = torch.rand(len(rows), generator=generator) < self.settings.label_drop
-        z0 = self.denoiser.encode(unit(train.images[rows].to(device)))
-        noise = torch.randn(z0.shape, generator=generator).to(device)
-        label = torch.where(dropped, self.denoiser.null_label, self.denoiser.label(train.labels[rows]))
-        z, target = self.prediction.training_pair(z0, noise, t.to(device), self.denoiser.abar)
-        return Batch((z, t.to(device), label.to(device)), target, rows=rows)
+        made = noised(self.denoiser, train, rows, self.settings.label_drop, generator, device)
+        return Batch((made.x, made.t, made.label), made.target, rows=rows)
 
     def ahead(self) -> list[Cost]:
         """What comes beside the steps, for an estimate: nothing."""
@@ -189,8 +199,3 @@ class DenoiserWork:
         """The denoiser and the numbers of its training."""
         denoiser = self.artifact()
         return Result(denoiser, {"training": asdict(self.settings), "images": len(self.dataset.train)})
-
-
-def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """The mean over the numbers of each image `(B,)`."""
-    return (output - target).square().flatten(1).mean(1)
