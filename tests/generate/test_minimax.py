@@ -13,6 +13,7 @@ from refluence.generate.minimax import MinimaxSettings, MinimaxWork, cosines, ma
 from refluence.generate.noising import noised
 from refluence.generate.predictions import STEPS, linear_abar, prediction
 from refluence.seeds import streams
+from support.diffusers_folders import save_pipeline
 from support.tiny_data import tiny_dataset
 
 DATA = tiny_dataset()
@@ -130,6 +131,22 @@ def test_only_parameters_of_difffit_move(kind):
     label = {"label.weight"} if kind == "dit" else {"class_embedding.weight"}
     assert moved & matrices == label
     assert len(moved) > 0.9 * len([name for name in before if before[name].ndim == 1])
+
+
+def test_the_published_kind_of_denoiser_is_tuned_without_its_matrices(tmp_path):
+    diffusers = pytest.importorskip("diffusers")
+    folder, data = tmp_path / "dit", tiny_dataset((6, 5), (3, 8, 8))
+    save_pipeline(diffusers, folder, classes=2)
+    ours = MinimaxWork(load_denoiser(folder, data.classes), replace(SETTINGS, batch=4), data, streams(0), Compute())
+    before = ours.denoiser.state()
+    list(ours.steps())
+    ours.result().artifact.save(tmp_path)
+    again = load_denoiser(tmp_path, data.classes, data.shape)
+    moved = {name for name, t in again.state().items() if not torch.equal(t, before[name])}
+    assert (again.method, again.null_label, again.shape) == ("minimax", 2, (4, 4, 4))
+    assert all(before[name].ndim == 1 or "embedding_table" in name for name in moved)
+    assert any(name.endswith("proj_out_2.bias") for name in moved)
+    assert ours.real.of[0].shape[1:] == (4, 4, 4)
 
 
 def test_difffit_finds_vectors_and_embeddings():

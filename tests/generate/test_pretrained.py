@@ -3,15 +3,23 @@
 import json
 import re
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 
+from refluence.compute import Compute
 from refluence.errors import InputError
 from refluence.generate import latent
 from refluence.generate.denoiser import digest, load_denoiser
 from refluence.generate.imagenet import class_ids, imagenet_names
 from refluence.generate.pretrained import is_pretrained, load_pretrained
+from refluence.generate.settings import Guidance, Settings
+from refluence.generate.work import SamplingWork
+from refluence.seeds import streams
+from support.diffusers_folders import save_pipeline
+from support.diffusion import tiny_surrogate
+from support.tiny_data import tiny_dataset
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore:the weights of")
@@ -19,32 +27,8 @@ CLASSES = ("tench", "n02102040", "Golden_Retriever")
 IDS = (0, 217, 207)
 
 
-def pipeline(folder, classes=1000, out_channels=8, **scheduler):
-    """A DiT of two blocks for latents of 4 x 4 x 4 and an AutoencoderKL that makes images of 8 x 8 of them."""
-    torch.manual_seed(0)
-    dit = diffusers.DiTTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=4,
-        in_channels=4,
-        out_channels=out_channels,
-        num_layers=2,
-        sample_size=4,
-        patch_size=2,
-        num_embeds_ada_norm=classes,
-    )
-    vae = diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(4, 8),
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=2,
-        scaling_factor=0.18215,
-    )
-    how = {"beta_start": 1e-4, "beta_end": 0.02, "clip_sample": False, **scheduler}
-    pipe = diffusers.DiTPipeline(dit, vae, diffusers.DDIMScheduler(**how))
-    pipe.save_pretrained(folder)
-    return pipe
+def pipeline(folder, **how):
+    return save_pipeline(diffusers, folder, **how)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +122,25 @@ def test_betas_of_another_scheduler_are_used(tmp_path):
     pipeline(tmp_path, prediction_type="v_prediction")
     with pytest.raises(InputError, match="predicts v_prediction: epsilon"):
         load_denoiser(tmp_path, CLASSES)
+
+
+def test_a_set_is_sampled_with_guidance_through_the_autoencoder(saved, tmp_path):
+    data = replace(tiny_dataset((6, 5, 4), (3, 8, 8)), classes=CLASSES)
+    denoiser, guidance = load_denoiser(saved[0], CLASSES, data.shape), Guidance(influence=True, deviation=True, k=50.0)
+    denoiser.card["licence"] = "CC-BY-NC-4.0"
+    settings, found = Settings(cfg=2.0, steps=6, batch=2), []
+    for steered in (Guidance(), guidance, replace(guidance, through=False)):
+        asked = replace(settings, guidance=steered)
+        work = SamplingWork(asked, denoiser, tiny_surrogate(data), data, (2, 1, 1), streams(0), Compute())
+        list(work.steps())
+        found.append(work.result())
+    images = [result.artifact.images for result in found]
+    assert images[0].shape == (4, 3, 8, 8)
+    assert not any(torch.equal(a, b) for a, b in ((images[0], images[1]), (images[1], images[2])))
+    assert found[1].card["guided_steps"]
+    assert found[1].card["denoiser"]["licence"] == "CC-BY-NC-4.0"
+    found[1].artifact.save(tmp_path, found[1].card)
+    assert "sampled from is under CC-BY-NC-4.0" in (tmp_path / "distilled" / "README.md").read_text()
 
 
 # licence

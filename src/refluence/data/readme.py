@@ -17,9 +17,10 @@ def readme(card: Json, tensors: Collection[str]) -> str:
     """The page for a complete card and the names of the stored tensors."""
     count, channels, height, width = card["shape"]
     made = " ".join(f"{name} `{card[name]}`," for name in ("arm", "source", "ipc", "seed") if name in card).rstrip(",")
-    real = card.get("iterations") == 0  # chosen, not learned
+    sampled = "denoiser" in card
+    real = card.get("iterations") == 0 and not sampled  # chosen, not learned
     exact = real and card.get("factor", 1) == 1  # tiles are of reduced images
-    kind, export = "real" if real else "learned", KEEPS if exact else LOSES
+    kind, export = "sampled" if sampled else "real" if real else "learned", KEEPS if exact else LOSES
     return f"""# A distilled dataset
 
 {count} {kind} images of {channels} x {height} x {width}, {len(card["classes"])} classes{f" ({made})" if made else ""}.
@@ -45,6 +46,8 @@ dataset = torch.utils.data.TensorDataset(images, labels)
 def _learned(card: Json, tensors: Collection[str]) -> str:
     """The lines on optional parts: those that this set has."""
     lines = []
+    if licence := card.get("denoiser", {}).get("licence"):
+        lines.append(f"- The denoiser that these images were sampled from is under {licence}: check what that allows here.")
     if "soft" in tensors:
         lines.append(
             "- `soft` (M, classes) float32 in the tensors are soft labels: probabilities that were learned with the images."
