@@ -50,3 +50,14 @@ def test_every_dependency_is_imported():
     distributions = packages_distributions()
     used = {normal(each) for name in imported() for each in distributions.get(name, [name])}
     assert declared() - used - NOT_IMPORTED == set()
+
+
+def test_what_an_extra_brings_is_imported_where_it_is_used():
+    """Not at the head of a module: the package works without it."""
+    extras = {"curvlinops", "diffusers", "onnx", "onnxruntime", "onnxscript", "ot", "timm", "transformers"}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = (
+                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
+            )
+            assert not extras & {name.partition(".")[0] for name in names}, path
