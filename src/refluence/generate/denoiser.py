@@ -333,6 +333,6 @@ clean, eps = denoiser.predict(noise, 999, torch.tensor([0, 1]), cfg=2.0)
 pixels = denoiser.decode(clean)  # about 0 to 1
 ```
 
-`refluence generate sample --denoiser FOLDER` samples with it. Without Refluence, `safetensors.torch.load_file("{WEIGHTS}")`
+`refluence generate sample` samples with it. Without Refluence, `safetensors.torch.load_file("{WEIGHTS}")`
 reads its tensors by name.
 """

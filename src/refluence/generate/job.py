@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,20 +24,17 @@ from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
 from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
 from refluence.generate.method import Generator
+from refluence.generate.minimax import MinimaxSettings, minimax_defaults
 from refluence.generate.noise import described, guided_steps, timesteps
 from refluence.generate.predictions import linear_abar
 from refluence.generate.settings import Settings, settings_of_json
 from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
 from refluence.generate.training import DenoiserSettings, denoising_defaults
-from refluence.generate.unet import unet_sizes
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, network, read_spec
 from refluence.options import JobOptions, SamplingOptions, SetOptions
 from refluence.seeds import Rng, streams
 from refluence.work import Cost, Prepared, Work
-
-if TYPE_CHECKING:
-    from refluence.generate.minimax import MinimaxSettings
 
 __all__ = ["KEY", "Guide", "Loaded", "Sampling", "Trained", "check", "own_keys", "plan", "plan_from"]
 
@@ -265,8 +262,6 @@ def plan(arm: Arm, generator: Generator, asked: JobOptions, dataset: Dataset) ->
             f"'{denoiser.method}' samples from it, '{generator.name}' from one that is not"
         )
     if generator.finetuned and not (isinstance(denoiser, Loaded) and denoiser.method == generator.name):
-        from refluence.generate.minimax import minimax_defaults
-
         minimax = minimax_defaults(asked.size, len(dataset.train))
         if own.minimax_iterations is not None:
             minimax = replace(minimax, iterations=own.minimax_iterations)
@@ -284,10 +279,7 @@ def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained 
             )
         found = load_denoiser(asked.denoiser, dataset.classes, dataset.shape)
         return Loaded(digest(found), asked.denoiser, found.method, found)
-    config, settings = denoising_defaults(dataset.shape, dataset.classes, size)
-    if asked.denoiser == "unet":
-        width, depth, heads = unet_sizes(dataset.shape, size)
-        config = replace(config, kind="unet", width=width, depth=depth, heads=heads)
+    config, settings = denoising_defaults(dataset.shape, dataset.classes, size, asked.denoiser)
     if asked.prediction is not None:
         config = replace(config, prediction=asked.prediction)
     if asked.denoiser_iterations is not None:
@@ -334,15 +326,9 @@ def plan_from(arm: Arm, generator: Generator, stored: Json) -> Sampling:
         settings_of_json(stored[KEY]),
         stored["ipc"],
         denoiser,
-        None if minimax is None else _minimax_from(minimax),
+        None if minimax is None else MinimaxSettings(**minimax),
         None if guide is None else Guide(read_spec(guide["model"]), SurrogateSettings(**guide["settings"])),
         stored["allocation"],
         Weighting(**weighting),
         table_from(stored.get("table")),
     )
-
-
-def _minimax_from(stored: Json) -> MinimaxSettings:
-    from refluence.generate.minimax import MinimaxSettings
-
-    return MinimaxSettings(**stored)

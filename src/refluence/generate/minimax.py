@@ -29,12 +29,17 @@ from refluence.errors import RunError
 from refluence.fields import check, described, setting
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.memory import Memory
+from refluence.generate.method import Generator
 from refluence.generate.noising import Noised, noised, squared_error
 from refluence.generate.predictions import prediction
 from refluence.seeds import Rng
 from refluence.training.loop import Batch, fit
 from refluence.training.optimisers import make, optimiser_state, restore_optimiser
 from refluence.work import Cost, Result
+
+METHOD = Generator(
+    "minimax", "dit, its denoiser fine-tuned to represent the data and to differ", "arXiv 2311.15529", finetuned=True
+)
 
 BLOCK = 20  # steps of the optimiser between two checkpoints, at most
 EPOCHS, MOST = 8, 1000  # over the training images, as published; steps at size cpu

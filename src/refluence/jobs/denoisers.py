@@ -17,6 +17,7 @@ from refluence.data import clean
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import DENOISER, SEED, SURROGATE, TUNED, Guide, Sampling, Trained
+from refluence.generate.minimax import MinimaxWork
 from refluence.generate.surrogate import Surrogate
 from refluence.generate.surrogate_work import SurrogateWork
 from refluence.generate.training import DenoiserWork
@@ -75,8 +76,6 @@ class MinimaxNeed:
 
     def work(self, session: Session) -> Work:
         """Its fine-tuning at the first step."""
-        from refluence.generate.minimax import MinimaxWork
-
         assert self.sampling.minimax is not None, "it is fine-tuned"
         denoiser = self.sampling.untuned(self.base)
         return MinimaxWork(denoiser, self.sampling.minimax, session.dataset, streams(SEED), session.compute)
