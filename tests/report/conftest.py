@@ -3,7 +3,7 @@
 import pytest
 
 from refluence import report
-from report import fabricate, fabricate_students
+from report import fabricate, fabricate_generated, fabricate_students
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CLEANED = {"dm": 80.1, "dm+pruned:by=score": 86.7, "dm+pruned:by=random,keep=auto": 80.0, "dm+relabelled": 86.7}
@@ -22,6 +22,9 @@ def folders(tmp_path_factory):
         "hostile": fabricate.unit(root / "hostile", classes=HOSTILE, ipc=12, size=48),
         "student": fabricate_students.student(root / "student"),
         "students": fabricate_students.compare(root / "students"),
+        "sampled": fabricate_generated.unit(root / "sampled"),
+        "sampled sets": fabricate_generated.compare(root / "sampled sets", classes=[str(i) for i in range(10)]),
+        "denoiser": fabricate_generated.denoiser(root / "denoiser"),
         "terms": fabricate.unit(root / "terms", "idc+influence:terms=both,bag=batch", classes=TEN, size=32),
         "cleaned": fabricate.compare(root / "cleaned", 2, CLEANED, classes=TEN, ipc=1, size=32),
         "bare": fabricate.unit(root / "bare", arm="random", without=("metrics", "influence", "config", "evaluation")),

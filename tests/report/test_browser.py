@@ -75,6 +75,7 @@ def visit(chromium):
 
 
 KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "terms", "cleaned", "bare", "student", "students"]
+KINDS += ["sampled", "sampled sets", "denoiser"]
 
 
 SIZES = [(kind, width) for kind in KINDS for width in (1200, 390)] + [("compare", 768), ("unit", 768)]
@@ -109,7 +110,7 @@ def test_tables_are_complete_and_one_drawing_of_each_chart_is_seen(visit, folder
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["compare", "unit", "terms", "cleaned", "student", "students"])
+@pytest.mark.parametrize("kind", ["compare", "unit", "terms", "cleaned", "student", "students", "sampled", "sampled sets"])
 def test_text_can_be_read(visit, folders, kind, scheme):
     ratios = visit(folders[kind], 1200, scheme).evaluate(CONTRAST)
     assert len(ratios) > 60

@@ -18,6 +18,7 @@ from refluence.report.words import amount, duration, fixed, signed
 from report import fabricate
 
 KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "terms", "cleaned", "bare"]
+KINDS += ["sampled", "sampled sets", "denoiser"]
 VOID = {"meta", "link", "img", "br", "path", "line", "circle", "rect"}
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from refluence.report.pictures import EXACT, data_uri, visible
 from refluence.report.reading import Scores, Unit
+from refluence.report.sampled import generated, pooled
 from refluence.report.words import common_unit, compact, counted, fixed, signed
 
 PER_CLASS = 10
@@ -101,9 +102,11 @@ def distilled_gallery(unit: Unit) -> Gallery | None:
         if influence is not None
         else "In stored order: the influence of these images themselves was not measured."
     )
+    if generated(unit):
+        order = "In the order of their choice." if pooled(unit) else "In the order in which they were sampled."
     if stages > 1:
         order = f"In the order of their {stages} stages; in each: {order[0].lower()}{order[1:]}"
-    real, factor = card.get("iterations") == 0, card.get("factor", 1)
+    real, factor = card.get("iterations") == 0 and not generated(unit), card.get("factor", 1)
     kind = ["Real images, chosen and not changed."] if real and factor == 1 else []
     kind += [f"Each picture holds {factor} x {factor} reduced {'real ' if real else ''}images."] if factor > 1 else []
     kind += [f"Networks are trained on all {factor**2 * len(distilled.labels)}, enlarged."] if factor > 1 else []

@@ -110,7 +110,7 @@ def _figure(
     series = {name: _over([unit], key, along) for key, name in keys.items()}
     series = {name: points for name, points in series.items() if points}
     inks = dict(zip(keys.values(), [BLUE, VIOLET], strict=False))
-    return _drawn(heading, series, inks, (along, axis), words, finding, level) if next(iter(keys.values())) in series else None
+    return drawn(heading, series, inks, (along, axis), words, finding, level) if next(iter(keys.values())) in series else None
 
 
 def _compared(units: list[Unit], paint: dict[str, str]) -> list[Figure | None]:
@@ -124,7 +124,7 @@ def _compared(units: list[Unit], paint: dict[str, str]) -> list[Figure | None]:
     ) -> Figure | None:
         series = {arm: _over([unit for unit in units if unit.arm == arm], key, along) for arm in of}
         series = {arm: points for arm, points in series.items() if points}
-        return _drawn(heading, series, paint, (along, axis), words, finding, level) if series else None
+        return drawn(heading, series, paint, (along, axis), words, finding, level) if series else None
 
     watched = WATCHED + NOISY * noisy(units) + MEAN
     loss = LEARNED + MEAN + OTHER * ("scratch" in arms)
@@ -172,7 +172,7 @@ def _over(units: list[Unit], key: str, along: str) -> list[tuple[float, float]]:
     return curves.smooth(points) if points else []
 
 
-def _drawn(
+def drawn(
     heading: str,
     series: curves.Series,
     paint: dict[str, str],

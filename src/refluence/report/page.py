@@ -9,7 +9,7 @@ from markupsafe import Markup
 from refluence.arm import UNIFORM, read_arm
 from refluence.errors import InputError
 from refluence.files import Json
-from refluence.report import charts, cleaned, curves, over_time, scores, student, students, verdict
+from refluence.report import charts, cleaned, curves, denoiser, generated, over_time, scores, student, students, verdict
 from refluence.report.gallery import Gallery, distilled_gallery
 from refluence.report.reading import Unit, read_results, read_unit, read_units
 from refluence.report.template import write_page
@@ -30,7 +30,7 @@ OPTIONS = {
 
 
 def write(folder: Path) -> Path:
-    """Write `report.html` into the folder of a run or of a comparison, and return its path.
+    """Write `report.html` into the folder of a run, of a comparison or of a denoiser, and return its path.
 
     A comparison is a folder with `results.json`. Whatever else is missing is left out of the page, which says so.
     Errors: `InputError` if the folder does not exist, holds no run, or holds a file that cannot be read.
@@ -38,6 +38,8 @@ def write(folder: Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that a run or a comparison wrote")
+    if denoiser.holds(folder):
+        return denoiser.write(folder)
     results = read_results(folder)
     known = ("config.json", "metrics.jsonl", "evaluation.json", "scores.parquet", "distilled", "student", "units")
     if results is None and not any((folder / name).exists() for name in known):
@@ -74,7 +76,10 @@ def _of_sets(
     firsts = list({unit.arm: unit for unit in reversed(units)}.values())[::-1]
     small = [unit for unit in firsts if unit.card.get("method", unit.arm) != "full"]
     galleries = [gallery for gallery in map(distilled_gallery, small) if gallery]
+    sampled = generated.section(units, results, paint, compare)
     return dict(
+        generated=sampled,
+        ess=bool(verdict.known(verdict.COSTS, results or {}).get("ESS")),
         facts=_facts(top, units, results),
         cleaned=cleaned.section(units),
         galleries=galleries,
@@ -82,7 +87,7 @@ def _of_sets(
         scores=_scores(folder, top, units, results),
         score_words=scores.DISTILLED,
         over_time=over_time.figures(units, paint, compare),
-        curves=_curves(units, paint, compare),
+        curves=[each for each in _curves(units, paint, compare) if each[2] or sampled is None or not sampled.alone],
     )
 
 

@@ -71,7 +71,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Unit:
-    """One arm with one seed. `student`: what it makes is a trained network, not a set."""
+    """One arm with one seed. `student`: it makes a trained network, not a set. `quality`: of its set beside real images."""
 
     folder: Path
     arm: str
@@ -81,6 +81,7 @@ class Unit:
     metrics: list[Json]
     evaluations: list[Json]
     student: bool = False
+    quality: Json | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -90,14 +91,14 @@ class Unit:
     def distilled(self) -> Distilled | None:
         """The learned images."""
         path = self.folder / "distilled" / "images.safetensors"
-        tensors = _tensors(path, ("images", "labels"), lazy="images")
+        tensors = read_tensors(path, ("images", "labels"), lazy="images")
         if tensors is None:
             return None
         return Distilled(path, tensors["labels"], tensors.get("influence"), tensors.get("stage"))
 
     def cleaned_images(self) -> dict[str, np.ndarray] | None:
         """Some of the training images that the arm left out or relabelled beforehand (data/cleaned_images.py)."""
-        return _tensors(self.folder / "cleaned_images.safetensors", ("images", "rows", "labels", "to", "stored"))
+        return read_tensors(self.folder / "cleaned_images.safetensors", ("images", "rows", "labels", "to", "stored"))
 
     def scores(self) -> Scores | None:
         """The influence of the real instances."""
@@ -120,9 +121,10 @@ def read_unit(folder: Path, arm: str | None = None, seed: str | None = None) -> 
         str(number),
         config,
         card,
-        _lines(folder / "metrics.jsonl"),
+        read_lines(folder / "metrics.jsonl"),
         [_numbers(e) for e in evaluation],
         student=trained is not None or (config or {}).get("command") == "transfer",
+        quality=_json(folder / "quality.json"),
     )
 
 
@@ -156,7 +158,7 @@ def read_scores(parquet: Path, pictures: dict[int, np.ndarray] | None = None) ->
     score = columns["score"].astype(np.float64)
     known = np.flatnonzero(np.isfinite(score))
     if pictures is None:
-        stored = _tensors(parquet.with_name("scores_images.safetensors"), ("images", "rows"))
+        stored = read_tensors(parquet.with_name("scores_images.safetensors"), ("images", "rows"))
         pictures = {} if stored is None else dict(zip(map(int, stored["rows"]), stored["images"], strict=True))
     texts = _json(parquet.with_name("scores_texts.json")) or {}
     return Scores(
@@ -190,11 +192,17 @@ def _number(folder: Path) -> tuple[int, str]:
     return (int(folder.name), "") if folder.name.isdigit() else (10**9, folder.name)
 
 
+def read_object(path: Path) -> Json:
+    """A file of one JSON object; {} where it is missing."""
+    found = _json(path)
+    return found if isinstance(found, dict) else {}
+
+
 def _json(path: Path) -> Any:
     return read_json(path) if path.is_file() else None
 
 
-def _lines(path: Path) -> list[Json]:
+def read_lines(path: Path) -> list[Json]:
     """One JSON object a line; an unfinished last line (a run that was killed) is left out."""
     if not path.is_file():
         return []
@@ -209,7 +217,7 @@ def _lines(path: Path) -> list[Json]:
     return [entry for entry in found if isinstance(entry, dict)]
 
 
-def _tensors(path: Path, needed: tuple[str, ...], lazy: str | None = None) -> dict[str, np.ndarray] | None:
+def read_tensors(path: Path, needed: tuple[str, ...], lazy: str | None = None) -> dict[str, np.ndarray] | None:
     """The tensors of a file but the one named `lazy`."""
     if not path.is_file():
         return None

@@ -85,7 +85,9 @@ def comparison(
     costs: Costs = COSTS,
     plotted: Plotted = _accuracies,
 ) -> list[Table]:
-    """One table per protocol. `beside`: columns after the accuracy by name, None for those of sets; `costs`: the last ones."""
+    """One table per protocol. `beside`: columns after the accuracy by name, None for those of sets; `costs`: the last ones, but
+    for those that no row has."""
+    costs = known(costs, results)
     summary, rows = results.get("summary") or [], results.get("rows") or []
     protocols = list(dict.fromkeys(str(r.get("protocol") or "") for r in [*summary, *rows]))
     paint = colours(arms_of(results))
@@ -109,7 +111,7 @@ def seed_table(
     costs: Costs = COSTS,
 ) -> list[dict[str, str]]:
     """Every seed of every arm, one row each; `beside` and `costs` as in `comparison`."""
-    sets = beside is None
+    sets, costs = beside is None, known(costs, results)
     beside = cleaned_columns(results) if beside is None else beside
     return [
         {
@@ -123,6 +125,12 @@ def seed_table(
         }
         for r in results.get("rows") or []
     ]
+
+
+def known(costs: Costs, results: Entry) -> Costs:
+    """The columns of costs that some row has a number in; all where there is no row."""
+    rows = results.get("rows") or []
+    return {name: cost for name, cost in costs.items() if not rows or any(plots.has(row, cost[0]) for row in rows)}
 
 
 def unequal(results: Entry) -> bool:
