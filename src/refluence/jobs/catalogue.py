@@ -14,6 +14,7 @@ from refluence.condense import job as condense
 from refluence.condense.method import Method
 from refluence.data.dataset import Dataset
 from refluence.errors import InputError, did_you_mean, option, says_flags, stated
+from refluence.evaluate import generated
 from refluence.evaluate.cleaning import CHANCE, HELD_OUT, by_another, cleaning
 from refluence.evaluate.references import base, by_score
 from refluence.files import Json
@@ -191,12 +192,14 @@ def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Ar
 
 def _of_sampling(arm: Arm) -> list[Arm]:
     """A generated set with what it brings: what is guided, the same denoiser without guidance, and a pool of its samples that
-    is as long in the making."""
-    if arm.kind in (UNIFORM, "pool"):
+    is as long in the making; what weights guide, the same without weights and with the weights on the wrong instances."""
+    if not generated.is_steered(arm):
         return [arm]
-    keys = generate_arms.shared_keys()
-    shared = tuple((key, text) for key, text in arm.options if key in keys)
-    return [Arm(arm.method, options=shared), arm, Arm(arm.method, "pool", shared)]
+    plain = base_of(arm)
+    even = arm.without({generated.WEIGHTS})
+    wrong = Arm(arm.method, arm.kind, (*even.options, (generated.WEIGHTS, generated.SHUFFLED)))
+    weighted = [even, arm, wrong] if arm.option(generated.WEIGHTS) is not None else [arm]
+    return [plain, *weighted, Arm(arm.method, "pool", plain.options)]
 
 
 def _of_transfer(arm: Arm, mechanism: Mechanism) -> list[Arm]:

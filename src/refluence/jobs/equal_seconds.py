@@ -15,7 +15,7 @@ from typing import Any
 
 from refluence.arm import Arm
 from refluence.errors import InputError, option
-from refluence.evaluate import students
+from refluence.evaluate import generated, students
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import base_of
 from refluence.jobs.job import ArmJob
@@ -39,6 +39,8 @@ def check(arms: list[Arm]) -> None:
 
 def by_influence(arm: Arm) -> bool:
     """Whether an arm is weighted by influence, and so may have another one at equal seconds."""
+    if generated.is_generated(arm):  # a pool is what has as many seconds (pool_seconds.py)
+        return False
     return students.by_influence(arm) if students.is_student(arm) else arm.kind == "influence"
 
 

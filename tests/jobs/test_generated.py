@@ -1,0 +1,162 @@
+"""Generated sets as jobs: what they need is made once and shared, pools get the seconds of guidance, folders go on."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import refluence as rf
+from refluence.arm import read_arm
+from refluence.errors import InputError
+from refluence.files import read_json
+from refluence.generate.job import Loaded, Sampling, Trained
+from refluence.jobs import pool_seconds
+from refluence.jobs.catalogue import parse_arm, with_controls
+from refluence.jobs.comparing import Comparing
+from refluence.jobs.job import Job
+from refluence.jobs.repeat import repeat_run
+from refluence.jobs.resolve import resolve
+from refluence.options import SetOptions
+
+TINY = {"ipc": 2, "nets": 1, "epochs": 1, "width": 4, "denoiser_iterations": 2, "surrogate_epochs": 1, "steps": 4}
+TINY |= {"surrogate": "convnet1:4", "range": "0%:100%"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    x = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    return rf.load((x, torch.arange(40) % 2), test=(x[:10], torch.arange(10) % 2))
+
+
+@pytest.fixture(scope="module")
+def compared(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("generated") / "run"
+    found = rf.compare(data, ["minimax+igd", "dit+influence"], seeds=2, minimax_iterations=1, out=out, **TINY)
+    return found, out
+
+
+def job_of(text, data, seed=0, **options):
+    return resolve(SetOptions(**{**TINY, **options}), parse_arm(text), data, seed)
+
+
+def test_what_is_guided_brings_the_same_without_and_a_pool():
+    assert [arm.name for arm in with_controls(["dit+igd:k=3,cfg=1"], True)] == [
+        "dit:cfg=1",
+        "dit+igd:k=3,cfg=1",
+        "dit+pool:cfg=1",
+    ]
+    assert [arm.name for arm in with_controls(["dit+igd"], False)] == ["dit+igd"]
+    weighted = [arm.name for arm in with_controls(["dit+igd:weights=influence"], True)]
+    assert weighted == ["dit", "dit+igd", "dit+igd:weights=influence", "dit+igd:weights=shuffled", "dit+pool"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dit+igt", "igd"),
+        ("dit:k=3", "k means nothing there"),
+        ("dit+deviation:weights=influence", "weights means nothing there"),
+        ("dit+igd:range=5:1", "the lower first"),
+        ("dit+igd:weights=loss", "influence, shuffled"),
+        ("dit+pool:factor=.5", "at least 1"),
+    ],
+)
+def test_an_arm_that_means_nothing_is_one_line(text, says):
+    with pytest.raises(InputError, match=says) as caught:
+        parse_arm(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["dit", "dit+igd:k=2,memory=3,through=stop", "dit+pool:by=influence,factor=2", "minimax+igd"])
+def test_json_reads_back_to_the_same_job(data, text):
+    job = job_of(text, data)
+    stored = json.loads(json.dumps(job.to_json(), allow_nan=False))
+    assert Job.from_json(stored) == job
+
+
+def test_all_arms_and_seeds_share_one_denoiser_and_one_surrogate(compared):
+    found, out = compared
+    assert {row["arm"] for row in found.rows} == {
+        "minimax", "minimax+igd", "minimax+pool", "dit", "dit+influence", "dit+pool"
+    }  # fmt: skip
+    assert sorted(path.name.partition("-")[0] for path in (out / "shared").iterdir() if path.is_dir()) == [
+        "denoiser", "minimax", "surrogate"
+    ]  # fmt: skip
+    assert all(row["denoiser_seconds"] > 0 for row in found.rows)
+    assert all("surrogate_seconds" in row for row in found.rows if "+" in row["arm"])
+
+
+def test_a_pool_is_as_large_as_the_seconds_of_guidance_allow(compared):
+    found, out = compared
+    sizes = read_json(out / pool_seconds.FILE)
+    assert set(sizes) == {"minimax+pool", "dit+pool"}
+    assert (sizes["dit+pool"]["of"], sizes["minimax+pool"]["of"]) == ("dit+influence", "minimax+igd")
+    for name, size in sizes.items():
+        assert size["factor"] == round(max(1.0, size["seconds"] / size["base_seconds"]), 3)
+        made = {row["sampled"] for row in found.rows if row["arm"] == name}
+        assert len(made) == 1, "the same number for every seed"
+        assert made.pop() >= 4
+
+
+def test_guided_and_unguided_images_begin_in_the_same_noise(compared):
+    _, out = compared
+    plain, steered = (rf.DistilledSet.load(out / "units" / name / "0") for name in ("dit", "dit+influence"))
+    other = rf.DistilledSet.load(out / "units" / "dit" / "1")
+    near = (plain.images - steered.images).abs().mean()
+    assert 0 < near < (plain.images - other.images).abs().mean()
+
+
+def test_a_comparison_goes_on_with_the_pools_that_it_measured(data, compared):
+    found, out = compared
+    before = read_json(out / pool_seconds.FILE)
+    again = rf.compare(data, ["minimax+igd", "dit+influence"], seeds=3, minimax_iterations=1, out=out, **TINY)
+    assert read_json(out / pool_seconds.FILE) == before
+    assert [row for row in again.rows if row["seed"] < 2 and row["arm"] == "dit+pool"] == [
+        row for row in found.rows if row["arm"] == "dit+pool"
+    ]
+
+
+def test_a_comparison_repeats_to_the_same_bits(tmp_path):
+    out = tmp_path / "run"
+    rf.compare("digits", ["dit+deviation"], seeds=1, out=out, **{**TINY, "ipc": 1})
+    repeated = repeat_run(out, tmp_path / "again")
+    assert repeated.names
+    assert not repeated.differing
+
+
+def test_a_pool_alone_has_the_usual_size(data):
+    jobs = Comparing(methods=("dit+pool",), options=SetOptions(**TINY), seeds=1, controls=False).jobs(data)
+    assert not pool_seconds.waits(jobs[0], jobs)
+    alone = pool_seconds.alone(jobs[0])
+    assert alone.plan.settings.pool.factor == pool_seconds.FACTOR
+
+
+def test_a_denoiser_of_a_comparison_can_be_given_to_another(data, compared, tmp_path):
+    _, out = compared
+    (folder,) = (out / "shared").glob("denoiser-*")
+    job = job_of("dit", data, denoiser=str(folder), denoiser_iterations=None)
+    assert isinstance(job.plan.denoiser, Loaded)
+    assert isinstance(job_of("dit", data).plan.denoiser, Trained)
+    assert isinstance(Job.from_json(job.to_json()).plan, Sampling)
+    (tuned,) = (out / "shared").glob("minimax-*")
+    with pytest.raises(InputError, match="is fine-tuned by minimax"):
+        job_of("dit", data, denoiser=str(tuned), denoiser_iterations=None)
+    assert job_of("minimax", data, denoiser=str(tuned), denoiser_iterations=None).plan.minimax is None
+
+
+def test_a_range_that_no_step_falls_in_is_refused_before_any_work(data):
+    with pytest.raises(InputError, match="holds none of the 4 steps"):
+        job_of("dit+igd", data, range="-100:-99")
+
+
+def test_options_of_sampled_sets_mean_nothing_without_one():
+    with pytest.raises(InputError, match="cfg is for sampled sets"):
+        Comparing(methods=("random",), options=SetOptions(cfg=3.0)).arms()
+
+
+def test_weights_of_real_images_are_of_a_table_of_scores(data):
+    job = job_of("dit+igd:weights=influence", data)
+    assert job.plan.weighting.kind == "scores"
+    assert job.plan.table is not None
+    assert replace(job, arm=read_arm("dit+igd")).plan.guide == job_of("dit+igd", data).plan.guide
