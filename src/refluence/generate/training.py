@@ -79,9 +79,8 @@ def denoising_defaults(
         large = DenoiserConfig(shape, names, patch=patch_of(shape, 16), width=384, depth=8, heads=6)
         return large, DenoiserSettings(iterations=100_000, batch=256, lr=3e-4, ema=0.999)
     if max(shape[1:]) <= SMALL:
-        return DenoiserConfig(shape, names, patch=patch_of(shape, 4), width=64, depth=3), DenoiserSettings(
-            iterations=500, lr=6e-3
-        )
+        small = DenoiserConfig(shape, names, patch=patch_of(shape, 4), width=64, depth=3)
+        return small, DenoiserSettings(iterations=600, batch=64, lr=6e-3, ema=0.98)
     middle = DenoiserConfig(shape, names, patch=patch_of(shape, 8), width=128, depth=4)
     return middle, DenoiserSettings(iterations=4000, ema=0.995)
 
