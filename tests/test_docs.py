@@ -44,7 +44,7 @@ def commands() -> list[str]:
     trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((SOURCE / "commands").glob("*.py"))}
     found = [name for name, t in trees.items() if any(isinstance(n, ast.FunctionDef) and n.name == "run" for n in t.body)]
     assert {"compare", "distill", "ls"} <= set(found)
-    return found
+    return [name.replace("_", " ") for name in found]
 
 
 def flags() -> dict[str, set[str]]:
@@ -159,7 +159,19 @@ def imported(package: str) -> set[str]:
     return found - {package}
 
 
-ALGORITHMS = ("condense", "select", "score", "evaluate", "training", "matching", "influence", "models", "data")
+ALGORITHMS = (
+    "condense",
+    "select",
+    "score",
+    "transfer",
+    "generate",
+    "evaluate",
+    "training",
+    "matching",
+    "influence",
+    "models",
+    "data",
+)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +180,8 @@ ALGORITHMS = ("condense", "select", "score", "evaluate", "training", "matching",
         (ALGORITHMS, {"run", "report", "recipes", "jobs", "commands", "cli"}),
         (("recipes",), {"report", "commands", "cli"}),
         (("jobs",), {"report", "recipes", "commands", "cli"}),
-        (("condense",), {"select", "score"}),
+        (("condense",), {"select", "score", "transfer", "generate"}),
+        (("generate",), {"select", "score", "transfer", "evaluate"}),
         (("score",), {"select", "evaluate"}),
         (("influence", "matching"), {"condense", "select", "score", "evaluate", "training", "data"}),
         (("training",), {"condense", "select", "score", "evaluate", "influence", "data"}),
@@ -181,6 +194,7 @@ ALGORITHMS = ("condense", "select", "score", "evaluate", "training", "matching",
         "recipes",
         "jobs",
         "selections may use distillation, not the reverse",
+        "generated sets know no other family but the table of scores",
         "scores may use distillation",
         "influence and matching",
         "training knows no set and no influence",

@@ -15,11 +15,14 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
     from refluence.api import compare as compare
     from refluence.api import distill as distill
     from refluence.api import evaluate as evaluate
+    from refluence.api import finetune_denoiser as finetune_denoiser
+    from refluence.api import generate as generate
     from refluence.api import load as load
     from refluence.api import open as open
     from refluence.api import score as score
     from refluence.api import select as select
     from refluence.api import start as start
+    from refluence.api import train_denoiser as train_denoiser
     from refluence.api import transfer as transfer
     from refluence.condense.method import Method as Method
     from refluence.data import Dataset as Dataset
@@ -28,6 +31,8 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
     from refluence.errors import InputError as InputError
     from refluence.errors import RunError as RunError
     from refluence.evaluate.protocols import protocols as protocols
+    from refluence.generate.denoiser import Denoiser as Denoiser
+    from refluence.generate.method import Generator as Generator
     from refluence.influence import Weigher as Weigher
     from refluence.influence import Weighting as Weighting
     from refluence.influence import capture as capture
@@ -46,12 +51,15 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
 _NAMES = {
     # data, sets and verdicts
     **dict.fromkeys(("load", "distill", "start", "compare", "open"), "refluence.api"),
+    **dict.fromkeys(("train_denoiser", "finetune_denoiser"), "refluence.api"),
+    "Denoiser": "refluence.generate.denoiser",
     **dict.fromkeys(("Dataset", "DistilledSet", "ScoreTable"), "refluence.data"),
     **dict.fromkeys(("Run", "StudentRun", "Comparison"), "refluence.results"),
     # methods
     "Method": "refluence.condense.method",
     "Selection": "refluence.select.selection",
     "Mechanism": "refluence.transfer.mechanism",
+    "Generator": "refluence.generate.method",
     "methods": "refluence.jobs.catalogue",
     "protocols": "refluence.evaluate.protocols",
     # influence
@@ -62,7 +70,13 @@ _NAMES = {
     # what can go wrong
     **dict.fromkeys(("InputError", "RunError"), "refluence.errors"),
 }
-_PACKAGES = ("select", "evaluate", "score", "transfer")  # folders of the library whose name is a function of api.py too
+_PACKAGES = (
+    "select",
+    "evaluate",
+    "score",
+    "transfer",
+    "generate",
+)  # folders of the library whose name is a function of api.py too
 __all__ = ["__version__", *(name for name in _NAMES if name != "open"), *_PACKAGES]  # `import *` leaves Python's open
 
 

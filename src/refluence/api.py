@@ -24,11 +24,16 @@ from refluence.data.whitening import whitening
 from refluence.errors import InputError, stated
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
 from refluence.files import Json
-from refluence.jobs.catalogue import Declaration, check_mechanism, own_methods, parse_arm
+from refluence.generate.arms import refuse_idle
+from refluence.generate.denoiser import Denoiser
+from refluence.generate.method import Generator
+from refluence.jobs.catalogue import Declaration, check_mechanism, own_methods, parse_arm, refuse_sampled
 from refluence.jobs.catalogue import methods as catalogue
 from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare as compare_jobs
+from refluence.jobs.denoiser_runs import DenoiserJob, training, tuning
+from refluence.jobs.denoiser_runs import make as make_denoiser
 from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.judge import unread
 from refluence.jobs.open_run import Finished, check_fits, open_finished
@@ -53,7 +58,16 @@ from refluence.jobs.source_network import labeller
 from refluence.jobs.students import check_fits as check_student
 from refluence.jobs.students import count_use, judgement
 from refluence.models import Maker, another, handed_over, network
-from refluence.options import JobOptions, ScoreOptions, SeedOptions, SetOptions, TransferOptions
+from refluence.options import (
+    DenoiserOptions,
+    FinetuneOptions,
+    JobOptions,
+    SampleOptions,
+    ScoreOptions,
+    SeedOptions,
+    SetOptions,
+    TransferOptions,
+)
 from refluence.results import Comparison, Judged, Run, StudentRun, score_page
 from refluence.run import device
 from refluence.run.folder import CONFIG, check_free, recorded_threads
@@ -135,14 +149,117 @@ def distill(
         >>> tuple(run.set.images.shape)
         (10, 1, 8, 8)
     """
-    folder = keywords.folder(out)
-    session, job = _opened(data, method, seed, options, distill)
-    with device.threads(keywords.threads(session, folder)):
-        if folder is None:
-            small, card, measured = _made(job, session)
-            return Run(job, small, card, measured=measured, data=session.dataset)
-        distill_into(job, keywords.asked(options), session, folder, page=report.write)
-    return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder, data=session.dataset)
+    keywords.check(options, keywords.names(JobOptions) | keywords.names(Machine), distill)
+    session, job = _opened(data, method, seed, options)
+    return _run(job, keywords.asked(options), session, keywords.folder(out))
+
+
+def generate(
+    data: Data,
+    method: str | Generator = "dit+igd",
+    *,
+    denoiser: str | Path | Denoiser = "dit",
+    seed: int = 0,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Run:
+    """Sample one small set from a diffusion model, steered by influence and diversity.
+
+    Args:
+        data: as in `distill`. No class needs as many images as are sampled of it.
+        method: an arm: `"dit"`, `"dit+influence"`, `"dit+deviation"`, `"dit+igd"` (both), `"dit+pool"` (no guidance, the best
+            of more images), each with options as in `"dit+igd:k=10,steps=20"`; `"minimax"` in the place of `"dit"`.
+        denoiser: `"dit"` or `"unet"`, trained first on the data; or one that is there: a folder, a name of the Hub
+            (`"hf:facebook/DiT-XL-2-256"`), or what `train_denoiser` and `finetune_denoiser` gave.
+        seed: everything random follows from it, but for what is trained first.
+        out: a folder for the run as `refluence generate sample` writes it: also judged, with its page. The same call continues
+            a run that was stopped. None: nothing is written, and no network judges.
+        options: fields of `SampleOptions` (`ipc`, `surrogate`, `k`, `gamma`, `cfg`, `solver`, `steps`, `range` …) and of
+            `Machine`.
+
+    Returns:
+        A run: `set`, `card` (what was guided, mean influence, the denoiser and its seconds), `costs`.
+
+    Raises:
+        InputError: what cannot run, before any work: a denoiser of other classes, a range that holds no step.
+        RunError: numbers that are no longer finite.
+
+    Example:
+        >>> import refluence as rf
+        >>> run = rf.generate("digits", "dit+igd", ipc=1, steps=10, denoiser_iterations=2, surrogate_epochs=1)
+        >>> run
+        Run(dit+igd seed 0: 10 images of 10 classes)
+    """
+    keywords.check(options, keywords.names(SampleOptions) | keywords.names(Machine), generate)
+    own = own_methods([method])
+    arm, asked = parse_arm(method, own), keywords.asked({**options, "denoiser": denoiser})
+    declared = own.get(arm.method) or catalogue()[arm.method]
+    if not isinstance(declared, Generator):
+        raise InputError(f"{stated('method', arm.name)}: it samples no images: rf.distill makes its set")
+    refuse_idle(arm, asked)
+    session = _session(data, {name: value for name, value in options.items() if name != "ipc"})
+    job = resolve(asked, arm, session.dataset, SeedOptions(seed=seed).seed, own.get(arm.method))
+    refuse_unread(asked.scores, [job])
+    return _run(job, asked, session, keywords.folder(out))
+
+
+def train_denoiser(data: Data, *, seed: int = 0, out: str | Path | None = None, **options: Any) -> Denoiser:
+    """Train a diffusion model of the data from scratch, which `generate` samples from.
+
+    Args:
+        data: as in `distill`.
+        seed: everything random follows from it.
+        out: a folder for the run as `refluence generate train` writes it, with the denoiser in `out/denoiser`. The same call
+            continues a run that was stopped. None: nothing is written.
+        options: fields of `DenoiserOptions` (`network`, `prediction`, `iterations`, `size`) and of `Machine`.
+
+    Returns:
+        The denoiser.
+
+    Raises:
+        InputError: data that it cannot be trained on, an unknown option or value, an `out` that holds another run.
+        RunError: numbers that are no longer finite.
+
+    Example:
+        >>> import refluence as rf
+        >>> denoiser = rf.train_denoiser("digits", iterations=2)
+        >>> denoiser.method, denoiser.shape
+        ('dit', (1, 8, 8))
+    """
+    keywords.check(options, keywords.names(DenoiserOptions) | keywords.names(Machine), train_denoiser)
+    asked, session = keywords.picked(DenoiserOptions, options), _session(data, options)
+    return _denoiser(training(asked, session, SeedOptions(seed=seed).seed), session, out)
+
+
+def finetune_denoiser(
+    data: Data, denoiser: str | Path | Denoiser, *, seed: int = 0, out: str | Path | None = None, **options: Any
+) -> Denoiser:
+    """Fine-tune a denoiser by Minimax, so that its samples represent the real images and differ (arXiv 2311.15529).
+
+    Args:
+        data: as in `distill`.
+        denoiser: what `train_denoiser` gave, a folder, or a name of the Hub. It stays as it is.
+        seed: everything random follows from it.
+        out: as in `train_denoiser`.
+        options: fields of `FinetuneOptions` (`method`, `iterations`, `size`) and of `Machine`.
+
+    Returns:
+        Another denoiser, of method `"minimax"`.
+
+    Raises:
+        InputError: no denoiser, or one of other classes or another size; an unknown option or value.
+        RunError: numbers that are no longer finite.
+
+    Example:
+        >>> import refluence as rf
+        >>> denoiser = rf.train_denoiser("digits", iterations=2)
+        >>> rf.finetune_denoiser("digits", denoiser, iterations=2).method
+        'minimax'
+    """
+    keywords.check(options, keywords.names(FinetuneOptions) | keywords.names(Machine), finetune_denoiser)
+    asked, session = keywords.picked(FinetuneOptions, options), _session(data, options)
+    base = str(denoiser) if isinstance(denoiser, Path) else denoiser
+    return _denoiser(tuning(asked, base, session, SeedOptions(seed=seed).seed), session, out)
 
 
 def select(
@@ -265,7 +382,8 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
         raise InputError(f"threads is {options['threads']}: a loop of your own sets them, torch.set_num_threads(…)")
     if options.get("progress"):
         raise InputError("progress is True: a loop of your own shows how far it is, by work.step and work.total")
-    session, job = _opened(data, method, seed, options, start)
+    keywords.check(options, keywords.names(JobOptions) | keywords.names(Machine), start)
+    session, job = _opened(data, method, seed, options)
     job, prepared = prepared_for(job, session, None)
     return job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
 
@@ -366,12 +484,13 @@ def compare(
         seeds: how many paired seeds, from `seed` on; 5 or more give useful intervals.
         seed: the first one.
         controls: `X+influence` brings `X` and `X+shuffled` along, `X+pruned:by=score` (`X+relabelled`, `X+scores`) `X`, the
-            same at random and by held-out loss.
+            same at random and by held-out loss, `dit+igd` `dit` and `dit+pool`.
         equal_seconds: `X` without weights for as many seconds as `X+influence` took is an arm too.
         out: a folder, as `refluence compare` writes it. The same call continues what was stopped, one with more methods or
             seeds adds these. None: nothing is written.
         executor: "serial", or "processes:4" for four processes, which a script starts below `if __name__ == "__main__":`.
-        options: as in `distill`; of mechanisms as in `transfer`, `teacher` and `student` among them.
+        options: as in `distill`, of sampled sets as in `generate`, `denoiser` among them; of mechanisms as in `transfer`,
+            `teacher` and `student` among them.
 
     Returns:
         `rows`, `summary`, the `verdict` as a sentence, and the `folder`.
@@ -539,18 +658,32 @@ def _with_network(job: Job, model: Maker | None) -> Job:
     return job if model is None else replace(job, model=handed_over(job.model, model))
 
 
-def _opened(
-    data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], where: Callable[..., object]
-) -> tuple[Session, Job]:
-    keywords.check(options, keywords.names(JobOptions) | keywords.names(Machine), where)
+def _denoiser(job: DenoiserJob, session: Session, out: str | Path | None) -> Denoiser:
+    folder = keywords.folder(out)
+    with device.threads(keywords.threads(session, folder)):
+        return make_denoiser(job, session, folder, page=report.write)[0]
+
+
+def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any]) -> tuple[Session, Job]:
     seed = SeedOptions(seed=seed).seed
     own = own_methods([method])
     arm, asked = parse_arm(method, own), keywords.asked(options)
+    refuse_sampled(arm)
     session = _session(data, options)
     job = resolve(asked, arm, session.dataset, seed, own.get(arm.method))
     job.plan.check_model(job.model)
     refuse_unread(asked.scores, [job])
     return session, job
+
+
+def _run(job: Job, asked: SetOptions, session: Session, folder: Path | None) -> Run:
+    """The job in its folder, if it has one, and what came of it."""
+    with device.threads(keywords.threads(session, folder)):
+        if folder is None:
+            small, card, measured = _made(job, session)
+            return Run(job, small, card, measured=measured, data=session.dataset)
+        distill_into(job, asked, session, folder, page=report.write)
+    return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder, data=session.dataset)
 
 
 def _made(job: Job, session: Session) -> tuple[DistilledSet, Json, ScoreTable | None]:
@@ -572,5 +705,5 @@ def _session(data: Data, options: Mapping[str, Any], run: Run | None = None) -> 
     data = load(data) if isinstance(data, Run) else data
     per_class = int(options.get("ipc", 1))
     if run is not None and isinstance(data, Dataset) and data.options.small_classes == "drop":
-        per_class = run.job.ipc
+        per_class = run.job.per_class
     return open_session(data, keywords.machine(options), per_class=per_class)

@@ -19,6 +19,7 @@ USAGE = f"""Refluence {__version__}: find which training instances matter, make 
   refluence compare    several methods, an honest verdict   (start here)
   refluence distill    one small set from your data
   refluence transfer   one small model from a large one
+  refluence generate   one small set sampled from a diffusion model of your data
   refluence score      which training instances help, which harm
   refluence evaluate   judge a set again: other protocol, other network
   refluence run        a table or figure of the paper, ours beside it

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from refluence.jobs.session import Machine, Session
 from refluence.options import SetOptions, SourceOptions, TransferOptions
 from refluence.run.folder import recorded_threads
 
+T = TypeVar("T")
+
 
 def asked(options: Mapping[str, Any]) -> SetOptions:
     """What a job is asked for."""
@@ -24,9 +26,16 @@ def asked(options: Mapping[str, Any]) -> SetOptions:
         given["protocol"] = (given["protocol"],)
     if isinstance(given.get("scores"), Path):
         given["scores"] = str(given["scores"])
+    if isinstance(given.get("denoiser"), Path):
+        given["denoiser"] = str(given["denoiser"])
     if isinstance(given.get("scores"), ScoreTable):
         raise InputError("scores is a table: runs name it by its file; table.save('scores.parquet') writes one")
     return SetOptions(**given)
+
+
+def picked(kind: type[T], options: Mapping[str, Any]) -> T:
+    """The options of one kind among those that were given."""
+    return kind(**{k: v for k, v in options.items() if k in names(kind)})
 
 
 def transfer(options: Mapping[str, Any]) -> TransferOptions:

@@ -190,6 +190,61 @@ class SamplingOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DenoiserOptions(Options):
+    """The denoiser that is trained: small by default. None leaves a number to the size."""
+
+    group: ClassVar[str] = "denoiser"
+
+    size: str = same(SizeOptions, "size", help="cpu: small and short. paper: as large as for the published numbers.")
+    network: str = setting(
+        "dit",
+        "dit: a small transformer. unet: diffusers' UNet, better for each second at 32 pixels (pip install "
+        "refluence[generate]).",
+        choices=("dit", "unet"),
+    )
+    prediction: str | None = same(
+        SamplingOptions,
+        "prediction",
+        help="What it predicts: flow (flow matching) or epsilon, the noise (default: flow).",
+    )
+    iterations: int | None = setting(None, "Steps of training (default: by image size).", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(Options):
+    """How a denoiser is fine-tuned. None leaves a number to the size."""
+
+    group: ClassVar[str] = "finetuning"
+
+    size: str = same(SizeOptions, "size")
+    method: str = setting(
+        "minimax", "minimax: samples that represent the real images and differ (arXiv 2311.15529).", choices=("minimax",)
+    )
+    iterations: int | None = same(
+        SamplingOptions,
+        "minimax_iterations",
+        help="Steps of fine-tuning (default: as many as 8 epochs at size paper, fewer at size cpu).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(SamplingOptions, NetworkOptions, EvaluationOptions):
+    """How many images, and at which size the numbers are that are left open."""
+
+    group: ClassVar[str] = "size"
+
+    size: str = same(SizeOptions, "size")
+    ipc: int = same(JobOptions, "ipc")
+    allocation: str = same(SizeOptions, "allocation")
+    scores: str | None = same(
+        JobOptions,
+        "scores",
+        help="The table of `refluence score` by which real images weigh in guidance, with weights=influence (default: one is "
+        "made).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetOptions(JobOptions, SamplingOptions):
     """What is asked of a job that makes a small set, sampled ones among them."""
 

@@ -1,25 +1,26 @@
-"""`refluence estimate compare|distill|transfer|score …`: a few steps measured, the whole run's time, memory and bytes said."""
+"""`refluence estimate COMMAND …`: a few steps measured, the whole run's time, memory and bytes said."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from refluence.commands import generate_sample
 from refluence.commands.compare import comparing
-from refluence.commands.flags import Compare, Distill, Score, Transfer
+from refluence.commands.flags import Compare, Distill, GenerateSample, Score, Transfer
 from refluence.commands.score import job_of
 from refluence.commands.session import open_session
 from refluence.commands.transfer import comparing as of_transfer
 from refluence.fields import subset
-from refluence.jobs.catalogue import arm_of
+from refluence.jobs.catalogue import arm_of, refuse_sampled
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import executor_of
-from refluence.jobs.estimate import STEPS, judging_seconds, making_seconds, scoring_seconds, warm_up
+from refluence.jobs.estimate import STEPS, judging_seconds, making_seconds, needed_seconds, scoring_seconds, warm_up
 from refluence.options import SetOptions
 from refluence.report.words import counted
 from refluence.run.device import PeakMemory
 
 
-def run(flags: Compare | Distill | Transfer | Score) -> None:
+def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
     """Measure each arm briefly and print a line each, then the total."""
     if isinstance(flags, Score):
         scoring(flags)
@@ -31,6 +32,9 @@ def run(flags: Compare | Distill | Transfer | Score) -> None:
     total, stored = 0.0, 0
     jobs = replace(asked, seeds=1).jobs(session.dataset)
     warm_up(jobs[0], session)
+    for what, seconds in needed_seconds(jobs, session):
+        total += seconds
+        print(f"{what}: {clock(seconds)} to train first, once")
     for job in jobs:
         making, kept = making_seconds(job, session)
         judging = judging_seconds(job, session)
@@ -42,19 +46,22 @@ def run(flags: Compare | Distill | Transfer | Score) -> None:
     )
     if asked.equal_seconds:
         print("not in it: the arms of --equal-seconds, each about as long as its influence arm")
-    if not isinstance(flags, Distill) and (workers := executor_of(asked, jobs * seeds, session).size) > 1:
+    if not isinstance(flags, (Distill, GenerateSample)) and (workers := executor_of(asked, jobs * seeds, session).size) > 1:
         print(f"not in it: {workers} workers side by side, which take less time in all, and more memory")
 
 
-def _asked(flags: Compare | Distill | Transfer) -> Comparing:
+def _asked(flags: Compare | Distill | GenerateSample | Transfer) -> Comparing:
     """A single run as a comparison of one arm."""
     if isinstance(flags, Compare):
         return comparing(flags)
     if isinstance(flags, Transfer):
         return of_transfer(flags)
-    arm = arm_of(flags.method, flags.weights)
-    options = subset(SetOptions, flags)
-    return Comparing(methods=(arm.name,), options=options, seeds=1, seed=flags.seed, controls=False)
+    if isinstance(flags, GenerateSample):
+        arm = generate_sample.arm_of(flags)
+    else:
+        arm = arm_of(flags.method, flags.weights)
+        refuse_sampled(arm)
+    return Comparing(methods=(arm.name,), options=subset(SetOptions, flags), seeds=1, seed=flags.seed, controls=False)
 
 
 def scoring(flags: Score) -> None:

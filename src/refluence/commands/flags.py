@@ -13,15 +13,28 @@ from refluence.commands.own_flags import (
     CompareTask,
     DistillTask,
     EvaluateTask,
+    FinetuneTask,
     LongFlags,
     MachineFlags,
     RunTask,
+    SampleTask,
     ScoreTask,
     Task,
+    TrainTask,
     TransferTask,
 )
 from refluence.fields import same, setting
-from refluence.options import JobOptions, Options, SamplingOptions, ScoreOptions, SourceOptions, TransferOptions
+from refluence.options import (
+    DenoiserOptions,
+    FinetuneOptions,
+    JobOptions,
+    Options,
+    SampleOptions,
+    SamplingOptions,
+    ScoreOptions,
+    SourceOptions,
+    TransferOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +48,9 @@ class Compare(CompareTask, JobOptions, SamplingOptions, TransferOptions, SourceO
     Small models instead of small sets:
       refluence compare --data digits --methods kd kd+loss student \\
                         --teacher convnet:128 --student convnet:8 --out runs/kd
+
+    Sets sampled from a diffusion model, trained once in OUT:
+      refluence compare --data digits --methods random dit dit+igd --out runs/igd
     """
 
 
@@ -59,6 +75,39 @@ class Transfer(TransferTask, TransferOptions, SourceOptions, LongFlags):
       refluence transfer --data digits --noise symmetric:0.2 --mechanism joint \\
                          --teacher convnet:128 --student convnet:8 \\
                          --seeds 5 --out runs/joint
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateTrain(TrainTask, DenoiserOptions, SourceOptions, LongFlags):
+    """Train a denoiser, a diffusion model of your data, from scratch.
+
+    For example:
+      refluence generate train --data digits --out runs/denoiser
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateFinetune(FinetuneTask, FinetuneOptions, SourceOptions, LongFlags):
+    """Fine-tune a denoiser, so that its samples represent the data and differ.
+
+    For example:
+      refluence generate finetune --data digits --denoiser runs/denoiser \\
+                                  --out runs/minimax
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSample(SampleTask, SampleOptions, SourceOptions, LongFlags):
+    """Sample one small set from a denoiser, steered by influence and diversity.
+
+    For example:
+      refluence generate sample --data digits --denoiser runs/denoiser --ipc 10 \\
+                                --guidance influence,deviation --out runs/igd
+
+    The control that takes as long, a larger pool to select from:
+      refluence generate sample --data digits --denoiser runs/denoiser --pool \\
+                                --out runs/pool
     """
 
 
@@ -140,6 +189,10 @@ class Ls(Options):
     """List methods, weights, options, protocols, models and recipes that are there."""
 
 
+GENERATE: dict[str, type] = {"train": GenerateTrain, "finetune": GenerateFinetune, "sample": GenerateSample}
 COMMANDS: dict[str, type] = {
-    kind.__name__.lower(): kind for kind in (Compare, Distill, Transfer, Score, Evaluate, Run, Report, Export, Repeat, Ls)
+    **{kind.__name__.lower(): kind for kind in (Compare, Distill, Transfer)},
+    **{f"generate {action}": kind for action, kind in GENERATE.items()},
+    **{kind.__name__.lower(): kind for kind in (Score, Evaluate, Run, Report, Export, Repeat, Ls)},
 }
+"""The flags of each command, as it is called: of two words where it is an action of `generate`."""

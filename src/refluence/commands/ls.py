@@ -6,16 +6,21 @@ from refluence.commands.flags import Ls
 from refluence.condense.settings import Settings
 from refluence.evaluate.protocols import protocols
 from refluence.fields import settings_of
+from refluence.generate.arms import VARIANTS, WEIGHTS
 from refluence.influence.curvature import CURVATURES
 from refluence.influence.links import LINKS
 from refluence.influence.weighting import KINDS, Weighting
 from refluence.jobs.catalogue import methods
 from refluence.models.families import MODELS
-from refluence.options import NORMS
+from refluence.options import NORMS, SamplingOptions
 from refluence.recipes.find import recipes
 from refluence.select.selection import SelectionOptions
 from refluence.transfer import settings as transfer
 from refluence.transfer.semi_settings import UNREAD, SemiSettings
+
+OF_CLASSES = {
+    "weights": f"Real images weigh in the mean gradient of their class by influence: {', '.join(WEIGHTS)} (a control)."
+}
 
 
 def run(flags: Ls) -> None:
@@ -31,6 +36,8 @@ def run(flags: Ls) -> None:
     _list("options of methods that keep real images (METHOD:key=value,…)", _helps(SelectionOptions))
     _list("settings of mechanisms (MECHANISM[+WEIGHTS]:key=value,…)", _helps(transfer.Settings, defaults=True))
     _list("settings of semi (semi[+WEIGHTS]:key=value,…)", _helps(SemiSettings, *UNREAD, defaults=True))
+    _list("guidance of sampled sets (dit+GUIDANCE, minimax+GUIDANCE)", VARIANTS)
+    _list("options of sampled sets (METHOD[+GUIDANCE]:key=value,…)", {**_helps(SamplingOptions, defaults=True), **OF_CLASSES})
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})
     _list("models", {**MODELS, "norms": f"{', '.join(NORMS)} (--norm)"})

@@ -133,6 +133,62 @@ class TransferTask(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainTask(Options):
+    """What to train. --data and --out are all that is needed."""
+
+    group: ClassVar[str] = "main"
+
+    data: str = same(Task, "data")
+    out: Path = same(Task, "out", help="Folder of this run; it is made, with the denoiser in OUT/denoiser.")
+    resume: bool = same(Task, "resume")
+    seed: int = same(SeedOptions, "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneTask(Options):
+    """What to fine-tune. --data, --denoiser and --out are all that is needed."""
+
+    group: ClassVar[str] = "main"
+
+    data: str = same(Task, "data")
+    denoiser: str = required(
+        "The denoiser to begin with: the folder of `generate train`, a folder of diffusers, or hf:NAME.",
+        metavar="FOLDER|hf:NAME",
+    )
+    out: Path = same(TrainTask, "out")
+    resume: bool = same(Task, "resume")
+    seed: int = same(SeedOptions, "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleTask(Options):
+    """What to sample. --data and --out are all that is needed; without --denoiser one is trained first."""
+
+    group: ClassVar[str] = "main"
+
+    data: str = same(Task, "data")
+    guidance: str = setting(
+        "none",
+        "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short). More of an arm's "
+        "options may follow: igd:weights=influence.",
+        metavar="none|influence|deviation|influence,deviation[:key=value,…]",
+    )
+    pool: bool = setting(
+        False, "Instead of guidance: sample several times as many images and select from them (--factor, --by)."
+    )
+    ipc: int = same(JobOptions, "ipc")
+    out: Path = same(Task, "out")
+    resume: bool = same(Task, "resume")
+    seed: int = same(SeedOptions, "seed")
+    method: str | None = setting(
+        None,
+        "dit: the denoiser as it is. minimax: fine-tuned by Minimax, first where it is not yet (default: as --denoiser was "
+        "made).",
+        choices=("dit", "minimax"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreTask(Options):
     """What to score, and against what: our own validation split, or with --distilled a distilled set."""
 

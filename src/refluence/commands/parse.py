@@ -13,43 +13,85 @@ from dataclasses import is_dataclass
 
 import tyro
 
-from refluence.commands.flags import COMMANDS
+from refluence.commands.flags import COMMANDS, GENERATE
 from refluence.commands.mistyped import one_line
 from refluence.commands.tyro_fields import for_tyro
-from refluence.errors import InputError
+from refluence.errors import InputError, did_you_mean
 
 NARROWEST = 40  # columns of a terminal that help is wrapped for: tyro does not end in a few
 ESTIMATE = "estimate"
-ESTIMATED = ("compare", "distill", "transfer", "score")
-ESTIMATE_HELP = """usage: refluence estimate compare|distill|transfer|score FLAGS
+GROUP = "generate"
+ESTIMATED = ("compare", "distill", "transfer", "score", "generate sample")
+ESTIMATE_HELP = """usage: refluence estimate COMMAND FLAGS
 
 Measure a few steps and say what the whole run would take: time, peak memory,
-bytes to be stored. Nothing is written. The flags are those of the command;
---out is not needed.
+bytes to be stored. Nothing is written. COMMAND is compare, distill, transfer,
+generate sample or score. The flags are those of the command; --out is not
+needed.
 
 For example:
-  refluence estimate distill --data digits --weights influence --ipc 10"""
+  refluence estimate distill --data digits --weights influence --ipc 10
+  refluence estimate generate sample --data digits --guidance influence"""
+GROUP_HELP = """usage: refluence generate train|finetune|sample FLAGS
+
+A small set whose images are sampled from a diffusion model of your data,
+steered by influence (which images teach) and by diversity.
+
+train     a denoiser, from scratch
+  refluence generate train --data digits --out runs/denoiser
+
+finetune  a denoiser by Minimax: representative, diverse
+  refluence generate finetune --data digits --denoiser runs/denoiser \\
+                              --method minimax --out runs/minimax
+
+sample    the small set, judged like one of `refluence distill`
+  refluence generate sample --data digits --denoiser runs/denoiser --ipc 10 \\
+                            --guidance influence,deviation --out runs/igd
+
+Help: refluence generate ACTION --help"""
 
 
 def parse(words: list[str]) -> tuple[str, object]:
     """The module name of the command and its flags. `estimate` takes the flags of the command it stands before."""
-    name, rest = words[0], words[1:]
-    if name == ESTIMATE:
-        if rest and rest[0] in ("-h", "--help"):
-            print(ESTIMATE_HELP)
-            raise SystemExit(0)
-        if rest and not rest[0].startswith("-") and rest[0] not in ESTIMATED:
-            raise InputError(f"estimate takes the name of a command, {' or '.join(ESTIMATED)}, not '{rest[0]}'")
-        if not rest or rest[0] not in ESTIMATED:
-            rest = ["compare" if "--methods" in rest else "distill", *rest]
-        out = rest[0] == "score" or any(word.partition("=")[0] == "--out" for word in rest)
-        return ESTIMATE, parse_flags(rest[0], rest[1:] + ([] if out else ["--out", "."]), f"{ESTIMATE} {rest[0]}")
+    if words[0] == ESTIMATE:
+        return ESTIMATE, _estimated(words[1:])
+    name, rest = _named(words)
     if name not in COMMANDS:
-        known = [*COMMANDS, ESTIMATE]
+        known = list(dict.fromkeys([*(command.partition(" ")[0] for command in COMMANDS), ESTIMATE]))
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise InputError(f"unknown command '{name}': {hint}There are {', '.join(known)}; refluence --help says what each does")
-    return name, parse_flags(name, rest, name)
+    return name.replace(" ", "_"), parse_flags(name, rest, name)
+
+
+def _named(words: list[str]) -> tuple[str, list[str]]:
+    """The command by its name, of two words where it is an action of a group, and what stands behind it."""
+    name, rest = words[0], words[1:]
+    if name != GROUP:
+        return name, rest
+    if not rest or rest[0] in ("-h", "--help"):
+        print(GROUP_HELP)
+        raise SystemExit(0 if rest else 2)
+    if rest[0] not in GENERATE:
+        raise InputError(
+            f"unknown action 'generate {rest[0]}': {did_you_mean(rest[0], list(GENERATE))}; refluence generate --help"
+        )
+    return f"{name} {rest[0]}", rest[1:]
+
+
+def _estimated(words: list[str]) -> object:
+    """The flags of the command that an estimate is asked of, `distill` or `compare` where it is not named."""
+    if words and words[0] in ("-h", "--help"):
+        print(ESTIMATE_HELP)
+        raise SystemExit(0)
+    if words and not words[0].startswith("-"):
+        name, rest = _named(words)
+        if name not in ESTIMATED:
+            raise InputError(f"estimate takes the name of a command, {' or '.join(ESTIMATED)}, not '{name}'")
+    else:
+        name, rest = "compare" if "--methods" in words else "distill", words
+    out = name == "score" or any(word.partition("=")[0] == "--out" for word in rest)
+    return parse_flags(name, rest + ([] if out else ["--out", "."]), f"{ESTIMATE} {name}")
 
 
 def parse_flags(command: str, words: list[str], shown: str) -> object:

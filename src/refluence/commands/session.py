@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from refluence.commands.flags import Compare, Distill, Score, Transfer
+from refluence.commands.flags import Compare, Distill, GenerateFinetune, GenerateSample, GenerateTrain, Score, Transfer
 from refluence.commands.own_flags import LongFlags, MachineFlags
 from refluence.data import SourceOptions
 from refluence.fields import subset
@@ -18,19 +18,20 @@ from refluence.options import MachineOptions
 from refluence.run import device
 from refluence.run.streams import printable
 
+Flags = Compare | Distill | GenerateTrain | GenerateFinetune | GenerateSample | Score | Transfer
 
-def open_session(
-    flags: Compare | Distill | Score | Transfer, per_class: int | None = None, threads: int = 0, students: bool = False
-) -> Session:
+
+def open_session(flags: Flags, per_class: int | None = None, threads: int = 0, students: bool = False) -> Session:
     """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell.
 
-    `per_class`: training images that a class must have not to be small (default: `--ipc`, else 1). `threads`: those of the run
-    that continues, where none are asked for. `students`: what is made of the data, which at size cpu are only so many rows.
+    `per_class`: training images that a class must have not to be small (default: `--ipc` where real images may be kept, else
+    1). `threads`: those of the run that continues, where none are asked for. `students`: what is made of the data, which at
+    size cpu are only so many rows.
     """
     assert flags.data is not None, "checked before"
-    ipc = 1 if students or isinstance(flags, (Score, Transfer)) else flags.ipc
+    ipc = flags.ipc if isinstance(flags, (Compare, Distill)) and not students else 1
     options = subset(SourceOptions, flags)
-    if students and not isinstance(flags, (Score, Distill)):
+    if students and isinstance(flags, (Compare, Transfer)):
         options = rows_of_size(options, flags.size)
     return open_source(flags.data, options, machine_of(flags, threads), per_class or ipc)
 

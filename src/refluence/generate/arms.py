@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from refluence.arm import UNIFORM, Arm
-from refluence.errors import InputError, did_you_mean
+from refluence.errors import InputError, did_you_mean, option
 from refluence.fields import read
 from refluence.generate.method import Generator
 from refluence.generate.settings import Settings, settings_from
@@ -91,3 +91,15 @@ def asked_by(arm: Arm, asked: SamplingOptions) -> SamplingOptions:
 def needs_surrogate(settings: Settings) -> bool:
     """Whether a surrogate guides, or selects from a pool: by influence, or by its features."""
     return (settings.guidance.influence and settings.guidance.k != 0) or settings.pool is not None
+
+
+def refuse_idle(arm: Arm, asked: SamplingOptions) -> None:
+    """`InputError` for a number that was asked for and that the arm does not read."""
+    for f in fields(SamplingOptions):
+        if f.name not in reads(arm.kind) and getattr(asked, f.name) != f.default:
+            raise InputError(f"{option(f.name)} means nothing for '{arm.name}': {', '.join(readers(f.name))} reads it")
+
+
+def readers(key: str) -> list[str]:
+    """The variants for which an option means something."""
+    return [variant for variant in VARIANTS if key in reads(variant)]

@@ -34,7 +34,8 @@ NAME = re.compile(r"[\w.-]+")  # of a method, as an arm spells it
 FAMILIES = {Method: condense, Selection: select, Mechanism: transfer, Generator: generate}
 """The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
 
-
+GUIDED = ("influence", "deviation")
+"""What guides a sampled set, each by itself; together they are the variant `igd`."""
 GIVEN = "a method that was given in Python"
 HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
@@ -142,6 +143,42 @@ def arm_of(method: str, weights: str) -> Arm:
         raise InputError(f"{stated('method', method)} has weights already: leave out {option('weights', weights)}")
     tail = ",".join(part for part in (settings, options) if part)
     return parse_arm(f"{name}{'' if kind == UNIFORM else f'+{kind}'}{f':{tail}' if tail else ''}")
+
+
+def refuse_sampled(arm: Arm) -> None:
+    """`InputError` for an arm whose set is sampled, which `distill` does not make."""
+    if isinstance(methods().get(arm.method), Generator):
+        made = "refluence generate sample" if says_flags() else "rf.generate"
+        raise InputError(f"{stated('method', arm.name)}: its images are sampled from a denoiser: {made} makes such a set")
+
+
+def guided_arm(method: str, guidance: str, pool: bool) -> Arm:
+    """The arm of `generate sample --guidance influence,deviation` with this method; more options may stand behind a colon.
+
+    Raises:
+        InputError: an unknown guidance, or a pool that is guided.
+    """
+    said, _, options = guidance.partition(":")
+    parts = {part.strip() for part in said.split(",")}
+    known = ("none", *GUIDED)
+    if unknown := sorted(parts - {*known, "igd"}):
+        raise InputError(f"{stated('guidance', guidance)}: {did_you_mean(unknown[0], (*known, ','.join(GUIDED)))}")
+    if "none" in parts and len(parts) > 1:
+        raise InputError(f"{stated('guidance', guidance)}: none goes with no other")
+    if pool and "none" not in parts:
+        raise InputError(
+            f"{option('pool')} is the rival of guidance, of images without it: leave out {option('guidance', guidance)}"
+        )
+    kind = "igd" if parts in ({"igd"}, {*GUIDED}) or "igd" in parts else parts.pop()
+    kind = "pool" if pool else UNIFORM if kind == "none" else kind
+    return parse_arm(Arm(method, kind).name + (f":{options}" if options else ""))
+
+
+def guidance_of(arm: Arm) -> Json:
+    """The inverse of `guided_arm`: method, guidance and pool, as config.json keeps what was asked for."""
+    kind = "none" if arm.kind in (UNIFORM, "pool") else ",".join(GUIDED) if arm.kind == "igd" else arm.kind
+    tail = ",".join(f"{key}={text}" for key, text in arm.options)
+    return {"method": arm.method, "guidance": kind + (f":{tail}" if tail else ""), "pool": arm.kind == "pool"}
 
 
 def base_of(arm: Arm) -> Arm:

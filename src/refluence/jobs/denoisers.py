@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -117,12 +118,18 @@ class SurrogateNeed:
         return made.state()
 
 
-def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None = None) -> Prepared:
-    """The tensors of all that a sampling needs. `seconds` are those of the weights, the denoiser and the surrogate."""
+Obtain = Callable[[Need, Session, Path | None], Prepared]
+
+
+def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None = None, obtained: Obtain = obtain) -> Prepared:
+    """The tensors of all that a sampling needs. `seconds` are those of the weights, the denoiser and the surrogate.
+
+    `obtained`: how each is had; an estimate has its own way.
+    """
     plan = job.plan
     assert isinstance(plan, Sampling), "the job of a generated set"
     place = shared if shared is not None or folder is None else folder / SHARED
-    needed = _Needed(session, place)
+    needed = _Needed(session, place, obtained)
     if isinstance(plan.denoiser, Trained):
         needed.add(DenoiserNeed(plan.denoiser), DENOISER)
     if plan.minimax is not None:
@@ -150,11 +157,12 @@ class _Needed:
 
     session: Session
     place: Path | None
+    obtained: Obtain
     tensors: dict[str, Tensor] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, need: Need, prefix: str) -> None:
-        found = obtain(need, self.session, self.place)
+        found = self.obtained(need, self.session, self.place)
         self.tensors |= {f"{prefix}{name}": tensor for name, tensor in found.tensors.items()}
         self.seconds[need.name] = found.seconds
 

@@ -10,6 +10,7 @@ import torch
 
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs import teachers
+from refluence.jobs.estimated_needs import Needed
 from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.needs import key
 from refluence.jobs.preparing import prepared_for
@@ -34,6 +35,11 @@ def warm_up(job: ArmJob, session: Session) -> None:
     x = dataset.pixels(dataset.train, slice(0, 64), device)
     for _ in range(2):
         build(job.model, streams(job.seed)("warm-up", 0), device)(x).square().mean().backward()
+
+
+def needed_seconds(jobs: Sequence[ArmJob], session: Session) -> list[tuple[str, float]]:
+    """What sampled sets need first, in a word each, and its seconds; for all arms and seeds once."""
+    return Needed(lambda work: _stepping(work, lambda _: [])).of(jobs, session)
 
 
 def making_seconds(job: ArmJob, session: Session) -> tuple[float, int]:

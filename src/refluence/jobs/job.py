@@ -73,6 +73,11 @@ class Job(BareJob[SetPlan]):
         """The names of its protocols."""
         return tuple(protocol.name for protocol in self.protocols)
 
+    @property
+    def per_class(self) -> int:
+        """Real images that a class must have not to be small: none is kept where all are sampled."""
+        return 1 if isinstance(self.plan, Sampling) else self.ipc
+
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
         """Images that are stored of each class: the same numbers for every arm of a comparison."""
         return counts_of(dataset, self.ipc, self.plan.allocation)

@@ -9,12 +9,16 @@ from refluence.arm import read_arm
 from refluence.data import Dataset, DistilledSet, SourceOptions, load_distilled, read_card
 from refluence.data.readme import CARD
 from refluence.digests import digest
-from refluence.errors import InputError, again, option
+from refluence.errors import InputError, again, option, says_flags
 from refluence.files import Json
+from refluence.generate.denoiser import Denoiser
 from refluence.jobs.catalogue import Declaration, not_here
 from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.run_job import finished
 from refluence.run.folder import CONFIG, configuration
+
+TRAIN, FINETUNE = DENOISERS = ("generate train", "generate finetune")
+"""The commands whose folder holds a denoiser."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ def open_finished(folder: Path, declared: Declaration | None = None) -> Finished
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     if config["command"] == "transfer":
         raise InputError(f"{folder} holds a student: rf.StudentRun.load('{folder}') reads it")
+    if config["command"] in DENOISERS:
+        raise InputError(f"{folder} holds a denoiser: {_samples(folder)} samples a set from it")
     require_finished(folder, config)
     card = read_card(folder / "distilled")
     resolved = config["resolved"]
@@ -87,9 +93,16 @@ def _declared(folder: Path, resolved: Json, given: Declaration | None) -> Declar
 
 def require_finished(folder: Path, config: Json) -> None:
     """`InputError` for a run that was stopped before its end."""
-    done = (folder / "results.json").exists() if config["command"] in ("compare", "run") else finished(folder)
+    if config["command"] in DENOISERS:
+        done = (folder / Denoiser.kind / CARD).exists()
+    else:
+        done = (folder / "results.json").exists() if config["command"] in ("compare", "run") else finished(folder)
     if not done:
         raise InputError(f"the run in {folder} is not finished: {again()} ends it")
+
+
+def _samples(folder: Path) -> str:
+    return f"refluence generate sample --denoiser {folder}" if says_flags() else f"rf.generate(…, denoiser='{folder}')"
 
 
 def data_of(run: Finished, source: str | None, asked: SourceOptions) -> tuple[str, SourceOptions, int]:
@@ -103,7 +116,7 @@ def data_of(run: Finished, source: str | None, asked: SourceOptions) -> tuple[st
         return source, replace(asked, image_size=asked.image_size or stored.get("image_size")), 1
     usual = SourceOptions()
     left = {name: value for name, value in stored.items() if getattr(asked, name) == getattr(usual, name)}
-    return run.data["source"], replace(asked, **left), run.job.ipc
+    return run.data["source"], replace(asked, **left), run.job.per_class
 
 
 def check_fits(name: str, dataset: Dataset, small: DistilledSet) -> None:

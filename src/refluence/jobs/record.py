@@ -8,11 +8,11 @@ from pathlib import Path
 from refluence.digests import digest
 from refluence.files import Json
 from refluence.jobs import equal_seconds
-from refluence.jobs.catalogue import methods
+from refluence.jobs.catalogue import guidance_of, methods
 from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec
-from refluence.options import JobOptions, SetOptions, TransferOptions
+from refluence.options import JobOptions, SampleOptions, SetOptions, TransferOptions
 
 SAMPLE = "generate sample"
 """The command of a set that is sampled."""
@@ -36,15 +36,19 @@ def command_of(job: ArmJob) -> str:
 def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: Json | None = None) -> Record:
     """The record of one job: of a run, or of a unit of a comparison. `facts` are those of `about`, where they are known."""
     own = equal_seconds.plain(job.arm)
-    which = {"method": own.method, "weights": own.weights, "seed": job.seed}
-    kind = SetOptions if job.plan.family == "generate" else JobOptions
-    shared = shared_arguments(kind, asked, job.model, session, out)
-    iterations = job.plan.iterations or asked.iterations  # an arm at equal seconds has a number of its own
     resolved = {"unit": job.to_json(), **(facts or about(session)), **declared(job)}
+    if job.plan.family == "generate":
+        shared = shared_arguments(SampleOptions, asked, job.model, session, out)
+        return Record({**shared, **guidance_of(own), "seed": job.seed}, resolved)
+    which = {"method": own.method, "weights": own.weights, "seed": job.seed}
+    iterations = job.plan.iterations or asked.iterations  # an arm at equal seconds has a number of its own
+    shared = shared_arguments(JobOptions, asked, job.model, session, out)
     return Record({**shared, **which, "iterations": iterations}, resolved)
 
 
-def shared_arguments(kind: type[JobOptions], asked: JobOptions, model: ModelSpec, session: Session, out: Path) -> Json:
+def shared_arguments(
+    kind: type[JobOptions | SampleOptions], asked: JobOptions, model: ModelSpec, session: Session, out: Path
+) -> Json:
     """The arguments that `distill` and `compare` have in common, those of `kind`; a network that is no text has the name of its
     spec."""
     there, usual = {f.name for f in fields(asked)}, {f.name: f.default for f in fields(kind)}

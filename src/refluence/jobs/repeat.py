@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
@@ -12,11 +12,12 @@ from refluence.data import Dataset, SourceOptions
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
-from refluence.jobs import equal_seconds, pool_seconds, single
+from refluence.generate.denoiser import CARD, Denoiser
+from refluence.jobs import denoiser_runs, equal_seconds, pool_seconds, single
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare
 from refluence.jobs.job import BareJob, Job, ScorePlan, StudentJob, read_arm_job, read_job
-from refluence.jobs.open_run import require_finished
+from refluence.jobs.open_run import DENOISERS, require_finished
 from refluence.jobs.record import SAMPLE, options_from, transfer_from
 from refluence.jobs.run_job import KINDS
 from refluence.jobs.scoring import Scores, write_scores
@@ -53,19 +54,21 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
     config = configuration(folder)
     if config["command"] == "run":
         raise InputError(f"{folder} holds a recipe: repeat one of its parts, {folder}/PART")
-    if config["command"] not in ("distill", SAMPLE, "transfer", "compare"):
+    if config["command"] not in ("distill", SAMPLE, "transfer", "compare", *DENOISERS):
         raise InputError(f"{folder} was made by '{config['command']}', which cannot be repeated")
     require_finished(folder, config)
     if out.absolute() == folder.absolute():
         raise InputError(f"{option('out')} {out} is the run itself: choose a new folder")
     arguments, resolved = config["arguments"], config["resolved"]
     _refuse_python(folder, resolved)
-    session = _session(resolved, arguments, arguments.get("ipc", 1))  # of students none
+    session = _session(resolved, arguments, _per_class(config))
     with device.threads(session.machine.threads):
         if config["command"] in ("distill", SAMPLE):
             job, asked = Job.from_json(resolved["unit"]), options_from(arguments)
             job.model.verify()
             _, already = single.distill(job, asked, session, out, resume=resume, page=page)
+        elif config["command"] in DENOISERS:
+            _, _, already = denoiser_runs.make(denoiser_runs.again(config, session), session, out, resume=resume, page=page)
         elif config["command"] == "transfer":
             student = StudentJob.from_json(resolved["unit"])
             student.model.verify()
@@ -82,6 +85,14 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
     return Repeated(_called(folder), tuple(before), differing, already)
 
 
+def _per_class(config: Json) -> int:
+    """Training images that a class must have: as many as are kept of it, of real ones alone."""
+    resolved = config["resolved"]
+    stored = resolved["arms"].values() if "arms" in resolved else [resolved["unit"]] if "unit" in resolved else []
+    jobs = [read_arm_job(each) for each in stored]
+    return max((job.per_class for job in jobs if isinstance(job, Job)), default=1)
+
+
 def _measured(path: Path) -> Json | None:
     """What decided how much an arm does, where that was measured."""
     return read_json(path) if path.exists() else None
@@ -89,6 +100,8 @@ def _measured(path: Path) -> Json | None:
 
 def _called(folder: Path) -> str:
     """What was made again, as people call it."""
+    if (folder / Denoiser.kind).exists():
+        return Denoiser.kind
     students = any(folder.glob(f"{Student.kind}/*")) or any(folder.glob(f"units/*/*/{Student.kind}"))
     return Student.kind if students else "distilled set"
 
@@ -119,6 +132,8 @@ def repeat_scores(path: Path, out: Path, *, resume: bool = False, page: Callable
 
 def artifacts(folder: Path) -> dict[str, str]:
     """A digest of the artifact of each job in a folder, by the place of the job: of the files that the artifact names."""
+    if (folder / Denoiser.kind / CARD).exists():
+        return {".": _digest([folder / Denoiser.kind / name for name in Denoiser.files])}
     places = [folder] if any((folder / kind).exists() for kind in KINDS) else []
     places += [place for place in sorted(folder.glob("units/*/*")) if (place / CONFIG).exists()]
     found = {}
@@ -126,9 +141,12 @@ def artifacts(folder: Path) -> dict[str, str]:
         kind = read_arm_job(configuration(place)["resolved"]["unit"]).plan.artifact
         files = [place / kind.kind / name for name in kind.files]
         if all(path.exists() for path in files):
-            content = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)
-            found[str(place.relative_to(folder))] = hashlib.sha256(content).hexdigest()
+            found[str(place.relative_to(folder))] = _digest(files)
     return found
+
+
+def _digest(files: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
 
 def _session(resolved: Json, arguments: Json, per_class: int) -> Session:

@@ -1,0 +1,46 @@
+"""`refluence generate train`: a denoiser of one's own data, from scratch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from refluence import report
+from refluence.commands.flags import GenerateFinetune, GenerateTrain
+from refluence.commands.session import open_session, relative
+from refluence.fields import subset
+from refluence.files import Json
+from refluence.generate.denoiser import Denoiser
+from refluence.jobs.denoiser_runs import PAGE, TRAIN, DenoiserJob, make, training
+from refluence.jobs.session import Session
+from refluence.options import DenoiserOptions
+from refluence.run.folder import check_free, recorded_threads
+
+
+def run(flags: GenerateTrain) -> None:
+    """Train (or resume) the denoiser, write the report, and say where it is and what comes next."""
+    check_free(flags.out, TRAIN, flags.resume)
+    session = open_session(flags, threads=recorded_threads(flags.out))
+    finish(training(subset(DenoiserOptions, flags), session, flags.seed), session, flags)
+
+
+def finish(job: DenoiserJob, session: Session, flags: GenerateTrain | GenerateFinetune) -> None:
+    """Make what the job makes, and say it."""
+    made, card, done = make(job, session, flags.out, resume=flags.resume, page=report.write)
+    print(said(made, card))
+    print(f"report: {relative(flags.out / PAGE)}   denoiser: {relative(flags.out / Denoiser.kind)}")
+    if done:
+        print(f"{relative(flags.out)} is finished: nothing to do")
+    print(f"next: refluence generate sample --data {flags.data} --denoiser {relative(flags.out)} --out {_beside(flags.out)}")
+
+
+def said(made: Denoiser, card: Json) -> str:
+    """One line about a denoiser."""
+    classes, sides = len(made.config.classes), " x ".join(map(str, made.config.shape[1:]))
+    return (
+        f"{made.method} ({made.config.kind}, {made.config.prediction}): {made.parameters:,} parameters, {classes} classes of "
+        f"{sides} pixels, {card['seconds']:.0f} s to make"
+    )
+
+
+def _beside(out: Path) -> str:
+    return relative(out.with_name(f"{out.name}-sample"))
