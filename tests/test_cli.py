@@ -25,6 +25,9 @@ FIRST = {
     "distill": ["--data", "--method", "--weights", "--ipc", "--out", "--resume"],
     "score": ["--data", "--distilled", "--out", "--resume"],
     "evaluate": ["--protocol", "--nets", "--split"],
+    "generate train": ["--data", "--out", "--resume", "--seed"],
+    "generate finetune": ["--data", "--denoiser", "--out", "--resume"],
+    "generate sample": ["--data", "--guidance", "--pool", "--ipc", "--out", "--resume"],
     "export": ["--format", "--out"],
     "repeat": ["--out", "--resume"],
 }
@@ -41,7 +44,7 @@ def said(capsys, *words):
 
 @pytest.mark.parametrize("command", [*COMMANDS, "estimate"])
 def test_help_fits_a_terminal_and_begins_with_what_matters(capsys, command):
-    code, out, err = said(capsys, command, "--help")
+    code, out, err = said(capsys, *command.split(), "--help")
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert "{None}" not in out
@@ -61,7 +64,7 @@ def test_help_ends_in_the_narrowest_terminal(capsys, monkeypatch):
 @pytest.mark.parametrize("command", ["compare", "distill"])
 def test_help_comes_in_groups_and_every_flag_is_explained(capsys, command):
     _, out, _ = said(capsys, command, "--help")
-    transfer = ["transfer"] if command == "compare" else []
+    transfer = ["sampling", "transfer"] if command == "compare" else []
     assert re.findall(r"^\W*(\w+) options", out, re.M) == [
         "main",
         "size",
@@ -80,12 +83,25 @@ def test_help_comes_in_groups_and_every_flag_is_explained(capsys, command):
 def test_the_examples_in_the_help_are_commands_that_can_be_read(capsys):
     from refluence.commands.parse import parse
 
-    for command in ("compare", "distill", "transfer", "score", "evaluate"):
-        _, out, _ = said(capsys, command, "--help")
+    for command in ("compare", "distill", "transfer", *(c for c in COMMANDS if " " in c), "score", "evaluate"):
+        _, out, _ = said(capsys, *command.split(), "--help")
         example = re.search(r"For example:\n(.*?)\n\n", out, re.S)[1].replace("\\\n", " ").split()
         name, flags = parse(example[1:])
-        assert name == command
+        assert name == command.replace(" ", "_")
         assert isinstance(flags, COMMANDS[command])
+
+
+def test_a_command_of_two_words_lists_its_actions_with_an_example_each(capsys):
+    from refluence.commands.parse import GENERATE, parse
+
+    code, out, _ = said(capsys, "generate", "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert said(capsys, "generate")[:2] == (2, out), "no action is a mistake"
+    for action, kind in GENERATE.items():
+        example = re.search(rf"(refluence generate {action} .*?)\n\n", out, re.S)[1].replace("\\\n", " ").split()
+        name, flags = parse(example[1:])
+        assert (name, type(flags)) == (f"generate_{action}", kind)
 
 
 def test_version_and_usage(capsys):
@@ -94,7 +110,7 @@ def test_version_and_usage(capsys):
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
     for command in [*COMMANDS, "estimate"]:
-        assert f"refluence {command} " in out
+        assert f"refluence {command.split()[0]} " in out
     assert said(capsys)[0] == 2, "no command at all is a mistake"
 
 
@@ -111,6 +127,10 @@ def test_the_module_runs_as_a_program():
     [
         (["frobnicate"], "unknown command 'frobnicate'"),
         (["evalute"], "did you mean evaluate?"),
+        (["generate", "trian"], "unknown action 'generate trian': did you mean train? choose one of train, finetune, sample"),
+        (["generate", "train"], "generate train: --data and --out are missing; refluence generate train --help explains"),
+        (["estimate", "generate", "train"], "or generate sample, not 'generate train'"),
+        (["estimate", "generate", "simple"], "unknown action 'generate simple': did you mean sample?"),
         (["distill"], "--data and --out are missing"),
         (["distill", "--data", "digits"], "--out is missing"),
         (["compare", "--data", "digits", "--out", "x"], "--methods is missing"),
@@ -129,7 +149,7 @@ def test_the_module_runs_as_a_program():
         (["distill", "--data"], "--data needs a value"),
         (
             ["estimate", "report", "x"],
-            "a command, compare or distill or transfer or score, not 'report'",
+            "a command, compare or distill or transfer or score or generate sample, not 'report'",
         ),
         (["estimate", "foo"], "not 'foo'"),
         (["estimate", "--data", "x", "--ipcc", "1"], "estimate distill: there is no --ipcc (did you mean --ipc?)"),

@@ -18,13 +18,26 @@ from refluence.fields import settings_of
 from refluence.files import read_json
 from refluence.influence.weighting import Weighting
 from refluence.jobs.catalogue import parse_arm
-from refluence.options import JobOptions, MachineOptions, SamplingOptions, ScoreOptions, SourceOptions, TransferOptions
+from refluence.options import (
+    DenoiserOptions,
+    FinetuneOptions,
+    JobOptions,
+    MachineOptions,
+    SampleOptions,
+    SamplingOptions,
+    ScoreOptions,
+    SourceOptions,
+    TransferOptions,
+)
 from refluence.select.selection import SelectionOptions
 
 OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters of the functions
     "compare": {"data", "methods", "seeds", "out", "resume", "seed", "controls", "equal_seconds", "workers", "executor"},
     "distill": {"data", "method", "weights", "out", "resume", "seed"},
     "transfer": {"data", "mechanism", "seeds", "out", "resume", "seed", "controls", "equal_seconds", "workers", "executor"},
+    "generate train": {"data", "out", "resume", "seed"},
+    "generate finetune": {"data", "denoiser", "out", "resume", "seed"},
+    "generate sample": {"data", "guidance", "pool", "out", "resume", "seed", "method"},
     "score": {"data", "distilled", "out", "resume", "nets", "weights", "seed"},
     "run": {"recipe", "data", "out", "size", "seeds", "seed", "only", "resume", "rows", "tables", "steps"},
     "evaluate": {"folder", "data", "resume", "seed", "save_model", "robust"},
@@ -34,12 +47,15 @@ SHARED = {
     "compare": (JobOptions, SamplingOptions, TransferOptions, SourceOptions, MachineOptions),
     "transfer": (TransferOptions, SourceOptions, MachineOptions),
     "distill": (JobOptions, SourceOptions, MachineOptions),
+    "generate train": (DenoiserOptions, SourceOptions, MachineOptions),
+    "generate finetune": (FinetuneOptions, SourceOptions, MachineOptions),
+    "generate sample": (SampleOptions, SourceOptions, MachineOptions),
     "score": (ScoreOptions, SourceOptions, MachineOptions),
     "run": (SourceOptions, MachineOptions),
     "evaluate": (MachineOptions,),
 }
 SOURCE = Path(rf.__file__).parent
-NEEDED = {"data": "digits", "out": "x", "methods": ("dc",), "folder": "x", "recipe": "fig3"}
+NEEDED = {"data": "digits", "out": "x", "methods": ("dc",), "folder": "x", "recipe": "fig3", "denoiser": "x"}
 SEVERAL = {"run": {"data": ("digits",)}}
 
 
@@ -55,7 +71,8 @@ def flags_of(command):
 @pytest.mark.parametrize("command", SHARED)
 def test_flags_are_the_options_of_the_library_and_the_commands_own(command):
     beside = {"run": CHANGES, "evaluate": {"protocol", "nets", "split", "model", "width", "norm", "epochs", "batch"}}
-    terminal = {"quiet"} | ({"checkpoint_seconds"} if command in ("compare", "distill", "transfer", "run") else set())
+    short = command in ("score", "evaluate")
+    terminal = {"quiet"} | (set() if short else {"checkpoint_seconds"})
     expected = OWN[command] | names(*SHARED[command]) | beside.get(command, set()) | terminal
     assert names(COMMANDS[command]) == expected
     assert set(settings_of(COMMANDS[command])) == expected, "each has help and range in its field"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from refluence import report
 from refluence.commands.flags import GenerateFinetune, GenerateTrain
 from refluence.commands.session import open_session, relative
@@ -30,7 +28,9 @@ def finish(job: DenoiserJob, session: Session, flags: GenerateTrain | GenerateFi
     print(f"report: {relative(flags.out / PAGE)}   denoiser: {relative(flags.out / Denoiser.kind)}")
     if done:
         print(f"{relative(flags.out)} is finished: nothing to do")
-    print(f"next: refluence generate sample --data {flags.data} --denoiser {relative(flags.out)} --out {_beside(flags.out)}")
+    size = "" if flags.image_size is None else f" --image-size {flags.image_size}"
+    out = relative(flags.out.with_name(f"{flags.out.name}-sample"))
+    print(f"next: refluence generate sample --data {flags.data}{size} --denoiser {relative(flags.out)} --out {out}")
 
 
 def said(made: Denoiser, card: Json) -> str:
@@ -40,7 +40,3 @@ def said(made: Denoiser, card: Json) -> str:
         f"{made.method} ({made.config.kind}, {made.config.prediction}): {made.parameters:,} parameters, {classes} classes of "
         f"{sides} pixels, {card['seconds']:.0f} s to make"
     )
-
-
-def _beside(out: Path) -> str:
-    return relative(out.with_name(f"{out.name}-sample"))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from refluence.data.text import refuse_texts
 from refluence.errors import InputError, option
@@ -17,7 +17,6 @@ from refluence.fields import settings_of
 from refluence.files import Json, read_json
 from refluence.generate.denoiser import CARD, CONFIG, Denoiser, digest, holds_denoiser, load_denoiser
 from refluence.generate.job import Trained, denoiser_of
-from refluence.generate.minimax import MinimaxSettings, MinimaxWork, minimax_defaults
 from refluence.generate.training import DenoiserWork
 from refluence.jobs.open_run import FINETUNE, TRAIN
 from refluence.jobs.session import Session, about
@@ -26,6 +25,9 @@ from refluence.run.drive import drive
 from refluence.run.folder import claimed
 from refluence.seeds import streams
 from refluence.work import Work
+
+if TYPE_CHECKING:
+    from refluence.generate.minimax import MinimaxSettings
 
 T = TypeVar("T")
 PAGE = "report.html"
@@ -94,6 +96,8 @@ class Tuning:
 
     def open(self, session: Session) -> Work:
         """See `DenoiserJob`."""
+        from refluence.generate.minimax import MinimaxWork
+
         return MinimaxWork(self.base, self.settings, session.dataset, streams(self.seed), session.compute)
 
 
@@ -116,6 +120,8 @@ def tuning(asked: FinetuneOptions, base: str | Denoiser, session: Session, seed:
     Raises:
         InputError: no denoiser, or one of other classes, of another size or that is fine-tuned already.
     """
+    from refluence.generate.minimax import minimax_defaults
+
     dataset = session.dataset
     refuse_texts(dataset, "a denoiser")
     found = load_denoiser(base, dataset.classes, dataset.shape) if isinstance(base, str) else base

@@ -102,7 +102,8 @@ def require_finished(folder: Path, config: Json) -> None:
 
 
 def _samples(folder: Path) -> str:
-    return f"refluence generate sample --denoiser {folder}" if says_flags() else f"rf.generate(…, denoiser='{folder}')"
+    where = option("denoiser", folder)
+    return f"refluence generate sample {where}" if says_flags() else f"rf.generate(…, {where})"
 
 
 def data_of(run: Finished, source: str | None, asked: SourceOptions) -> tuple[str, SourceOptions, int]:
