@@ -6,7 +6,8 @@ from refluence.commands import generate_train
 from refluence.commands.flags import GenerateFinetune
 from refluence.commands.session import open_session
 from refluence.fields import subset
-from refluence.jobs.denoiser_runs import FINETUNE, tuning
+from refluence.jobs.denoiser_runs import tuning
+from refluence.jobs.open_run import FINETUNE
 from refluence.options import FinetuneOptions
 from refluence.run.folder import check_free, recorded_threads
 

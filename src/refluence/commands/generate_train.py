@@ -8,7 +8,8 @@ from refluence.commands.session import open_session, relative
 from refluence.fields import subset
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser
-from refluence.jobs.denoiser_runs import PAGE, TRAIN, DenoiserJob, make, training
+from refluence.jobs.denoiser_runs import PAGE, DenoiserJob, make, training
+from refluence.jobs.open_run import TRAIN
 from refluence.jobs.session import Session
 from refluence.options import DenoiserOptions
 from refluence.run.folder import check_free, recorded_threads

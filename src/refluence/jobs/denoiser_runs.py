@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 from refluence.data.text import refuse_texts
 from refluence.errors import InputError, option
@@ -17,6 +17,7 @@ from refluence.fields import settings_of
 from refluence.files import Json, read_json
 from refluence.generate.denoiser import CARD, CONFIG, Denoiser, digest, holds_denoiser, load_denoiser
 from refluence.generate.job import Trained, denoiser_of
+from refluence.generate.minimax import MinimaxSettings, MinimaxWork, minimax_defaults
 from refluence.generate.training import DenoiserWork
 from refluence.jobs.open_run import FINETUNE, TRAIN
 from refluence.jobs.session import Session, about
@@ -26,32 +27,13 @@ from refluence.run.folder import claimed
 from refluence.seeds import streams
 from refluence.work import Work
 
-if TYPE_CHECKING:
-    from refluence.generate.minimax import MinimaxSettings
-
 T = TypeVar("T")
 PAGE = "report.html"
 
 
-class DenoiserJob(Protocol):
-    """Everything that decides a denoiser beside data and machine, resolved."""
-
-    command: ClassVar[str]
-    seed: int
-
-    def facts(self) -> Json:
-        """Plain values, for config.json."""
-
-    def arguments(self) -> Json:
-        """What was asked for, as the command takes it."""
-
-    def open(self, session: Session) -> Work:
-        """The work at its first step."""
-
-
 @dataclass(frozen=True)
 class Training:
-    """A denoiser from scratch."""
+    """A denoiser from scratch: everything that decides it beside data and machine, resolved."""
 
     command: ClassVar[str] = TRAIN
 
@@ -60,15 +42,15 @@ class Training:
     seed: int = 0
 
     def facts(self) -> Json:
-        """See `DenoiserJob`."""
+        """Plain values, for config.json."""
         return {"denoiser": {"config": self.denoiser.config.to_json(), "settings": asdict(self.denoiser.settings)}}
 
     def arguments(self) -> Json:
-        """See `DenoiserJob`."""
+        """What was asked for, as the command takes it."""
         return asdict(self.asked)
 
     def open(self, session: Session) -> Work:
-        """See `DenoiserJob`."""
+        """The work at its first step."""
         config, settings = self.denoiser.config, self.denoiser.settings
         return DenoiserWork(config, settings, session.dataset, streams(self.seed), session.compute)
 
@@ -86,19 +68,20 @@ class Tuning:
     seed: int = 0
 
     def facts(self) -> Json:
-        """See `DenoiserJob`."""
+        """See `Training`."""
         base = {"sha256": digest(self.base), "where": self.where, "method": self.base.method}
         return {"denoiser": base, self.asked.method: asdict(self.settings)}
 
     def arguments(self) -> Json:
-        """See `DenoiserJob`."""
+        """See `Training`."""
         return {"denoiser": self.where, **asdict(self.asked)}
 
     def open(self, session: Session) -> Work:
-        """See `DenoiserJob`."""
-        from refluence.generate.minimax import MinimaxWork
-
+        """See `Training`."""
         return MinimaxWork(self.base, self.settings, session.dataset, streams(self.seed), session.compute)
+
+
+DenoiserJob = Training | Tuning
 
 
 def training(asked: DenoiserOptions, session: Session, seed: int = 0) -> Training:
@@ -120,8 +103,6 @@ def tuning(asked: FinetuneOptions, base: str | Denoiser, session: Session, seed:
     Raises:
         InputError: no denoiser, or one of other classes, of another size or that is fine-tuned already.
     """
-    from refluence.generate.minimax import minimax_defaults
-
     dataset = session.dataset
     refuse_texts(dataset, "a denoiser")
     found = load_denoiser(base, dataset.classes, dataset.shape) if isinstance(base, str) else base
@@ -215,4 +196,5 @@ def again(config: Json, session: Session) -> DenoiserJob:
 
 
 def _options(kind: type[T], arguments: Json) -> T:
-    return kind(**{name: arguments[name] for name in settings_of(kind) if name in arguments})
+    declared: type = kind
+    return kind(**{name: arguments[name] for name in settings_of(declared) if name in arguments})
