@@ -1,0 +1,155 @@
+"""A set measured beside real images (evaluate/quality.py), written to quality.json of its run.
+
+The network whose features are compared and the surrogate of the influence are needs (needs.py): all arms and seeds of a
+comparison are measured by the same two, and at the same real images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from refluence.data import Dataset, DistilledSet
+from refluence.data.distilled import decoded, load_distilled, to_uint8
+from refluence.data.whitening import whitening
+from refluence.errors import RunError
+from refluence.evaluate.coverage import held
+from refluence.evaluate.measure import CHUNK_PIXELS
+from refluence.evaluate.protocol import Protocol
+from refluence.evaluate.quality import Features, Quality, quality
+from refluence.evaluate.redundancy import parts, redundancy
+from refluence.files import Json, read_json, write_json
+from refluence.generate.influence import InfluenceEnergy
+from refluence.generate.surrogate import Surrogate
+from refluence.jobs.denoisers import SurrogateNeed
+from refluence.jobs.job import Job
+from refluence.jobs.measuring import Measuring, loaded
+from refluence.jobs.needs import obtain
+from refluence.jobs.session import Session
+from refluence.jobs.source_network import shared_by, source_network
+from refluence.matching.features import embedding
+from refluence.models import ModelSpec
+from refluence.seeds import Rng, streams
+from refluence.training.predict import predict
+
+FILE = "quality.json"
+NUMBERS = ("influence", "frechet", "coverage", "wasserstein", "redundancy")
+"""What a row has of it."""
+SEED = 0  # of the real images and of the points of the plane: the same for all sets
+ENERGY_CHUNK = 64  # images whose gradients by every weight are held at once
+
+
+def of_row(folder: Path) -> Json:
+    """The numbers of a run that its rows have; nothing where it was not measured."""
+    if not (folder / FILE).exists():
+        return {}
+    found = read_json(folder / FILE)
+    return {name: found[name] for name in NUMBERS}
+
+
+def measure_run(job: Job, session: Session, folder: Path, shared: Path | None = None) -> None:
+    """Measure the job's set, where that is asked for and not done, and write quality.json."""
+    if job.quality is None or (folder / FILE).exists():
+        return
+    small = load_distilled(folder / "distilled")
+    write_json(folder / FILE, measured(job, small, session, shared or shared_by(folder)))
+
+
+def measured(job: Job, small: DistilledSet, session: Session, shared: Path | None = None) -> Json:
+    """What is measured of a set, and how, as plain values."""
+    assert job.quality is not None, "it is asked for"
+    protocol, what = job.protocols[0], f"{job.what}: quality"
+    found = measure(job.quality, small, job.model, protocol, streams(job.seed), session, shared, what)
+    return {**found.to_json(), "network": job.quality.network.name, "protocol": protocol.name, **job.quality.to_json()}
+
+
+def measure(
+    how: Measuring,
+    small: DistilledSet,
+    model: ModelSpec,
+    protocol: Protocol,
+    rng: Rng,
+    session: Session,
+    shared: Path | None,
+    what: str,
+) -> Quality:
+    """The quality of a set. `model`, `protocol` and `rng` train the networks of its redundancy."""
+    dataset, whole = session.dataset, decoded(small)
+    drawn = sample(dataset, how.real)
+    net = feature_network(how, session, shared)
+    images = renormalised(whole, dataset)
+    features = Features(
+        features_of(net, lambda part: images[part], len(images), dataset, session),
+        whole.labels,
+        features_of(net, lambda part: dataset.pixels(dataset.train, drawn[part]), len(drawn), dataset, session),
+        dataset.train.labels[drawn],
+        held(dataset.train.pictures(drawn), to_uint8(whole)),
+    )
+    classes = len(dataset.classes)
+    energies = influence(how, images, whole.labels, session, shared)
+    return quality(features, energies, _matrix(small, model, protocol, rng, session, what), classes=classes, seed=SEED)
+
+
+def sample(dataset: Dataset, most: int) -> Tensor:
+    """Positions in the training split of the real images that sets are compared with, in order."""
+    count, generator = len(dataset.train), streams(SEED)("quality-real", 0)
+    return torch.randperm(count, generator=generator)[:most].sort().values
+
+
+def feature_network(how: Measuring, session: Session, shared: Path | None) -> nn.Module:
+    """The network whose features are compared, for images that are normalised as the source is."""
+    dataset = session.dataset
+    if how.weights:
+        net: nn.Module = loaded(how.weights, how.network.name, dataset.shape, dataset.classes).beside(dataset.mean, dataset.std)
+    else:
+        net = source_network(how.network, how.size, session, shared)
+    return net.to(session.compute.device).eval()
+
+
+def features_of(
+    net: nn.Module, fetch: Callable[[slice], Tensor], count: int, dataset: Dataset, session: Session
+) -> Tensor:
+    """Features `(count, F)` on the CPU."""
+    device, chunk = session.compute.device, max(1, CHUNK_PIXELS // dataset.area)
+    return predict(
+        lambda x: embedding(net, x)["features"].float().cpu(), lambda at: fetch(at).to(device), count, chunk, device=device
+    )
+
+
+def renormalised(small: DistilledSet, dataset: Dataset) -> Tensor:
+    """The images of a set, normalised as the source is."""
+    if (small.mean, small.std) == (dataset.mean, dataset.std):
+        return small.images
+    theirs = [torch.tensor(value).view(-1, 1, 1) for value in (small.mean, small.std, dataset.mean, dataset.std)]
+    return (small.images * theirs[1] + theirs[0] - theirs[2]) / theirs[3]
+
+
+def influence(how: Measuring, images: Tensor, labels: Tensor, session: Session, shared: Path | None) -> Tensor:
+    """The influence energy `(M,)` of images that are normalised as the source is (IGD eq. 7)."""
+    found = obtain(SurrogateNeed(how.guide), session, shared)
+    device = session.compute.device
+    energy = InfluenceEnergy(Surrogate.from_state(how.guide.model, found.tensors), device)
+    split = zip(images.split(ENERGY_CHUNK), labels.split(ENERGY_CHUNK), strict=True)
+    return torch.cat([energy.energy(x.to(device), y.to(device)).cpu() for x, y in split])
+
+
+def _matrix(
+    small: DistilledSet, model: ModelSpec, protocol: Protocol, rng: Rng, session: Session, what: str
+) -> Tensor | None:
+    """The redundancy matrix; None for one image of a class, or where a part cannot be trained on."""
+    count = len(parts(decoded(small).labels))
+    if count < 2:
+        return None
+    compute = session.compute
+    whitened = whitening(protocol.zca, session.dataset.normalised_as(small.mean, small.std))
+    with session.reporter.bar(what, count) as advance:
+        try:
+            return redundancy(
+                small, model, protocol, rng, compute.device, compiled=compute.compiled, whitened=whitened, progress=advance
+            )
+        except RunError as error:
+            session.reporter.say(f"{what}: no redundancy, {error}")
+            return None
