@@ -92,6 +92,17 @@ class EvaluationOptions(Options):
         "test for the final number; val (held out of train) for every choice you make on the way.",
         choices=("test", "val"),
     )
+    quality: bool = setting(
+        False,
+        "Also measure the set beside real images of train, to quality.json: Fréchet and Wasserstein distance, coverage, mean "
+        "influence, redundancy.",
+    )
+    feature_network: str | None = setting(
+        None,
+        "The network whose features --quality compares: one of `refluence ls`, trained on the data first (default: resnet10), "
+        "or pretrained:NAME with the weights of torchvision or timm, such as pretrained:torchvision:inception_v3.",
+        metavar="NAME|pretrained:NAME",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 import refluence as rf
 from refluence.data import DistilledSet
 from refluence.evaluate.protocols import protocols
-from refluence.jobs import source_network
+from refluence.jobs import measuring, source_network
 from refluence.jobs.session import Machine, open_session
 
 SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1}
@@ -80,7 +80,7 @@ def test_the_teacher_sees_images_as_its_own_were(data, trained):
         for mean, std in ((data.mean[0], data.std[0]), (0.5, 0.25))
     ]  # fmt: skip
     torch.testing.assert_close(given[0], given[1])
-    published = source_network.need_of(source_network.spec_of("resnet18", data, "paper"), data, "paper").teacher
+    published = source_network.need_of(measuring.spec_of("resnet18", data, "paper"), data, "paper").teacher
     assert (published.model.width, published.settings.epochs) == (64, 240)
     assert (protocol.short, protocol.taught, protocols()["dc-cpu"].taught) == (False, True, False)
     assert len(trained) == 1, "the session remembers it"

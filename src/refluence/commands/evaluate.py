@@ -8,11 +8,12 @@ from torch import nn
 
 from refluence.commands.finished import open_data
 from refluence.commands.flags import Evaluate
-from refluence.commands.networks import show_networks, show_robust, the_networks
+from refluence.commands.networks import show_networks, show_quality, show_robust, the_networks
 from refluence.commands.own_flags import EvaluateTask
 from refluence.commands.session import machine_of, open_source, relative
 from refluence.data.whitening import whitens
-from refluence.errors import InputError, option
+from refluence.errors import InputError, option, stated
+from refluence.jobs import quality
 from refluence.jobs.judge import unread
 from refluence.jobs.judge_again import ROBUST, Again
 from refluence.jobs.open_run import holds_student, open_finished, open_student, student_data
@@ -20,6 +21,7 @@ from refluence.jobs.resolve import choose_protocols
 from refluence.jobs.students import judge_again
 from refluence.models.stored import save_model
 
+OF_QUALITY = ("folder", "data", "resume", "quality", "feature_network")  # flags that mean something for --quality
 OF_STUDENT = ("folder", "data", "split", "resume")  # flags that mean something for a student
 
 
@@ -33,6 +35,11 @@ def run(flags: Evaluate) -> None:
         return
     if flags.save_model and len(flags.model) > 1:
         raise InputError("--save-model keeps one network: name one --model")
+    if flags.quality:
+        measure(flags)
+        return
+    if flags.feature_network is not None:
+        raise InputError(f"{stated('feature_network', flags.feature_network)}: it is for {option('quality')}")
     own = open_finished(flags.folder)
     chosen = choose_protocols(flags.protocol, flags.epochs, flags.batch, ()) if flags.protocol else tuple(
         p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.job.protocols
@@ -71,6 +78,20 @@ def run(flags: Evaluate) -> None:
         print(f"model: {relative(flags.folder / 'model.safetensors')}")
     if len(models) > 1:
         show_networks(entries)
+
+
+def measure(flags: Evaluate) -> None:
+    """Measure the set beside real images, and write quality.json."""
+    idle = [f.name for f in fields(EvaluateTask) if f.name not in OF_QUALITY and getattr(flags, f.name) != f.default]
+    if idle:
+        raise InputError(f"{option('quality')} judges no network: leave out {option(idle[0])}")
+    own, path = open_finished(flags.folder), flags.folder / quality.FILE
+    if flags.resume and path.exists():
+        print(f"{relative(path)}: measured already, nothing to do")
+        return
+    session, _ = open_data(own, flags)
+    found = quality.measure_again(own.job, own.small, session, flags.folder, flags.feature_network)
+    show_quality(found, path)
 
 
 def student(flags: Evaluate) -> None:

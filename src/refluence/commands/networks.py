@@ -48,3 +48,13 @@ def show_robust(entry: Json, path: Path) -> None:
     print(f"hard label recovery {entry['hlr']:+.3f}   improvement over random {entry['ior']:+.3f}   (fractions)")
     print(f"label-robust score {entry['lrs']:.3f}   augmentation-robust score {entry['ars']:.3f}   (0 to 1)")
     print(f"stored: {entry['stored_bytes']:,} bytes, random images {entry['random_bytes']:,}   numbers: {relative(path)}")
+
+
+def show_quality(found: Json, path: Path) -> None:
+    """A line a number of what was measured beside real images."""
+    redundancy = "not measured" if found["redundancy"] is None else f"{found['redundancy']:.1f} %"
+    print(f"beside {found['real']:,} real images, in the features of {found['network']}:")
+    print(f"Fréchet distance {found['frechet']:.3f}   Wasserstein distance {found['wasserstein']:.3f}")
+    print(f"coverage {found['coverage']:.1f} % within {found['threshold']:.3f} ({found['own']} images of its own left out)")
+    print(f"mean influence energy {found['influence']:.4f} (lower trains more as its class does)   redundancy {redundancy}")
+    print(f"numbers: {relative(path)}")

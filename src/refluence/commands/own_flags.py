@@ -250,6 +250,13 @@ class EvaluateTask(Options):
     robust: bool = setting(
         False, "Label-robust and augmentation-robust scores instead, against random images and the full data, to robust.json."
     )
+    quality: bool = same(
+        JobOptions,
+        "quality",
+        help="Measure the set beside real images of train instead, to quality.json: Fréchet and Wasserstein distance, coverage, "
+        "mean influence, redundancy.",
+    )
+    feature_network: str | None = same(JobOptions, "feature_network")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from refluence.evaluate.protocol import Protocol
 from refluence.files import Json, spelled
 from refluence.generate.job import Sampling
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
+from refluence.jobs.measuring import Measuring
 from refluence.models import ModelSpec, read_spec
 from refluence.score import at_set
 from refluence.score import job as score
@@ -54,7 +55,8 @@ class BareJob(Generic[P]):
 class Job(BareJob[SetPlan]):
     """The job of an arm: it makes a small set.
 
-    `model` makes the set and judges it: `nets` networks under each of `protocols`, on `split`.
+    `model` makes the set and judges it: `nets` networks under each of `protocols`, on `split`. `quality`: how it is measured
+    beside real images; None: it is not.
     """
 
     arm: Arm
@@ -62,6 +64,7 @@ class Job(BareJob[SetPlan]):
     protocols: tuple[Protocol, ...]
     nets: int
     split: str
+    quality: Measuring | None = None
 
     @property
     def what(self) -> str:
@@ -86,7 +89,8 @@ class Job(BareJob[SetPlan]):
         """Plain values for config.json, the plan's own among them."""
         own = {"arm": self.arm.name, "seed": self.seed, "ipc": self.ipc, "nets": self.nets, "split": self.split}
         parts = {"model": self.model.to_json(), "protocols": tuple(asdict(protocol) for protocol in self.protocols)}
-        return spelled({**own, **parts, **self.plan.to_json()})
+        measured = {} if self.quality is None else {"quality": self.quality.to_json()}
+        return spelled({**own, **parts, **self.plan.to_json(), **measured})
 
     def __reduce__(self) -> tuple[Any, tuple[Json, ModelSpec]]:
         """A worker in another process gets the job as plain values, and its network, which may be a function."""
@@ -110,6 +114,7 @@ class Job(BareJob[SetPlan]):
         model = model or read_spec(stored["model"])
         plan = FAMILIES[type(method)].plan_from(arm, method, stored)
         own = {"ipc": stored["ipc"], "protocols": protocols, "nets": stored["nets"], "split": stored["split"]}
+        own |= {"quality": Measuring.from_json(stored["quality"])} if "quality" in stored else {}
         return cls(stored["seed"], plan, model, arm, **own)
 
 

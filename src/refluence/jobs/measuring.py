@@ -11,12 +11,12 @@ from refluence.evaluate import wasserstein
 from refluence.files import Json
 from refluence.generate.job import Guide, guide_of
 from refluence.generate.surrogate import SurrogateSettings
-from refluence.jobs.source_network import spec_of
-from refluence.models import ModelSpec, is_library, read_spec
+from refluence.models import ModelSpec, is_library, network, read_spec
 from refluence.models.pretrained import PRETRAINED, LoadedTeacher, load_teacher
 from refluence.options import JobOptions, SamplingOptions, SetOptions
 
 NETWORK = "resnet10"
+WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet; of other networks in proportion
 REAL = {"cpu": 2_000, "paper": 10_000}
 """Real images of the training split, drawn at random, that sets are compared with; all where there are fewer."""
 SIDES = {"torchvision:inception_v3": 299}  # to which images are resized for it; others see them as they are
@@ -49,6 +49,11 @@ class Measuring:
         own = stored["guide"]
         guide = Guide(read_spec(own["model"]), SurrogateSettings(**own["settings"]))
         return cls(read_spec(stored["network"]), stored["weights"], stored["size"], guide, stored["real"])
+
+
+def spec_of(name: str, dataset: Dataset, size: str) -> ModelSpec:
+    """The network of this name for the source, as wide as networks are at this size."""
+    return network(name, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
 
 
 def measuring(asked: JobOptions, dataset: Dataset) -> Measuring | None:
@@ -86,5 +91,3 @@ def _network(name: str, dataset: Dataset, size: str) -> tuple[ModelSpec, str]:
 def loaded(weights: str, name: str, shape: tuple[int, int, int], classes: tuple[str, ...]) -> LoadedTeacher:
     """A library's network with its own weights."""
     return load_teacher(weights, name, shape, classes)
-
-

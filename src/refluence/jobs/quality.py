@@ -7,6 +7,7 @@ comparison are measured by the same two, and at the same real images.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,12 +27,13 @@ from refluence.generate.influence import InfluenceEnergy
 from refluence.generate.surrogate import Surrogate
 from refluence.jobs.denoisers import SurrogateNeed
 from refluence.jobs.job import Job
-from refluence.jobs.measuring import Measuring, loaded
+from refluence.jobs.measuring import Measuring, loaded, measuring
 from refluence.jobs.needs import obtain
 from refluence.jobs.session import Session
 from refluence.jobs.source_network import shared_by, source_network
 from refluence.matching.features import embedding
 from refluence.models import ModelSpec
+from refluence.options import JobOptions
 from refluence.seeds import Rng, streams
 from refluence.training.predict import predict
 
@@ -42,12 +44,14 @@ SEED = 0  # of the real images and of the points of the plane: the same for all 
 ENERGY_CHUNK = 64  # images whose gradients by every weight are held at once
 
 
-def of_row(folder: Path) -> Json:
-    """The numbers of a run that its rows have; nothing where it was not measured."""
-    if not (folder / FILE).exists():
-        return {}
-    found = read_json(folder / FILE)
+def numbers(found: Json) -> Json:
+    """What a row has of what was measured."""
     return {name: found[name] for name in NUMBERS}
+
+
+def of_run(folder: Path) -> Json:
+    """The same of a run; nothing where it was not measured."""
+    return numbers(read_json(folder / FILE)) if (folder / FILE).exists() else {}
 
 
 def measure_run(job: Job, session: Session, folder: Path, shared: Path | None = None) -> None:
@@ -58,12 +62,28 @@ def measure_run(job: Job, session: Session, folder: Path, shared: Path | None = 
     write_json(folder / FILE, measured(job, small, session, shared or shared_by(folder)))
 
 
+def measure_again(job: Job, small: DistilledSet, session: Session, folder: Path, feature_network: str | None) -> Json:
+    """Measure the set of a finished run, whether or not that was asked for when it was made, and write quality.json.
+
+    Raises:
+        InputError: a network that cannot give features.
+    """
+    size = "cpu" if job.protocols[0].short else "paper"
+    if job.quality is None or feature_network is not None:
+        asked = JobOptions(size=size, quality=True, feature_network=feature_network)
+        job = replace(job, quality=measuring(asked, session.dataset))
+    found = measured(job, small, session, shared_by(folder))
+    write_json(folder / FILE, found)
+    return found
+
+
 def measured(job: Job, small: DistilledSet, session: Session, shared: Path | None = None) -> Json:
     """What is measured of a set, and how, as plain values."""
     assert job.quality is not None, "it is asked for"
     protocol, what = job.protocols[0], f"{job.what}: quality"
     found = measure(job.quality, small, job.model, protocol, streams(job.seed), session, shared, what)
-    return {**found.to_json(), "network": job.quality.network.name, "protocol": protocol.name, **job.quality.to_json()}
+    how = {"network": job.quality.network.name, "judge": job.model.name, "protocol": protocol.name}
+    return {**found.to_json(), **how, "measuring": job.quality.to_json()}
 
 
 def measure(
@@ -109,9 +129,7 @@ def feature_network(how: Measuring, session: Session, shared: Path | None) -> nn
     return net.to(session.compute.device).eval()
 
 
-def features_of(
-    net: nn.Module, fetch: Callable[[slice], Tensor], count: int, dataset: Dataset, session: Session
-) -> Tensor:
+def features_of(net: nn.Module, fetch: Callable[[slice], Tensor], count: int, dataset: Dataset, session: Session) -> Tensor:
     """Features `(count, F)` on the CPU."""
     device, chunk = session.compute.device, max(1, CHUNK_PIXELS // dataset.area)
     return predict(
@@ -136,9 +154,7 @@ def influence(how: Measuring, images: Tensor, labels: Tensor, session: Session, 
     return torch.cat([energy.energy(x.to(device), y.to(device)).cpu() for x, y in split])
 
 
-def _matrix(
-    small: DistilledSet, model: ModelSpec, protocol: Protocol, rng: Rng, session: Session, what: str
-) -> Tensor | None:
+def _matrix(small: DistilledSet, model: ModelSpec, protocol: Protocol, rng: Rng, session: Session, what: str) -> Tensor | None:
     """The redundancy matrix; None for one image of a class, or where a part cannot be trained on."""
     count = len(parts(decoded(small).labels))
     if count < 2:

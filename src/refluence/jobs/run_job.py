@@ -8,7 +8,7 @@ from refluence.data.distilled import DistilledSet
 from refluence.data.distilled import read_card as read_set_card
 from refluence.data.readme import CARD
 from refluence.files import Json, read_json
-from refluence.jobs import students
+from refluence.jobs import quality, students
 from refluence.jobs.cleaned import facts
 from refluence.jobs.job import ArmJob, StudentJob
 from refluence.jobs.judge import judge, judgements
@@ -70,17 +70,19 @@ def run_job(job: ArmJob, session: Session, folder: Path | None, shared: Path | N
     """Rows of this job, one per protocol. What is finished in `folder` is read, not made again; None writes nothing."""
     if folder is None:
         result, card = make(job, session, None)
-        return [row_of(job, entry, card) for entry in _judged(job, result, session)]
+        seen = _measured(job, result, session)
+        return [row_of(job, entry, card, seen) for entry in _judged(job, result, session)]
     if not (folder / job.plan.artifact.kind / CARD).exists():
         make(job, session, folder, shared)
     if not finished(folder):
         if isinstance(job, StudentJob):
             students.judge_student(job, session, folder)
         else:
+            quality.measure_run(job, session, folder, shared)  # before it is judged: a run that is finished was measured
             judge(job, session, folder, shared)
     count = 1 if isinstance(job, StudentJob) else len(job.protocols)
     entries = read_json(folder / EVALUATION)["evaluations"][:count]  # `evaluate` appends others
-    return [row_of(job, entry, card_of(folder)) for entry in entries]
+    return [row_of(job, entry, card_of(folder), quality.of_run(folder)) for entry in entries]
 
 
 def _judged(job: ArmJob, result: Result, session: Session) -> list[Json]:
@@ -91,8 +93,15 @@ def _judged(job: ArmJob, result: Result, session: Session) -> list[Json]:
     return list(judgements(job, result.artifact, session))
 
 
-def row_of(job: ArmJob, entry: Json, card: Json) -> Row:
-    """The row of one evaluation."""
+def _measured(job: ArmJob, result: Result, session: Session) -> Json:
+    if isinstance(job, StudentJob) or job.quality is None:
+        return {}
+    assert isinstance(result.artifact, DistilledSet), "what methods and selections make"
+    return quality.numbers(quality.measured(job, result.artifact, session))
+
+
+def row_of(job: ArmJob, entry: Json, card: Json, seen: Json) -> Row:
+    """The row of one evaluation. `seen`: what was measured of the set beside real images, if it was."""
     own = students.of_row(job, entry, card) if isinstance(job, StudentJob) else _of_set(card)
     return {
         "arm": job.arm.name,
@@ -105,6 +114,7 @@ def row_of(job: ArmJob, entry: Json, card: Json) -> Row:
         "macro_f1": entry["macro_f1"],
         "imbalance": entry.get("imbalance"),
         **own,
+        **seen,
     }
 
 

@@ -14,10 +14,11 @@ from torch import nn
 
 from refluence.data import Dataset, DistilledSet
 from refluence.evaluate.protocol import Protocol
+from refluence.jobs.measuring import spec_of
 from refluence.jobs.needs import obtain
 from refluence.jobs.session import Session
 from refluence.jobs.teachers import TeacherNeed
-from refluence.models import ModelSpec, network
+from refluence.models import ModelSpec
 from refluence.models.renormalised import Renormalised
 from refluence.transfer.job import Teacher
 from refluence.transfer.settings import CPU, PAPER
@@ -26,13 +27,7 @@ SHORT = 100_000
 """Images that a network sees at size cpu, epochs counted; at least one epoch."""
 SEED = 0
 TEACHERS = {"cpu": "resnet10", "paper": "resnet18"}
-WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet; others in proportion
 SHARED = "shared"
-
-
-def spec_of(name: str, dataset: Dataset, size: str) -> ModelSpec:
-    """The network of this name for the source."""
-    return network(name, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
 
 
 def need_of(model: ModelSpec, dataset: Dataset, size: str) -> TeacherNeed:

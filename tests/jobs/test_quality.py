@@ -1,0 +1,143 @@
+"""Sets measured beside real images: by the same networks for all, written once, and nothing of it where it is not asked for."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import refluence as rf
+from refluence.data import DistilledSet
+from refluence.errors import InputError
+from refluence.jobs import measuring, quality, source_network
+from refluence.jobs.denoisers import SurrogateNeed
+from refluence.jobs.job import Job
+from refluence.jobs.session import Machine, open_session
+from refluence.models import pretrained
+
+pytest.importorskip("ot")
+SHORT = {"ipc": 2, "width": 4, "nets": 1, "epochs": 1, "threads": 1}
+ASKED = {**SHORT, "quality": True, "feature_network": "convnet1:4"}
+ROW = {"influence", "frechet", "coverage", "wasserstein", "redundancy"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return rf.load("digits", rows=200)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The networks that are trained for measuring."""
+    trained = []
+    for need in (source_network.TeacherNeed, SurrogateNeed):
+        real = need.make
+
+        def make(own, session, folder, real=real):
+            trained.append(own.name)
+            return real(own, session, folder)
+
+        monkeypatch.setattr(need, "make", make)
+    return trained
+
+
+def stored(folder):
+    return json.loads((folder / "quality.json").read_text())
+
+
+def test_all_sets_are_measured_by_the_same_networks_and_once(tmp_path, data, made, monkeypatch):
+    out = tmp_path / "run"
+    rows = rf.compare(data, ["random", "herding"], seeds=1, out=out, **ASKED).rows
+    assert sorted(made) == ["surrogate", "teacher"], "once for all arms"
+    for row in rows:
+        found = stored(out / "units" / row["arm"] / "0")
+        assert {name: row[name] for name in ROW} == {name: found[name] for name in ROW}
+        assert all(math.isfinite(row[name]) for name in ROW)
+        assert (found["real"], found["network"], found["own"]) == (len(data.train), "convnet1", 20)
+        assert len(found["points"]["at"]) == 20
+    assert rows[0]["frechet"] != rows[1]["frechet"]
+
+    def never(*given):
+        raise AssertionError("it is read")
+
+    monkeypatch.setattr(quality, "measured", never)
+    assert rf.compare(data, ["random", "herding"], seeds=1, out=out, **ASKED).rows == rows
+
+
+def test_a_stopped_run_is_measured_before_it_is_judged(tmp_path, data, made, monkeypatch):
+    from refluence.jobs import run_job
+
+    def killed(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_job, "judge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rf.distill(data, "random", out=tmp_path / "run", **ASKED)
+    before = (tmp_path / "run" / "quality.json").read_bytes()
+    rf.distill(data, "random", out=tmp_path / "run", **ASKED)
+    assert (tmp_path / "run" / "quality.json").read_bytes() == before
+    assert sorted(made) == ["surrogate", "teacher"]
+
+
+def test_nothing_is_measured_that_nobody_asked_for(tmp_path, data, made):
+    run = rf.distill(data, "random", out=tmp_path / "run", **SHORT)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert "quality" not in config["resolved"]["unit"]
+    assert not (tmp_path / "run" / "quality.json").exists()
+    assert not ROW & set(rf.compare(data, ["random"], seeds=1, **SHORT).rows[0])
+    assert made == []
+    measured = rf.distill(data, "random", out=tmp_path / "measured", **ASKED)
+    assert torch.equal(run.set.images, measured.set.images)
+    accuracies = [
+        json.loads((tmp_path / name / "evaluation.json").read_text())["evaluations"][0]["accuracies"]
+        for name in ("run", "measured")
+    ]
+    assert accuracies[0] == accuracies[1]
+    job = measured.job
+    assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
+    assert job.quality.real == 2000
+
+
+def test_images_are_seen_as_those_of_the_source_are(data):
+    session = open_session(data, Machine())
+    pixels = torch.rand(20, 1, 8, 8)
+    job = rf.distill(data, "random", **ASKED).job
+    sets = [
+        DistilledSet((pixels - mean) / std, torch.arange(20) % 10, data.classes, (mean,), (std,))
+        for mean, std in ((data.mean[0], data.std[0]), (0.5, 0.25))
+    ]
+    first, second = (quality.measured(job, small, session) for small in sets)
+    for name in ("influence", "frechet", "coverage", "wasserstein"):
+        assert first[name] == pytest.approx(second[name], rel=1e-3), name
+    one = DistilledSet(pixels[:10], torch.arange(10), data.classes, data.mean, data.std)
+    assert quality.measured(job, one, session)["redundancy"] is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"feature_network": "resnet10"}, "it is for the quality of a set"),
+        ({"quality": True, "feature_network": "resnet11"}, "unknown model .resnet11"),
+        ({"quality": True, "feature_network": "pretrained:resnet10"}, "pretrained:torchvision:NAME"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(tmp_path, data, asked, words):
+    with pytest.raises(InputError, match=words):
+        rf.distill(data, "random", out=tmp_path / "run", **SHORT, **asked)
+    assert not (tmp_path / "run").exists()
+
+
+def test_inception_is_asked_for_with_its_own_weights_and_size(data, monkeypatch):
+    """Its weights are not here: what is asked of their loader is."""
+    said = []
+
+    def load(*given):
+        said.append(given)
+        raise InputError("not here")
+
+    monkeypatch.setattr(measuring, "load_teacher", load)
+    with pytest.raises(InputError, match="not here"):
+        rf.distill(data, "random", **SHORT, quality=True, feature_network="pretrained:torchvision:inception_v3")
+    assert said == [("pretrained:299", "torchvision:inception_v3", data.shape, data.classes)]
+    assert pretrained.PRETRAINED == "pretrained"
