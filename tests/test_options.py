@@ -40,7 +40,7 @@ OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters
     "generate sample": {"data", "guidance", "pool", "out", "resume", "seed", "method"},
     "score": {"data", "distilled", "out", "resume", "nets", "weights", "seed"},
     "run": {"recipe", "data", "out", "size", "seeds", "seed", "only", "resume", "rows", "tables", "steps"},
-    "evaluate": {"folder", "data", "resume", "seed", "save_model", "robust"},
+    "evaluate": {"folder", "data", "resume", "seed", "save_model", "robust", "quality", "feature_network"},
 }
 CHANGES = {"iterations", "real_batch", "width", "nets", "epochs", "batch", "split"}
 SHARED = {

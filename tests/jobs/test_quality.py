@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import refluence as rf
+from refluence.cli import main
 from refluence.data import DistilledSet
 from refluence.errors import InputError
 from refluence.jobs import measuring, quality, source_network
@@ -97,6 +98,23 @@ def test_nothing_is_measured_that_nobody_asked_for(tmp_path, data, made):
     job = measured.job
     assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
     assert job.quality.real == 2000
+
+
+def test_a_finished_run_is_measured_by_evaluate(tmp_path, data, capsys):
+    folder, asked = tmp_path / "run", ["--feature-network", "convnet1:4", "--threads", "1", "--quiet"]
+    rf.distill(data, "random", out=folder, **SHORT)
+    before = (folder / "evaluation.json").read_bytes()
+    assert main(["evaluate", str(folder), "--quality", *asked]) == 0
+    assert "coverage" in capsys.readouterr().out
+    assert stored(folder)["network"] == "convnet1"
+    assert (folder / "evaluation.json").read_bytes() == before, "no network was judged, the test split not read"
+    assert main(["evaluate", str(folder), "--quality", "--resume", *asked]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["evaluate", str(folder), "--quality", "--robust"]) == 2
+    assert main(["evaluate", str(folder), *asked]) == 2
+    said = capsys.readouterr().err
+    assert "leave out --robust" in said
+    assert "it is for --quality" in said
 
 
 def test_images_are_seen_as_those_of_the_source_are(data):

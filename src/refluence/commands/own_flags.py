@@ -253,8 +253,8 @@ class EvaluateTask(Options):
     quality: bool = same(
         JobOptions,
         "quality",
-        help="Measure the set beside real images of train instead, to quality.json: Fréchet and Wasserstein distance, coverage, "
-        "mean influence, redundancy.",
+        help="Measure the set beside real images of train instead, to quality.json: Fréchet and Wasserstein distance, "
+        "coverage, mean influence, redundancy.",
     )
     feature_network: str | None = same(JobOptions, "feature_network")
 
