@@ -18,7 +18,7 @@ from refluence.report.words import amount, duration, fixed, signed
 from report import fabricate
 
 KINDS = ["compare", "one seed", "unit", "hundred", "hostile", "terms", "cleaned", "bare"]
-KINDS += ["sampled", "sampled sets", "denoiser"]
+SAMPLED = ["sampled", "sampled sets", "denoiser"]
 VOID = {"meta", "link", "img", "br", "path", "line", "circle", "rect"}
 
 
@@ -59,7 +59,7 @@ def outlines(folders):
     return {kind: Outline((folder / "report.html").read_text(encoding="utf-8")) for kind, folder in folders.items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *SAMPLED])
 def test_well_formed_and_self_contained(outlines, folders, kind):
     outline = outlines[kind]
     assert outline.open == []
@@ -76,7 +76,7 @@ def test_well_formed_and_self_contained(outlines, folders, kind):
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *SAMPLED])
 def test_no_unprintable_number(outlines, kind):
     assert not re.search(r"\b(nan|NaN|None|null|inf|Infinity|undefined)\b", outlines[kind].text)
 
@@ -147,6 +147,9 @@ def test_sections_keep_their_order(outlines):
             "verdict", "table", *beforehand, "distilled", "influence", "instances", "over-time", "curves", "notes",
             "configuration",
         ]  # fmt: skip
+    ids = [attrs["id"] for tag, attrs in outlines["sampled sets"].tags if tag == "section"]
+    beside = ["noise", "influence-accuracy", "quality", "costs", "guidance"]
+    assert ids == ["table", *beside, "distilled", "notes", "configuration"]
 
 
 def test_what_is_absent_is_said(outlines, tmp_path):
