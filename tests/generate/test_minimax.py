@@ -239,6 +239,14 @@ def test_numbers_that_are_no_longer_finite_end_it():
         list(work(lr=1e30).steps())
 
 
+def test_half_precision_is_finite_and_near():
+    half, single = MinimaxWork(base(), SETTINGS, DATA, streams(0), Compute(precision="bf16")), work()
+    events = [next(each.steps()) for each in (half, single)]
+    assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in half.moving)
+    assert events[0].loss == pytest.approx(events[1].loss, rel=0.05)
+    assert events[0].alike == pytest.approx(events[1].alike, abs=0.05)
+
+
 def test_sizes_and_ranges():
     assert minimax_defaults("paper", 9469) == MinimaxSettings(iterations=8 * 1183, batch=8, ema=0.9999)
     assert minimax_defaults("cpu", 60_000).iterations == 1000

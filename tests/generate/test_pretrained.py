@@ -10,9 +10,10 @@ import torch
 
 from refluence.compute import Compute
 from refluence.errors import InputError
-from refluence.generate import latent
+from refluence.generate import latent, pretrained
 from refluence.generate.denoiser import digest, load_denoiser
 from refluence.generate.imagenet import class_ids, imagenet_names
+from refluence.generate.noising import noised
 from refluence.generate.pretrained import is_pretrained, load_pretrained
 from refluence.generate.settings import Guidance, Settings
 from refluence.generate.work import SamplingWork
@@ -218,10 +219,19 @@ def test_a_unet_with_class_embeddings_is_a_denoiser(tmp_path):
     denoiser, z = load_denoiser(tmp_path, ("a", "b"), (1, 6, 6)), torch.randn(2, 1, 6, 6)
     eps = denoiser.predict(z, 40, torch.tensor([1, 0]))[1]
     torch.testing.assert_close(eps, net(z, 40, torch.tensor([1, 0])).sample)
-    with pytest.raises(InputError, match="has num_class_embeds 3, and these data have 3 classes: it must be 4"):
-        load_denoiser(tmp_path, ("a", "b", "c"))
+    with pytest.raises(InputError, match="has num_class_embeds 3, and these data have 1 classes: it must be 2, the last"):
+        load_denoiser(tmp_path, ("a",))
     denoiser.save(tmp_path / "own")
     assert load_denoiser(tmp_path / "own", ("b", "a")).labels == (1, 0)
+
+    without_null = load_denoiser(tmp_path, ("a", "b", "c"))
+    assert torch.equal(without_null.predict(z, 40, torch.tensor([1, 0]))[1], eps)
+    with pytest.raises(InputError, match="knows no images without a class, so it cannot be guided: cfg=1 asks for none"):
+        without_null.predict(z, 40, torch.tensor([1, 0]), 2.0)
+    data = tiny_dataset((6, 5, 4), (1, 6, 6))
+    assert (
+        noised(without_null, data.train, torch.arange(9), 1.0, torch.Generator(), z.device).label == data.train.labels[:9]
+    ).all()
 
 
 # bad input
@@ -240,6 +250,22 @@ def test_a_broken_folder_is_one_line(tmp_path):
     with pytest.raises(InputError, match="cannot be loaded by diffusers") as error:
         load_denoiser(tmp_path, CLASSES)
     assert "\n" not in str(error.value)
+
+
+def test_weights_without_safetensors_are_fetched_and_read_without_running_code(tmp_path, monkeypatch):
+    torch.save(object(), tmp_path / "harmful")
+    pipeline(tmp_path / "hub").save_pretrained(tmp_path / "bin", safe_serialization=False)
+    asked = []
+    monkeypatch.setattr(pretrained, "fetched", lambda name, flag, wanted: asked.append((name, wanted)) or tmp_path / "bin")
+    denoiser = load_denoiser("hf:someone/some-dit", CLASSES)
+    assert asked == [("someone/some-dit", pretrained.WANTED), ("someone/some-dit", (*pretrained.WANTED, "*.bin"))]
+    assert denoiser.config.source == "hf:someone/some-dit"
+    assert torch.equal(
+        denoiser.predict(noise(1), 3, None)[1], load_denoiser(tmp_path / "hub", CLASSES).predict(noise(1), 3, None)[1]
+    )
+    (tmp_path / "bin" / "vae" / "diffusion_pytorch_model.bin").write_bytes((tmp_path / "harmful").read_bytes())
+    with pytest.raises(InputError, match="cannot be loaded by diffusers"):
+        load_denoiser("hf:someone/some-dit", CLASSES)
 
 
 def test_a_name_that_the_hub_does_not_give_is_one_line(monkeypatch):

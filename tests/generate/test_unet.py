@@ -5,11 +5,15 @@ import json
 import pytest
 import torch
 
+from refluence.compute import Compute
 from refluence.errors import InputError
 from refluence.files import write_json, write_tensors
 from refluence.generate.denoiser import DenoiserConfig, build_denoiser, digest, load_denoiser
+from refluence.generate.training import DenoiserSettings, DenoiserWork
 from refluence.generate.unet import INDEX, config_of, index, read_unet, unet, unet_sizes
 from refluence.randomness import seeded
+from refluence.seeds import streams
+from support.tiny_data import tiny_dataset
 
 diffusers = pytest.importorskip("diffusers")
 SIZES = {"width": 8, "depth": 2, "heads": 2}
@@ -72,6 +76,19 @@ def test_a_denoiser_of_kind_unet_is_saved_so_that_both_load_it(tmp_path):
     assert torch.equal(again.predict(z, 700, 1 - y, 2.0)[0], denoiser.predict(z, 700, y, 2.0)[0])
     assert diffusers.UNet2DModel.from_pretrained(tmp_path / "denoiser").config.num_class_embeds == 3
     assert digest(again) == digest(denoiser)
+
+
+def test_it_trains_as_any_denoiser_and_resumes_to_the_same_bits():
+    data = tiny_dataset((6, 5), (1, 8, 8))
+    config = DenoiserConfig(data.shape, data.classes, kind="unet", **SIZES)
+    whole, second = (
+        DenoiserWork(config, DenoiserSettings(iterations=40, batch=4), data, streams(0), Compute()) for _ in range(2)
+    )
+    steps = whole.steps()
+    next(steps)
+    second.restore({name: tensor.clone() for name, tensor in whole.state().items()})
+    assert next(steps) == next(second.steps())
+    assert digest(whole.artifact()) == digest(second.artifact())
 
 
 @pytest.mark.parametrize(("side", "depth"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (96, 4), (224, 6)])

@@ -32,6 +32,7 @@ from refluence.version import __version__
 
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
 KINDS, PRETRAINED = ("dit", "unet"), "pretrained"  # what can be trained from scratch; what diffusers loads
+NO_NULL = -1
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Denoiser:
         codec: between pixels and z.
         abar: `(T,)` float64, the schedule that it is sampled by.
         labels: the network's label of each class; none: 0, 1, ….
-        null: the network's label of no class; none: the one after the last class.
+        null: the network's label of no class; none: the one after the last class; `NO_NULL`: it has none.
         card: what is known of how it was made.
 
     Example:
@@ -170,9 +171,11 @@ class Denoiser:
 
     def _asked(self, x: Tensor, time: Tensor, label: Tensor | None, cfg: float) -> Tensor:
         """What the network gives, guided."""
+        if label is not None and cfg == 1:
+            return self.net(x, time, label)
         null = torch.full((len(x),), self.null_label, device=x.device)
-        if label is None or cfg == 1:
-            return self.net(x, time, null if label is None else label)
+        if label is None:
+            return self.net(x, time, null)
         of_y, of_null = self.net(torch.cat((x, x)), torch.cat((time, time)), torch.cat((label, null))).chunk(2)
         return of_null + cfg * (of_y - of_null)
 
@@ -182,7 +185,11 @@ class Denoiser:
 
     @property
     def null_label(self) -> int:
-        """The network's label of no class."""
+        """The network's label of no class. `InputError` where it has none."""
+        if self.null == NO_NULL:
+            raise InputError(
+                f"the denoiser knows no images without a class, so it cannot be guided: {option('cfg', 1)} asks for none"
+            )
         return len(self.config.classes) if self.null is None else self.null
 
     def state(self) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from refluence.data.dataset import Split, unit
-from refluence.generate.denoiser import Denoiser
+from refluence.generate.denoiser import NO_NULL, Denoiser
 from refluence.generate.predictions import prediction
 
 
@@ -27,7 +27,8 @@ class Noised:
 def noised(
     denoiser: Denoiser, split: Split, rows: Tensor, drop: float, generator: torch.Generator, device: torch.device
 ) -> Noised:
-    """The images at `rows (B,)` of a split. A label becomes the null class with probability `drop`, drawn once for a sample.
+    """The images at `rows (B,)` of a split. A label becomes the null class with probability `drop`, drawn once for a sample; it
+    stays where the denoiser has no null class.
 
     `generator` draws times, dropped labels and noise, in this order.
     """
@@ -36,9 +37,11 @@ def noised(
     dropped = torch.rand(len(rows), generator=generator) < drop
     z0 = denoiser.encode(unit(split.images[rows].to(device)))
     noise = torch.randn(z0.shape, generator=generator).to(device)
-    label = torch.where(dropped, denoiser.null_label, denoiser.label(split.labels[rows])).to(device)
+    label = denoiser.label(split.labels[rows])
+    if denoiser.null != NO_NULL:
+        label = torch.where(dropped, denoiser.null_label, label)
     x, target = kind.training_pair(z0, noise, t.to(device), denoiser.abar)
-    return Noised(z0, x, t.to(device), label, target)
+    return Noised(z0, x, t.to(device), label.to(device), target)
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:

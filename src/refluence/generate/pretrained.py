@@ -23,7 +23,7 @@ from torch import Tensor
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
 from refluence.generate.codec import Shape
-from refluence.generate.denoiser import PRETRAINED, Denoiser, DenoiserConfig
+from refluence.generate.denoiser import NO_NULL, PRETRAINED, Denoiser, DenoiserConfig
 from refluence.generate.imagenet import COUNT, class_ids, imagenet_names
 from refluence.generate.latent import EpsilonOf, Latents
 from refluence.generate.predictions import linear_abar
@@ -134,10 +134,10 @@ def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...
         raise InputError(
             f"{option(FLAG)} {where} knows no classes or no size of image: num_class_embeds and sample_size say them"
         )
-    if known != len(classes) + 1:
+    if known not in (len(classes), len(classes) + 1):
         raise InputError(
             f"{option(FLAG)} {where} has num_class_embeds {known}, and these data have {len(classes)} classes: it must be "
-            f"{len(classes) + 1}, the last for images without a class"
+            f"{len(classes) + 1}, the last for images without a class, or {len(classes)} to be sampled at {option('cfg', 1)}"
         )
     height, across = (size, size) if isinstance(size, int) else size
     config = DenoiserConfig(
@@ -149,7 +149,8 @@ def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...
         depth=len(said["block_out_channels"]),
         source=_source(where),
     )
-    return Denoiser(net, config, abar=_abar(library, folder / "scheduler"))
+    null = NO_NULL if known == len(classes) else known - 1
+    return Denoiser(net, config, abar=_abar(library, folder / "scheduler"), null=null)
 
 
 def _labels(index: Json, known: int, classes: tuple[str, ...], where: str) -> tuple[int, ...]:

@@ -89,7 +89,7 @@ def _of_unet(shape: Shape, size: str) -> DenoiserSettings:
     if size == "paper":
         return DenoiserSettings(iterations=100_000, batch=256, lr=2e-4, ema=0.999)
     if max(shape[1:]) <= SMALL:
-        return DenoiserSettings(iterations=600, batch=64)
+        return DenoiserSettings(iterations=400, batch=64)
     return DenoiserSettings(iterations=4000, batch=64, ema=0.995)
 
 
