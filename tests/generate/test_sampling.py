@@ -119,6 +119,11 @@ def test_images_do_not_depend_on_their_batch_without_deviation(solver):
     assert torch.allclose(torch.cat(cut), whole, atol=1e-5)
 
 
+def test_a_graph_of_a_few_images_at_a_time_gives_the_same():
+    together, apart = (sample(ToyDenoiser(), noise(), Y, TEN, replace(steering(), at_once=n)).z for n in (None, 2))
+    assert torch.allclose(together, apart, atol=1e-12)
+
+
 def test_influence_lowers_the_energy_of_finished_images():
     y, look, energy = torch.zeros(16).long(), steering().look, ToyEnergy()
     means = []

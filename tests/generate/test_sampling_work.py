@@ -130,6 +130,16 @@ def test_nearest_is_none_where_no_class_has_two():
     assert nearest(torch.randn(3, 4), torch.arange(3)) is None
 
 
+def test_bf16_calls_the_denoiser_alone_and_gives_nearly_the_same():
+    made = SamplingWork(
+        IGD, tiny_denoiser(DATA.classes, DATA.shape), SURROGATE, DATA, COUNTS, streams(0), Compute(precision="bf16")
+    )
+    list(made.steps())
+    difference = float((made.z - done(IGD).z).abs().max())
+    assert 0 < difference < 0.2
+    assert made.z.dtype == torch.float32
+
+
 def test_numbers_that_are_not_finite_stop_the_work():
     made = work(IGD)
     with torch.no_grad():

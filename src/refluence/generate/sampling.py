@@ -11,7 +11,7 @@
 
 The energies of a batch are summed, so how strongly an image is guided does not depend on who shares its batch. The pixel
 gradient of all checkpoints goes back once, through the decoder and the denoiser. Stop-gradient leaves the denoiser out:
-dz0/dz = 1 / sqrt(abar). Steps without guidance keep no graph.
+dz0/dz = 1 / sqrt(abar). Steps without guidance keep no graph; that of a guided one is of a few large images at a time.
 """
 
 from __future__ import annotations
@@ -49,12 +49,16 @@ class Energy(Protocol):
 
 @dataclass(frozen=True)
 class Steering:
-    """What a batch is guided by: an energy on `look(z0)`, normalised images, and images `finished` `(M, ...)` of `labels`."""
+    """What a batch is guided by: an energy on `look(z0)`, normalised images, and images `finished` `(M, ...)` of `labels`.
+
+    `at_once`: images whose graph is kept at a time; None: those of the batch.
+    """
 
     energy: Energy | None = None
     look: Callable[[Tensor], Tensor] = lambda z0: z0
     finished: Tensor | None = None
     labels: Tensor | None = None
+    at_once: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,6 @@ def sample(
     for number, t in enumerate(steps):
         push = None
         if number in guided and by_influence:
-            assert steering.energy is not None, "guidance by influence has an energy"
             eps, value, gradient = influence_of(denoiser, z, t, y, settings, steering, compute)
             push = scaled(gradient, eps, guidance.kappa * guidance.k * math.sqrt(1 - abar[t]))
             energies.append(value)
@@ -134,14 +137,24 @@ def influence_of(
     denoiser: Predicting, z: Tensor, t: int, y: Tensor, settings: Settings, steering: Steering, compute: Compute
 ) -> tuple[Tensor, Tensor, Tensor]:
     """eps, the energy G_I(D(z0_hat)) `(B,)` and its gradient by `z`, all detached."""
-    assert steering.energy is not None
-    if not settings.guidance.through:
-        clean, eps = predicted(denoiser, z, t, y, settings.cfg, compute)
-        source = clean = clean.requires_grad_()
-    else:
+    size = steering.at_once or len(z)
+    parts = zip(z.split(size), y.split(size), strict=True)
+    found = [_influence_of(denoiser, part, t, labels, settings, steering, compute) for part, labels in parts]
+    eps, energy, gradient = (torch.cat(each) for each in zip(*found, strict=True))
+    return eps, energy, gradient
+
+
+def _influence_of(
+    denoiser: Predicting, z: Tensor, t: int, y: Tensor, settings: Settings, steering: Steering, compute: Compute
+) -> tuple[Tensor, Tensor, Tensor]:
+    assert steering.energy is not None, "guidance by influence has an energy"
+    if settings.guidance.through:
         source = z.detach().requires_grad_()
         with torch.enable_grad(), compute.autocast():
             clean, eps = denoiser.predict(source, t, y, settings.cfg)
+    else:
+        clean, eps = predicted(denoiser, z, t, y, settings.cfg, compute)
+        source = clean = clean.requires_grad_()
     with torch.enable_grad(), compute.autocast():
         x = steering.look(clean).to(z)
     energy, pixels = steering.energy.gradient(x.detach(), y)

@@ -4,6 +4,8 @@
     ddpm    z_{t-1} ~ q(z_{t-1} | z_t, z0_hat): noise at every step but the last                            arXiv 2006.11239
     dpm     DPM-Solver++ of second order: z0_hat of the step before counts too                              arXiv 2211.01095
 
+ddpm draws with the variance of q; the one that DiT learned beside eps is not used.
+
 A scheduler is given the abar of our steps alone, as if it had been trained on them, and goes through all of them. So its own
 way to lay out steps, which is another in each, does not matter, and any number of steps works.
 """

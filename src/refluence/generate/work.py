@@ -34,6 +34,7 @@ from refluence.training.predict import evaluating
 from refluence.work import Result
 
 APART = 2**20  # between the streams of two classes
+GRAPH_PIXELS = 2**19  # of the images whose graph is kept at a time
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ class SamplingWork:
         y = self.labels[part].to(device)
         with evaluating(self.denoiser.net):
             finished, labels = self.memory.among(noise, self.labels[part])
-            steering = Steering(self.energy, self.look, finished.to(device), labels.to(device))
+            at_once = max(1, GRAPH_PIXELS // self.dataset.area)
+            steering = Steering(self.energy, self.look, finished.to(device), labels.to(device), at_once)
             found = sample(self.denoiser, noise.to(device), y, self.settings, steering, draws, self.compute)
         if not bool(found.z.isfinite().all()):
             bad = [c for z, (_, c) in zip(found.z, self.places[part], strict=True) if not bool(z.isfinite().all())]
