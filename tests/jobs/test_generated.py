@@ -14,9 +14,12 @@ from refluence.generate.job import Loaded, Sampling, Trained
 from refluence.jobs import pool_seconds
 from refluence.jobs.catalogue import parse_arm, with_controls
 from refluence.jobs.comparing import Comparing
+from refluence.jobs.denoisers import DenoiserNeed
+from refluence.jobs.estimate import making_seconds, needed_seconds
 from refluence.jobs.job import Job
 from refluence.jobs.repeat import repeat_run
 from refluence.jobs.resolve import resolve
+from refluence.jobs.session import Machine, open_session
 from refluence.options import SetOptions
 
 TINY = {"ipc": 2, "nets": 1, "epochs": 1, "width": 4, "denoiser_iterations": 2, "surrogate_epochs": 1, "steps": 4}
@@ -160,3 +163,13 @@ def test_weights_of_real_images_are_of_a_table_of_scores(data):
     assert job.plan.weighting.kind == "scores"
     assert job.plan.table is not None
     assert replace(job, arm=read_arm("dit+igd")).plan.guide == job_of("dit+igd", data).plan.guide
+
+
+def test_an_estimate_trains_nothing_to_its_end(data, monkeypatch):
+    monkeypatch.setattr(DenoiserNeed, "make", lambda *given: pytest.fail("it is measured, not made"))
+    session = open_session(data, Machine())
+    job = job_of("dit+igd", data, denoiser_iterations=200)
+    assert [name for name, seconds in needed_seconds([job], session) if seconds > 0] == ["denoiser", "surrogate"]
+    seconds, stored = making_seconds(job, session)
+    assert seconds > 0, "though all images are one batch"
+    assert stored == 4 * 16 * 4 + 4 * 8

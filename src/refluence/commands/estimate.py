@@ -11,6 +11,7 @@ from refluence.commands.score import job_of
 from refluence.commands.session import open_session
 from refluence.commands.transfer import comparing as of_transfer
 from refluence.fields import subset
+from refluence.jobs import pool_seconds
 from refluence.jobs.catalogue import arm_of, refuse_sampled
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import executor_of
@@ -30,7 +31,7 @@ def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
     session = open_session(flags, students=asked.of_students)
     memory, seeds = PeakMemory(session.compute.device), asked.seeds
     total, stored = 0.0, 0
-    jobs = replace(asked, seeds=1).jobs(session.dataset)
+    jobs = [pool_seconds.alone(job) for job in replace(asked, seeds=1).jobs(session.dataset)]
     warm_up(jobs[0], session)
     for what, seconds in needed_seconds(jobs, session):
         total += seconds

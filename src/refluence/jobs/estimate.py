@@ -77,9 +77,9 @@ def _student_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
 
 def _stepping(work: Work, ahead: Callable[[Work], Sequence[Cost]]) -> float:
     """Seconds of all steps, from a few of them, and of what comes beside."""
-    steps, seconds = work.steps(), 0.0
+    steps, begin = work.steps(), time.perf_counter()
     next(steps)  # the first step warms up
-    begin = time.perf_counter()
+    seconds, begin = time.perf_counter() - begin, time.perf_counter()
     done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
     if done:
         seconds = work.total * (time.perf_counter() - begin) / done
