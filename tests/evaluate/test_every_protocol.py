@@ -1,6 +1,7 @@
 """Every protocol builds and takes steps on a tiny set: grey and colour, hard and soft labels, with and without a teacher."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -159,3 +160,13 @@ def test_an_epoch_of_frepo_is_one_update(problem):
     net, _ = train(images, labels, grey, protocol.with_(epochs=1), rng, 0)
     moved = parameters(net) - parameters(build(grey, rng("evaluation-network", 0)))
     assert float(moved.abs().max()) == pytest.approx(3e-4, rel=1e-2), "of thirty images in tens: one step of Adam, not three"
+
+
+@pytest.mark.parametrize("name", ["resnet101", "mobilenet_v2", "efficientnet_b0", "swin_t"])
+def test_the_networks_of_the_published_table_learn_from_a_teacher_at_8_pixels(name):
+    """IGD's Table 3, by their names in torchvision. Statistics of batch norm count at 1 x 1 pixels: batches of four."""
+    network = ModelSpec(f"torchvision:{name}", (1, 8, 8), 2)
+    protocol, small = protocols()["rded"].with_(epochs=1, batch=4), tiny(1)
+    found = evaluate_set(small, network, protocol, split(1), rng, 1, teacher=lambda x: x.flatten(1)[:, :2])
+    assert (found.labels, found.epochs) == ("teacher", 1)
+    assert math.isfinite(found.curve[0][1])
