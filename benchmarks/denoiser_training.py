@@ -3,7 +3,8 @@
     python benchmarks/denoiser_training.py [--data digits] [--image-size N] [--kind dit|unet] [--iterations N] [--batch N]
         [--cfg 1 2 4] [--seed 0] [--threads 2] [--out FILE.jsonl]
 
-One row: parameters, seconds of the training and images a second, and for each scale of classifier-free guidance two shares, in
+One row: parameters, seconds of the training (those of its processors too, all threads together, which other work on the machine
+changes little) and images a second, and for each scale of classifier-free guidance two shares, in
 percent, by support-vector machines of scikit-learn on pixels:
 
     recognised   samples that one trained on real images (at most 10,000) puts into their class
@@ -40,14 +41,14 @@ PER_CLASS, REAL, TESTED = 50, 10_000, 4_000
 Rows = tuple[np.ndarray, np.ndarray]
 
 
-def train(dataset: Dataset, config: DenoiserConfig, settings: DenoiserSettings, seed: int) -> tuple[Denoiser, float]:
-    """The denoiser, and the seconds of its steps."""
+def train(dataset: Dataset, config: DenoiserConfig, settings: DenoiserSettings, seed: int) -> tuple[Denoiser, float, float]:
+    """The denoiser, the seconds of its steps, and those of the processors."""
     work = DenoiserWork(config, settings, dataset, streams(seed), Compute())
-    begin = time.perf_counter()
+    begin, processors = time.perf_counter(), time.process_time()
     for event in work.steps():
         if event.step % 10 == 0:
             print(f"block {event.step} of {work.total}: loss {event.loss:.3f}", flush=True)
-    return work.artifact(), time.perf_counter() - begin
+    return work.artifact(), time.perf_counter() - begin, time.process_time() - processors
 
 
 def rows_of(split: Split, most: int, seed: int = 0) -> Rows:
@@ -105,7 +106,7 @@ def main() -> None:
     dataset = load(flags.data, SourceOptions(image_size=flags.image_size))
     config, settings = denoising_defaults(dataset.shape, dataset.classes, kind=flags.kind)
     settings = replace(settings, iterations=flags.iterations or settings.iterations, batch=flags.batch or settings.batch)
-    denoiser, seconds = train(dataset, config, settings, flags.seed)
+    denoiser, seconds, processors = train(dataset, config, settings, flags.seed)
     row = {
         "data": Path(flags.data).name,
         "shape": list(dataset.shape),
@@ -115,12 +116,15 @@ def main() -> None:
         "batch": settings.batch,
         "seed": flags.seed,
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(processors, 1),
         "images_a_second": round(settings.iterations * settings.batch / seconds),
         "threads": flags.threads,
         **judged(denoiser, dataset, flags.cfg, flags.seed),
         "torch": torch.__version__,
     }
-    print(f"{row['parameters']:,} parameters, {seconds:.1f} s, {row['images_a_second']} images a second")
+    print(
+        f"{row['parameters']:,} parameters, {seconds:.1f} s ({processors:.1f} s of processors), {row['images_a_second']} images a second"
+    )
     print(f"real images: {row['accuracy_real']:.1f} %; {PER_CLASS} of them a class: {row['accuracy_real_few']:.1f} %")
     for cfg in row["recognised"]:
         print(f"cfg {cfg}: {row['recognised'][cfg]:.1f} % recognised, {row['accuracy'][cfg]:.1f} % accuracy")
