@@ -3,9 +3,9 @@
     python benchmarks/denoiser_training.py [--data digits] [--image-size N] [--kind dit|unet] [--iterations N] [--batch N]
         [--cfg 1 2 4] [--seed 0] [--threads 2] [--out FILE.jsonl]
 
-One row: parameters, seconds of the training (those of its processors too, all threads together, which other work on the machine
-changes little) and images a second, and for each scale of classifier-free guidance two shares, in
-percent, by support-vector machines of scikit-learn on pixels:
+One row: parameters, seconds of the training (and of processors, all threads together, which other work on the machine changes
+little), images a second, and for each scale of classifier-free guidance two shares, in percent, by support-vector machines of
+scikit-learn on pixels:
 
     recognised   samples that one trained on real images (at most 10,000) puts into their class
     accuracy     test images (at most 4,000) that one trained on the samples, 50 a class, is right about
@@ -122,9 +122,8 @@ def main() -> None:
         **judged(denoiser, dataset, flags.cfg, flags.seed),
         "torch": torch.__version__,
     }
-    print(
-        f"{row['parameters']:,} parameters, {seconds:.1f} s ({processors:.1f} s of processors), {row['images_a_second']} images a second"
-    )
+    print(f"{row['parameters']:,} parameters, {row['images_a_second']} images a second")
+    print(f"{seconds:.1f} s of training, {processors:.1f} s of processors")
     print(f"real images: {row['accuracy_real']:.1f} %; {PER_CLASS} of them a class: {row['accuracy_real_few']:.1f} %")
     for cfg in row["recognised"]:
         print(f"cfg {cfg}: {row['recognised'][cfg]:.1f} % recognised, {row['accuracy'][cfg]:.1f} % accuracy")
