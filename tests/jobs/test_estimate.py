@@ -4,10 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from refluence.jobs import estimate
+import refluence as rf
+from refluence.jobs import estimate, source_network
 from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.denoisers import SurrogateNeed
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Machine, open_session
+from refluence.jobs.teachers import TeacherNeed
 from refluence.options import JobOptions
 
 
@@ -26,3 +29,16 @@ def test_the_first_arm_does_not_pay_for_what_is_loaded_once(monkeypatch):
     scale = len(session.dataset.test) / len(session.dataset.val)
     assert [estimate.judging_seconds(job, session) for _ in range(2)] == [pytest.approx(2 * (0.5 * 40 + 3.0 * scale))] * 2
     assert trained == [1, 5, 10] * 2
+
+
+def test_what_judges_need_is_measured_and_not_made(monkeypatch):
+    monkeypatch.setattr(source_network, "TEACHERS", {"cpu": "convnet1:4"})
+    for need in (TeacherNeed, SurrogateNeed):
+        monkeypatch.setattr(need, "make", lambda *given: pytest.fail("it is not trained"))
+    session = open_session(rf.load("digits", rows=200), Machine())
+    asked = JobOptions(ipc=1, nets=1, epochs=10, width=4, protocol=("rded-cpu",), quality=True, feature_network="convnet1:8")
+    job = resolve(asked, parse_arm("random"), session.dataset, 0)
+    found = estimate.needed_seconds([job, job], session)
+    assert [what for what, _ in found] == ["teacher", "surrogate", "teacher"]
+    assert all(seconds > 0 for _, seconds in found)
+    assert estimate.judging_seconds(job, session) > 0

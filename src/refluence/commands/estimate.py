@@ -45,6 +45,10 @@ def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
         f"in all: {clock(total)} for {counted(len(arms), 'arm')} x {counted(seeds, 'seed')}, peak memory "
         f"{size(memory.bytes())}, {size(stored)} stored (measured on {STEPS} steps; a busier machine takes longer)"
     )
+    if asked.options.quality and not asked.of_students:
+        print(
+            "not in it: --quality of each set beside what it needs first, most of it ten networks trained on a tenth of the set"
+        )
     if asked.equal_seconds:
         print("not in it: the arms of --equal-seconds, each about as long as its influence arm")
     if not isinstance(flags, (Distill, GenerateSample)) and (workers := executor_of(asked, jobs * seeds, session).size) > 1:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from refluence.data.distilled import DistilledSet
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs import teachers
 from refluence.jobs.estimated_needs import Needed
@@ -17,12 +18,11 @@ from refluence.jobs.preparing import prepared_for
 from refluence.jobs.scores_need import ScoresNeed
 from refluence.jobs.scoring import Scores
 from refluence.jobs.session import Session
+from refluence.jobs.source_network import labeller
 from refluence.jobs.students import predictions
 from refluence.jobs.teachers import TeacherNeed
 from refluence.models import build
 from refluence.seeds import streams
-from refluence.transfer.artifact import Student
-from refluence.transfer.job import TEACHER
 from refluence.work import Cost, Prepared, Work
 
 STEPS = 3
@@ -38,7 +38,7 @@ def warm_up(job: ArmJob, session: Session) -> None:
 
 
 def needed_seconds(jobs: Sequence[ArmJob], session: Session) -> list[tuple[str, float]]:
-    """What sampled sets need first, in a word each, and its seconds; for all arms and seeds once."""
+    """What sampled sets and their judges need first, in a word each, and its seconds; for all arms and seeds once."""
     return Needed(lambda work: _stepping(work, lambda _: [])).of(jobs, session)
 
 
@@ -67,9 +67,7 @@ def _student_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
         if name not in session.made:
             teacher = need.plan.open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
             seconds = _stepping(teacher, need.plan.ahead)
-            made = teacher.artifact()
-            assert isinstance(made, Student), "what a transfer makes"
-            session.made[name] = Prepared({f"{TEACHER}{n}": t for n, t in made.state().items()}, 0.0)
+            session.made[name] = Prepared(need.tensors(teacher.artifact()), 0.0)
     prepared = teachers.prepare(job, session, None)
     work = plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     return seconds + _stepping(work, plan.ahead), work.artifact().stored_bytes
@@ -119,14 +117,15 @@ def judging_seconds(job: ArmJob, session: Session) -> float:
     many = job.plan.formation**2
     some = [p for c, n in enumerate(job.counts(dataset)) for p in dataset.train.members(c)[: many * n].tolist()]
     images, labels = dataset.pixels(dataset.train, torch.tensor(some)), dataset.train.labels[some]
+    small = DistilledSet(images, labels, dataset.classes, dataset.mean, dataset.std)
     total = 0.0
     for protocol in (replace(p, zca="").resolve(len(images), job.model.classes) for p in job.protocols):  # as fast without
         short = [min(EPOCHS, protocol.epochs), min(2 * EPOCHS, protocol.epochs)]
-        spent = []
+        spent, teacher = [], labeller(small, protocol, session, None)
         for epochs in (1, *short):  # the first one warms up
             begin = time.perf_counter()
             evaluate(images, labels, job.model, protocol.with_(epochs=epochs), dataset.val, dataset.mean, dataset.std,
-                     streams(job.seed), 1, device, compiled=session.compute.compiled)  # fmt: skip
+                     streams(job.seed), 1, device, teacher=teacher, compiled=session.compute.compiled)  # fmt: skip
             spent.append(time.perf_counter() - begin)
         _, less, more = spent
         slope = max(more - less, 0) / max(short[1] - short[0], 1)

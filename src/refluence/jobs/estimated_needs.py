@@ -1,4 +1,4 @@
-"""What sampled sets need first, as an estimate has it: a few steps measured; what there is then stands in for the whole."""
+"""What sets and their judges need first, as an estimate has it: a few steps measured, and a stand-in for the whole."""
 
 from __future__ import annotations
 
@@ -17,10 +17,23 @@ from refluence.jobs.denoisers import DenoiserNeed, MinimaxNeed, SurrogateNeed
 from refluence.jobs.job import ArmJob, Job
 from refluence.jobs.needs import Need, key, obtain
 from refluence.jobs.session import Session
+from refluence.jobs.source_network import need_of, taught_by
+from refluence.jobs.teachers import TeacherNeed
 from refluence.work import Prepared, Work
 
 CHECKPOINTS = 4
 """Of a surrogate that stands in: how many will be retained is not known before."""
+
+
+def judges(job: ArmJob, session: Session) -> list[TeacherNeed | SurrogateNeed]:
+    """What a set is judged and measured by that is trained first."""
+    if not isinstance(job, Job):
+        return []
+    needs: list[TeacherNeed | SurrogateNeed] = [taught_by(p, session.dataset) for p in job.protocols if p.taught]
+    if (how := job.quality) is not None:
+        needs += [SurrogateNeed(how.guide)]
+        needs += [] if how.weights else [need_of(how.network, session.dataset, how.size)]
+    return needs
 
 
 @dataclass
@@ -36,11 +49,13 @@ class Needed:
             if isinstance(job, Job) and isinstance(job.plan, Sampling):
                 own = replace(job, plan=equipped(job.plan, session.dataset))
                 denoisers.prepare(own, session, None, obtained=self.obtained)
+            for need in judges(job, session):
+                self.obtained(need, session, None)
         return list(self.seconds.values())
 
     def obtained(self, need: Need, session: Session, place: Path | None) -> Prepared:
         """A stand-in for the need, which the session remembers."""
-        if not isinstance(need, (DenoiserNeed, MinimaxNeed, SurrogateNeed)):
+        if not isinstance(need, (DenoiserNeed, MinimaxNeed, SurrogateNeed, TeacherNeed)):
             return obtain(need, session, place)
         name = key(need, session)
         if name not in session.made:
@@ -49,7 +64,12 @@ class Needed:
             session.made[name] = Prepared(tensors)
         return session.made[name]
 
-    def _begun(self, need: DenoiserNeed | MinimaxNeed | SurrogateNeed, session: Session) -> tuple[float, dict[str, Tensor]]:
+    def _begun(
+        self, need: DenoiserNeed | MinimaxNeed | SurrogateNeed | TeacherNeed, session: Session
+    ) -> tuple[float, dict[str, Tensor]]:
+        if isinstance(need, TeacherNeed):
+            teacher = need.plan.open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
+            return self.stepping(teacher), need.tensors(teacher.artifact())
         if isinstance(need, SurrogateNeed):
             return self._surrogate(need, session)
         work = need.work(session)

@@ -30,7 +30,7 @@ from refluence.jobs.job import Job
 from refluence.jobs.measuring import Measuring, loaded, measuring
 from refluence.jobs.needs import obtain
 from refluence.jobs.session import Session
-from refluence.jobs.source_network import shared_by, source_network
+from refluence.jobs.source_network import need_of, shared_by, source_network
 from refluence.matching.features import embedding
 from refluence.models import ModelSpec
 from refluence.options import JobOptions
@@ -125,7 +125,7 @@ def feature_network(how: Measuring, session: Session, shared: Path | None) -> nn
     if how.weights:
         net: nn.Module = loaded(how.weights, how.network.name, dataset.shape, dataset.classes).beside(dataset.mean, dataset.std)
     else:
-        net = source_network(how.network, how.size, session, shared)
+        net = source_network(need_of(how.network, dataset, how.size), session, shared)
     return net.to(session.compute.device).eval()
 
 

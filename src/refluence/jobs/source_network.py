@@ -36,20 +36,25 @@ def need_of(model: ModelSpec, dataset: Dataset, size: str) -> TeacherNeed:
     return TeacherNeed(Teacher(model, PAPER if size == "paper" else short), SEED)
 
 
-def source_network(model: ModelSpec, size: str, session: Session, shared: Path | None) -> nn.Module:
+def source_network(need: TeacherNeed, session: Session, shared: Path | None) -> nn.Module:
     """The trained network, on the CPU in evaluation mode, for images that are normalised as the source is."""
-    need = need_of(model, session.dataset, size)
     net = replace(need.plan, teacher=need.teacher).teacher_net(obtain(need, session, shared), need.rng)
     assert net is not None, "the plan has a teacher"
     return net
+
+
+def taught_by(protocol: Protocol, dataset: Dataset) -> TeacherNeed:
+    """The training of the teacher of a protocol that learns from one."""
+    size = "cpu" if protocol.short else "paper"
+    return need_of(spec_of(TEACHERS[size], dataset, size), dataset, size)
 
 
 def labeller(small: DistilledSet, protocol: Protocol, session: Session, shared: Path | None) -> nn.Module | None:
     """The teacher of a set under a protocol that learns from one; None for a set that has soft labels of its own."""
     if not protocol.taught or small.soft is not None:
         return None
-    size, dataset = "cpu" if protocol.short else "paper", session.dataset
-    net = source_network(spec_of(TEACHERS[size], dataset, size), size, session, shared)
+    dataset = session.dataset
+    net = source_network(taught_by(protocol, dataset), session, shared)
     own, theirs = (small.mean, small.std), (dataset.mean, dataset.std)
     return (net if own == theirs else Renormalised(net, own, theirs)).to(session.compute.device).eval()
 

@@ -41,7 +41,7 @@ from refluence.transfer.head import fit_head
 from refluence.transfer.job import HEAD, KEY, TEACHER, Loaded, Teacher, Transferring, settings_for
 from refluence.transfer.mechanism import Mechanism
 from refluence.transfer.settings import Settings
-from refluence.work import Prepared
+from refluence.work import Artifact, Prepared
 
 SCRATCH = Arm("scratch")
 WIDTH = 128  # of a ConvNet that is a teacher, where its name says none
@@ -83,6 +83,11 @@ class TeacherNeed:
             card = {"seed": self.seed, "source": dataset.source, "model": made.model.to_json(), **result.card, **costs}
             save_network(folder, made, card)
             shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)  # it lies there whole
+        return self.tensors(made)
+
+    def tensors(self, made: Artifact) -> dict[str, Tensor]:
+        """The tensors of a teacher by name, behind `teacher/`."""
+        assert isinstance(made, Student), "what a transfer makes"
         return {f"{TEACHER}{name}": tensor for name, tensor in made.state().items()}
 
 
