@@ -522,7 +522,8 @@ def compare(
     )
     asked.arms()
     folder = keywords.folder(out)
-    session = _students(data, options, asked.transfer) if asked.of_students else _session(data, options)
+    sized = {**options, "ipc": asked.per_class}
+    session = _students(data, sized, asked.transfer) if asked.of_students else _session(data, sized)
     if folder is not None:  # workers get them too
         recorded = session.machine.threads or recorded_threads(folder)
         session = replace(session, machine=replace(session.machine, threads=recorded))

@@ -124,7 +124,7 @@ class SamplingOptions(Options):
 
     group: ClassVar[str] = "sampling"
 
-    denoiser: str = setting(
+    denoiser: str | object = setting(  # from Python a `Denoiser` too
         "dit",
         "dit or unet, trained first on the data, or one that is there: the folder of `generate train` or `generate finetune`, "
         "a folder of diffusers, or hf:NAME, such as hf:facebook/DiT-XL-2-256.",

@@ -23,7 +23,7 @@ def make(asked: Comparing, flags: Compare | Transfer) -> None:
     """The comparison of the flags: `compare`, or `transfer --seeds N`."""
     asked.arms()
     check_free(flags.out, "compare", flags.resume)
-    session = open_session(flags, threads=recorded_threads(flags.out), students=asked.of_students)
+    session = open_session(flags, asked.per_class, threads=recorded_threads(flags.out), students=asked.of_students)
     jobs = asked.jobs(session.dataset)
     found = compare(asked, jobs, session, flags.out, resume=flags.resume, page=report.write)
     show(found.to_json(), flags.out)

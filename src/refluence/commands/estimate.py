@@ -28,7 +28,7 @@ def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
         return
     asked = _asked(flags)
     arms = asked.arms()
-    session = open_session(flags, students=asked.of_students)
+    session = open_session(flags, asked.per_class, students=asked.of_students)
     memory, seeds = PeakMemory(session.compute.device), asked.seeds
     total, stored = 0.0, 0
     jobs = [pool_seconds.alone(job) for job in replace(asked, seeds=1).jobs(session.dataset)]

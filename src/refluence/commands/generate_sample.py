@@ -32,6 +32,6 @@ def run(flags: GenerateSample) -> None:
 
 def arm_of(flags: GenerateSample) -> Arm:
     """The arm of a comparison that the flags say. `InputError` for numbers that mean nothing there."""
-    arm = guided_arm(flags.method or method_of(flags.denoiser), flags.guidance, flags.pool)
+    arm = guided_arm(flags.method or method_of(str(flags.denoiser)), flags.guidance, flags.pool)
     refuse_idle(arm, subset(SetOptions, flags))
     return arm

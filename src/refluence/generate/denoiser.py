@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -203,6 +203,33 @@ class Denoiser:
         except RuntimeError as error:
             raise InputError(f"these are not the weights of this denoiser: {' '.join(str(error).split())}") from None
 
+    @classmethod
+    def load(cls, folder: str | Path, classes: Sequence[str] | None = None) -> Denoiser:
+        """Read a denoiser again.
+
+        Args:
+            folder: what `save`, `train_denoiser(out=…)` or `refluence generate train` wrote, or as `load_denoiser` has it.
+            classes: those to sample of, in an order of your own; None: all, as they were trained on.
+
+        Returns:
+            The denoiser.
+
+        Raises:
+            InputError: no denoiser, or classes that it does not know.
+
+        Example:
+            >>> import tempfile
+            >>> import refluence as rf
+            >>> folder = tempfile.mkdtemp()
+            >>> rf.train_denoiser("digits", iterations=1).save(folder)
+            >>> rf.Denoiser.load(folder).config.classes[:3]
+            ('0', '1', '2')
+        """
+        place = holds_denoiser(Path(folder))
+        if classes is None and place is None:
+            raise InputError(f"{folder} is no denoiser that Refluence wrote: say the classes too, Denoiser.load(…, classes)")
+        return load_denoiser(folder, read_json(place / CONFIG)["classes"] if classes is None and place else classes or ())
+
     def save(self, folder: str | Path, card: Json | None = None) -> None:
         """Write it into `folder/denoiser`, the card last; `card`: further facts, as those of a run."""
         save_denoiser(Path(folder) / self.kind, self, card or {})
@@ -266,14 +293,8 @@ def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None
         config, method = DenoiserConfig.from_json(said), str(said["method"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{place / CONFIG} is not that of a denoiser of this version ({error})") from error
-    places = _places(where, config.classes, classes)
-    if shape is not None and tuple(shape) != config.shape:
-        theirs, ours = (" x ".join(map(str, each)) for each in (config.shape, shape))
-        raise InputError(f"the denoiser {where} makes images of {theirs}, the data have {ours}: {_remedy(config.shape, shape)}")
-    denoiser = build_denoiser(config, torch.Generator().manual_seed(0))
+    denoiser = fitted(build_denoiser(config, torch.Generator().manual_seed(0)), where, classes, shape)
     denoiser.method = method
-    if places is not None:
-        denoiser.labels = tuple(denoiser.label(torch.tensor(places)).tolist())
     denoiser.card = read_json(place / CARD) if (place / CARD).is_file() else {}
     try:
         denoiser.load_state(load_file(place / WEIGHTS))
@@ -281,6 +302,21 @@ def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None
         raise InputError(f"{place / WEIGHTS} cannot be read ({error}): it is not whole") from error
     denoiser.net.eval()
     return denoiser
+
+
+def fitted(denoiser: Denoiser, where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
+    """The same denoiser for data of these classes, in this order. `where` names it in a message.
+
+    Raises:
+        InputError: classes that it does not know, or images of another size than it makes.
+    """
+    places, own = _places(where, denoiser.config.classes, classes), denoiser.config.shape
+    if shape is not None and tuple(shape) != own:
+        theirs, ours = (" x ".join(map(str, each)) for each in (own, shape))
+        raise InputError(f"the denoiser {where} makes images of {theirs}, the data have {ours}: {_remedy(own, shape)}")
+    if places is None:
+        return denoiser
+    return replace(denoiser, labels=tuple(denoiser.label(torch.tensor(places)).tolist()))
 
 
 def holds_denoiser(folder: Path) -> Path | None:

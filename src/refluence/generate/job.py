@@ -22,7 +22,8 @@ from refluence.data.distilled import DistilledSet
 from refluence.errors import InputError, called, option, stated
 from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
-from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
+from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, fitted, load_denoiser
+from refluence.generate.extra import need_diffusers
 from refluence.generate.method import Generator
 from refluence.generate.minimax import MinimaxSettings, minimax_defaults
 from refluence.generate.noise import described, guided_steps, timesteps
@@ -173,8 +174,15 @@ class Sampling:
         """Nothing beside the batches."""
         return []
 
+    def counts(self, dataset: Dataset) -> tuple[int, ...]:
+        """Images of each class: as many as are asked for, though there may be fewer real ones (`small_classes="cap"`: no more)."""
+        if dataset.options.small_classes == "cap" or self.allocation != "equal":
+            return counts_of(dataset, self.ipc, self.allocation)
+        return (self.ipc,) * len(dataset.classes)
+
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
-        """`InputError` for a range that no step falls in, before any work."""
+        """`InputError` where diffusers is missing, and for a range that no step falls in, before any work."""
+        need_diffusers(f"the solver {self.settings.solver}")
         self.remarks_on_steps()
 
     def check_model(self, model: ModelSpec) -> None:
@@ -220,7 +228,7 @@ class Sampling:
         surrogate = None
         if self.guide is not None:
             surrogate = Surrogate.from_state(self.guide.model, named(prepared, SURROGATE))
-        counts = counts_of(dataset, self.ipc, self.allocation)
+        counts = self.counts(dataset)
         return SamplingWork(self.settings, self.sampled_from(prepared), surrogate, dataset, counts, rng, compute)
 
     def sampled_from(self, prepared: Prepared) -> Denoiser:
@@ -258,7 +266,7 @@ def plan(arm: Arm, generator: Generator, asked: JobOptions, dataset: Dataset) ->
     minimax = None
     if isinstance(denoiser, Loaded) and denoiser.method != "dit" and not generator.finetuned:
         raise InputError(
-            f"arm '{arm.name}': {option('denoiser', own.denoiser)} is fine-tuned by {denoiser.method}: the arm "
+            f"arm '{arm.name}': {option('denoiser', called_by(own.denoiser))} is fine-tuned by {denoiser.method}: the arm "
             f"'{denoiser.method}' samples from it, '{generator.name}' from one that is not"
         )
     if generator.finetuned and not (isinstance(denoiser, Loaded) and denoiser.method == generator.name):
@@ -275,16 +283,36 @@ def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained 
     if asked.denoiser not in TRAINED:
         if idle := next((name for name in ("prediction", "denoiser_iterations") if getattr(asked, name) is not None), None):
             raise InputError(
-                f"{option(idle)} is for a denoiser that is trained first, and {asked.denoiser} is there: leave it out"
+                f"{option(idle)} is for a denoiser that is trained first, {called_by(asked.denoiser)} is there: leave it out"
             )
-        found = load_denoiser(asked.denoiser, dataset.classes, dataset.shape)
-        return Loaded(digest(found), asked.denoiser, found.method, found)
+        found, where = read_denoiser(asked.denoiser, dataset), called_by(asked.denoiser)
+        return Loaded(digest(found), where, found.method, found)
+    if asked.denoiser == "unet":
+        need_diffusers(f"the denoiser {asked.denoiser}")
     config, settings = denoising_defaults(dataset.shape, dataset.classes, size, asked.denoiser)
     if asked.prediction is not None:
         config = replace(config, prediction=asked.prediction)
     if asked.denoiser_iterations is not None:
         settings = replace(settings, iterations=asked.denoiser_iterations)
     return Trained(config, settings)
+
+
+def read_denoiser(given: object, dataset: Dataset) -> Denoiser:
+    """The denoiser for the data: of a folder or a name, or itself.
+
+    Raises:
+        InputError: no denoiser, or one of other classes or images of another size.
+    """
+    if isinstance(given, Denoiser):
+        return fitted(given, called_by(given), dataset.classes, dataset.shape)
+    if not isinstance(given, str):
+        raise InputError(f"{stated('denoiser', given)}: it must be {', '.join(TRAINED)}, a folder, hf:NAME or a Denoiser")
+    return load_denoiser(given, dataset.classes, dataset.shape)
+
+
+def called_by(given: object) -> str:
+    """A denoiser in a word: its folder or name; one that was given in Python has none."""
+    return given if isinstance(given, str) else f"{type(given).__name__}()"
 
 
 def guide_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Guide:
@@ -305,6 +333,8 @@ def equipped(sampling: Sampling, dataset: Dataset) -> Sampling:
     loaded = sampling.denoiser
     if isinstance(loaded, Trained) or loaded.denoiser is not None:
         return sampling
+    if loaded.where.endswith("()"):
+        raise InputError("the denoiser was given in Python: hand it over again, with denoiser=, in one process")
     found = load_denoiser(loaded.where, dataset.classes, dataset.shape)
     if digest(found) != loaded.sha256:
         raise InputError(f"{stated('denoiser', loaded.where)}: it has changed since the run began")

@@ -90,6 +90,12 @@ class Comparing:
         return isinstance(self._declared(parse_arm(self.methods[0], own_methods(self.methods))), Mechanism)
 
     @property
+    def per_class(self) -> int:
+        """Training images that a class must have: none is kept where all sets are sampled, or students are made."""
+        declared = [self._declared(arm) for arm in self.arms()]
+        return 1 if all(isinstance(each, (Generator, Mechanism)) for each in declared) else self.options.ipc
+
+    @property
     def size(self) -> str:
         """cpu or paper."""
         return self.transfer.size if self.of_students else self.options.size

@@ -16,7 +16,7 @@ from refluence.errors import InputError, option
 from refluence.fields import settings_of
 from refluence.files import Json, read_json
 from refluence.generate.denoiser import CARD, CONFIG, Denoiser, digest, holds_denoiser, load_denoiser
-from refluence.generate.job import Trained, denoiser_of
+from refluence.generate.job import Trained, called_by, denoiser_of, read_denoiser
 from refluence.generate.minimax import MinimaxSettings, MinimaxWork, minimax_defaults
 from refluence.generate.training import DenoiserWork
 from refluence.jobs.open_run import FINETUNE, TRAIN
@@ -105,8 +105,7 @@ def tuning(asked: FinetuneOptions, base: str | Denoiser, session: Session, seed:
     """
     dataset = session.dataset
     refuse_texts(dataset, "a denoiser")
-    found = load_denoiser(base, dataset.classes, dataset.shape) if isinstance(base, str) else base
-    where = base if isinstance(base, str) else f"{type(base).__name__}()"
+    found, where = read_denoiser(base, dataset), called_by(base)
     if found.method == asked.method:
         raise InputError(
             f"{option('denoiser')} {where} is fine-tuned by {asked.method} already: give the one that it was made from"
@@ -177,10 +176,8 @@ def card_of(folder: Path) -> Json:
     return card
 
 
-def method_of(where: str | Denoiser) -> str:
+def method_of(where: str) -> str:
     """The arm that samples from a denoiser: `dit`, or how it is fine-tuned. One that is not there is refused later."""
-    if isinstance(where, Denoiser):
-        return where.method
     place = holds_denoiser(Path(where))
     return "dit" if place is None else str(read_json(place / CONFIG).get("method", "dit"))
 

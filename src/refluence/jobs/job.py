@@ -83,6 +83,8 @@ class Job(BareJob[SetPlan]):
 
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
         """Images that are stored of each class: the same numbers for every arm of a comparison."""
+        if isinstance(self.plan, Sampling):
+            return self.plan.counts(dataset)
         return counts_of(dataset, self.ipc, self.plan.allocation)
 
     def to_json(self) -> Json:

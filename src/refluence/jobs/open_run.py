@@ -46,8 +46,7 @@ def open_finished(folder: Path, declared: Declaration | None = None) -> Finished
         raise InputError(f"{folder} holds a comparison: name one of its units, {folder}/units/ARM/SEED")
     if config["command"] == "transfer":
         raise InputError(f"{folder} holds a student: rf.StudentRun.load('{folder}') reads it")
-    if config["command"] in DENOISERS:
-        raise InputError(f"{folder} holds a denoiser: {_samples(folder)} samples a set from it")
+    refuse_denoiser(folder)
     require_finished(folder, config)
     card = read_card(folder / "distilled")
     resolved = config["resolved"]
@@ -101,9 +100,12 @@ def require_finished(folder: Path, config: Json) -> None:
         raise InputError(f"the run in {folder} is not finished: {again()} ends it")
 
 
-def _samples(folder: Path) -> str:
-    where = option("denoiser", folder)
-    return f"refluence generate sample {where}" if says_flags() else f"rf.generate(…, {where})"
+def refuse_denoiser(folder: Path) -> None:
+    """`InputError` for a folder that holds a denoiser, and no set."""
+    if (folder / CONFIG).exists() and configuration(folder)["command"] in DENOISERS:
+        where = option("denoiser", folder)
+        said = f"refluence generate sample {where}" if says_flags() else f"rf.generate(…, {where})"
+        raise InputError(f"{folder} holds a denoiser: {said} samples a set from it")
 
 
 def data_of(run: Finished, source: str | None, asked: SourceOptions) -> tuple[str, SourceOptions, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from refluence.digests import digest
 from refluence.files import Json
+from refluence.generate.job import called_by
 from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import guidance_of, methods
 from refluence.jobs.job import ArmJob, Job, StudentJob
@@ -54,6 +55,8 @@ def shared_arguments(
     there, usual = {f.name for f in fields(asked)}, {f.name: f.default for f in fields(kind)}
     own = {name: getattr(asked, name) if name in there else default for name, default in usual.items()}
     own["model"] = asked.model if isinstance(asked.model, str) else model.name
+    if "denoiser" in own:
+        own["denoiser"] = called_by(own["denoiser"])
     dataset = session.dataset
     where = {"data": dataset.source, "out": str(out), "resume": False}
     return {**own, **asdict(dataset.options), **session.machine.arguments(), **where}

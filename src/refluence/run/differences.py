@@ -13,7 +13,7 @@ from refluence.options import ScoreOptions, SetOptions, SourceOptions
 MACHINE, CONSTANTS = "machine", "constants"
 INFORMATIVE = ("cpus",)  # of the machine: said, but without a part in the result
 ARMS, UNIT = "arms", "unit"
-DECIDING = ("data", "distilled", "method", "weights", "seed")
+DECIDING = ("data", "distilled", "method", "weights", "guidance", "pool", "seed")
 """Arguments beside the groups of options that decide a result: `out` or `workers` do not."""
 LONGEST = 60  # characters of a value in a message
 
