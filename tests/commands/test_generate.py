@@ -199,7 +199,7 @@ def test_an_estimate_measures_what_is_trained_first_once(refluence, tmp_path):
         ([*BOTH, "--range", "150%:160%"], ["--range 150%:160%:"]),
         (["--solver", "euler"], ["--solver euler: choose one of ddim, ddpm, dpm"]),
         (["--steps", "0"], ["--steps 0:", "at least 1"]),
-        (["--surrogate", "convnot", *BOTH], ["--surrogate", "convnet"]),
+        (["--surrogate", "convnot", *BOTH], ["unknown model 'convnot'", "did you mean convnet?"]),
         (["--denoiser", "/nowhere/at/all"], ["/nowhere/at/all is no denoiser", "generate train"]),
         (["--denoiser-iterations", "0"], ["--denoiser-iterations 0:", "at least 1"]),
     ],

@@ -175,7 +175,7 @@ class Sampling:
         return []
 
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
-        """Images of each class: as many as are asked for, though there may be fewer real ones (`small_classes="cap"`: no more)."""
+        """Images of each class: as many as are asked for, though it may have fewer; `small_classes="cap"`: not more."""
         if dataset.options.small_classes == "cap" or self.allocation != "equal":
             return counts_of(dataset, self.ipc, self.allocation)
         return (self.ipc,) * len(dataset.classes)
