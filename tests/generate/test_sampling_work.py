@@ -7,10 +7,11 @@ import torch
 
 from refluence.compute import Compute
 from refluence.errors import InputError, RunError
+from refluence.generate.facts import nearest
 from refluence.generate.influence import InfluenceEnergy
 from refluence.generate.sampling import sample
 from refluence.generate.settings import Guidance, Pool, Settings
-from refluence.generate.work import APART, SamplingWork, nearest
+from refluence.generate.work import APART, SamplingWork
 from refluence.seeds import streams
 from support.diffusion import tiny_denoiser, tiny_surrogate
 from support.tiny_data import tiny_dataset
@@ -113,6 +114,7 @@ def test_the_card_has_the_facts():
 def test_a_pool_keeps_some_of_what_it_sampled(by):
     kept, everything = done(replace(PLAIN, pool=Pool(2.0, by))).result(), done(PLAIN, counts=(6, 4, 6)).result()
     assert kept.card["sampled"] == 16
+    assert [event.images for event in work(replace(PLAIN, pool=Pool(2.0, by))).steps()] == [3, 3, 3, 3, 3, 1, 8]
     assert kept.artifact.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
     among = {tuple(image.flatten().tolist()) for image in everything.artifact.images}
     found = [tuple(image.flatten().tolist()) for image in kept.artifact.images]

@@ -42,14 +42,14 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+NEEDS = ("teacher", "weights", "denoiser", "minimax", "surrogate")
+MEASURED = {"seconds", "peak_bytes", "test_uses", *(f"{need}_seconds" for need in NEEDS)}
+
+
 def without_seconds(value):
     """The same value without what a clock or the machine's memory decides."""
     if isinstance(value, dict):
-        return {
-            k: without_seconds(v)
-            for k, v in value.items()
-            if k not in ("seconds", "teacher_seconds", "peak_bytes", "test_uses")
-        }
+        return {k: without_seconds(v) for k, v in value.items() if k not in MEASURED}
     return [without_seconds(v) for v in value] if isinstance(value, list) else value
 
 

@@ -41,6 +41,24 @@ def sampled_counts(counts: tuple[int, ...], factor: float | None) -> tuple[int, 
     return tuple(math.ceil(count * (FACTOR if factor is None else factor) - 1e-9) for count in counts)
 
 
+def select(
+    by: str, images: Tensor, labels: Tensor, counts: tuple[int, ...], energy: InfluenceEnergy, real: Dataset, rng: Rng
+) -> Tensor:
+    """Positions `(sum of counts,)` of the chosen among `images` `(N, C, H, W)` of classes `labels`, class after class.
+
+    `images` and `real` are normalised as the images of the surrogate were. `by`: herding or influence.
+    """
+    device, net, found = energy.wanted[-1].device, energy.nets[-1], []
+    for label, count in enumerate(counts):
+        own = (labels == label).nonzero().flatten()
+        among = images[own].to(device)
+        if by == "influence":
+            found.append(own[by_influence(among, label, energy, count)])
+        else:
+            found.append(own[by_herding(among, mean_embedding(real, label, net, rng, device), net, count)])
+    return torch.cat(found)
+
+
 def by_herding(images: Tensor, real: Tensor, net: nn.Module, count: int) -> Tensor:
     """Positions `(count,)` of the chosen among `images` `(N, C, H, W)` of one class, in the order of choice.
 

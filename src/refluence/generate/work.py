@@ -1,4 +1,5 @@
-"""A sampling as a work (work.py): a step is one batch of images, the state is all of them so far.
+"""A sampling as a work (work.py): a step is one batch of images, the state is all of them so far. The last step of a pool is
+the selection, so that its seconds count.
 
 Images stand in a row, image 0 of every class, then image 1 of every class, and so on; the plan cuts it into batches. The noise
 of an image, and of ddpm's steps, is of its own stream, so who shares a batch changes an image by rounding alone, and by the
@@ -13,7 +14,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
@@ -21,10 +21,11 @@ from refluence.data.distilled import DistilledSet
 from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser, digest
+from refluence.generate.facts import influence_facts, nearest, normalised
 from refluence.generate.influence import InfluenceEnergy
 from refluence.generate.memory import Memory
 from refluence.generate.noise import guided_steps, timesteps
-from refluence.generate.pool import by_herding, by_influence, mean_embedding, sampled_counts
+from refluence.generate.pool import sampled_counts, select
 from refluence.generate.sampling import Steering, sample
 from refluence.generate.settings import Settings
 from refluence.generate.solvers import solver_of
@@ -93,7 +94,9 @@ class SamplingWork:
         self.z = torch.zeros(len(self.places), *denoiser.shape)
         self.labels = torch.tensor([c for _, c in self.places])
         self.memory = Memory(guidance.memory)
-        self.step, self.total = 0, -(-len(self.places) // settings.batch)
+        self.step, self.batches = 0, -(-len(self.places) // settings.batch)
+        self.total = self.batches + (settings.pool is not None)
+        self.kept: Tensor | None = None  # positions, once they are selected from a pool
         self._warm_up()
 
     @torch.no_grad()
@@ -105,9 +108,9 @@ class SamplingWork:
             self.denoiser.predict(z, 0, self.labels[:1].to(z.device), self.settings.cfg)
 
     def steps(self) -> Iterator[Sampled]:
-        """The batches that are left; `RunError` where numbers are no longer finite."""
+        """The steps that are left; `RunError` where numbers are no longer finite."""
         while self.step < self.total:
-            yield self._batch(self._part(self.step))
+            yield self._batch(self._part(self.step)) if self.step < self.batches else self._selection()
 
     def _part(self, number: int) -> slice:
         """The positions of a batch."""
@@ -131,6 +134,16 @@ class SamplingWork:
         self.step += 1
         return Sampled(self.step - 1, len(y), found.energy, found.deviation, found.moved)
 
+    def _selection(self) -> Sampled:
+        assert self.settings.pool is not None, "of a pool"
+        assert self.surrogate is not None, "a pool is selected from by a surrogate"
+        assert self.energy is not None
+        images = normalised(self.pixels(), self.surrogate.mean, self.surrogate.std)
+        real = self.dataset.normalised_as(self.surrogate.mean, self.surrogate.std)
+        self.kept = select(self.settings.pool.by, images, self.labels, self.counts, self.energy, real, self.rng)
+        self.step += 1
+        return Sampled(self.step - 1, len(self.kept))
+
     def _finished(self, part: slice) -> None:
         if self.settings.guidance.deviation:
             self.memory.add(self.z[part], self.labels[part])
@@ -142,63 +155,48 @@ class SamplingWork:
         return (self.denoiser.decode(z) - mean) / std
 
     def state(self) -> dict[str, Tensor]:
-        """The images so far."""
-        done = self._part(self.step - 1).stop if self.step else 0
-        return {"step": torch.tensor(self.step), "z": self.z[:done].clone()}
+        """The images so far, and which of a pool are kept."""
+        done = self._part(min(self.step, self.batches) - 1).stop if self.step else 0
+        selected = {} if self.kept is None else {"kept": self.kept}
+        return {"step": torch.tensor(self.step), "z": self.z[:done].clone(), **selected}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on after the batch at which `state` was taken."""
+        """Go on after the step at which `state` was taken."""
         self.step, self.memory = int(state["step"]), Memory(self.settings.guidance.memory)
-        self.z[: len(state["z"])] = state["z"]
-        for number in range(self.step):
+        self.z[: len(state["z"])], self.kept = state["z"], state.get("kept")
+        for number in range(min(self.step, self.batches)):
             self._finished(self._part(number))
 
     def pixels(self) -> Tensor:
         """The images `(N, C, H, W)` from 0 to 1, in the order of sampling, decoded in their batches; grey where none is yet."""
         found = torch.full((len(self.z), *self.dataset.shape), 0.5)
-        for part in map(self._part, range(self.step)):
+        for part in map(self._part, range(min(self.step, self.batches))):
             with torch.no_grad():
                 found[part] = self.denoiser.decode(self.z[part].to(self.compute.device)).cpu().float().clamp(0, 1)
         return found
 
     def artifact(self) -> DistilledSet:
-        """The first images of each class as they stand now."""
-        return self._set([self.members(c)[:count] for c, count in enumerate(self.counts)], self.pixels())
+        """The images that are kept, or the first of each class, as they stand now."""
+        return self._set(self.order(), self.pixels())
 
-    def members(self, label: int) -> Tensor:
-        """Positions of the images of a class, in the order of sampling."""
-        return (self.labels == label).nonzero().flatten()
+    def order(self) -> Tensor:
+        """Positions of the images of the set, class after class."""
+        if self.kept is not None:
+            return self.kept
+        return torch.cat([(self.labels == c).nonzero().flatten()[:count] for c, count in enumerate(self.counts)])
 
-    def _set(self, chosen: list[Tensor], pixels: Tensor) -> DistilledSet:
-        data, order = self.dataset, torch.cat(chosen)
-        return DistilledSet(
-            normalised(pixels[order], data.mean, data.std), self.labels[order], data.classes, data.mean, data.std
-        )
-
-    def chosen(self, pixels: Tensor) -> list[Tensor]:
-        """Positions of the images that are kept of each class."""
-        members, pool, device = [self.members(c) for c in range(len(self.counts))], self.settings.pool, self.compute.device
-        if pool is None:
-            return members
-        assert self.surrogate is not None, "a pool is selected from by a surrogate"
-        assert self.energy is not None
-        images = normalised(pixels, self.surrogate.mean, self.surrogate.std)
-        real, net = self.dataset.normalised_as(self.surrogate.mean, self.surrogate.std), self.energy.nets[-1]
-        found = []
-        for label, (own, count) in enumerate(zip(members, self.counts, strict=True)):
-            among = images[own].to(device)
-            if pool.by == "influence":
-                found.append(own[by_influence(among, label, self.energy, count)])
-            else:
-                mean = mean_embedding(real, label, net, self.rng, device)
-                found.append(own[by_herding(among, mean, net, count)])
-        return found
+    def _set(self, order: Tensor, pixels: Tensor) -> DistilledSet:
+        data = self.dataset
+        images = normalised(pixels[order], data.mean, data.std)
+        return DistilledSet(images, self.labels[order], data.classes, data.mean, data.std)
 
     def result(self) -> Result:
         """The set, and what its card says of how it was made."""
-        pixels = self.pixels()
-        chosen = self.chosen(pixels)
-        made, facts, order = self._set(chosen, pixels), self.denoiser.card, torch.cat(chosen)
+        pixels, order, facts = self.pixels(), self.order(), self.denoiser.card
+        made, influence = self._set(order, pixels), None
+        if self.surrogate is not None and self.energy is not None:
+            images = normalised(pixels[order], self.surrogate.mean, self.surrogate.std)
+            influence = influence_facts(self.energy, images, made.labels, self.dataset.classes, self.compute.device)
         card: Json = {
             "iterations": 0,
             "ess": None,
@@ -213,37 +211,7 @@ class SamplingWork:
             "steps": self.settings.steps,
             "guided_steps": [number + 1 for number in self.guided],
             "sampled": len(self.places),
-            "influence": self._influence(pixels[order], made.labels),
+            "influence": influence,
             "nearest": nearest(self.z[order], made.labels),
         }
         return Result(made, card)
-
-    def _influence(self, pixels: Tensor, labels: Tensor) -> Json | None:
-        """Mean G_I of images, lower is better, and of each class."""
-        if self.surrogate is None or self.energy is None:
-            return None
-        device, images = self.compute.device, normalised(pixels, self.surrogate.mean, self.surrogate.std)
-        parts = zip(images.split(self.settings.batch), labels.split(self.settings.batch), strict=True)
-        values = torch.cat([self.energy.energy(x.to(device), y.to(device)).cpu() for x, y in parts])
-        by_class = {name: float(values[labels == c].mean()) for c, name in enumerate(self.dataset.classes) if c in labels}
-        return {"mean": float(values.mean()), "by_class": by_class}
-
-
-def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Images `(N, C, H, W)` of pixels from 0 to 1."""
-    return (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
-
-
-def nearest(z: Tensor, labels: Tensor) -> float | None:
-    """How redundant samples `z` `(N, ...)` are: the mean of the highest cosine with another of the class; None without any.
-
-    Example:
-        >>> nearest(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0, 0, 1]))
-        0.6666666865348816
-    """
-    highest = []
-    for label in labels.unique():
-        unit = normalize(z[labels == label].flatten(1), dim=1)
-        if len(unit) > 1:
-            highest.append((unit @ unit.T).fill_diagonal_(-torch.inf).amax(1))
-    return float(torch.cat(highest).mean()) if highest else None

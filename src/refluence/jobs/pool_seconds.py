@@ -17,6 +17,7 @@ from statistics import fmean
 from refluence.arm import UNIFORM, Arm
 from refluence.files import Json, read_json, write_json
 from refluence.generate.job import Sampling
+from refluence.generate.pool import FACTOR
 from refluence.jobs.catalogue import base_of
 from refluence.jobs.job import ArmJob, Job
 
@@ -24,8 +25,6 @@ FILE = "pool_seconds.json"
 POOL = "pool"
 GUIDED = ("igd", "influence", "deviation")
 """Whose seconds a pool gets, the first of them that is there."""
-FACTOR = 3.0
-"""Of a pool without a guided arm beside it."""
 
 
 def waits(job: ArmJob, jobs: Sequence[ArmJob]) -> bool:

@@ -1,0 +1,44 @@
+"""What the card of a sampled set says of its images: how they train, and how redundant they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from refluence.files import Json
+from refluence.generate.influence import InfluenceEnergy
+
+CHUNK = 50  # images at a time
+
+
+def influence_facts(
+    energy: InfluenceEnergy, images: Tensor, labels: Tensor, classes: Sequence[str], device: torch.device
+) -> Json:
+    """The mean G_I (IGD eq. 7; lower is better) of images `(N, C, H, W)`, normalised as the surrogate's, and of each class."""
+    parts = zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
+    values = torch.cat([energy.energy(x.to(device), y.to(device)).cpu() for x, y in parts])
+    by_class = {name: float(values[labels == c].mean()) for c, name in enumerate(classes) if c in labels}
+    return {"mean": float(values.mean()), "by_class": by_class}
+
+
+def nearest(z: Tensor, labels: Tensor) -> float | None:
+    """How redundant samples `z` `(N, ...)` are: the mean of the highest cosine with another of the class; None without any.
+
+    Example:
+        >>> nearest(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0, 0, 1]))
+        0.6666666865348816
+    """
+    highest = []
+    for label in labels.unique():
+        unit = normalize(z[labels == label].flatten(1), dim=1)
+        if len(unit) > 1:
+            highest.append((unit @ unit.T).fill_diagonal_(-torch.inf).amax(1))
+    return float(torch.cat(highest).mean()) if highest else None
+
+
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Images `(N, C, H, W)` of pixels from 0 to 1."""
+    return (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
