@@ -26,7 +26,8 @@ ONE_BY_ONE = ("--checkpoint-seconds", "0", "--iterations", str(STEPS))
 COMPARE = ("compare", *DIGITS, *ONE_BY_ONE, "--methods", "dc", "dc+influence", "random", "--no-controls", "--seeds", "2")
 NETWORKS = ("--teacher", "convnet1:16", "--student", "convnet1:8", "--epochs", "8", "--checkpoint-seconds", "0")
 STUDENTS = ("--data", "digits", *NETWORKS, "--threads", "1", "--quiet")
-SAMPLED = ("--denoiser-iterations", "60", "--surrogate-epochs", "2", "--sample-batch", "5", "--checkpoint-seconds", "0")
+SHORT = ("--denoiser-iterations", "60", "--surrogate-epochs", "2", "--sample-batch", "5", "--checkpoint-seconds", "0")
+SAMPLED = ("--data", "digits", "--guidance", "influence,deviation", *SHORT)
 COMMANDS = {
     "distill": ("distill", *DIGITS, *ONE_BY_ONE, "--weights", "influence:carry=.5", "--method", "dc:lr_lr=.01"),
     "distill, networks in pools": ("distill", *DIGITS, *ONE_BY_ONE, "--method", "idm", "--weights", "influence"),
@@ -34,18 +35,7 @@ COMMANDS = {
     "compare in processes": (*COMPARE, "--workers", "2"),
     "transfer": ("transfer", *STUDENTS, "--mechanism", "joint"),
     "transfer with controls, in processes": ("transfer", *STUDENTS, "--mechanism", "student", "--seeds", "1", "--workers", "2"),
-    "generate sample": (
-        "generate",
-        "sample",
-        "--data",
-        "digits",
-        "--guidance",
-        "influence,deviation",
-        *SAMPLED,
-        "--threads",
-        "1",
-        "--quiet",
-    ),
+    "generate sample": ("generate", "sample", *SAMPLED, "--threads", "1", "--quiet"),
     "score": ("score", "--data", "digits", "--folds", "4", "--width", "8", "--epochs", "3", "--threads", "1", "--quiet"),
 }
 
