@@ -9,6 +9,7 @@ from refluence.compute import Compute
 from refluence.errors import InputError, RunError
 from refluence.generate.denoiser import DenoiserConfig, build_denoiser
 from refluence.generate.training import DenoiserSettings, DenoiserWork, denoising_defaults, patch_of, squared_error
+from refluence.run import checkpoint
 from refluence.seeds import streams
 from support.tiny_data import tiny_dataset
 
@@ -23,20 +24,31 @@ def work(config=CONFIG, **changes) -> DenoiserWork:
 
 @pytest.mark.parametrize("stop", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["flow", "epsilon"])
-def test_a_stopped_training_continues_to_the_same_bits(stop, kind):
+def test_a_stopped_training_continues_to_the_same_bits(stop, kind, tmp_path):
     config = replace(CONFIG, prediction=kind)
     whole, first, second = work(config), work(config), work(config)
     events = list(whole.steps())
     steps = first.steps()
     kept = [next(steps) for _ in range(stop)]
-    state = {name: tensor.clone() for name, tensor in first.state().items()}
-    list(steps)  # what goes on after a checkpoint leaves no trace in it
-    second.restore(state)
+    checkpoint.save(tmp_path, first.state(), {})
+    saved = checkpoint.load(tmp_path)
+    second.restore(saved[0])
     assert kept + list(second.steps()) == events
     one, two = (each.result().artifact.state() for each in (whole, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert [event.step for event in events] == [0, 1, 2]
-    assert all(torch.equal(a, b) for a, b in zip(whole.state().values(), second.state().values(), strict=True))
+    one, two = whole.state(), second.state()
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_state_keeps_nothing_of_later_steps():
+    made = work()
+    state = made.state()
+    kept = {name: tensor.clone() for name, tensor in state.items()}
+    list(made.steps())
+    assert all(torch.equal(state[name], kept[name]) for name in kept)
+    assert not torch.equal(made.state()["average.0"], kept["average.0"])
 
 
 @pytest.mark.parametrize("kind", ["flow", "epsilon"])
