@@ -228,6 +228,8 @@ def test_a_unet_with_class_embeddings_is_a_denoiser(tmp_path):
     assert torch.equal(without_null.predict(z, 40, torch.tensor([1, 0]))[1], eps)
     with pytest.raises(InputError, match="knows no images without a class, so it cannot be guided: cfg=1 asks for none"):
         without_null.predict(z, 40, torch.tensor([1, 0]), 2.0)
+    with pytest.raises(InputError, match="knows no images without a class"):
+        without_null.predict(z, 40, None)
     data = tiny_dataset((6, 5, 4), (1, 6, 6))
     assert (
         noised(without_null, data.train, torch.arange(9), 1.0, torch.Generator(), z.device).label == data.train.labels[:9]

@@ -186,11 +186,15 @@ class Denoiser:
     @property
     def null_label(self) -> int:
         """The network's label of no class. `InputError` where it has none."""
+        self.check_guidable()
+        return len(self.config.classes) if self.null is None else self.null
+
+    def check_guidable(self) -> None:
+        """`InputError` for a network without a null class, which guidance (cfg other than 1) goes by."""
         if self.null == NO_NULL:
             raise InputError(
                 f"the denoiser knows no images without a class, so it cannot be guided: {option('cfg', 1)} asks for none"
             )
-        return len(self.config.classes) if self.null is None else self.null
 
     def state(self) -> dict[str, Tensor]:
         """Its parameters and buffers by name."""

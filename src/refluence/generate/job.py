@@ -181,9 +181,12 @@ class Sampling:
         return (self.ipc,) * len(dataset.classes)
 
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
-        """`InputError` where diffusers is missing, and for a range that no step falls in, before any work."""
+        """`InputError`, before any work, where diffusers is missing, for a range that no step falls in, and for a denoiser
+        that cfg cannot guide."""
         need_diffusers(f"the solver {self.settings.solver}")
         self.remarks_on_steps()
+        if isinstance(self.denoiser, Loaded) and self.denoiser.denoiser is not None and self.settings.cfg != 1:
+            self.denoiser.denoiser.check_guidable()
 
     def check_model(self, model: ModelSpec) -> None:
         """Nothing is asked of the network that judges."""
