@@ -38,11 +38,12 @@ class SurrogateSettings:
 
 
 def surrogate_defaults(dataset: Dataset, size: str) -> SurrogateSettings:
-    """The published numbers (`paper`), or numbers for a CPU (`cpu`; ours): fewer epochs, and at most 200 images a class."""
+    """The published numbers (`paper`), or numbers for a CPU (`cpu`; ours): 200,000 images in 5 to 20 epochs, and of each class
+    at most 200 in its mean gradient, as in the released code."""
     if size == "paper":
         return SurrogateSettings()
     least = min(len(dataset.train.members(label)) for label in range(len(dataset.classes)))
-    return SurrogateSettings(epochs=20, batch=32, real=max(1, min(200, least)))
+    return SurrogateSettings(epochs=max(5, min(20, 200_000 // len(dataset.train))), batch=32, real=max(1, min(200, least)))
 
 
 @dataclass(frozen=True, eq=False)
