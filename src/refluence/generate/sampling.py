@@ -94,8 +94,20 @@ def sample(
         generators: of the solver ddpm, one for each image.
         compute: the precision at which the denoiser is called.
 
+    Returns:
+        The finished z, which the denoiser decodes, and what the guidance measured.
+
     Raises:
-        InputError: no step lies in the guided range, or there is no such solver.
+        InputError: no step lies in the guided range, or there is no such solver, or diffusers is not installed.
+
+    Example:
+        >>> from refluence.generate.denoiser import DenoiserConfig, build_denoiser
+        >>> g = torch.Generator().manual_seed(0)
+        >>> denoiser = build_denoiser(DenoiserConfig((1, 8, 8), ("a", "b"), width=16, depth=1), g)
+        >>> noise = torch.randn(2, *denoiser.shape, generator=g)
+        >>> found = sample(denoiser, noise, torch.tensor([0, 1]), Settings(steps=5))
+        >>> tuple(denoiser.decode(found.z).shape)
+        (2, 1, 8, 8)
     """
     guidance, steering, compute = settings.guidance, steering or Steering(), compute or Compute()
     abar = denoiser.abar.double().cpu()
