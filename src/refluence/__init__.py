@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
     from refluence.api import generate as generate
     from refluence.api import load as load
     from refluence.api import open as open
+    from refluence.api import quality as quality
     from refluence.api import score as score
     from refluence.api import select as select
     from refluence.api import start as start
@@ -50,7 +51,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see; at run time the name
 
 _NAMES = {
     # data, sets and verdicts
-    **dict.fromkeys(("load", "distill", "start", "compare", "open"), "refluence.api"),
+    **dict.fromkeys(("load", "distill", "start", "compare", "quality", "open"), "refluence.api"),
     **dict.fromkeys(("train_denoiser", "finetune_denoiser"), "refluence.api"),
     "Denoiser": "refluence.generate.denoiser",
     **dict.fromkeys(("Dataset", "DistilledSet", "ScoreTable"), "refluence.data"),

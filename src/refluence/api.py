@@ -23,6 +23,7 @@ from refluence.data.scores import ScoreTable
 from refluence.data.whitening import whitening
 from refluence.errors import InputError, stated
 from refluence.evaluate.evaluation import Evaluation, evaluate_set
+from refluence.evaluate.quality import Quality
 from refluence.files import Json
 from refluence.generate.arms import refuse_idle
 from refluence.generate.denoiser import Denoiser
@@ -36,8 +37,10 @@ from refluence.jobs.denoiser_runs import DenoiserJob, training, tuning
 from refluence.jobs.denoiser_runs import make as make_denoiser
 from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.judge import unread
+from refluence.jobs.measuring import measuring
 from refluence.jobs.open_run import Finished, check_fits, open_finished
 from refluence.jobs.preparing import prepared_for
+from refluence.jobs.quality import measure
 from refluence.jobs.resolve import choose_protocols, resolve
 from refluence.jobs.resolve_student import rows_of_size
 from refluence.jobs.run_job import make
@@ -57,7 +60,7 @@ from refluence.jobs.single import transfer as transfer_into
 from refluence.jobs.source_network import labeller
 from refluence.jobs.students import check_fits as check_student
 from refluence.jobs.students import count_use, judgement
-from refluence.models import Maker, another, handed_over, network
+from refluence.models import Maker, ModelSpec, another, handed_over, network
 from refluence.options import (
     DenoiserOptions,
     FinetuneOptions,
@@ -437,16 +440,8 @@ def evaluate(
         raise InputError(f"{stated('protocol', protocol)}: it must be one name")
     asked = keywords.asked(options)
     folder = Path(small) if isinstance(small, (str, Path)) else small.folder if isinstance(small, Run) else None
-    if isinstance(small, (str, Path)):
-        small = open(small) if (Path(small) / CONFIG).exists() else load_distilled(Path(small))
-    session = _session(data, options, small if isinstance(small, Run) else None)
-    whole, dataset = small.set if isinstance(small, Run) else small, session.dataset
-    check_fits(dataset.source, dataset, whole)
-    seed = SeedOptions(seed=seed).seed
-    if isinstance(small, Run):
-        spec = another(small.job.model, options.get("model"), asked.width, asked.norm)
-    else:
-        spec = network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm)
+    session, whole, spec = _to_judge(small, data, options)
+    dataset, seed = session.dataset, SeedOptions(seed=seed).seed
     (chosen,) = choose_protocols((protocol,), asked.epochs, asked.batch, ())
     whitened = whitening(chosen.zca, dataset.normalised_as(whole.mean, whole.std))
     held_out = dataset.test if asked.split == "test" else dataset.val
@@ -461,6 +456,67 @@ def evaluate(
             whole, spec, chosen, held_out, streams(seed), nets, session.compute.device, lambda *_: advance(),
             teacher=teacher, compiled=session.compute.compiled, whitened=whitened,
         )  # fmt: skip
+
+
+def quality(
+    small: DistilledSet | Run | str | Path,
+    data: Data,
+    protocol: str = "dc-cpu",
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> Quality:
+    """Measure a set beside real images of the training split: what it is like, and not what it is worth.
+
+    Args:
+        small: a set, a run, or the folder of either.
+        data: the real images, as in `distill`.
+        protocol: how the networks of its redundancy are trained on parts of it; a `-cpu` one says that short numbers do for
+            the network of the features and the surrogate too.
+        seed: the networks of its redundancy follow from it.
+        options: `feature_network` (default: resnet10, trained on the data), `model`, `width`, `norm` (of the redundancy; as in
+            `evaluate`), `epochs`, `batch`, and the fields of `Machine`.
+
+    Returns:
+        `frechet`, `coverage` and `redundancy` in percent, `wasserstein`, `influence` (mean energy), points of the plane.
+
+    Raises:
+        InputError: a set that does not fit the data, an unknown protocol, option or value; POT is not installed.
+
+    Example:
+        >>> import refluence as rf
+        >>> data = rf.load("digits", rows=100)
+        >>> small = rf.select(data, "random", ipc=1).set
+        >>> rf.quality(small, data, feature_network="convnet1:4").own
+        10
+    """
+    if not isinstance(small, (DistilledSet, Run, str, Path)):
+        raise InputError(f"a {type(small).__name__} is measured: give a set, a run or a folder first, and the data behind it")
+    known = {"feature_network", "model", "width", "norm", "epochs", "batch", *keywords.names(Machine)}
+    keywords.check(options, known, quality)
+    asked = keywords.asked(options)
+    session, whole, spec = _to_judge(small, data, options)
+    (chosen,) = choose_protocols((protocol,), asked.epochs, asked.batch, ())
+    size = "cpu" if chosen.short else "paper"
+    how = measuring(JobOptions(size=size, quality=True, feature_network=asked.feature_network), session.dataset)
+    assert how is not None, "it is asked for"
+    with device.threads(keywords.threads(session)):
+        return measure(how, whole, spec, chosen, streams(SeedOptions(seed=seed).seed), session, None, "quality")
+
+
+def _to_judge(
+    small: DistilledSet | Run | str | Path, data: Data, options: Mapping[str, Any]
+) -> tuple[Session, DistilledSet, ModelSpec]:
+    """The data, a set that fits them, and the network that is trained on it."""
+    asked = keywords.asked(options)
+    if isinstance(small, (str, Path)):
+        small = open(small) if (Path(small) / CONFIG).exists() else load_distilled(Path(small))
+    session = _session(data, options, small if isinstance(small, Run) else None)
+    whole, dataset = small.set if isinstance(small, Run) else small, session.dataset
+    check_fits(dataset.source, dataset, whole)
+    if isinstance(small, Run):
+        return session, whole, another(small.job.model, options.get("model"), asked.width, asked.norm)
+    return session, whole, network(asked.model, dataset.shape, len(dataset.classes), asked.width, asked.norm)
 
 
 def compare(
