@@ -485,7 +485,7 @@ def quality(
 
     Example:
         >>> import refluence as rf
-        >>> data = rf.load("digits", rows=100)
+        >>> data = rf.load("digits", rows=200)
         >>> small = rf.select(data, "random", ipc=1).set
         >>> rf.quality(small, data, feature_network="convnet1:4").own
         10

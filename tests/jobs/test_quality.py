@@ -146,6 +146,13 @@ def test_bad_input_is_refused_before_any_work(tmp_path, data, asked, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("asked", [{"quality": True}, {"protocol": ("rded-cpu",)}])
+def test_data_that_no_network_can_be_trained_on_are_refused_before_any_work(tmp_path, asked):
+    with pytest.raises(InputError, match="trains a network on the source first, and the validation split has 10 instances"):
+        rf.distill(rf.load("digits", rows=100), "random", out=tmp_path / "run", **SHORT, **asked)
+    assert not (tmp_path / "run").exists()
+
+
 def test_inception_is_asked_for_with_its_own_weights_and_size(data, monkeypatch):
     """Its weights are not here: what is asked of their loader is."""
     said = []

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from refluence.data import Dataset
-from refluence.errors import InputError, called, stated
+from refluence.errors import InputError, called, option, stated
 from refluence.evaluate import wasserstein
 from refluence.files import Json
 from refluence.generate.job import Guide, guide_of
@@ -14,6 +14,7 @@ from refluence.generate.surrogate import SurrogateSettings
 from refluence.models import ModelSpec, is_library, network, read_spec
 from refluence.models.pretrained import PRETRAINED, LoadedTeacher, load_teacher
 from refluence.options import JobOptions, SamplingOptions, SetOptions
+from refluence.transfer.halves import halves
 
 NETWORK = "resnet10"
 WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet; of other networks in proportion
@@ -56,6 +57,14 @@ def spec_of(name: str, dataset: Dataset, size: str) -> ModelSpec:
     return network(name, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
 
 
+def check_trains(dataset: Dataset, what: str) -> None:
+    """`InputError` for data that no network can be trained on first as a teacher is. `what` asks for one."""
+    try:
+        halves(dataset.val)
+    except InputError as error:
+        raise InputError(f"{what} trains a network on the source first, and {error}") from None
+
+
 def measuring(asked: JobOptions, dataset: Dataset) -> Measuring | None:
     """How it is asked for; None where it is not.
 
@@ -72,6 +81,8 @@ def measuring(asked: JobOptions, dataset: Dataset) -> Measuring | None:
         spec, weights = _network(name, dataset, asked.size)
     if not spec.width:
         raise InputError(f"{stated('feature_network', name)}: it has no last linear layer, and so no features")
+    if not weights:
+        check_trains(dataset, option("quality"))
     guide = guide_of(asked if isinstance(asked, SetOptions) else SamplingOptions(), dataset, asked.size)
     return Measuring(spec, weights, asked.size, guide, REAL[asked.size])
 

@@ -15,7 +15,7 @@ from refluence.fields import of_size
 from refluence.jobs import cleanable
 from refluence.jobs.catalogue import FAMILIES, Declaration, methods
 from refluence.jobs.job import Job, SetPlan
-from refluence.jobs.measuring import measuring
+from refluence.jobs.measuring import check_trains, measuring
 from refluence.jobs.ranking import FULL
 from refluence.jobs.scores_need import EPOCHS, table_of
 from refluence.models import network
@@ -40,6 +40,8 @@ def resolve(asked: JobOptions, arm: Arm, dataset: Dataset, seed: int, declared: 
         plan = _in_proportion(plan, asked.iterations / ITERATIONS[asked.size])
     chosen = choose_protocols(asked.protocol, asked.epochs, asked.batch, PROTOCOLS[asked.size])
     job = Job(seed, plan, model, arm, asked.ipc, chosen, of_size(asked, "nets"), asked.split, measuring(asked, dataset))
+    if taught := next((protocol.name for protocol in chosen if protocol.taught), None):
+        check_trains(dataset, f"protocol {taught}")
     plan.check_data(dataset, job.counts(dataset))
     cleanable.check(job, dataset)
     return job
