@@ -24,10 +24,11 @@ from refluence.errors import InputError, option
 from refluence.files import Json, read_json
 from refluence.generate.codec import Shape
 from refluence.generate.denoiser import NO_NULL, PRETRAINED, Denoiser, DenoiserConfig
+from refluence.generate.extra import need_diffusers
 from refluence.generate.imagenet import COUNT, class_ids, imagenet_names
 from refluence.generate.latent import EpsilonOf, Latents
 from refluence.generate.predictions import linear_abar
-from refluence.generate.unet import MISSING, read_unet, settings_of
+from refluence.generate.unet import read_unet, settings_of
 from refluence.models.hub import fetched
 from refluence.models.library import reason
 
@@ -63,7 +64,8 @@ def load_pretrained(where: str | Path, classes: Sequence[str], shape: Shape | No
     kind = _kind_of(folder)
     if kind is None:
         raise InputError(f"{option(FLAG)} {where} is no denoiser: it needs a {MODEL_INDEX} of a DiTPipeline, or a {UNET}")
-    library = _diffusers(where)
+    need_diffusers(f"{option(FLAG)} {where}")
+    library = import_module("diffusers")
     with _readable(where):
         denoiser = (_transformer if kind == PIPELINES[0] else _unet)(library, folder, str(where), tuple(classes))
     if shape is not None and tuple(shape) != denoiser.config.shape:
@@ -194,13 +196,6 @@ def _licence(folder: Path, where: str) -> str | None:
 def _source(where: str) -> str:
     """What loads it again from elsewhere: a folder by its whole path."""
     return str(Path(where).resolve()) if Path(where).is_dir() else where
-
-
-def _diffusers(where: str | Path) -> ModuleType:
-    try:
-        return import_module("diffusers")
-    except ImportError:
-        raise InputError(f"{option(FLAG)} {where} {MISSING}") from None
 
 
 @contextmanager

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError
 from refluence.files import Json
+from refluence.generate.extra import need_diffusers
 
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
-MISSING = "needs diffusers, which is not installed: pip install refluence[generate]"
 GROWTH = (1, 2, 4)  # channels of a stage, in those of the first; the last number holds for all further stages
 COARSEST = 7  # pixels a side of the last stage, at least
 
@@ -103,10 +103,8 @@ def index(state: Mapping[str, Tensor], weights: str) -> Json:
 @cache
 def _kind() -> Any:
     """`UNet2DModel` as it is called here; diffusers is imported when the first network is made."""
-    try:
-        model = import_module("diffusers").UNet2DModel
-    except ImportError:
-        raise InputError(f"a denoiser of kind unet {MISSING}") from None
+    need_diffusers("a UNet2DModel")
+    model = import_module("diffusers").UNet2DModel
 
     class UNet(model):  # type: ignore[misc,valid-type]  # known when it is imported
         """Padded, and called with a label; see the head of the file."""
