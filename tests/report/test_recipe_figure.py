@@ -12,8 +12,9 @@ from refluence.files import write_json
 from refluence.recipes.find import recipes
 from refluence.recipes.table import tabulate
 from refluence.report import write_recipe
-from refluence.report.recipe import cells, grid
+from refluence.report.recipe import cells, columns, grid
 from refluence.report.recipe_figure import GAP, NAMES, TILE, gallery, tau_of, temperatures
+from refluence.report.recipe_sweep import sweep
 from support.recipe_rows import made_up
 
 
@@ -101,3 +102,32 @@ def test_images_of_a_class_stand_in_the_order_of_their_influence(tmp_path):
     ]
     assert centre[0] == pytest.approx([0.3, 0.5, 0.9], abs=0.01), "influence -2, 0, 3"
     assert centre[1] == pytest.approx([0.1, 0.2, 0.7], abs=0.01), "influence -1, 2, 5"
+
+
+def swept(arm, mean, influence=None, part="nette"):
+    return {"part": part, "arm": arm, "mean": mean, "sd": 0.4, "influence": influence}
+
+
+def test_a_sweep_is_over_the_number_by_which_the_arms_of_a_part_differ():
+    lines = [swept("dit", 76.0, 0.6), *(swept(f"dit+igd:k={k},gamma=50", 77.0 + k / 10, 0.6 - k / 100) for k in (0, 5, 15))]
+    lines += [swept(f"minimax+igd:gamma={gamma}", 80.0, part="other") for gamma in (10, 120)]
+    chart = sweep(lines).to_dict()
+    titles = [panel["title"]["text"] for panel in chart["concat"]]
+    assert titles == ["nette: accuracy", "nette: influence", "other: accuracy"]
+    line = chart["concat"][1]["layer"][1]
+    shown = [(v["x"], round(v["influence"], 9)) for v in line["data"]["values"]]
+    assert shown == [(0.0, 0.6), (5.0, 0.55), (15.0, 0.45)]
+    assert {v["name"] for v in line["data"]["values"]} == {"dit+igd:gamma=50"}
+    assert [v["name"] for v in chart["concat"][0]["layer"][0]["data"]["values"]] == ["dit"]
+    assert chart["concat"][2]["layer"][2]["encoding"]["x"]["title"] == "γ"
+
+
+def test_arms_that_differ_by_no_number_have_no_sweep():
+    assert sweep([swept("dit", 76.0), swept("dit+igd:k=5", 77.0), swept("dit:solver=dpm", 75.0)]) is None
+
+
+def test_numbers_beside_real_images_have_columns_where_a_line_has_them():
+    results = results_of("fig3")
+    assert "coverage %" not in columns(results)
+    results["lines"][0]["coverage"] = 65.44
+    assert cells(results)[0][columns(results).index("coverage %")] == "65.4"

@@ -71,7 +71,7 @@ class Recipe:
     `published` holds the paper's numbers by (set, images per class, arm); `protocols` says under which protocol (of the
     paper sizes) a number was published, where a part has several. `shown` are arms that the paper has in a figure, without
     numbers. `claims` are what the paper says of it, in our words. `picture`: "arms" or "gains" by images per class, "tau",
-    "gallery", or "" for none.
+    "sweep" (over the number by which the arms of a part differ), "gallery", or "" for none.
     """
 
     name: str

@@ -22,6 +22,14 @@ STUDENTS = (
 )
 """Of students: accuracy of the worst class and of the teacher in percent, the share of the accuracy with right labels that is
 kept, and the mean weight of instances with wrong labels; a column where a line has it."""
+QUALITY = (
+    ("influence", "influence", 4),
+    ("Fréchet", "frechet", 2),
+    ("coverage %", "coverage", 1),
+    ("Wasserstein", "wasserstein", 2),
+    ("redundancy %", "redundancy", 1),
+)
+"""Of sets beside real images (evaluate/quality.py), a column where a line has it."""
 COSTS = ("ESS", "to make", "memory", "stored")  # effective sample size, seconds, peak and stored bytes, means over seeds
 FORMS = {"png", "svg"}
 Line = Json
@@ -85,8 +93,8 @@ def grid(results: Json) -> tuple[list[str], list[list[str]]]:
 
 def columns(results: Json) -> tuple[str, ...]:
     """What the cells of a line are; some only where a line has them."""
-    of_students = (head for head, _, _ in _of_students(results))
-    return (*HEADS, *(CLEANED if _cleaned(results) else ()), *of_students, *COSTS, "published")
+    measured = (head for head, _, _ in _measured(results))
+    return (*HEADS, *(CLEANED if _cleaned(results) else ()), *measured, *COSTS, "published")
 
 
 def cells(results: Json) -> list[list[str]]:
@@ -96,7 +104,7 @@ def cells(results: Json) -> list[list[str]]:
         own = [names[line["part"]], line["arm"], line["protocol"], _accuracy(line), f"{line['n']} of {line['seeds']}"]
         costs: list[tuple[object, Callable[[object], str]]] = [
             *((line[name], partial(fixed, digits=2)) for name in (("auc", "share") if cleaned else ())),
-            *((line.get(name), partial(fixed, digits=digits)) for _, name, digits in _of_students(results)),
+            *((line.get(name), partial(fixed, digits=digits)) for _, name, digits in _measured(results)),
             (line["ess"], partial(fixed, digits=2)),
             (line["seconds"], duration),
             *((line[name], amount) for name in ("peak_bytes", "stored_bytes")),
@@ -116,9 +124,9 @@ def _cleaned(results: Json) -> bool:
     return any(line.get(name) is not None for line in results["lines"] for name in ("auc", "share"))
 
 
-def _of_students(results: Json) -> list[tuple[str, str, int]]:
-    """The columns of students that a line has a number in: head, name and digits."""
-    return [column for column in STUDENTS if any(line.get(column[1]) is not None for line in results["lines"])]
+def _measured(results: Json) -> list[tuple[str, str, int]]:
+    """The columns of students and of sets beside real images that a line has a number in: head, name and digits."""
+    return [column for column in (*STUDENTS, *QUALITY) if any(line.get(column[1]) is not None for line in results["lines"])]
 
 
 def ours(line: Line) -> str:

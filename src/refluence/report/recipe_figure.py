@@ -1,7 +1,8 @@
 """The figure of a recipe as PNG and SVG: drawn only from its results, the first protocol of each part.
 
-Four pictures: accuracies of the arms by part; gains over the base method by part; accuracy by temperature; images in the order
-of their influence. ± is the standard deviation over seeds in the first and third, a 95 % interval in the second.
+Five pictures: accuracies of the arms by part; gains over the base method by part; accuracy by temperature; by another number
+of the arms (recipe_sweep.py); images in the order of their influence. ± is a 95 % interval in the second, else the standard
+deviation over seeds.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from refluence.report.charts import GRID, INK, PALETTE, QUIET, Drawing
 from refluence.report.gallery import class_name
 from refluence.report.pictures import visible
 from refluence.report.reading import read_unit
+from refluence.report.recipe_sweep import sweep
 
 BARS = {
     "arms": "standard deviation over seeds",
     "tau": "standard deviation over seeds; dashed: no weights",
     "gains": "95 % interval",
+    "sweep": "standard deviation over seeds; dashed: arms without that number",
 }
 CROSS = ", crosses: published"
 COLUMNS = 4  # panels side by side
@@ -43,7 +46,7 @@ def draw(results: Json, folder: Path) -> dict[str, bytes]:
     lines = [line for line in results["lines"] if first.setdefault(line["part"], line["protocol"]) == line["protocol"]]
     names = part_names(results["lines"])
     lines = [{**line, "part": names[line["part"]]} for line in lines if line["mean"] is not None]
-    kinds = {"arms": arms, "gains": gains, "tau": temperatures}
+    kinds = {"arms": arms, "gains": gains, "tau": temperatures, "sweep": sweep}
     chart = kinds[results["picture"]](lines) if results["picture"] in kinds and lines else None
     if chart is None:
         return {}
