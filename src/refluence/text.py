@@ -87,7 +87,7 @@ def reached(where: str) -> bool:
     try:
         huggingface_hub.HfApi().model_info(where, timeout=PROBE_SECONDS)
     except huggingface_hub.errors.RepositoryNotFoundError as error:
-        raise InputError(f"the Hub has no model '{where}' (or it is private)") from error
+        raise InputError(f"{where}: there is no such folder, and the Hub has no such model (or it is private)") from error
     except Exception:
         return False
     return True

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import warnings
 from dataclasses import replace
 
@@ -196,6 +197,13 @@ def test_a_class_that_is_not_known_is_one_line(name, match):
         class_ids([name], imagenet_names(), "DiT")
 
 
+def test_without_timm_names_are_found_and_wnids_say_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm.data", None)
+    assert class_ids(["tench", "golden retriever"], imagenet_names(), "DiT") == (0, 207)
+    with pytest.raises(InputError, match=re.escape("class 'n01440764': wnids are read by timm")):
+        class_ids(["n01440764"], imagenet_names(), "DiT")
+
+
 def test_classes_without_names_are_taken_in_order_where_they_are_as_many(tmp_path):
     pipeline(tmp_path, classes=2)
     denoiser = load_denoiser(tmp_path, ("a", "b"))
@@ -278,6 +286,6 @@ def test_a_name_that_the_hub_does_not_give_is_one_line(monkeypatch):
 
 
 def test_without_diffusers_the_extra_is_named(saved, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(InputError, match=re.escape("pip install refluence[generate]")):
         load_denoiser(saved[0], CLASSES)
