@@ -28,6 +28,7 @@ NETWORKS = ("--teacher", "convnet1:16", "--student", "convnet1:8", "--epochs", "
 STUDENTS = ("--data", "digits", *NETWORKS, "--threads", "1", "--quiet")
 SHORT = ("--denoiser-iterations", "60", "--surrogate-epochs", "2", "--sample-batch", "5", "--checkpoint-seconds", "0")
 SAMPLED = ("--data", "digits", "--guidance", "influence,deviation", *SHORT)
+ONE = ("--threads", "1", "--quiet")
 COMMANDS = {
     "distill": ("distill", *DIGITS, *ONE_BY_ONE, "--weights", "influence:carry=.5", "--method", "dc:lr_lr=.01"),
     "distill, networks in pools": ("distill", *DIGITS, *ONE_BY_ONE, "--method", "idm", "--weights", "influence"),
@@ -35,6 +36,7 @@ COMMANDS = {
     "compare in processes": (*COMPARE, "--workers", "2"),
     "transfer": ("transfer", *STUDENTS, "--mechanism", "joint"),
     "transfer with controls, in processes": ("transfer", *STUDENTS, "--mechanism", "student", "--seeds", "1", "--workers", "2"),
+    "generate train": ("generate", "train", "--data", "digits", "--iterations", "100", "--checkpoint-seconds", "0", *ONE),
     "generate sample": ("generate", "sample", *SAMPLED, "--threads", "1", "--quiet"),
     "score": ("score", "--data", "digits", "--folds", "4", "--width", "8", "--epochs", "3", "--threads", "1", "--quiet"),
 }

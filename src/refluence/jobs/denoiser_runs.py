@@ -5,6 +5,7 @@ DIR/config.json   metrics.jsonl   checkpoint/   denoiser/   report.html
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -78,7 +79,8 @@ class Tuning:
 
     def open(self, session: Session) -> Work:
         """See `Training`."""
-        return MinimaxWork(self.base, self.settings, session.dataset, streams(self.seed), session.compute)
+        base = replace(self.base, net=copy.deepcopy(self.base.net))  # the one that was given stays as it is
+        return MinimaxWork(base, self.settings, session.dataset, streams(self.seed), session.compute)
 
 
 DenoiserJob = Training | Tuning
