@@ -68,7 +68,8 @@ def test_a_training_is_a_run(denoiser_once):
     card = read(denoiser_once / "denoiser" / "card.json")
     assert (card["method"], card["source"], card["seed"]) == ("dit", "digits", 0)
     assert card["seconds"] > 0
-    assert (denoiser_once / "report.html").exists()
+    assert load_file(denoiser_once / "denoiser" / "samples.safetensors")["labels"].bincount().tolist() == [4] * 10
+    assert "sample 4" in (denoiser_once / "report.html").read_text()
 
 
 def test_the_last_line_is_the_next_command(refluence, denoiser):

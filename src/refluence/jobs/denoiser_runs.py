@@ -9,15 +9,17 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from refluence.data.text import refuse_texts
 from refluence.errors import InputError, option
 from refluence.fields import settings_of
-from refluence.files import Json, read_json
-from refluence.generate.denoiser import CARD, CONFIG, Denoiser, digest, holds_denoiser, load_denoiser
+from refluence.files import Json, read_json, write_tensors
+from refluence.generate.denoiser import CARD, CONFIG, PRETRAINED, Denoiser, digest, holds_denoiser, load_denoiser
 from refluence.generate.job import Trained, called_by, denoiser_of, read_denoiser
+from refluence.generate.looks import FILE, few_samples
 from refluence.generate.minimax import MinimaxSettings, MinimaxWork, minimax_defaults
 from refluence.generate.training import DenoiserWork
 from refluence.jobs.open_run import FINETUNE, TRAIN
@@ -154,11 +156,19 @@ def make(
             "stored_bytes": made.stored_bytes,
         }
         if folder is not None:
+            if page is not None and looked_at(made):
+                looks = few_samples(made, dataset, streams(job.seed), session.compute)
+                write_tensors(folder / Denoiser.kind / FILE, looks)
             made.save(folder, card)
             card = card_of(folder)
             if page is not None:
                 page(folder)
     return made, card, False
+
+
+def looked_at(denoiser: Denoiser) -> bool:
+    """Whether samples of it are shown on its page: they need diffusers, and of one that is loaded they would take long."""
+    return denoiser.config.kind != PRETRAINED and find_spec("diffusers") is not None
 
 
 def _claimed(job: DenoiserJob, session: Session, folder: Path | None, resume: bool, page: bool) -> AbstractContextManager[bool]:
