@@ -22,6 +22,7 @@ from refluence.generate.job import Trained, called_by, denoiser_of, read_denoise
 from refluence.generate.looks import FILE, few_samples
 from refluence.generate.minimax import MinimaxSettings, MinimaxWork, minimax_defaults
 from refluence.generate.training import DenoiserWork
+from refluence.jobs import denoiser_samples
 from refluence.jobs.open_run import FINETUNE, TRAIN
 from refluence.jobs.session import Session, about
 from refluence.options import DenoiserOptions, FinetuneOptions, SamplingOptions
@@ -162,6 +163,7 @@ def make(
             made.save(folder, card)
             card = card_of(folder)
             if page is not None:
+                denoiser_samples.write(made, session, job.seed, folder / Denoiser.kind)
                 page(folder)
     return made, card, False
 
