@@ -31,7 +31,7 @@ def data():
 def made(monkeypatch):
     """The networks that are trained for measuring."""
     trained = []
-    for need in (source_network.TeacherNeed, SurrogateNeed):
+    for need in (source_network.TeacherNeed, SurrogateNeed, quality.RealNeed):
         real = need.make
 
         def make(own, session, folder, real=real):
@@ -49,7 +49,7 @@ def stored(folder):
 def test_all_sets_are_measured_by_the_same_networks_and_once(tmp_path, data, made, monkeypatch):
     out = tmp_path / "run"
     rows = rf.compare(data, ["random", "herding"], seeds=1, out=out, **ASKED).rows
-    assert sorted(made) == ["surrogate", "teacher"], "once for all arms"
+    assert sorted(made) == ["features", "surrogate", "teacher"], "once for all arms"
     for row in rows:
         found = stored(out / "units" / row["arm"] / "0")
         assert {name: row[name] for name in ROW} == {name: found[name] for name in ROW}
@@ -78,7 +78,7 @@ def test_a_stopped_run_is_measured_before_it_is_judged(tmp_path, data, made, mon
     before = (tmp_path / "run" / "quality.json").read_bytes()
     rf.distill(data, "random", out=tmp_path / "run", **ASKED)
     assert (tmp_path / "run" / "quality.json").read_bytes() == before
-    assert sorted(made) == ["surrogate", "teacher"]
+    assert sorted(made) == ["features", "surrogate", "teacher"]
 
 
 def test_nothing_is_measured_that_nobody_asked_for(tmp_path, data, made):

@@ -1,14 +1,15 @@
 """A set measured beside real images (evaluate/quality.py), written to quality.json of its run.
 
-The network whose features are compared and the surrogate of the influence are needs (needs.py): all arms and seeds of a
-comparison are measured by the same two, and at the same real images.
+The network whose features are compared, the features of the real images and the surrogate of the influence are needs
+(needs.py): all arms and seeds of a comparison are measured by the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,6 @@ FILE = "quality.json"
 NUMBERS = ("influence", "frechet", "coverage", "wasserstein", "redundancy")
 """What a row has of it."""
 SEED = 0  # of the real images and of the points of the plane: the same for all sets
-ENERGY_CHUNK = 64  # images whose gradients by every weight are held at once
 
 
 def numbers(found: Json) -> Json:
@@ -52,6 +52,29 @@ def numbers(found: Json) -> Json:
 def of_run(folder: Path) -> Json:
     """The same of a run; nothing where it was not measured."""
     return numbers(read_json(folder / FILE)) if (folder / FILE).exists() else {}
+
+
+@dataclass(frozen=True)
+class RealNeed:
+    """The features of the real images, by `net`: the same for every set."""
+
+    how: Measuring
+    net: nn.Module = field(compare=False, repr=False)
+
+    name: ClassVar[str] = "features"
+
+    @property
+    def facts(self) -> Json:
+        """Everything that decides them beside data and machine."""
+        stored = self.how.to_json()
+        return {key: stored[key] for key in ("network", "weights", "size", "real")} | {"seed": SEED}
+
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """`features (n, F)`, in the order of `sample`."""
+        dataset = session.dataset
+        drawn = sample(dataset, self.how.real)
+        found = features_of(self.net, lambda part: dataset.pixels(dataset.train, drawn[part]), len(drawn), dataset, session)
+        return {"features": found}
 
 
 def measure_run(job: Job, session: Session, folder: Path, shared: Path | None = None) -> None:
@@ -101,10 +124,11 @@ def measure(
     drawn = sample(dataset, how.real)
     net = feature_network(how, session, shared)
     images = renormalised(whole, dataset)
+    real = obtain(RealNeed(how, net), session, shared).tensors["features"]
     features = Features(
         features_of(net, lambda part: images[part], len(images), dataset, session),
         whole.labels,
-        features_of(net, lambda part: dataset.pixels(dataset.train, drawn[part]), len(drawn), dataset, session),
+        real,
         dataset.train.labels[drawn],
         held(dataset.train.pictures(drawn), to_uint8(whole)),
     )
@@ -150,8 +174,7 @@ def influence(how: Measuring, images: Tensor, labels: Tensor, session: Session, 
     found = obtain(SurrogateNeed(how.guide), session, shared)
     device = session.compute.device
     energy = InfluenceEnergy(Surrogate.from_state(how.guide.model, found.tensors), device)
-    split = zip(images.split(ENERGY_CHUNK), labels.split(ENERGY_CHUNK), strict=True)
-    return torch.cat([energy.energy(x.to(device), y.to(device)).cpu() for x, y in split])
+    return energy.energy(images.to(device), labels.to(device)).cpu()
 
 
 def _matrix(small: DistilledSet, model: ModelSpec, protocol: Protocol, rng: Rng, session: Session, what: str) -> Tensor | None:
