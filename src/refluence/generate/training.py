@@ -82,7 +82,7 @@ def denoising_defaults(
         small = DenoiserConfig(shape, names, patch=patch_of(shape, 4), width=64, depth=3)
         return small, DenoiserSettings(iterations=600, batch=64, lr=6e-3, ema=0.98)
     middle = DenoiserConfig(shape, names, patch=patch_of(shape, 8), width=128, depth=4)
-    return middle, DenoiserSettings(iterations=4000, ema=0.995)
+    return middle, DenoiserSettings(iterations=4000, batch=64, lr=1.5e-3, ema=0.99)
 
 
 def _of_unet(shape: Shape, size: str) -> DenoiserSettings:
