@@ -107,7 +107,8 @@ def test_of_several_pools_the_strongest_decides():
 def test_weights_of_real_instances_need_to_beat_shuffled_ones():
     arm = "dit_igd:weights="
     rows = rows_of(**{"dit_igd": near(80, 1), f"{arm}influence": near(82, 2), f"{arm}shuffled": near(80, 3)})
-    line = verdict(summarise(rows, "dit+igd:weights=influence"), rows)
+    rows += rows_of(dit=near(80, 4), dit_pool=near(80, 5))
+    line = verdict(summarise(rows), rows)
     assert line.startswith("dit+igd:weights=influence: ")
     assert "over shuffled weights" in line
     assert line.endswith("helped")

@@ -169,6 +169,24 @@ def test_a_denoiser_without_samples_and_steps_says_so(tmp_path):
     assert "Too few steps are recorded in this folder for a curve." in text
 
 
+def test_a_fine_tuned_denoiser_has_the_numbers_and_losses_of_its_fine_tuning(tmp_path):
+    folder = fabricate_generated.denoiser(tmp_path / "run", drawn=False)
+    card = json.loads((folder / "denoiser" / "card.json").read_text()) | {"method": "minimax", "moved": 2000}
+    card |= {"finetuning": {"iterations": 90, "batch": 8, "lr": 1e-3}}
+    (folder / "denoiser" / "card.json").write_text(json.dumps(card))
+    lines = [{"step": i, "loss": 0.3, "away": 0.9 - i / 100, "alike": 0.5} for i in range(3)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = Outline(report.write(folder).read_text(encoding="utf-8")).text
+    for part in (
+        "fine-tuned by Minimax in 31 s.",
+        "Steps 90",
+        "Images a step 8",
+        "Fine-tuned 2 000 parameters",
+        "Away: one less",
+    ):
+        assert part in text, part
+
+
 def test_points_keep_their_shape_and_a_matrix_has_no_diagonal():
     drawing = str(marks.cloud([([(0.0, 0.0), (10.0, 5.0)], "#7b828d", 2.0)], "two <points>"))
     assert 'd="M6.0 120.0h0M234.0 6.0h0"' in drawing

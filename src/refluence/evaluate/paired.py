@@ -23,7 +23,7 @@ from scipy import stats
 
 from refluence.arm import UNIFORM
 from refluence.errors import InputError
-from refluence.evaluate.references import by_influence, by_score, is_half, kind, references
+from refluence.evaluate.references import by_influence, by_score, kind, place, references
 from refluence.evaluate.relations import RANDOM
 
 EQUAL = 1e-9  # percent points: differences closer than this differ by rounding alone
@@ -62,17 +62,17 @@ def summarise(rows: Sequence[Row], primary: str | None = None, declared: Sequenc
 
     `rows` need `arm`, `seed`, `accuracy` (percent) and may name a `protocol`; those without a finite accuracy are left
     out. `primary` is the arm whose comparison with its uniform base (or random), in the first protocol, is declared beforehand
-    and is not corrected (its p_holm is its p); by default the first arm with influence weights (of arms that sample: the first
-    with all of IGD, if any), else the first with by=score (evaluate/cleaning.py). `declared`: further pairs (arm, reference).
-    Keys of a result: arm, protocol, mean, sd, n (of the arm); against, pairs, difference, low, high, smallest_shown, p, p_holm,
-    primary. What cannot be computed is None: no NaN.
+    and is not corrected (its p_holm is its p); by default the first arm with influence weights (in the order of
+    references.place), else the first with by=score (evaluate/cleaning.py). `declared`: further pairs (arm, reference). Keys of
+    a result: arm, protocol, mean, sd, n (of the arm); against, pairs, difference, low, high, smallest_shown, p, p_holm, primary.
+    What cannot be computed is None: no NaN.
     Raises `InputError` if an arm has a seed twice, or if `primary` is no arm.
     """
     table = _table(rows)
     names = list(dict.fromkeys(arm for arms in table.values() for arm in arms))
     if primary is not None and primary not in names:
         raise InputError(f"the primary comparison '{primary}' is no arm of this comparison: {', '.join(names)}")
-    first = [*sorted(filter(by_influence, names), key=is_half), *filter(by_score, names)]
+    first = [*sorted(filter(by_influence, names), key=place), *filter(by_score, names)]
     primary = primary or next(iter(first), None)
     summary: list[Summary] = []
     for protocol, arms in table.items():

@@ -108,10 +108,13 @@ def by_influence(arm: str) -> bool:
     return students.by_influence(this) if students.is_student(this) else this.kind == "influence"
 
 
-def is_half(arm: str) -> bool:
-    """Whether sampling is steered by influence without the deviation that belongs to it."""
+def place(arm: str) -> int:
+    """Where an arm stands among those by influence, of which the first is the primary one: of arms that sample those that
+    weights steer come first, and those that lack the deviation last."""
     this = read_arm(arm)
-    return generated.is_generated(this) and this.kind == generated.INFLUENCE
+    if not generated.is_generated(this):
+        return 1
+    return 0 if this.option(generated.WEIGHTS) is not None else 2 if this.kind == generated.INFLUENCE else 1
 
 
 def is_ceiling(arm: str) -> bool:

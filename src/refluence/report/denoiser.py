@@ -20,6 +20,11 @@ KIND = "denoiser"
 SAMPLES = "samples.safetensors"
 SHOWN = 10
 PREDICTS = {"flow": "the direction from noise to image (flow matching)", "epsilon": "the noise"}
+NAMES = {
+    "away": "away: one less the least cosine with a real latent of the class",
+    "alike": "alike: the greatest cosine with a prediction of the class",
+}
+"""Losses of Minimax beside that of the denoiser."""
 NETWORKS = {"dit": "transformer (DiT)", "unet": "U-Net"}
 
 
@@ -61,7 +66,7 @@ def _sentence(card: Json, shape: Json) -> str:
 
 def facts(card: Json, shape: Json) -> list[tuple[str, str]]:
     """What was trained on what, in a few words each."""
-    training = part(card, "training") or part(card, "minimax")
+    training = _numbers(card)
     images = finite(card.get("train")) or finite(card.get("images"))
     width, depth = finite(shape.get("width")), finite(shape.get("depth"))
     numbers = [f"width {int(width)}"] * bool(width) if width else []
@@ -74,6 +79,7 @@ def facts(card: Json, shape: Json) -> list[tuple[str, str]]:
         ("Steps", _whole(training.get("iterations"))),
         ("Images a step", _whole(training.get("batch"))),
         ("Learning rate", compact(training["lr"]) if finite(training.get("lr")) is not None else ""),
+        ("Fine-tuned", f"{_whole(card.get('moved'))} parameters" if finite(card.get("moved")) else ""),
         ("Seed", str(card.get("seed", ""))),
         ("Stored", amount(card["stored_bytes"]) if finite(card.get("stored_bytes")) else ""),
         ("Peak memory", amount(card["peak_bytes"]) if finite(card.get("peak_bytes")) else ""),
@@ -83,6 +89,11 @@ def facts(card: Json, shape: Json) -> list[tuple[str, str]]:
     return [(name, words) for name, words in found if words]
 
 
+def _numbers(card: Json) -> Json:
+    """The settings of the fine-tuning, else of the training."""
+    return part(card, "finetuning") or part(card, "training")
+
+
 def _whole(value: object) -> str:
     number = finite(value)
     return f"{int(number):,}".replace(",", "\u202f") if number else ""
@@ -90,7 +101,7 @@ def _whole(value: object) -> str:
 
 def loss(metrics: list[Json], card: Json) -> tuple[str, list[tuple[str, Markup]]]:
     """In words where the loss ended, and a curve for each kind of loss that was recorded."""
-    steps, blocks = finite(part(card, "training").get("iterations")), len(metrics)
+    steps, blocks = finite(_numbers(card).get("iterations")), len(metrics)
     each = steps / blocks if steps and blocks else 1.0
     drawn, said = [], ""
     for key in _losses(metrics):
@@ -98,7 +109,7 @@ def loss(metrics: list[Json], card: Json) -> tuple[str, list[tuple[str, Markup]]
         points = [((step + 1) * each, value) for step, value in pairs if step is not None and value is not None]
         if len(points) > 2:
             log = key == "loss" and min(value for _, value in points) > 0
-            name = key.replace("_", " ")
+            name = NAMES.get(key, key)
             line = charts.lines({name: curves.smooth(points)}, {name: charts.PALETTE[2]}, "step", name, f"{name} by step", log)
             drawn.append((name, line))
         if key == "loss" and points:

@@ -76,7 +76,8 @@ def by_arm(units: list[Unit], key: str) -> dict[str, dict[str, float]]:
 
 def table(units: list[Unit], against: dict[str, str], paint: dict[str, str]) -> list[QualityLine]:
     """A row for each arm that has a number; `against`: the arm that each is compared with."""
-    numbers = {head: found for head, key in COLUMNS.items() if (found := by_arm(units, key))}
+    columns = COLUMNS if all(unit.quality is None for unit in units) else {h: k for h, k in COLUMNS.items() if k != "nearest"}
+    numbers = {head: found for head, key in columns.items() if (found := by_arm(units, key))}
     digits = {head: decimals([value for own in found.values() for value in own.values()]) for head, found in numbers.items()}
     arms = [arm for arm in dict.fromkeys(unit.arm for unit in units) if any(arm in found for found in numbers.values())]
     lines = []
