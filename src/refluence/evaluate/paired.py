@@ -64,8 +64,8 @@ def summarise(rows: Sequence[Row], primary: str | None = None, declared: Sequenc
     out. `primary` is the arm whose comparison with its uniform base (or random), in the first protocol, is declared beforehand
     and is not corrected (its p_holm is its p); by default the first arm with influence weights (in the order of
     references.place), else the first with by=score (evaluate/cleaning.py). `declared`: further pairs (arm, reference). Keys of
-    a result: arm, protocol, mean, sd, n (of the arm); against, pairs, difference, low, high, smallest_shown, p, p_holm, primary.
-    What cannot be computed is None: no NaN.
+    a result: arm, protocol, mean, sd, n (of the arm); against, pairs, difference, low, high, smallest_shown, p, p_holm and
+    primary. What cannot be computed is None: no NaN.
     Raises `InputError` if an arm has a seed twice, or if `primary` is no arm.
     """
     table = _table(rows)
