@@ -38,7 +38,7 @@ from refluence.jobs.denoiser_runs import make as make_denoiser
 from refluence.jobs.job import Job, StudentJob
 from refluence.jobs.judge import unread
 from refluence.jobs.measuring import measuring
-from refluence.jobs.open_run import Finished, check_fits, open_finished
+from refluence.jobs.open_run import Finished, check_fits, holds_student, open_finished
 from refluence.jobs.preparing import prepared_for
 from refluence.jobs.quality import measure
 from refluence.jobs.resolve import choose_protocols, resolve
@@ -392,11 +392,11 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
 
 
 @overload
-def evaluate(
-    small: DistilledSet | Run | str | Path, data: Data, protocol: str = ..., *, seed: int = ..., **options: Any
-) -> Evaluation: ...
+def evaluate(small: DistilledSet | Run, data: Data, protocol: str = ..., *, seed: int = ..., **options: Any) -> Evaluation: ...
 @overload
 def evaluate(small: StudentRun, data: Data, protocol: str = ..., *, seed: int = ..., **options: Any) -> Judged: ...
+@overload
+def evaluate(small: str | Path, data: Data, protocol: str = ..., *, seed: int = ..., **options: Any) -> Evaluation | Judged: ...
 def evaluate(
     small: DistilledSet | Run | StudentRun | str | Path,
     data: Data,
@@ -408,8 +408,8 @@ def evaluate(
     """Judge a set: fresh networks trained on it, scored on held-out images. Or a student, as it is.
 
     Args:
-        small: a set, a run, or the folder of either; the card in a folder counts each use of the test split. A student takes
-            no option but `split` and the fields of `Machine`.
+        small: a set, a run of a set or a student, or the folder of any; the card in a folder counts each use of the test split.
+            A student takes no option but `split` and the fields of `Machine`.
         data: where the held-out images are, as in `distill`.
         protocol: how networks are trained (`refluence ls` lists them).
         seed: the networks follow from it.
@@ -430,6 +430,8 @@ def evaluate(
         >>> 0 <= rf.evaluate(small, "digits", nets=1, epochs=1, width=4).accuracy <= 100
         True
     """
+    if isinstance(small, (str, Path)) and holds_student(Path(small)):
+        small = StudentRun.load(small)
     if isinstance(small, StudentRun):
         return _judged(small, data, {**({} if protocol == "dc-cpu" else {"protocol": protocol}), **options})
     if not isinstance(small, (DistilledSet, Run, str, Path)):

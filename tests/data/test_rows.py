@@ -56,10 +56,11 @@ def test_rows_are_kept_before_validation_is_cut_and_test_stays_whole():
     assert some.mean == pytest.approx((means.item(),))
 
 
-def test_more_rows_than_there_are_is_all_of_them_and_said():
-    whole, all_of_them = rf.load("digits"), rf.load("digits", rows=5000)
+@pytest.mark.parametrize("rows", [1438, 5000])
+def test_as_many_rows_as_there_are_are_no_choice(rows):
+    whole, all_of_them = rf.load("digits"), rf.load("digits", rows=rows)
     assert torch.equal(whole.train.rows, all_of_them.train.rows)
-    assert any("rows=5000: there are 1438 training images, all of them are kept" in note for note in all_of_them.notes)
+    assert (all_of_them.notes, all_of_them.options) == (whole.notes, whole.options)
 
 
 def test_a_stored_validation_split_stays_whole(tmp_path):

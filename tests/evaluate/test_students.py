@@ -17,9 +17,15 @@ def related(arm: str, arms: list[str] = ARMS) -> dict[str, str]:
     return {other: kind(arm, other) for other in references(arm, arms)}
 
 
+def _named(arm: str) -> str:
+    for short, whole in {"__": "+", "_also": ":also=validation", "_mse": ":loss=mse", "_half": ":alpha=0.5"}.items():
+        arm = arm.replace(short, whole)
+    return arm
+
+
 def rows_of(**arms: list[float]) -> list[dict]:
     return [
-        {"arm": arm.replace("__", "+").replace("_also", ":also=validation"), "seed": s, "protocol": "student", "accuracy": a}
+        {"arm": _named(arm), "seed": s, "protocol": "student", "accuracy": a}
         for arm, accuracies in arms.items()
         for s, a in enumerate(accuracies)
     ]
@@ -141,6 +147,14 @@ def test_a_teacher_that_teaches_nothing_comes_first():
     for row in rows:
         row |= {} if row["arm"] == "scratch" else {"teacher_accuracy": 80.0}
     assert verdict(summarise(rows), rows).startswith("the teacher (80.0 %) is less accurate than scratch (92.0 %). joint: ")
+
+
+def test_every_arm_below_the_student_alone_is_named_where_none_has_weights():
+    line = said(scratch=near(92, 1), kd=near(40, 2), kd_mse=near(95, 3), kd_half=near(50, 4))
+    assert line.startswith(
+        "kd is worse than the student alone by 52.1 points [51.8, 52.4]; kd:alpha=0.5 is worse than the student alone by 4"
+    ), line
+    assert ". highest mean of 3 arms beside scratch: kd:loss=mse, " in line
 
 
 def test_a_long_line_names_only_the_intervals_that_decide():

@@ -4,7 +4,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from refluence.errors import InputError
-from refluence.influence import Unsupported, directional, scores
+from refluence.influence import Unsupported, directional, ghost, scores
 from support.cases import ROWS, SAMPLES, SIZE, make
 
 ENGINES = ("auto", "ghost", "forward", "double_backward")
@@ -184,3 +184,15 @@ def test_directional_reports_the_fault_of_the_loss_itself():
         directional(broken, {"w": torch.ones(2)}, {"w": torch.ones(2)}, [None])
     with pytest.raises(InputError, match="no samples"):
         directional(ridge, {"w": torch.ones(2)}, {"w": torch.ones(2)}, [])
+
+
+@pytest.mark.parametrize("how", [{}, {"stride": 2, "padding": 2}, {"groups": 2}, {"padding": "valid"}])
+def test_maps_that_are_large_on_the_cpu_are_never_multiplied_whole(monkeypatch, how):
+    g = torch.Generator().manual_seed(0)
+    layers = nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4).eval(), nn.ReLU(), nn.Conv2d(4, 6, 1, bias=False, **how)
+    model = nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+    x, y = torch.randn(3, 2, 7, 7, generator=g).double(), torch.arange(3)
+    v = {name: torch.randn(p.shape, generator=g).double() for name, p in model.named_parameters()}
+    want = scores(model, x, y, v, engine="single")
+    monkeypatch.setattr(ghost, "LARGE", 0)
+    torch.testing.assert_close(scores(model, x, y, v, engine="ghost"), want, rtol=1e-10, atol=1e-10)

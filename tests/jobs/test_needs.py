@@ -13,6 +13,7 @@ import refluence as rf
 from refluence.errors import InputError
 from refluence.jobs import needs, ranking
 from refluence.jobs.session import Machine, open_session
+from refluence.run import checkpoint
 
 SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1, "iterations": 1, "real_batch": 8}
 ARMS = ["dm+pruned:by=loss,keep=.9", "dm+pruned:by=loss,keep=.5", "dm+pruned:by=random"]
@@ -82,6 +83,17 @@ class Slow:
         self.made += 1
         time.sleep(0.05)
         return {"weight": torch.ones(2)}
+
+
+def test_a_need_that_was_stopped_counts_the_seconds_of_all_its_sessions(tmp_path, data):
+    session, slow = open_session(data, Machine()), Slow()
+    folder = tmp_path / f"teacher-{needs.key(slow, session)}"
+    checkpoint.save(folder, {"step": torch.tensor(3)}, {"seconds": 40.0})
+    assert 40.05 <= needs.obtain(slow, session, tmp_path).seconds < 60
+    assert needs.obtain(slow, session, tmp_path).seconds > 40, "as it is read again"
+    (folder / "tensors.safetensors").unlink()
+    (folder / checkpoint.NAME).write_bytes(b"no")
+    assert needs.obtain(slow, session, tmp_path).seconds < 40
 
 
 def test_a_need_is_made_once_under_its_lock_and_known_by_its_facts(tmp_path, data):

@@ -109,6 +109,15 @@ def test_a_student_by_dkd_has_a_rate_at_which_its_larger_loss_does_not_collapse(
     assert rates(("kd",), loss="dkd", lr=0.3) == [(0.3, 0.3)]
 
 
+def test_imitation_by_dkd_rises_at_size_paper(data):
+    def onsets(*arms, **options):
+        jobs = Comparing(methods=arms, transfer=short(**options), seeds=1, controls=False).jobs(data)
+        return [job.plan.settings.onset for job in jobs]
+
+    assert onsets("scratch", "kd", "kd:loss=dkd", "kd:loss=dkd,onset=3", size="paper") == [0, 0, 20, 3]
+    assert onsets("kd:loss=dkd", size="cpu") == [0]
+
+
 def test_numbers_that_one_arm_reads_are_taken():
     for arms, options in ((("kd", "student"), {"curvature": "ggn"}), (("semi", "kd"), {"loss": "dkd"})):
         assert Comparing(methods=arms, transfer=TransferOptions(**options), controls=False).arms()
@@ -287,6 +296,20 @@ def test_options_of_the_other_family_are_refused(tmp_path, capsys, methods, word
     assert not out.exists()
 
 
+def test_a_run_is_the_same_from_the_command_line_and_from_data_that_were_loaded(tmp_path):
+    words = ["--data", "digits", "--mechanism", "scratch", "--student", "convnet1:4", "--epochs", "1", "--threads", "1"]
+    assert main(["transfer", *words, "--out", str(tmp_path / "said"), "--quiet"]) == 0
+    own = {"student": "convnet1:4", "epochs": 1, "threads": 1}
+    for name, source in (("loaded", rf.load("digits")), ("named", "digits")):
+        rf.transfer(source, "scratch", out=tmp_path / name, **own)
+        said, ours = (json.loads((tmp_path / each / "config.json").read_text())["resolved"] for each in ("said", name))
+        assert ours == said
+        again = rf.transfer(source, "scratch", out=tmp_path / "said", **own)
+        assert again.card["seconds"] == rf.StudentRun.load(tmp_path / "said").card["seconds"], (
+            "one goes on where the other ended"
+        )
+
+
 def test_a_student_is_judged_saved_and_digested_from_python(tmp_path, data):
     run = rf.transfer(data, "joint", out=tmp_path / "run", **SHORT)
     judged = rf.evaluate(run, data)
@@ -294,9 +317,12 @@ def test_a_student_is_judged_saved_and_digested_from_python(tmp_path, data):
     assert min(each for each in judged.per_class if each is not None) == judged.per_class[int(judged.worst_class)]
     assert rf.evaluate(run, data, split="val").split == "val"
     assert json.loads((tmp_path / "run" / "student" / "card.json").read_text())["test_uses"] == 2
+    assert rf.evaluate(tmp_path / "run", data, split="val") == rf.evaluate(run, data, split="val"), "by its folder too"
+    assert not (tmp_path / "run" / "checkpoint").exists(), "it lies there whole"
     for options in ({"nets": 2}, {"protocol": "dm-cpu"}):
-        with pytest.raises(InputError, match="is for a set"):
-            rf.evaluate(run, data, **options)
+        for of in (run, str(tmp_path / "run")):
+            with pytest.raises(InputError, match="is for a set"):
+                rf.evaluate(of, data, **options)
     with pytest.raises(InputError, match=r"rf\.StudentRun\.load\("):
         rf.open(tmp_path / "run")
     learned = json.loads((tmp_path / "run" / "teacher" / "card.json").read_text())["sha256"]

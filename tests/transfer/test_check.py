@@ -117,6 +117,16 @@ def test_which_arms_read_validation_labels():
     assert validates(plan_of(teacher.METHOD, "teacher"))
 
 
+def test_a_pattern_of_parameters_names_some_that_learn():
+    weighs = {"arm": "kd+influence", "mechanism": kd.METHOD}
+    check(plan_of(**weighs, parameters="body.*"), tiny_dataset(), SMALL)
+    said = refused(plan_of(**weighs, parameters="*lora*"), tiny_dataset())
+    assert said == (
+        "parameters is '*lora*': no parameter of convnet1 that learns has such a name, as body.0.weight and body.0.bias have"
+    )
+    check(plan_of(parameters="*lora*"), tiny_dataset(), SMALL)
+
+
 def test_remarks():
     assert remarks(plan_of(), SMALL) == []
     [said] = remarks(plan_of(), LARGE)

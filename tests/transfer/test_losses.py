@@ -10,7 +10,7 @@ from refluence.functional import jvp
 from refluence.influence import scores
 from refluence.influence.capture import capture
 from refluence.influence.losses import DistillationLoss, cross_entropy, take
-from refluence.transfer.losses import KINDS, StudentLoss, dkd, kd, mse, teacher_loss
+from refluence.transfer.losses import KINDS, Rising, StudentLoss, dkd, kd, mse, teacher_loss
 from support.cases import make
 from support.draws import generator
 
@@ -59,6 +59,22 @@ def test_the_students_loss_mixes_with_the_labels():
         assert torch.equal(StudentLoss(kind, 1.0, 3.0)(z, (y, torch.full_like(t, math.nan))), cross_entropy(z, y))
     assert torch.equal(StudentLoss("kd", 0.2, 3.0)(z, (y, t)), DistillationLoss(3.0, 0.2)(z, (y, t)))
     assert torch.equal(StudentLoss("kd", 0.0, 3.0)(z, (torch.full((B,), -1), t)), kd(z, t, 3.0))
+
+
+def test_imitation_reaches_its_weight_in_equal_parts():
+    z, t = (torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    y = torch.tensor([0, 1, 2, 0]), t
+    whole = StudentLoss("dkd", 0.3, 2.0, 1.5)
+    hard, u = StudentLoss(alpha=1.0), torch.ones_like(z) * torch.arange(3)
+    rising = Rising(whole, 4)
+    for epoch, share in enumerate((0.25, 0.5, 0.75, 1.0, 1.0)):
+        rising.begin(epoch)
+        for value, full, label in (
+            (rising(z, y), whole(z, y), hard(z, y)),
+            (rising.hessian(z, y, u), whole.hessian(z, y, u), hard.hessian(z, y, u)),
+        ):
+            torch.testing.assert_close(value, share * (full - 0.3 * label) + 0.3 * label)
+    assert torch.equal(rising(z, y), whole(z, y)), "the same bits"
 
 
 def test_a_temperature_does_not_change_the_size_of_gradients():

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from refluence.errors import InputError
 from refluence.influence.weighting import Weighting
 from refluence.transfer.losses import StudentLoss
 from refluence.transfer.scoring import Measure, Scores
@@ -91,6 +92,17 @@ def test_only_the_last_layer_counts_where_it_is_asked(pair):
     size = sum(p.numel() for p in student.classifier.parameters())
     wanted = -gradients(student, train)[:, -size:] @ gradient(student, F.cross_entropy(student(x), y))[-size:]
     torch.testing.assert_close(found.value, wanted, rtol=1e-9, atol=1e-15)
+
+
+def test_parameters_are_chosen_by_a_pattern_of_their_names(pair):
+    student, train, validation = pair
+    ((x, y),) = validation
+    found = Measure(student, LOSS, "influence", replace(IDENTITY, parameters="*.bias"), CLASSES)(train, validation, train)
+    risk = gradient(student, F.cross_entropy(student(x), y))
+    chosen = torch.cat([torch.full((p.numel(),), name.endswith(".bias")) for name, p in student.named_parameters()])
+    torch.testing.assert_close(found.value, -gradients(student, train)[:, chosen] @ risk[chosen], rtol=1e-9, atol=1e-15)
+    with pytest.raises(InputError, match=r"parameters is 'lora': it must be all, last or a pattern of names such as \*lora\*"):
+        Settings(parameters="lora")
 
 
 @pytest.mark.parametrize("curvature", POSITIVE)

@@ -7,16 +7,19 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from refluence.api import compare
 from refluence.arm import read_arm
 from refluence.cli import main
 from refluence.compute import Compute
+from refluence.data import ScoreTable, SourceOptions, load
 from refluence.data.dataset import Dataset, Split
 from refluence.errors import InputError
-from refluence.evaluate.relations import CONTROL, RANDOM, UNIFORM
+from refluence.evaluate.relations import CONTROL, EQUAL_SECONDS, RANDOM, UNIFORM
 from refluence.evaluate.students import OF_SEMI, relation
 from refluence.files import read_json
 from refluence.influence.links import sigmoid_weights, standardise
 from refluence.influence.weighting import Weighting
+from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import parse_arm, with_controls
 from refluence.jobs.job import read_job
 from refluence.models import ModelSpec
@@ -309,7 +312,7 @@ def test_numbers_of_this_mechanism_are_named_where_arms_are_compared():
 
 
 def test_a_student_of_few_labels_is_a_job_like_others(tmp_path):
-    few = "steps=4,wait=1,ramp=2,tune=2,batch=8"
+    few = "steps=4,wait=1,ramp=2,tune=2,batch=8,threshold=.05"
     flags = ["--data", "digits", "--labelled", "60", "--mechanism", f"semi+influence:{few}", "--student", "convnet1:4"]
     assert main(["transfer", *flags, "--teacher", "convnet1:8", "--out", str(tmp_path / "run"), "--quiet"]) == 0
     card = read_json(tmp_path / "run" / "student" / "card.json")
@@ -321,8 +324,41 @@ def test_a_student_of_few_labels_is_a_job_like_others(tmp_path):
     assert job.plan.settings.steps == job.plan.iterations == 4
     assert read_job(json.loads(json.dumps(job.to_json()))) == job
     again = read_json(tmp_path / "run" / "evaluation.json")
+    table = ScoreTable.load(tmp_path / "run")
+    known = load("digits", SourceOptions(labelled=60)).unlabelled
+    assert set(table.index.tolist()) <= set(known.rows.tolist()), "those without labels are weighed"
+    assert 0 < len(table) == int((table.visits > 0).sum()) <= len(known)
+    truth = dict(zip(known.rows.tolist(), known.stored.tolist(), strict=True))
+    assert table.stored.tolist() == [truth[row] for row in table.index.tolist()]
+    assert bool((table.label >= 0).all()), "pseudo-labels"
+    assert (tmp_path / "run" / "scores_images.safetensors").exists()
     assert main(["repeat", str(tmp_path / "run")]) == 0
     assert read_json(tmp_path / "run-repeat" / "evaluation.json") == again
+
+
+def test_an_arm_of_equal_seconds_has_more_steps(tmp_path, monkeypatch):
+    real = equal_seconds.decide
+    slow = lambda made, rows: real(made, [{**row, "seconds": 3.0 if "+" in row["arm"] else 1.0} for row in rows])  # noqa: E731
+    monkeypatch.setattr(equal_seconds, "decide", slow)
+    monkeypatch.setattr("refluence.report.write", lambda folder: (folder / "report.html").touch())
+    few = "steps=4,wait=1,ramp=2,tune=2,batch=8"
+    arms = [f"semi:{few}", f"semi+influence:{few}"]
+    data = load("digits", SourceOptions(labelled=60))
+    found = compare(
+        data,
+        arms,
+        seeds=1,
+        controls=False,
+        equal_seconds=True,
+        out=tmp_path / "run",
+        student="convnet1:4",
+        teacher="convnet1:4",
+    )
+    control = f"semi:equal_seconds=influence,{few}"
+    assert [row["arm"] for row in found.rows] == [*arms, control]
+    unit = read_json(next((tmp_path / "run" / "units").glob("semi@equal_seconds*/0/student/card.json")))
+    assert unit["steps"] == 12
+    assert relation(read_arm(arms[1]), read_arm(control)) == EQUAL_SECONDS
 
 
 def test_uniform_weights_are_no_weights(data):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from refluence.transfer import learning
+from refluence.transfer.losses import Rising
 from support.transfers import FEW, data, work_of
 
 DATA = data()
@@ -175,3 +176,19 @@ def test_the_student_is_copied_for_the_weights_of_its_teacher_only_where_these_a
     work = work_of("teacher", DATA)
     list(work.steps())
     assert len(copies) == FEW.epochs - 1 < work.course.total
+
+
+def test_imitation_that_rises_is_that_of_the_epoch_after_a_stop_too():
+    settings = replace(FEW, onset=3, loss="dkd")
+    whole, states = work_of("student", DATA, settings), []
+    assert isinstance(whole.stage.rising, Rising)
+    shares = []
+    for _ in whole.steps():
+        states.append({name: t.clone() for name, t in whole.state().items()})
+        shares.append(whole.stage.rising.loss.share)
+    assert shares == pytest.approx([1 / 3, 2 / 3, 1])
+    other = work_of("student", DATA, settings)
+    other.restore(states[0])
+    assert len(list(other.steps())) == 2
+    assert same(bits(other), bits(whole))
+    assert not same(bits(whole), bits(work_of("student", DATA, replace(settings, onset=0))))

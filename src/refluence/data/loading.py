@@ -126,7 +126,7 @@ def load(
             *_duplicates({name: decoded[source_of[name]].digests_of(rows) for name, rows in every.items()}, train.what),
         ),
         validation=found.validation,
-        options=options,
+        options=replace(options, rows=planned.rows),
         unlabelled=_unlabelled(planned, decoded["train"], train),
     )
     if words is not None:

@@ -49,7 +49,8 @@ class RowSet:
 class Partition:
     """The three splits, the classes they are numbered by, and what a reader has to know.
 
-    `unlabelled` are the training rows whose labels (-1) are not to be known, where there are such.
+    `unlabelled` are the training rows whose labels (-1) are not to be known, where there are such. `rows`: how many training
+    rows were asked for; None where there are no more than that, so that nothing is left out.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +59,7 @@ class Partition:
     test: RowSet
     notes: tuple[str, ...]
     unlabelled: RowSet | None = None
+    rows: int | None = None
 
     @property
     def images(self) -> np.ndarray:
@@ -103,9 +105,10 @@ def partition(
         mask = imbalance.long_tailed(ours.own, ours.rows, options.imbalance)
         notes.append(imbalance.note(ours.own, mask, options.imbalance, "val" in held))
         ours = ours.where(mask)
-    if options.rows is not None:
-        some = ours.where(splits.first(ours.own, ours.rows, options.rows))
-        notes.append(_rows_note(options.rows, len(some.rows), len(ours.rows), "val" in held, train.what))
+    cut = options.rows if options.rows is not None and options.rows < len(ours.rows) else None
+    if cut is not None:
+        some = ours.where(splits.first(ours.own, ours.rows, cut))
+        notes.append(_rows_note(cut, len(some.rows), len(ours.rows), "val" in held, train.what))
         ours = some
     before = ours.labels
     if wrong := noise.read(options):
@@ -150,13 +153,11 @@ def partition(
             )
         if absent:
             notes.append(f"no {word} {train.what[:-1]} of {len(absent)} classes: {', '.join(absent[:10])}")
-    return Partition(classes, ours, val, theirs, tuple(notes), rest)
+    return Partition(classes, ours, val, theirs, tuple(notes), rest, cut)
 
 
 def _rows_note(asked: int, kept: int, there: int, own_val: bool, what: str) -> str:
     """One line: how many training rows are left, of how many."""
-    if asked > there:
-        return f"{option('rows', asked)}: there are {there} training {what}, all of them are kept"
     cut = "" if own_val else ", validation is cut from them"
     return f"{option('rows', asked)}: {kept} of {there} training {what} are kept, class by class in proportion{cut}"
 

@@ -55,8 +55,10 @@ def verdict(summary: Sequence[Summary], rows: Sequence[Row]) -> str:
     declared = [row for row in summary if row["primary"] and not _is_plain(row["arm"])]
     declared = [row for row in declared if not is_ceiling(row["arm"])]
     chosen = next(iter([*declared, *influence, *scored, *weighted]), None)
-    warning = idle_teacher(chosen["arm"] if chosen else None, summary, rows)
-    return warning + (_on_weights(chosen, summary) if chosen else _on_methods(summary))
+    if chosen:
+        return idle_teacher(chosen["arm"], None, summary, rows) + _on_weights(chosen, summary)
+    best, against = _highest(summary)
+    return idle_teacher(None, best and best["arm"], summary, rows) + _on_methods(best, against, summary)
 
 
 def _is_plain(arm: str) -> bool:
@@ -176,17 +178,22 @@ def _no_interval(row: Summary) -> str:
     return "no interval (all differences are equal)"
 
 
-def _on_methods(summary: Sequence[Summary]) -> str:
-    """The method with the highest mean in the first protocol."""
+def _highest(summary: Sequence[Summary]) -> tuple[Summary | None, list[Summary]]:
+    """The row of the method with the highest mean in the first protocol, and those of all that are compared with the usual."""
     rows = [row for row in summary if row["protocol"] == summary[0]["protocol"] and not is_ceiling(row["arm"])]
-    if not rows:
-        return f"nothing to compare: {summary[0]['arm']} is the ceiling, not a competitor"
     against = [row for row in rows if row["against"] and RANDOM in (row["against"], kind(row["arm"], row["against"]))]
-    arms = {row["arm"] for row in against or rows}
-    best = max(against or rows, key=lambda row: row["mean"])
+    return max(against or rows, key=lambda row: row["mean"], default=None), against or rows
+
+
+def _on_methods(best: Summary | None, rows: Sequence[Summary], summary: Sequence[Summary]) -> str:
+    """What the method with the highest mean has shown."""
+    if best is None:
+        return f"nothing to compare: {summary[0]['arm']} is the ceiling, not a competitor"
+    against = best["against"] is not None and RANDOM in (best["against"], kind(best["arm"], best["against"]))
+    arms = {row["arm"] for row in rows}
     usual = students.SCRATCH if students.is_student(read_arm(best["arm"])) else RANDOM
     reference = (best["against"] or usual) if against else usual
-    beside = f" beside {reference}" if len({row["against"] for row in against}) == 1 else ""
+    beside = f" beside {reference}" if against and len({row["against"] for row in rows}) == 1 else ""
     line = f"highest mean of {len(arms)} arms{beside}: " if len(arms) > 1 else ""
     line += f"{best['arm']}, {best['mean']:.1f} %"
     if not against:

@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_map
 
 from refluence.errors import RunError
 from refluence.influence.parameters import Parameters
+from refluence.models.pooling import plain_pooling
 
 aten = torch.ops.aten
 R = TypeVar("R")
@@ -43,7 +44,8 @@ class Graph(Generic[R]):
         """The value at other inputs of the same shapes and types."""
         inputs = tree_map(channels_last, inputs)
         if self.compiled is None:
-            traced = make_fx(self.function, decomposition_table=REWRITES)(*inputs)
+            with plain_pooling():
+                traced = make_fx(self.function, decomposition_table=REWRITES)(*inputs)
             compiled = torch.compile(traced, dynamic=False)
             try:
                 compiled(*inputs)

@@ -40,6 +40,7 @@ from refluence.influence.parameters import Parameters
 from refluence.influence.small_layers import tangent
 from refluence.influence.watching import check_called, check_rows, output_gradients, watch, watched
 from refluence.matching.statistics import Targets
+from refluence.models.pooling import plain_pooling
 
 LARGE, BLOCK = 2**17, 2**16  # numbers of a sample beyond which products are summed as they are made, so many at a time
 
@@ -62,7 +63,14 @@ class Ghost(nn.Module):
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least. `kept` gets the losses `(n,)` too."""
         own = all(isinstance(p, nn.Parameter) for p in self.model.parameters())  # else `functional_call` has put others there
         part = own and len(self.names) < len(list(self.model.parameters()))
-        with watch(self.layers, len(x)) as calls, self._leaves(own, part), plain_kernels(self.model), torch.enable_grad():
+        plain = plain_pooling() if self.low else nullcontext()  # its backward is no product of the network's own
+        with (
+            watch(self.layers, len(x)) as calls,
+            self._leaves(own, part),
+            plain_kernels(self.model),
+            plain,
+            torch.enable_grad(),
+        ):
             x = x.detach()
             x = x.requires_grad_() if x.is_floating_point() and not part else x
             each = per_sample(self.loss(self.model(x), y), len(x))
@@ -101,15 +109,18 @@ def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool, eager: boo
             bias = None if bias is None else bias.to(torch.bfloat16)
         if isinstance(module, nn.Conv2d):
             a, padding = padded(module, a)
+            if bias is None and eager and _pointwise(module, a, delta):  # delta_j a_j^T is small: no map is written
+                rows = delta.flatten(2) @ a.flatten(2).mT
+                return rows.flatten(1) @ weight.flatten()
             out = F.conv2d(a, weight, bias, module.stride, padding, module.dilation, module.groups)
             return _inner(delta, out, eager)
         out = F.linear(a, weight if isinstance(module, nn.Linear) else weight.T, bias)
-        return (delta * out).flatten(1).sum(1, dtype=_wide(delta))
+        return _times(out, delta, eager).flatten(1).sum(1, dtype=_wide(delta))
     if isinstance(module, _BatchNorm) and weight is not None and eager and delta[0].numel() > LARGE:
         return _inner(delta, F.batch_norm(a, module.running_mean, module.running_var, weight, bias, eps=module.eps), eager)
     total = torch.zeros(len(delta), dtype=_wide(delta), device=delta.device)
     if weight is not None:
-        total = total + per_sample_sum(module, delta * normalised(module, a)) @ weight.flatten()
+        total = total + per_sample_sum(module, _times(normalised(module, a), delta, eager)) @ weight.flatten()
     if bias is not None:
         total = total + per_sample_sum(module, delta) @ bias.flatten()
     return total
@@ -118,9 +129,20 @@ def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool, eager: boo
 def _inner(delta: Tensor, out: Tensor, eager: bool) -> Tensor:
     """<delta_j, out_j> `(n,)` of maps `(n, C, ...)`, without their product where it is large on the CPU."""
     if not eager or delta[0].numel() <= LARGE or delta.device.type != "cpu" or delta.dtype != out.dtype:
-        return (delta * out).sum((2, 3), dtype=_wide(delta)).sum(1)
+        return _times(out, delta, eager).sum((2, 3), dtype=_wide(delta)).sum(1)
     pairs = zip(delta.flatten(1), out.flatten(1), strict=True)
     return torch.stack([torch.stack([*map(torch.dot, a.split(BLOCK), b.split(BLOCK))]).sum() for a, b in pairs])
+
+
+def _pointwise(module: nn.Conv2d, a: Tensor, delta: Tensor) -> bool:
+    """Whether a layer multiplies each pixel of a large map by a matrix, on the CPU."""
+    plain = module.kernel_size == module.stride == (1, 1) and module.padding in ((0, 0), "valid") and module.groups == 1
+    return plain and delta.device.type == "cpu" and a.dtype == delta.dtype and delta[0].numel() > LARGE
+
+
+def _times(out: Tensor, delta: Tensor, eager: bool) -> Tensor:
+    """Their product; in the place of `out`, which no one reads again, where nothing is traced."""
+    return out.mul_(delta) if eager and out.dtype == delta.dtype else delta * out
 
 
 def _wide(t: Tensor) -> torch.dtype:

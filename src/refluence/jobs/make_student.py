@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from refluence.jobs.job import StudentJob
 from refluence.jobs.needs import key
 from refluence.jobs.session import Session
 from refluence.jobs.students import judgement, of_teacher
+from refluence.run import checkpoint
 from refluence.run.drive import drive
 from refluence.seeds import streams
 from refluence.transfer.artifact import CARD, Student, Taught, read_card, save_network
@@ -61,6 +63,7 @@ def make_student(job: StudentJob, session: Session, folder: Path | None, shared:
         if card.get("teacher") and (sha256 := _file_of(folder, card)):
             card["teacher"] = {**card["teacher"], "sha256": sha256}
         made.save(folder, card)
+        shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)  # it lies there whole
     return result, card
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from refluence.errors import InputError
 from refluence.files import Json, write_json, write_tensors
 from refluence.jobs.session import Session, about
+from refluence.run import checkpoint
 from refluence.run.folder import locked
 from refluence.work import Prepared
 
@@ -72,8 +73,8 @@ def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
 
 
 def _made(need: Need, session: Session, folder: Path | None) -> Prepared:
-    begin = time.monotonic()
-    return Prepared(need.make(session, folder), time.monotonic() - begin)
+    begin, before = time.monotonic(), 0.0 if folder is None else checkpoint.seconds(folder)
+    return Prepared(need.make(session, folder), before + time.monotonic() - begin)
 
 
 def read_prepared(path: Path) -> Prepared:

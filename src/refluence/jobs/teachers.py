@@ -10,7 +10,7 @@ import copy
 import math
 import shutil
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,7 +70,7 @@ class TeacherNeed:
     @property
     def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
-        return {"model": self.teacher.model.to_json(), KEY: asdict(self.teacher.settings), "seed": self.seed}
+        return {"model": self.teacher.model.to_json(), KEY: self.teacher.settings.to_json(), "seed": self.seed}
 
     def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
         """Its tensors by name, behind `teacher/`. In `folder` it lies as `model.safetensors`, with its card, too."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError, option
 from refluence.models.norms import norm_layer
+from refluence.models.pooling import Halve
 from refluence.options import NORMS
 
 
@@ -65,7 +66,7 @@ class ConvNet(nn.Module):
             layers.append(nn.Conv2d(channels if d == 0 else width, width, 3, padding=padding))
             if norm != "none":
                 layers.append(norm_layer(norm, width, (h, w)))
-            layers += [nn.ReLU(), nn.AvgPool2d(2)]
+            layers += [nn.ReLU(), Halve()]
             h, w = h // 2, w // 2
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.classifier = nn.Linear(width * h * w, classes)

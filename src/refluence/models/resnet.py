@@ -25,6 +25,7 @@ from torch.nn.functional import relu
 from refluence.models.averaged import Averaged
 from refluence.models.maps import check_maps
 from refluence.models.norms import norm_layer
+from refluence.models.pooling import Halve
 
 STAGES = (1, 2, 4, 8)
 
@@ -52,11 +53,11 @@ class Block(nn.Module):
         super().__init__()
         stride = 2 if halve and not pooled else 1
         self.conv1, self.norm1 = conv(inputs, outputs, 3, stride, norm), norm_layer(norm, outputs)
-        self.pool = nn.AvgPool2d(2) if halve and pooled else nn.Identity()
+        self.pool = Halve() if halve and pooled else nn.Identity()
         self.conv2, self.norm2 = conv(outputs, outputs, 3, 1, norm), norm_layer(norm, outputs)
         self.shortcut = nn.Sequential()
         if halve or inputs != outputs:
-            pool = [nn.AvgPool2d(2)] if halve and pooled else []
+            pool = [Halve()] if halve and pooled else []
             self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride, norm), *pool, norm_layer(norm, outputs))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,15 @@ def save(folder: Path, tensors: dict[str, Tensor], header: Json) -> None:
     write_tensors(folder / NAME, tensors, {"header": json.dumps(header)})
 
 
+def seconds(folder: Path) -> float:
+    """What the sessions until the last checkpoint took; 0 where there is none, or none that can be read."""
+    try:
+        with safe_open(folder / NAME, "pt") as file:
+            return float(json.loads(file.metadata()["header"])["seconds"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return 0.0
+
+
 def load(folder: Path) -> tuple[dict[str, Tensor], Json] | None:
     """The last checkpoint, or None where there is none yet."""
     path = folder / NAME

@@ -39,7 +39,7 @@ OF_WEIGHTS = ("curvature", "damping", "solve", "fit", "risk", "parameters", "ref
 OF_TEACHER = ("teacher_alpha", "teacher_gradient", "teacher_lr", "teacher_every")
 """Numbers that mean something only where the teacher learns too."""
 
-OF_IMITATION = ("loss", "alpha", "temperature", "beta")
+OF_IMITATION = ("loss", "alpha", "temperature", "beta", "onset")
 """Numbers that mean something only where there is a teacher."""
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import torch
 from torch import nn
 
 from refluence.data import Dataset
 from refluence.data.dataset import Split
-from refluence.errors import InputError, option
+from refluence.errors import InputError, option, stated
 from refluence.influence.weighting import BY_INFLUENCE
 from refluence.models import ModelSpec
 from refluence.seeds import streams
 from refluence.training.predict import evaluating
 from refluence.transfer.job import Transferring
+from refluence.transfer.settings import PARAMETERS
 
 PER_CLASS = 2  # validation instances: one makes weights, one watches
 LOOKED_AT = 1000  # validation instances, up to twice as many, that are looked for in the test split
@@ -31,6 +34,7 @@ def check(plan: Transferring, dataset: Dataset, model: ModelSpec) -> None:
     _check_classes("student", model, dataset)
     if plan.teaches_itself:
         check_unlabelled(plan, dataset)
+    _check_parameters(plan, model)
     if plan.teacher is not None:
         _check_classes("teacher", plan.teacher.model, dataset)
         if plan.teacher.loaded is not None and plan.teacher.loaded.net is not None:
@@ -92,6 +96,19 @@ def _check_classes(who: str, model: ModelSpec, dataset: Dataset) -> None:
     if model.classes != classes:
         hint = f": {option('load_teacher')} needs one of the same classes" if who == "teacher" else ""
         raise InputError(f"the {who} {model.name} has {model.classes} classes, {dataset.source} has {classes}{hint}")
+
+
+def _check_parameters(plan: Transferring, model: ModelSpec) -> None:
+    """Whether a pattern that chooses parameters names some that learn."""
+    pattern = plan.settings.parameters
+    if pattern in PARAMETERS or not plan.weighting.scored:
+        return
+    learning = [name for name, p in model.bare(streams(0)("parameters", 0)).named_parameters() if p.requires_grad]
+    if not any(fnmatchcase(name, pattern) for name in learning):
+        raise InputError(
+            f"{stated('parameters', pattern)}: no parameter of {model.name} that learns has such a name, as "
+            f"{' and '.join(learning[:2])} have"
+        )
 
 
 def _check_logits(net: nn.Module, name: str, dataset: Dataset) -> None:

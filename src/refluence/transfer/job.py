@@ -23,7 +23,7 @@ from refluence.transfer import kd, semi_settings
 from refluence.transfer.arms import WEIGHTS, changes, check, numbers, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
-from refluence.transfer.settings import CPU, DKD, PAPER, TEXT, Settings
+from refluence.transfer.settings import CPU, DKD, ONSET, PAPER, TEXT, Settings
 from refluence.work import Cost, Prepared, Work
 
 __all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "plan_from", "settings_for"]
@@ -164,14 +164,14 @@ class Transferring:
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
-        own: Json = {KEY: asdict(self.settings), "weighting": asdict(self.weighting)}
+        own: Json = {KEY: self.settings.to_json(), "weighting": asdict(self.weighting)}
         if self.teacher is None:
             return own
         loaded = self.teacher.loaded
         there = None if loaded is None else {name: getattr(loaded, name) for name in ("sha256", "mean", "std", "head", "where")}
         return {
             **own,
-            "teacher": {"model": self.teacher.model.to_json(), KEY: asdict(self.teacher.settings), "loaded": there},
+            "teacher": {"model": self.teacher.model.to_json(), KEY: self.teacher.settings.to_json(), "loaded": there},
         }
 
 
@@ -186,8 +186,8 @@ def settings_for(arm: Arm | None, asked: TransferOptions, mechanism: Mechanism |
         settings = size.with_(**said)
         return settings.with_(epochs=asked.teacher_epochs or settings.epochs)
     said |= changes(arm, mechanism)
-    if size == CPU and said.get("loss") == "dkd" and (mechanism is None or mechanism.name != "scratch"):
-        size = DKD
+    if said.get("loss") == "dkd" and (mechanism is None or mechanism.name != "scratch"):
+        size = DKD if size == CPU else size.with_(onset=ONSET) if size == PAPER else size
     return size.with_(**said)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from refluence.influence.parameters import Parameters
 from refluence.training.optimisers import make, optimiser_state, restore_optimiser
-from refluence.transfer.losses import StudentLoss
+from refluence.transfer.losses import Rising, StudentLoss
 from refluence.transfer.refresh import Ground, Weighed
 from refluence.transfer.teacher_step import look_ahead, teacher_gradient
 from refluence.transfer.watched import WatchedRun
@@ -38,7 +38,7 @@ class LearningTeacher:
         accuracy: percent on the watching half before it learns.
     """
 
-    def __init__(self, net: nn.Module, loss: StudentLoss, ground: Ground, weighed: Weighed | None, accuracy: float):
+    def __init__(self, net: nn.Module, loss: StudentLoss | Rising, ground: Ground, weighed: Weighed | None, accuracy: float):
         self.net, self.loss, self.ground, self.weighed, self.best = net, loss, ground, weighed, accuracy
         self.kept = _copy(net)  # where it was best
         self.optimiser = make(net, ground.settings.optimiser, ground.settings.teacher_lr, momentum=MOMENTUM)

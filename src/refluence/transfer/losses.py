@@ -18,7 +18,7 @@ and a teacher that learns too, in the form of LGTM (arXiv 2305.09651), which for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,7 @@ class StudentLoss:
         alpha: share of the labels in [0, 1]. 1 never looks at the teacher; 0 looks at the labels only for dkd.
         temperature: of both networks, in kd and dkd.
         beta: weight of dkd's non-target part.
+        share: of the imitation's weight, in [0, 1].
 
     Raises:
         InputError: a value outside its range.
@@ -75,6 +76,7 @@ class StudentLoss:
     alpha: float = 0.1
     temperature: float = 4.0
     beta: float = 8.0
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -85,14 +87,17 @@ class StudentLoss:
             raise InputError(f"temperature must be > 0, got {self.temperature!r}")
         if not self.beta >= 0:
             raise InputError(f"beta must be >= 0, got {self.beta!r}")
+        if not 0 <= self.share <= 1:
+            raise InputError(f"share, of the imitation's weight, must be in [0, 1], got {self.share!r}")
 
     def __call__(self, logits: Tensor, y: tuple[Tensor, Tensor]) -> Tensor:
         """`(B,)` for student logits `(B, C)` and y = (labels `(B,)`, teacher logits `(B, C)`)."""
         labels, teacher = _parts(y, logits)
         if self.alpha == 1:
             return cross_entropy(logits, labels)
-        soft = self._imitation(logits, labels, teacher)
-        return soft if self.alpha == 0 else (1 - self.alpha) * soft + self.alpha * cross_entropy(logits, labels)
+        soft, weight = self._imitation(logits, labels, teacher), (1 - self.alpha) * self.share
+        soft = soft if weight == 1 else weight * soft
+        return soft if self.alpha == 0 else soft + self.alpha * cross_entropy(logits, labels)
 
     def _imitation(self, logits: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
         if self.kind == "mse":
@@ -118,7 +123,7 @@ class StudentLoss:
             soft = softmax_hessian(logits / self.temperature, u)
         else:
             soft = self._dkd_hessian(logits, labels, teacher, u)
-        return (1 - self.alpha) * soft + self.alpha * hard
+        return (1 - self.alpha) * self.share * soft + self.alpha * hard
 
     def _dkd_hessian(self, logits: Tensor, labels: Tensor, teacher: Tensor, u: Tensor) -> Tensor:
         own = _own(labels, logits)
@@ -128,6 +133,25 @@ class StudentLoss:
         label = p * (1 - p) * apart * (apart * u).sum(1, keepdim=True)
         others = among * u - among * (among * u).sum(1, keepdim=True)
         return label + (self.beta + q - p).clamp_min(0) * others
+
+
+class Rising:
+    """A student's loss whose imitation reaches its weight within so many epochs, by as much in each (DKD's own code)."""
+
+    def __init__(self, loss: StudentLoss, epochs: int):
+        self.loss, self.epochs = loss, epochs
+
+    def begin(self, epoch: int) -> None:
+        """What an epoch has of it, from 0 on: the first (1 / epochs)."""
+        self.loss = replace(self.loss, share=min(1.0, (epoch + 1) / self.epochs))
+
+    def __call__(self, logits: Tensor, y: tuple[Tensor, Tensor]) -> Tensor:
+        """See `StudentLoss`."""
+        return self.loss(logits, y)
+
+    def hessian(self, logits: Tensor, y: tuple[Tensor, Tensor], u: Tensor) -> Tensor:
+        """See `StudentLoss`."""
+        return self.loss.hessian(logits, y, u)
 
 
 def teacher_loss(teacher: Tensor, student: Tensor, labels: Tensor, alpha: float) -> Tensor:

@@ -12,6 +12,7 @@ training instances, damped as far from a minimum: the step that phi stands for s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +20,13 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError
 from refluence.influence.batches import passes
-from refluence.influence.curvature import Curvature, damped
+from refluence.influence.curvature import Curvature, damped, inverse_product
 from refluence.influence.directional import Scorer
 from refluence.influence.losses import Loss, cross_entropy
-from refluence.influence.parameters import Parameters
-from refluence.influence.validation import validation_influence
+from refluence.influence.parameters import scaled
+from refluence.influence.risk import risk_gradient
 from refluence.influence.weighting import BY_INFLUENCE
-from refluence.matching.statistics import Batches, Targets
+from refluence.matching.statistics import Batches
 from refluence.models.last_block import last_block
 from refluence.models.own import last_linear
 from refluence.transfer.settings import Settings
@@ -73,32 +74,23 @@ class Measure:
 
     def _influence(self, train: Batches, validation: Batches, fit: Batches) -> Scores:
         how, names = self.settings, self._names(validation)
-        losses = list[Tensor]()
-
-        def scored(x: Tensor, y: Targets, v: Parameters) -> Tensor:
-            phi, loss = self.scorer.with_losses(x, y, v)
-            losses.append(loss)
-            return phi
-
         curvature = Curvature(how.curvature, damping=how.damping, iterations=how.solve)
-        found = validation_influence(
-            self.net,
-            train,
-            validation,
-            loss=self.loss,
-            risk=self.loss if how.risk == "student" else cross_entropy,
-            curvature=damped(self.net, fit, curvature, loss=self.loss, names=names),
-            fit=fit,
-            names=names,
-            scorer=scored,
-        )
-        return Scores(found.scores.detach().cpu(), torch.cat(losses).detach().cpu())
+        curvature = damped(self.net, fit, curvature, loss=self.loss, names=names)
+        risk = self.loss if how.risk == "student" else cross_entropy
+        gradient, _ = risk_gradient(self.net, validation, risk, names)
+        solution = inverse_product(self.net, fit, gradient, curvature, loss=self.loss, names=names)
+        against = scaled(solution.x, -1.0)
+        found = [self.scorer.with_losses(x, y, against) for x, y, *_ in train]
+        values, losses = zip(*found, strict=True)
+        return Scores(torch.cat(values).cpu(), torch.cat(losses).cpu())
 
     def _names(self, some: Batches) -> list[str]:
-        """The parameters that count: those that learn, or of them those of the last block and the head."""
-        learning = [name for name, p in self.net.named_parameters() if p.requires_grad]
-        if self.settings.parameters == "all":
+        """The parameters that count: those that learn, or of them those of the last block and the head, or of a pattern."""
+        learning, which = [name for name, p in self.net.named_parameters() if p.requires_grad], self.settings.parameters
+        if which == "all":
             return learning
+        if which != "last":
+            return [name for name in learning if fnmatchcase(name, which)]
         chosen = last_block(self.net, self._last(some))
         return [name for name in learning if name in chosen]
 

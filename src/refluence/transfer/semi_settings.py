@@ -14,6 +14,7 @@ UNREAD = (
     "loss",
     "alpha",
     "beta",
+    "onset",
     "also",
     "teacher_alpha",
     "teacher_gradient",

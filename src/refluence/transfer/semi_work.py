@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -34,7 +34,7 @@ from refluence.training.predict import evaluating
 from refluence.transfer import semi_views
 from refluence.transfer.artifact import Student, Taught
 from refluence.transfer.batches import Instances, augmented, logits_of
-from refluence.transfer.facts import sha256_of
+from refluence.transfer.facts import sha256_of, shown, table_of
 from refluence.transfer.halves import halves
 from refluence.transfer.job import Transferring
 from refluence.transfer.learning import within
@@ -44,7 +44,7 @@ from refluence.transfer.semi_losses import Pseudo, Smoothed, pseudo, teacher_obj
 from refluence.transfer.semi_settings import SemiSettings
 from refluence.transfer.watch import chi_square
 from refluence.transfer.weights import InstanceWeights
-from refluence.work import Result
+from refluence.work import Beside, Result
 
 TEACHER, STUDENT, AVERAGE, WEIGHTS = "teacher.", "student.", "average.", "weights."  # before names in a state
 OPTIMISERS = ("teacher-optimiser.", "student-optimiser.")
@@ -320,7 +320,12 @@ class SemiWork:
             **dict(zip(SUMS, means, strict=False)),
             **self._pseudo_labels(),
         }
-        return Result(made, card, (Taught(teacher, {"source": self.dataset.source}),))
+        beside: list[Beside] = [Taught(teacher, {"source": self.dataset.source})]
+        if self.weights is not None and bool(self.weights.scored.any()):
+            weighed = replace(self.dataset, train=replace(self.unlabelled, labels=self.weights.labels.clone()))
+            beside.append(table_of(weighed, self.weights, {"weights": asdict(self.plan.weighting)}))
+            beside.append(shown(weighed, self.weights))
+        return Result(made, card, tuple(beside))
 
     def _pseudo_labels(self) -> Json:
         """How many pseudo-labels of the teacher count and are right, and the weights of those that are and that are not."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from refluence.errors import InputError
+from refluence.errors import InputError, stated
 from refluence.fields import check, described, same, setting
+from refluence.files import Json
 from refluence.influence.curvature import CURVATURES
 from refluence.options import EvaluationOptions, TransferOptions
 
 S = TypeVar("S", bound="Settings")
+LATER = ("onset",)
+PARAMETERS = ("all", "last")
+"""The parameters that influence is measured by, where no pattern names them."""
 
 
 @described
@@ -43,6 +47,7 @@ class Settings:
     alpha: float = same(TransferOptions, "alpha", default=0.1)
     temperature: float = same(TransferOptions, "temperature", default=4.0)
     beta: float = setting(8.0, "Weight of DKD's non-target part (its target part weighs 1).", least=0)
+    onset: int = setting(0, "Epochs in which imitation reaches its weight in the loss; 0: it has it from the first.", least=0)
     curvature: str = same(TransferOptions, "curvature", default="identity", choices=tuple(CURVATURES))
     damping: float | str = setting("auto", "Added to the curvature's diagonal.", least=0, also=("auto",))
     solve: int = setting(50, "Iterations of a curvature solve at most.", least=1)
@@ -52,8 +57,8 @@ class Settings:
     )
     parameters: str = setting(
         "all",
-        "The parameters by which influence is measured: all, or of the last block alone (large networks).",
-        choices=("all", "last"),
+        "The parameters by which influence is measured (large networks): all, last (the last block alone), or a pattern of "
+        "names such as *lora*.",
     )
     refresh: int = setting(0, "Steps from one scoring to the next (0: an epoch).", least=0)
     also: str = setting(
@@ -69,6 +74,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.parameters not in PARAMETERS and not set(self.parameters) & set("*?["):
+            said, known = stated("parameters", self.parameters), ", ".join(PARAMETERS)
+            raise InputError(f"{said}: it must be {known} or a pattern of names such as *lora*")
 
     @property
     def length(self) -> int:
@@ -83,6 +91,10 @@ class Settings:
         """The same for so many epochs: does it start?"""
         return self.lasting(steps)
 
+    def to_json(self) -> Json:
+        """Plain values; numbers that came later only where they are unusual, so that what was made before is found."""
+        return {name: value for name, value in asdict(self).items() if name not in LATER or value != getattr(CPU, name)}
+
     def with_(self: S, **changes: Any) -> S:
         """A copy with some numbers changed. `InputError` for a name that is none."""
         try:
@@ -95,6 +107,8 @@ CPU = Settings(batch=32, lr=0.2)
 """Of some thousand instances and 15 epochs: at the numbers of CRD students stay undertrained, and more so under a soft teacher
 (digits with 20 % of the labels wrong, width 16: 28.7 % by kd where these give 96.7 %)."""
 PAPER = Settings(epochs=240, schedule="steps")
+ONSET = 20
+"""Of DKD at size paper, as in the code of its authors."""
 DKD = CPU.with_(lr=0.02)
 """DKD at size cpu, ours: with beta 8 its loss is larger than kd's, and students collapse at .2 and .1, of MNIST at .05 too,
 with or without the rise of the loss over the first epochs that DKD's own code has. Chosen on validation instances."""

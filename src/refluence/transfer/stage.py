@@ -28,7 +28,7 @@ from refluence.transfer.batches import Course, Instances, accuracy, augmented, j
 from refluence.transfer.halves import halves
 from refluence.transfer.job import Transferring
 from refluence.transfer.learning import LearningTeacher, within
-from refluence.transfer.losses import StudentLoss
+from refluence.transfer.losses import Rising, StudentLoss
 from refluence.transfer.refresh import Ground, Weighed
 from refluence.transfer.scoring import Measure
 from refluence.transfer.watched import WatchedRun
@@ -99,12 +99,15 @@ class Stage:
         self.answers: Answers | None = None
         self.weighed: Weighed | None = None
         self.learner: LearningTeacher | None = None
+        self.rising: Rising | None = None
         if teacher is not None:
             self._taught_by(teacher)
 
     def _taught_by(self, teacher: nn.Module) -> None:
         setting, how = self.setting, self.setting.plan.settings
-        self.loss = loss = StudentLoss(how.loss, how.alpha, how.temperature, how.beta)
+        whole = StudentLoss(how.loss, how.alpha, how.temperature, how.beta)
+        self.rising = Rising(whole, how.onset) if how.onset else None
+        self.loss = loss = self.rising or whole
         self.answers = Answers(teacher, fixed=not self.phase.teaches)
         rows = setting.rows.take(torch.arange(len(setting.dataset.train)))
         per_epoch, rng = setting.course.per_epoch, setting.rng
@@ -117,7 +120,7 @@ class Stage:
                 weighed = self._even(copy.deepcopy(self.student), loss, replace(ground, purpose="teacher-"))
             self.learner = LearningTeacher(teacher, loss, ground, weighed, self.teacher_accuracy or 0.0)
 
-    def _even(self, net: nn.Module, loss: StudentLoss, ground: Ground) -> Weighed:
+    def _even(self, net: nn.Module, loss: StudentLoss | Rising, ground: Ground) -> Weighed:
         """Weights before anything is scored."""
         setting, weighting = self.setting, self.setting.plan.weighting
         weights = InstanceWeights(weighting, setting.dataset.train.labels, setting.course.total)
@@ -127,6 +130,8 @@ class Stage:
     def batches(self, steps: range) -> Iterator[Batch[Targets]]:
         """The batches of some steps of an epoch; before each, what is due: new weights, a step of the teacher."""
         setting, purpose, course = self.setting, self.phase.purpose, self.setting.course
+        if self.rising is not None:
+            self.rising.begin(steps[0] // course.per_epoch)
         order = course.rows(steps[0], setting.rng(f"{purpose}order", steps[0] // course.per_epoch))
         for step, rows in zip(steps, order, strict=False):  # an epoch goes on in its next block
             some, rate = setting.rows.take(rows), course.rate(step)
