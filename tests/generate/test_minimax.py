@@ -9,7 +9,8 @@ from torch import nn
 from refluence.compute import Compute
 from refluence.errors import InputError, RunError
 from refluence.generate.denoiser import DenoiserConfig, build_denoiser, load_denoiser
-from refluence.generate.minimax import MinimaxSettings, MinimaxWork, cosines, mark_difffit, minimax_defaults
+from refluence.generate.minimax import MinimaxSettings, cosines, mark_difffit, minimax_defaults
+from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.noising import noised
 from refluence.generate.predictions import STEPS, linear_abar, prediction
 from refluence.seeds import streams

@@ -20,7 +20,8 @@ from refluence.files import Json, read_json, write_tensors
 from refluence.generate.denoiser import CARD, CONFIG, PRETRAINED, Denoiser, digest, holds_denoiser, load_denoiser
 from refluence.generate.job import Trained, called_by, denoiser_of, read_denoiser
 from refluence.generate.looks import FILE, few_samples
-from refluence.generate.minimax import MinimaxSettings, MinimaxWork, minimax_defaults
+from refluence.generate.minimax import MinimaxSettings, minimax_defaults
+from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.training import DenoiserWork
 from refluence.jobs import denoiser_samples
 from refluence.jobs.open_run import FINETUNE, TRAIN

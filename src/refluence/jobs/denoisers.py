@@ -18,7 +18,7 @@ from refluence.data import clean
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import DENOISER, SEED, SURROGATE, TUNED, Guide, Sampling, Trained
-from refluence.generate.minimax import MinimaxWork
+from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.surrogate import Surrogate
 from refluence.generate.surrogate_work import SurrogateWork
 from refluence.generate.training import DenoiserWork
