@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from refluence.errors import InputError, did_you_mean
+from refluence.generate.extra import need_diffusers
 
 SOLVERS = ("ddim", "ddpm", "dpm")
 
@@ -65,10 +66,9 @@ def solver_of(name: str, abar: Tensor, steps: Sequence[int], generators: Sequenc
     """
     if name not in SOLVERS:
         raise InputError(f"solver {name}: {did_you_mean(name, SOLVERS)}")
-    try:
-        from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
-    except ImportError as missing:
-        raise InputError(f"the solver {name} needs diffusers ({missing}): pip install refluence[generate]") from None
+    need_diffusers(f"the solver {name}")
+    from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+
     ours = abar.double().cpu()[list(steps)].flip(0)
     betas = (1 - ours / torch.cat([ours.new_ones(1), ours[:-1]])).tolist()
     trained: dict[str, Any] = {"num_train_timesteps": len(ours), "trained_betas": betas}
