@@ -117,6 +117,13 @@ def test_a_finished_run_is_measured_by_evaluate(tmp_path, data, capsys):
     assert "it is for --quality" in said
 
 
+def test_what_is_not_written_is_measured_too(data, made):
+    first, second = rf.compare(data, ["random"], seeds=2, **ASKED).rows
+    assert set(first) >= ROW
+    assert first["wasserstein"] != second["wasserstein"]
+    assert sorted(made) == ["features", "surrogate", "teacher"], "the session remembers them"
+
+
 def test_images_are_seen_as_those_of_the_source_are(data):
     session = open_session(data, Machine())
     pixels = torch.rand(20, 1, 8, 8)
