@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from refluence.generate.layer_twice import Conv, GroupNorm, Linear, Pool
 from refluence.influence.layers import Unsupported
+from refluence.models.pooling import plain_pooling
 
 
 def expanded_gradients(net: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
@@ -34,7 +35,7 @@ def expanded_gradients(net: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
     """
     copies: dict[Tensor, Tensor] = {p: p.detach()[None].expand(len(x), *p.shape).requires_grad_() for p in net.parameters()}
     with torch.enable_grad():
-        with _Expanded(copies):
+        with plain_pooling(), _Expanded(copies):
             logits = net(x)
         loss = F.cross_entropy(logits, y, reduction="sum")
         return list(torch.autograd.grad(loss, list(copies.values()), create_graph=True, materialize_grads=True))
