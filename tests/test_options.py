@@ -42,7 +42,7 @@ OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters
     "run": {"recipe", "data", "out", "size", "seeds", "seed", "only", "resume", "rows", "tables", "steps"},
     "evaluate": {"folder", "data", "resume", "seed", "save_model", "robust", "quality", "feature_network"},
 }
-CHANGES = {"iterations", "real_batch", "width", "nets", "epochs", "batch", "split"}
+CHANGES = {"denoiser", "iterations", "real_batch", "width", "nets", "epochs", "batch", "split"}
 SHARED = {
     "compare": (JobOptions, SamplingOptions, TransferOptions, SourceOptions, MachineOptions),
     "transfer": (TransferOptions, SourceOptions, MachineOptions),
@@ -77,7 +77,7 @@ def test_flags_are_the_options_of_the_library_and_the_commands_own(command):
     assert names(COMMANDS[command]) == expected
     assert set(settings_of(COMMANDS[command])) == expected, "each has help and range in its field"
     assert set(arguments(flags_of(command))) == expected, "and is recorded under its name"
-    assert beside.get(command, set()) <= names(JobOptions)
+    assert beside.get(command, set()) <= names(SetOptions)
 
 
 def test_keyword_arguments_are_the_same_names():

@@ -29,13 +29,26 @@ OF_STUDENTS = {
     "kd-imbalance",
     "paper-code",
 }
+OF_SAMPLED = {
+    "igd-table1",
+    "igd-imagenet",
+    "igd-components",
+    "igd-range",
+    "igd-checkpoints",
+    "igd-solvers",
+    "igd-scales",
+    "igd-surrogates",
+    "igd-cifar",
+}
 OF_DATA = {"noisy", "targeted"}  # what is done to the data is compared, not methods or weights: no herding
-OF_SETS = [recipe for name, recipe in recipes().items() if name not in OF_STUDENTS]  # the others: test_students.py
+OF_SETS = [
+    recipe for name, recipe in recipes().items() if name not in OF_STUDENTS | OF_SAMPLED
+]  # the others: test_students.py, test_sampled.py
 EVERY = [(recipe, size) for recipe in OF_SETS for size in ("cpu", "paper")]
 
 
 def test_recipes_are_found():
-    assert set(recipes()) == NAMES | OF_STUDENTS
+    assert set(recipes()) == NAMES | OF_STUDENTS | OF_SAMPLED
     assert all(recipe_named(name).name == name for name in recipes())
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 
-def save_pipeline(diffusers: ModuleType, folder: Path, classes: int = 1000, out_channels: int = 8, **scheduler: Any) -> Any:
-    """A DiT of two blocks for latents of 4 x 4 x 4 and an AutoencoderKL that makes images of 8 x 8 of them."""
+def save_pipeline(
+    diffusers: ModuleType, folder: Path, classes: int = 1000, out_channels: int = 8, side: int = 8, **scheduler: Any
+) -> Any:
+    """A DiT of two blocks for latents of 4 x 4 x 4 and an AutoencoderKL that makes images of 8 x 8 of them; or of `side`."""
     torch.manual_seed(0)
     dit = diffusers.DiTTransformer2DModel(
         num_attention_heads=2,
@@ -18,7 +20,7 @@ def save_pipeline(diffusers: ModuleType, folder: Path, classes: int = 1000, out_
         in_channels=4,
         out_channels=out_channels,
         num_layers=2,
-        sample_size=4,
+        sample_size=side // 2,
         patch_size=2,
         num_embeds_ada_norm=classes,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from refluence.fields import required, same, setting
-from refluence.options import JobOptions, MachineOptions, Options, SeedOptions
+from refluence.options import JobOptions, MachineOptions, Options, SamplingOptions, SeedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +307,10 @@ class ChangeFlags(Options):
     """Numbers instead of the recipe's own. A changed recipe is no longer the published one."""
 
     group: ClassVar[str] = "changes"
+
+    denoiser: str | None = same(
+        SamplingOptions, "denoiser", default=None, help="Of sampled sets: another denoiser than the recipe's own."
+    )
 
     iterations: int | None = same(JobOptions, "iterations", help="Steps of the image optimiser.")
     real_batch: int | None = same(JobOptions, "real_batch", help="Real images per class and step.")

@@ -42,6 +42,7 @@ __all__ = ["KEY", "Guide", "Loaded", "Sampling", "Trained", "check", "own_keys",
 KEY = "sampling"  # in JSON, what tells these plans from others
 DENOISER, TUNED, SURROGATE = "denoiser/", "minimax/", "surrogate/"  # before the names of their tensors
 TRAINED = ("dit", "unet")  # the denoisers that are trained first
+TRIED = 10  # steps from noise to image, where a plan is tried alone: some of them are guided
 SEED = 0  # of what is trained beforehand: all seeds share it
 WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet that is a surrogate, where its name says none
 
@@ -163,8 +164,11 @@ class Sampling:
         if minimax is not None:
             minimax = replace(minimax, iterations=steps, batch=min(minimax.batch, real_batch))
         table = None if self.table is None else replace(self.table, epochs=1)
-        settings = replace(self.settings, batch=min(self.settings.batch, real_batch))
-        return replace(self, denoiser=denoiser, guide=guide, minimax=minimax, table=table, settings=settings)
+        settings = replace(self.settings, batch=min(self.settings.batch, real_batch), steps=min(self.settings.steps, TRIED))
+        if settings.pool is not None:
+            settings = replace(settings, pool=replace(settings.pool, factor=2.0))
+        few = {"ipc": min(self.ipc, steps + 1), "settings": settings}
+        return replace(self, denoiser=denoiser, guide=guide, minimax=minimax, table=table, **few)
 
     def steady(self) -> Sampling:
         """The same: its batches are alike."""

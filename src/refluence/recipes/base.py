@@ -10,6 +10,7 @@ CONTROLS = ("dc+shuffled", "dc+loss", "dc+flipped")  # of DC's influence weights
 SETS = {
     **{"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN", "mnist": "MNIST", "digits": "digits"},
     **{"sst2": "SST-2", "mrpc": "MRPC", "rte": "RTE", "qnli": "QNLI"},
+    **{"imagenette": "ImageNette", "imagewoof": "ImageWoof", "imagenet": "ImageNet-1K", "food101": "Food-101"},
 }
 LABELS = {"cifar10n": "CIFAR-10N"}  # Parquet files of further labels, row by row for the train split of another set
 PACKAGED = ("digits",)  # sets that are there without being given
@@ -68,9 +69,9 @@ class Part:
 class Recipe:
     """A table or figure. `parts(size)` is its full configuration, in the order in which it is run.
 
-    `published` holds the paper's numbers by (set, images per class, arm); `protocols` says under which protocol (of the
-    paper sizes) a number was published, where a part has several. `shown` are arms that the paper has in a figure, without
-    numbers. `claims` are what the paper says of it, in our words. `picture`: "arms" or "gains" by images per class, "tau",
+    `published` holds the paper's numbers by (set, images per class, arm), `by_network` by those and the network; `protocols`
+    says under which protocol (of the paper sizes) a number was published, where a part has several. `shown` are arms that the
+    paper has in a figure, without numbers. `claims` are what the paper says of it, in our words. `picture`: "arms" or "gains" by images per class, "tau",
     "sweep" (over the number by which the arms of a part differ), "gallery", or "" for none.
     """
 
@@ -79,6 +80,7 @@ class Recipe:
     source: str
     parts: Callable[[str], tuple[Part, ...]]
     published: Mapping[tuple[str, int, str], Published] = field(default_factory=dict)
+    by_network: Mapping[tuple[str, int, str, str], Published] = field(default_factory=dict)
     protocols: Mapping[str, str] = field(default_factory=dict)
     shown: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
@@ -95,9 +97,9 @@ class Recipe:
 
         "" too in a recipe that has no published number at all.
         """
-        if not self.published:
+        if not self.published and not self.by_network:
             return ""
-        found = self.published.get((part.data, part.ipc, arm))
+        found = self.published.get((part.data, part.ipc, arm)) or self.by_network.get((part.data, part.ipc, arm, part.model))
         if found is None:
             return FIGURE_ONLY if arm in self.shown else NOT_STATED
         return found if plain(protocol) == self.protocols.get(arm, plain(protocol)) else ""

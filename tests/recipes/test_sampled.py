@@ -1,0 +1,104 @@
+"""Recipes of sampled sets: arms that there are, the numbers of Table 12, the paper's cells, and every arm starts and steps."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from refluence.evaluate.protocols import protocols
+from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.session import Machine
+from refluence.recipes import sampled
+from refluence.recipes.base import SETS, Published
+from refluence.recipes.find import recipe_named, recipes
+from refluence.recipes.making import Making
+from refluence.recipes.sampled import scaled
+from refluence.recipes.trial import try_part
+from support.diffusers_folders import save_pipeline
+
+SAMPLED = [recipe for name, recipe in recipes().items() if name.startswith("igd-")]
+EVERY = [(recipe, size) for recipe in SAMPLED for size in ("cpu", "paper")]
+SIDE = 64
+
+
+@pytest.mark.parametrize(("recipe", "size"), EVERY, ids=lambda value: getattr(value, "name", value))
+def test_parts_are_complete_and_name_what_there_is(recipe, size):
+    parts = recipe.parts(size)
+    assert len({part.name for part in parts}) == len(parts) > 0
+    for part in parts:
+        assert part.name.replace("-", "").isalnum(), "a folder's name"
+        assert part.data in SETS
+        assert set(part.protocols) <= set(protocols())
+        assert [parse_arm(arm).name for arm in part.arms] == list(part.arms), "rows are found by the canonical name"
+        assert len(set(part.arms)) == len(part.arms)
+
+
+@pytest.mark.parametrize("recipe", SAMPLED, ids=lambda recipe: recipe.name)
+def test_every_published_number_belongs_to_a_row(recipe):
+    rows = {(part.data, part.ipc, arm) for part in recipe.parts("paper") for arm in part.arms}
+    by_network = {(part.data, part.ipc, arm, part.model) for part in recipe.parts("paper") for arm in part.arms}
+    assert set(recipe.published) <= rows
+    assert set(recipe.by_network) <= by_network
+
+
+def test_published_cells_are_those_of_the_paper():
+    found = recipe_named("igd-table1")
+    part = next(part for part in found.parts("paper") if part.name == "imagewoof-ipc100-resnet18")
+    assert found.publication(part, "minimax+igd:k=10,gamma=100", "igd") == Published(72.1, 1.8)
+    assert found.publication(part, "dit+pool", "igd") == "none"
+    cpu = found.parts("cpu")[0]
+    assert found.publication(cpu, "dit+igd", "dsa-cpu") == "none"
+    (ten, _) = recipe_named("igd-imagenet").parts("paper")
+    assert recipe_named("igd-imagenet").publication(ten, "dit+igd:k=5,gamma=120", "rded") == Published(45.5, 0.5)
+
+
+def test_scales_are_those_of_table_12():
+    assert scaled("dit+igd", "imagenette", 10) == "dit+igd:k=5,gamma=50"
+    assert scaled("dit+igd", "imagewoof", 100) == "dit+igd:k=5,gamma=120"
+    assert scaled("minimax+influence", "imagenette", 50) == "minimax+influence:k=15"
+    assert scaled("minimax+deviation", "imagewoof", 10) == "minimax+deviation:gamma=50"
+    assert scaled("dit+igd", "food101", 50) == "dit+igd:k=5,gamma=120", "not in the table: as of ImageNette"
+    assert [scaled(arm, "imagenet", 10) for arm in ("random", "dit", "dit+pool")] == ["random", "dit", "dit+pool"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of two classes of ImageNet, eight images each."""
+    folder = tmp_path_factory.mktemp("images")
+    for label, name in enumerate(("n01440764", "n02102040")):
+        for split in ("train", "test"):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(30):
+                Image.new("RGB", (SIDE, SIDE), (9 * i % 256, 80 * label, 5 * i)).save(folder / split / name / f"{i}.png")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def published_denoiser(tmp_path_factory):
+    """A folder as that of the published DiT, for images of 64 pixels."""
+    folder = tmp_path_factory.mktemp("dit")
+    save_pipeline(pytest.importorskip("diffusers"), folder, side=SIDE)
+    return str(folder)
+
+
+def tried(recipe, images, denoiser, tmp_path, monkeypatch, count=1):
+    monkeypatch.setattr(sampled, "SIZE", SIDE)
+    monkeypatch.setattr(sampled, "DIT", denoiser)
+    machine = Machine(device="cpu", threads=1)
+    for part in recipe.parts("paper")[:count]:
+        making = Making(recipe=recipe, out=tmp_path, rows=tmp_path / "rows.jsonl", size="paper", machine=machine)
+        part = replace(part, options={**part.options, "width": 8} if part.model == "convnet" else part.options)
+        yield part, list(try_part(making, part, {part.data: images}, 1))
+
+
+@pytest.mark.slow
+def test_the_arms_of_the_table_start_and_step_at_the_published_size(images, published_denoiser, tmp_path, monkeypatch):
+    for part, lines in tried(recipe_named("igd-table1"), images, published_denoiser, tmp_path, monkeypatch):
+        assert len(lines) == len(part.arms)
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("recipe", SAMPLED, ids=lambda recipe: recipe.name)
+def test_every_arm_starts_and_steps_at_the_published_size(recipe, images, published_denoiser, tmp_path, monkeypatch):
+    for part, lines in tried(recipe, images, published_denoiser, tmp_path, monkeypatch):
+        assert len(lines) == len(part.arms)
