@@ -26,6 +26,7 @@ from refluence.options import (
     SampleOptions,
     SamplingOptions,
     ScoreOptions,
+    SetOptions,
     SourceOptions,
     TransferOptions,
 )

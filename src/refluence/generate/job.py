@@ -167,8 +167,8 @@ class Sampling:
         settings = replace(self.settings, batch=min(self.settings.batch, real_batch), steps=min(self.settings.steps, TRIED))
         if settings.pool is not None:
             settings = replace(settings, pool=replace(settings.pool, factor=2.0))
-        few = {"ipc": min(self.ipc, steps + 1), "settings": settings}
-        return replace(self, denoiser=denoiser, guide=guide, minimax=minimax, table=table, **few)
+        ipc = min(self.ipc, steps + 1)
+        return replace(self, denoiser=denoiser, guide=guide, minimax=minimax, table=table, settings=settings, ipc=ipc)
 
     def steady(self) -> Sampling:
         """The same: its batches are alike."""

@@ -71,8 +71,8 @@ class Recipe:
 
     `published` holds the paper's numbers by (set, images per class, arm), `by_network` by those and the network; `protocols`
     says under which protocol (of the paper sizes) a number was published, where a part has several. `shown` are arms that the
-    paper has in a figure, without numbers. `claims` are what the paper says of it, in our words. `picture`: "arms" or "gains" by images per class, "tau",
-    "sweep" (over the number by which the arms of a part differ), "gallery", or "" for none.
+    paper has in a figure, without numbers. `claims` are what the paper says of it, in our words. `picture`: "arms" or "gains"
+    by images per class, "tau", "sweep" (over the number by which the arms of a part differ), "gallery", or "" for none.
     """
 
     name: str
