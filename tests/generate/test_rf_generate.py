@@ -8,6 +8,7 @@ import torch
 import refluence as rf
 from refluence.errors import InputError
 from refluence.files import read_json
+from refluence.jobs.repeat import repeat_run
 
 QUICK = {"ipc": 1, "steps": 4, "threads": 1}
 JUDGED = {"nets": 1, "epochs": 1, "width": 4}
@@ -53,6 +54,9 @@ def test_a_run_with_a_denoiser_from_python_is_recorded_by_its_digest(data, denoi
     assert config["arguments"]["denoiser"] == "Denoiser()"
     again = rf.generate(data, "dit", denoiser=denoiser, out=tmp_path / "run", **QUICK, **JUDGED)
     assert again.set.images.equal(run.set.images)
+    with pytest.raises(InputError, match="was made from a denoiser that was given in Python: repeat it there"):
+        repeat_run(tmp_path / "run", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
     other = rf.train_denoiser(data, iterations=1, threads=1)
     with pytest.raises(InputError, match="holds another run"):
         rf.generate(data, "dit", denoiser=other, out=tmp_path / "run", **QUICK, **JUDGED)

@@ -46,7 +46,8 @@ def run(flags: Ls) -> None:
 
 def _helps(kind: type, *without: str, defaults: bool = False) -> dict[str, str]:
     said = {name: declared for name, declared in settings_of(kind).items() if name not in without}
-    return {name: declared.text + (f" [{declared.default}]" if defaults else "") for name, declared in said.items()}
+    shown = {name: f" [{d.default}]" if defaults and d.default is not None else "" for name, d in said.items()}
+    return {name: declared.text + shown[name] for name, declared in said.items()}
 
 
 def _list(title: str, entries: dict[str, str]) -> None:

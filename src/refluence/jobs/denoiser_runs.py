@@ -202,8 +202,6 @@ def again(config: Json, session: Session) -> DenoiserJob:
     arguments, seed = config["arguments"], config["resolved"]["seed"]
     if config["command"] == TRAIN:
         return training(_options(DenoiserOptions, arguments), session, seed)
-    if arguments["denoiser"].endswith("()"):
-        raise InputError(f"the denoiser that was fine-tuned, {arguments['denoiser']}, was given in Python: repeat it there")
     return tuning(_options(FinetuneOptions, arguments), arguments["denoiser"], session, seed)
 
 

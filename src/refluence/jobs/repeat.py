@@ -167,6 +167,9 @@ def _refuse_python(place: Path, resolved: Json) -> None:
         raise InputError(f"{place} has a validation set that was given in Python, {data['validation']}: repeat it there")
     if any("declared" in each for each in (resolved, *resolved.get("arms", {}).values())):
         raise InputError(f"{place} was made by a method that was given in Python: repeat it there")
+    stored = [resolved, resolved.get("unit", {}), *resolved.get("arms", {}).values()]
+    if any((each.get("denoiser") or {}).get("where", "").endswith("()") for each in stored):
+        raise InputError(f"{place} was made from a denoiser that was given in Python: repeat it there")
 
 
 def _columns(path: Path) -> dict[str, bytes]:
