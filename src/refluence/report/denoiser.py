@@ -110,7 +110,7 @@ def loss(metrics: list[Json], card: Json) -> tuple[str, list[tuple[str, Markup]]
         if len(points) > 2:
             log = key == "loss" and min(value for _, value in points) > 0
             name = NAMES.get(key, key)
-            line = charts.lines({name: curves.smooth(points)}, {name: charts.PALETTE[2]}, "step", name, f"{name} by step", log)
+            line = charts.lines({key: curves.smooth(points)}, {key: charts.PALETTE[2]}, "step", key, f"{name} by step", log)
             drawn.append((name, line))
         if key == "loss" and points:
             said = f"From {fixed(points[0][1], 3)} to {fixed(points[-1][1], 3)}."

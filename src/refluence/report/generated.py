@@ -76,7 +76,7 @@ def section(units: list[Unit], results: Json | None, paint: dict[str, str], comp
         facts=[] if compare or not own else sampled.facts(own[0]),
         figures=_figures(own, paint, compare),
         by_class=[] if compare or not own else _by_class(own[0]),
-        noise=same_noise(units) if compare else None,
+        noise=same_noise(units, against) if compare else None,
         fig1=beside_accuracy(units, stored, paint) if compare else None,
         quality=table(units, against, paint),
         quality_words=_measured(units),

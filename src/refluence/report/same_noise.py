@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refluence.arm import UNIFORM, read_arm
 from refluence.report.gallery import Tile, class_name
 from refluence.report.pictures import data_uri, visible
 from refluence.report.reading import Distilled, Unit
-from refluence.report.sampled import METHODS, generated, pooled
+from refluence.report.sampled import generated, pooled
 from refluence.report.words import fixed
 
 COLUMNS = 10
@@ -21,7 +20,7 @@ BLOCKS = 3
 
 @dataclass(frozen=True)
 class NoiseRow:
-    """The pictures of an arm. `change`: how far they are from those without guidance, in words."""
+    """The pictures of an arm. `change`: how far they are from those of the arm that it is compared with, in words."""
 
     arm: str
     tiles: list[Tile]
@@ -44,8 +43,9 @@ class SameNoise:
     notes: list[str]
 
 
-def same_noise(units: list[Unit]) -> SameNoise | None:
-    """The arms whose image i of class c began with the same noise; None of fewer than two."""
+def same_noise(units: list[Unit], against: dict[str, str]) -> SameNoise | None:
+    """The arms whose image i of class c began with the same noise; None of fewer than two. `against`: what each is compared
+    with."""
     found = _together(units)
     if len(found) < 2:
         return None
@@ -61,7 +61,7 @@ def same_noise(units: list[Unit]) -> SameNoise | None:
         numbers = range(first, min(first + each, many))
         heads = [name for name in names for _ in numbers]
         pictures = {unit.arm: _pictures(unit, small, shown, numbers) for unit, small in found}
-        blocks.append(NoiseBlock(heads, [_row(arm, pictures, heads, numbers) for arm in pictures]))
+        blocks.append(NoiseBlock(heads, [_row(arm, pictures, against.get(arm, ""), heads, numbers) for arm in pictures]))
     seed = found[0][0].seed
     notes = [f"Seed {seed}."] if seed else []
     notes += [f"The first {len(shown)} of {len(labels)} classes."] if len(labels) > len(shown) else []
@@ -89,14 +89,12 @@ def _pictures(unit: Unit, small: Distilled, labels: list[int], numbers: range) -
     return visible(small.images(rows), *([float(v) for v in np.atleast_1d(n)] if n is not None else None for n in (mean, std)))
 
 
-def _row(arm: str, pictures: dict[str, np.ndarray], heads: list[str], numbers: range) -> NoiseRow:
-    base = read_arm(arm).method
-    plain = next((name for name in pictures if read_arm(name).kind == UNIFORM and read_arm(name).method == base), None)
+def _row(arm: str, pictures: dict[str, np.ndarray], other: str, heads: list[str], numbers: range) -> NoiseRow:
     tiles = []
     for place, picture in enumerate(pictures[arm]):
         words = f"{arm}, {heads[place]}, noise {numbers[place % len(numbers)] + 1}"
         tiles.append(Tile(data_uri(picture), "", words))
-    if plain is None or plain == arm or pictures[plain].shape != pictures[arm].shape or base not in METHODS:
+    if other not in pictures or pictures[other].shape != pictures[arm].shape:
         return NoiseRow(arm, tiles)
-    apart = np.abs(pictures[arm].astype(np.float32) - pictures[plain]).mean() / 255
-    return NoiseRow(arm, tiles, f"{fixed(100 * float(apart))} % from {plain}")
+    apart = np.abs(pictures[arm].astype(np.float32) - pictures[other]).mean() / 255
+    return NoiseRow(arm, tiles, f"{fixed(100 * float(apart))} % from {other}")
