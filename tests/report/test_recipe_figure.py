@@ -105,7 +105,7 @@ def test_images_of_a_class_stand_in_the_order_of_their_influence(tmp_path):
 
 
 def swept(arm, mean, influence=None, part="nette"):
-    return {"part": part, "arm": arm, "mean": mean, "sd": 0.4, "influence": influence}
+    return {"part": part, "set": "ImageNette", "ipc": 10, "arm": arm, "mean": mean, "sd": 0.4, "influence": influence}
 
 
 def test_a_sweep_is_over_the_number_by_which_the_arms_of_a_part_differ():
@@ -120,6 +120,10 @@ def test_a_sweep_is_over_the_number_by_which_the_arms_of_a_part_differ():
     assert {v["name"] for v in line["data"]["values"]} == {"dit+igd:gamma=50"}
     assert [v["name"] for v in chart["concat"][0]["layer"][0]["data"]["values"]] == ["dit"]
     assert chart["concat"][2]["layer"][2]["encoding"]["x"]["title"] == "γ"
+    scales = [chart["concat"][panel]["layer"][2]["encoding"]["y"]["scale"] for panel in (0, 2)]
+    assert scales[0] == scales[1], "parts of one set are read by one scale"
+    other = sweep([*lines[:4], {**lines[5], "set": "ImageWoof"}, {**lines[4], "set": "ImageWoof"}]).to_dict()
+    assert "domain" not in other["concat"][0]["layer"][2]["encoding"]["y"]["scale"]
 
 
 def test_arms_that_differ_by_no_number_have_no_sweep():

@@ -16,15 +16,22 @@ from refluence.report.charts import INK, PALETTE, Drawing
 from refluence.report.words import finite
 
 Line = Json
+Spans = dict[str, tuple[float, float] | None]
+"""The ends of the vertical axes, by what they show; None: as far as the panel's own numbers reach."""
 COLUMNS = 3
 NAMES = {"gamma": "γ", "tau": "temperature τ"}
 WIDTH, HEIGHT = 250, 190
 
 
 def sweep(lines: list[Line]) -> Drawing | None:
-    """A panel for each part, of accuracy ± standard deviation and, where it was measured, of the influence energy."""
+    """A panel for each part, of accuracy ± standard deviation and, where it was measured, of the influence energy.
+
+    Parts of one set and size have one scale.
+    """
     parts = list(dict.fromkeys(line["part"] for line in lines))
-    panels = [panel for part in parts for panel in _panels(part, [line for line in lines if line["part"] == part])]
+    one = len({(line.get("set"), line.get("ipc")) for line in lines}) == 1
+    spans = {key: _span(lines, key) if one else None for key in ("accuracy", "influence")}
+    panels = [panel for part in parts for panel in _panels(part, [line for line in lines if line["part"] == part], spans)]
     return alt.concat(*panels, columns=min(COLUMNS, len(panels))).resolve_scale(color="independent") if panels else None
 
 
@@ -39,16 +46,28 @@ def option_of(arms: list[Arm]) -> str | None:
     return most if most is not None and len(values[most]) > 1 else None
 
 
-def _panels(part: str, lines: list[Line]) -> Iterator[Drawing]:
+def _span(lines: list[Line], key: str) -> tuple[float, float] | None:
+    """The lowest and the highest end of what is drawn, with some room."""
+    ends = [finite(line.get("influence")) for line in lines]
+    if key == "accuracy":
+        ends = [line["mean"] + sign * (line["sd"] or 0.0) for line in lines for sign in (-1, 1)]
+    known = [end for end in ends if end is not None]
+    if not known or min(known) == max(known):
+        return None
+    room = 0.05 * (max(known) - min(known))
+    return min(known) - room, max(known) + room
+
+
+def _panels(part: str, lines: list[Line], spans: Spans) -> Iterator[Drawing]:
     arms = {line["arm"]: read_arm(line["arm"]) for line in lines}
     option = option_of(list(arms.values()))
     if option is None:
         return
     values = [_value(line, arms[line["arm"]], option) for line in lines]
     names = list(dict.fromkeys(value["name"] for value in values))
-    yield _drawn(f"{part}: accuracy", values, names, "accuracy", "test accuracy, %", option)
+    yield _drawn(f"{part}: accuracy", values, names, "accuracy", "test accuracy, %", option, spans)
     if any(value["influence"] is not None for value in values if value["x"] is not None):
-        yield _drawn(f"{part}: influence", values, names, "influence", "influence energy (lower is better)", option)
+        yield _drawn(f"{part}: influence", values, names, "influence", "influence energy (lower is better)", option, spans)
 
 
 def _value(line: Line, arm: Arm, option: str) -> Line:
@@ -63,11 +82,13 @@ def _value(line: Line, arm: Arm, option: str) -> Line:
     }
 
 
-def _drawn(title: str, values: list[Line], names: list[str], key: str, axis: str, option: str) -> Drawing:
+def _drawn(title: str, values: list[Line], names: list[str], key: str, axis: str, option: str, spans: Spans) -> Drawing:
     known = [value for value in values if value[key] is not None]
     points = sorted({value["x"] for value in known if value["x"] is not None})
     x = alt.X("x:Q", title=NAMES.get(option, option), scale=alt.Scale(type="sqrt", zero=False), axis=alt.Axis(values=points))
-    y = alt.Y(f"{key}:Q", title=axis, scale=alt.Scale(zero=False))
+    span = spans[key]
+    scale = alt.Scale(zero=False) if span is None else alt.Scale(domain=list(span), nice=False, zero=False)
+    y = alt.Y(f"{key}:Q", title=axis, scale=scale)
     ink = alt.Color(
         "name:N",
         scale=alt.Scale(domain=names, range=[PALETTE[(1 + i) % len(PALETTE)] for i in range(len(names))]),
@@ -81,6 +102,6 @@ def _drawn(title: str, values: list[Line], names: list[str], key: str, axis: str
         swept.mark_circle(size=60, opacity=1).encode(y=y),
     ]
     if key == "accuracy":
-        layers.insert(1, swept.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q"))
+        layers.insert(1, swept.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title=axis, scale=scale), y2="high:Q"))
     heading = alt.TitleParams(title, fontSize=12, fontWeight="normal", color=INK)
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=heading)
