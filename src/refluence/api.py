@@ -360,13 +360,13 @@ def transfer(
 
 
 def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **options: Any) -> Work:
-    """The work of `distill` at its first step, for a loop of your own.
+    """The work of `distill` or `generate` at its first step, for a loop of your own.
 
     Args:
         data: as in `distill`.
-        method: as in `distill`.
+        method: as in `distill` or `generate`; a denoiser and a surrogate are trained before the work is given.
         seed: as in `distill`.
-        options: as in `distill`, but for `threads` and `progress`, which are the loop's own.
+        options: as in `distill` or `generate`, but for `threads` and `progress`, which are the loop's own.
 
     Returns:
         A work: `steps()` yields an event a step; between two of them `state()` gives the tensors of a checkpoint and
@@ -385,8 +385,8 @@ def start(data: Data, method: str | Declaration = "dc", *, seed: int = 0, **opti
         raise InputError(f"threads is {options['threads']}: a loop of your own sets them, torch.set_num_threads(…)")
     if options.get("progress"):
         raise InputError("progress is True: a loop of your own shows how far it is, by work.step and work.total")
-    keywords.check(options, keywords.names(JobOptions) | keywords.names(Machine), start)
-    session, job = _opened(data, method, seed, options)
+    keywords.check(options, keywords.names(SetOptions) | keywords.names(Machine), start)
+    session, job = _opened(data, method, seed, options, sampled=True)
     job, prepared = prepared_for(job, session, None)
     return job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
 
@@ -723,11 +723,14 @@ def _denoiser(job: DenoiserJob, session: Session, out: str | Path | None) -> Den
         return make_denoiser(job, session, folder, page=report.write)[0]
 
 
-def _opened(data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any]) -> tuple[Session, Job]:
+def _opened(
+    data: Data, method: str | Declaration, seed: int, options: Mapping[str, Any], sampled: bool = False
+) -> tuple[Session, Job]:
     seed = SeedOptions(seed=seed).seed
     own = own_methods([method])
     arm, asked = parse_arm(method, own), keywords.asked(options)
-    refuse_sampled(arm)
+    if not sampled:
+        refuse_sampled(arm)
     session = _session(data, options)
     job = resolve(asked, arm, session.dataset, seed, own.get(arm.method))
     job.plan.check_model(job.model)

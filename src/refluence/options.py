@@ -51,7 +51,7 @@ class SizeOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """The network that makes the images and judges them."""
+    """The network that makes the images, where one does, and judges them."""
 
     group: ClassVar[str] = "network"
 

@@ -73,6 +73,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(data, denoiser
     assert not first.equal(other)
 
 
+def test_a_loop_of_ones_own_samples_the_same(data, denoiser):
+    work = rf.start(data, "dit", denoiser=denoiser, ipc=1, steps=4, sample_batch=4)
+    assert [event.images for event in work.steps()] == [4, 4, 2]
+    made = rf.generate(data, "dit", denoiser=denoiser, sample_batch=4, **QUICK).set.images
+    assert work.result().artifact.images.equal(made)
+
+
 def test_a_denoiser_of_some_classes_in_another_order(data, denoiser):
     """The noise of an image is that of its class by number: 7 as class 0 begins as 0 did, and becomes a 7."""
     keep = [7, 3]
