@@ -2,7 +2,7 @@
 
 import json
 
-import transfer_tables as tables
+import compared_tables as tables
 
 ARMS = {"scratch": 70.0, "kd": 80.0, "student": 82.0, "student+shuffled": 80.5}
 
@@ -36,7 +36,7 @@ def test_rows_are_kept_without_places_of_a_machine(tmp_path):
     assert len(kept) == 12
     assert kept[0]["asked"] == {"noise": "symmetric:0.1"}
     page = (
-        "a\n<!-- students: kd-digits -->\nold\n<!-- end -->\n<!-- students: later clean kd-digits -->\nas it is\n<!-- end -->\n"
+        "a\n<!-- compared: kd-digits -->\nold\n<!-- end -->\n<!-- compared: later clean kd-digits -->\nas it is\n<!-- end -->\n"
     )
     made = tables.filled(page, raw)
     assert "old" not in made

@@ -1,9 +1,9 @@
-"""Comparisons of students as rows and tables of docs/results/kd-aif.md: no number is typed.
+"""Comparisons as rows and tables of docs/results/kd-aif.md and igd.md: no number is typed.
 
-    python benchmarks/transfer_tables.py keep NAME FOLDER     rows of the folder's results.json -> docs/results/raw/NAME.jsonl
-    python benchmarks/transfer_tables.py tables               fills the marks of the document
+    python benchmarks/compared_tables.py keep NAME FOLDER     rows of the folder's results.json -> docs/results/raw/NAME.jsonl
+    python benchmarks/compared_tables.py tables               fills the marks of the documents
 
-A table stands between `<!-- students: NAME [clean NAME] -->` and `<!-- end -->`; with `clean` the share of the accuracy of that
+A table stands between `<!-- compared: NAME [clean NAME] -->` and `<!-- end -->`. With `clean` the share of the accuracy of that
 run, whose labels are right, is kept: a criterion is 95 %, another that wrong labels weigh less than 1 on average.
 """
 
@@ -23,9 +23,20 @@ from refluence.files import read_json
 from refluence.run.rows import read_rows
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-RAW, DOCUMENT = RESULTS / "raw", RESULTS / "kd-aif.md"
-MARKED = re.compile(r"(<!-- students: ([\w.-]+)(?: clean ([\w.-]+))? -->\n).*?(?=<!-- end -->)", re.DOTALL)
-COLUMNS = (("worst class", "worst_class", 1), ("AUC", "auc", 2), ("wrong", "noisy_weight", 2), ("ESS", "ess", 2))
+RAW, DOCUMENTS = RESULTS / "raw", (RESULTS / "kd-aif.md", RESULTS / "igd.md")
+MARKED = re.compile(r"(<!-- compared: ([\w.-]+)(?: clean ([\w.-]+))? -->\n).*?(?=<!-- end -->)", re.DOTALL)
+COLUMNS = (
+    ("worst class", "worst_class", 1),
+    ("AUC", "auc", 2),
+    ("wrong", "noisy_weight", 2),
+    ("ESS", "ess", 2),
+    ("influence", "influence", 3),
+    ("Fréchet", "frechet", 1),
+    ("coverage %", "coverage", 1),
+    ("Wasserstein", "wasserstein", 2),
+    ("redundancy %", "redundancy", 0),
+    ("sampled", "sampled", 0),
+)
 Row = dict[str, Any]
 
 
@@ -108,7 +119,8 @@ def main() -> None:
     if args.what == "keep":
         keep(args.name, args.folder)
     else:
-        DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+        for document in DOCUMENTS:
+            document.write_text(filled(document.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
