@@ -113,14 +113,14 @@ def test_a_sweep_is_over_the_number_by_which_the_arms_of_a_part_differ():
     lines += [swept(f"minimax+igd:gamma={gamma}", 80.0, part="other") for gamma in (10, 120)]
     chart = sweep(lines).to_dict()
     titles = [panel["title"]["text"] for panel in chart["concat"]]
-    assert titles == ["nette: accuracy", "nette: influence", "other: accuracy"]
-    line = chart["concat"][1]["layer"][1]
+    assert titles == ["nette: accuracy", "other: accuracy", "nette: influence"]
+    line = chart["concat"][2]["layer"][1]
     shown = [(v["x"], round(v["influence"], 9)) for v in line["data"]["values"]]
     assert shown == [(0.0, 0.6), (5.0, 0.55), (15.0, 0.45)]
     assert {v["name"] for v in line["data"]["values"]} == {"dit+igd:gamma=50"}
     assert [v["name"] for v in chart["concat"][0]["layer"][0]["data"]["values"]] == ["dit"]
-    assert chart["concat"][2]["layer"][2]["encoding"]["x"]["title"] == "γ"
-    scales = [chart["concat"][panel]["layer"][2]["encoding"]["y"]["scale"] for panel in (0, 2)]
+    assert chart["concat"][1]["layer"][2]["encoding"]["x"]["title"] == "γ"
+    scales = [chart["concat"][panel]["layer"][2]["encoding"]["y"]["scale"] for panel in (0, 1)]
     assert scales[0] == scales[1], "parts of one set are read by one scale"
     other = sweep([*lines[:4], {**lines[5], "set": "ImageWoof"}, {**lines[4], "set": "ImageWoof"}]).to_dict()
     assert "domain" not in other["concat"][0]["layer"][2]["encoding"]["y"]["scale"]

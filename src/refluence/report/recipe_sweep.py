@@ -18,21 +18,23 @@ from refluence.report.words import finite
 Line = Json
 Spans = dict[str, tuple[float, float] | None]
 """The ends of the vertical axes, by what they show; None: as far as the panel's own numbers reach."""
-COLUMNS = 3
+COLUMNS = 4
 NAMES = {"gamma": "γ", "tau": "temperature τ"}
 WIDTH, HEIGHT = 250, 190
 
 
 def sweep(lines: list[Line]) -> Drawing | None:
-    """A panel for each part, of accuracy ± standard deviation and, where it was measured, of the influence energy.
+    """A panel for each part, of accuracy ± standard deviation and, where it was measured, of the influence energy below.
 
     Parts of one set and size have one scale.
     """
     parts = list(dict.fromkeys(line["part"] for line in lines))
     one = len({(line.get("set"), line.get("ipc")) for line in lines}) == 1
     spans = {key: _span(lines, key) if one else None for key in ("accuracy", "influence")}
-    panels = [panel for part in parts for panel in _panels(part, [line for line in lines if line["part"] == part], spans)]
-    return alt.concat(*panels, columns=min(COLUMNS, len(panels))).resolve_scale(color="independent") if panels else None
+    columns = [list(_panels(part, [line for line in lines if line["part"] == part], spans)) for part in parts]
+    rows = [[column[row] for column in columns if len(column) > row] for row in (0, 1)]
+    panels = [panel for row in rows for panel in row]
+    return alt.concat(*panels, columns=min(COLUMNS, len(rows[0]))).resolve_scale(color="independent") if panels else None
 
 
 def option_of(arms: list[Arm]) -> str | None:
