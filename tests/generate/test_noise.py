@@ -45,8 +45,8 @@ def test_a_range_of_noise_is_the_same_noise_at_any_number_of_steps():
 @pytest.mark.parametrize(
     ("guidance", "said"),
     [
-        (Guidance(low=20, high=30), "range 20:30 holds none of the 50 steps: they go from log-SNR -9.7 to 9.2"),
-        (Guidance(fraction=(0.001, 0.002)), "range 0.1%:0.2% holds none of the 50 steps"),
+        (Guidance(low=20, high=30), "range is '20:30': it holds none of the 50 steps, which go from log-SNR -9.7 to 9.2"),
+        (Guidance(fraction=(0.001, 0.002)), "range is '0.1%:0.2%': it holds none of the 50 steps"),
     ],
 )
 def test_a_range_that_no_step_falls_in_is_refused(guidance, said):

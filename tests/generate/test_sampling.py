@@ -167,6 +167,6 @@ def test_deviation_raises_the_number_of_modes():
 
 def test_a_range_without_steps_is_refused_before_the_denoiser_is_called():
     denoiser = ToyDenoiser()
-    with pytest.raises(InputError, match="range 20:30 holds none of the 10 steps"):
+    with pytest.raises(InputError, match="range is '20:30': it holds none of the 10 steps"):
         sample(denoiser, noise(), Y, replace(TEN, guidance=replace(IGD, low=20.0, high=30.0)), steering())
     assert denoiser.calls == 0

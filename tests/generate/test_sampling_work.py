@@ -151,7 +151,7 @@ def test_numbers_that_are_not_finite_stop_the_work():
 
 
 def test_what_cannot_be_sampled_is_refused():
-    with pytest.raises(InputError, match="range 20:30 holds none of the 6 steps"):
+    with pytest.raises(InputError, match="range is '20:30': it holds none of the 6 steps"):
         work(replace(IGD, guidance=replace(IGD.guidance, low=20.0, high=30.0)))
     other = tiny_denoiser(DATA.classes, (1, 16, 16))
     with pytest.raises(InputError, match="the denoiser samples images of 1 x 16 x 16, the data have 1 x 8 x 8"):

@@ -63,12 +63,12 @@ def test_scales_are_those_of_table_12():
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A folder of two classes of ImageNet, eight images each."""
+    """A folder of two classes of ImageNet, as many images as 100 a class ask for."""
     folder = tmp_path_factory.mktemp("images")
     for label, name in enumerate(("n01440764", "n02102040")):
         for split in ("train", "test"):
             (folder / split / name).mkdir(parents=True)
-            for i in range(30):
+            for i in range(120 if split == "train" else 5):
                 Image.new("RGB", (SIDE, SIDE), (9 * i % 256, 80 * label, 5 * i)).save(folder / split / name / f"{i}.png")
     return str(folder)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refluence.errors import InputError
+from refluence.errors import InputError, stated
 from refluence.generate.predictions import STEPS, linear_abar
 from refluence.generate.settings import Guidance
 
@@ -73,7 +73,7 @@ def guided_steps(guidance: Guidance, steps: Sequence[int], abar: Tensor | None =
     if not found:
         asked = f"{low:g}:{high:g}" if guidance.fraction is None else f"{100 * low:g}%:{100 * high:g}%"
         raise InputError(
-            f"range {asked} holds none of the {len(steps)} steps: they go from log-SNR {ratios[0]:.1f} to {ratios[-1]:.1f}; "
+            f"{stated('range', asked)}: it holds none of the {len(steps)} steps, which go from log-SNR {ratios[0]:.1f} to {ratios[-1]:.1f}; "
             "a wider range, or more steps, would hold some"
         )
     return found
