@@ -132,8 +132,8 @@ class SamplingOptions(Options):
     )
     prediction: str | None = setting(
         None,
-        "What a denoiser that is trained first predicts: flow (flow matching) or epsilon (default: flow).",
-        choices=("flow", "epsilon"),
+        "What a denoiser that is trained first predicts: flow (flow matching), epsilon or v (default: flow).",
+        choices=("flow", "epsilon", "v"),
     )
     denoiser_iterations: int | None = setting(None, "Steps of training of such a denoiser (default: by image size).", least=1)
     minimax_iterations: int | None = setting(
@@ -216,7 +216,7 @@ class DenoiserOptions(Options):
     prediction: str | None = same(
         SamplingOptions,
         "prediction",
-        help="What it predicts: flow (flow matching) or epsilon, the noise (default: flow).",
+        help="What it predicts: flow (flow matching), epsilon, the noise, or v, a velocity between both (default: flow).",
     )
     iterations: int | None = setting(None, "Steps of training (default: by image size).", least=1)
 

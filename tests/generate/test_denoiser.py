@@ -31,13 +31,14 @@ class Oracle(nn.Module):
 
     def __init__(self, z0, eps, kind):
         super().__init__()
-        self.given = eps if kind == "epsilon" else eps - z0
+        self.z0, self.eps, self.kind, self.abar = z0, eps, kind, linear_abar()
 
     def forward(self, z, t, y):
-        return self.given
+        a, s = (share.sqrt().view(-1, 1, 1, 1) for share in (self.abar[t.long()], 1 - self.abar[t.long()]))
+        return {"epsilon": self.eps, "flow": self.eps - self.z0, "v": a * self.eps - s * self.z0}[self.kind]
 
 
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_an_oracle_gives_its_images_and_noise_back(kind):
     g = torch.Generator().manual_seed(0)
     z0, eps = (torch.randn(3, 2, 8, 8, generator=g, dtype=torch.float64) for _ in range(2))
@@ -49,7 +50,7 @@ def test_an_oracle_gives_its_images_and_noise_back(kind):
         torch.testing.assert_close(found, (z0, eps), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_a_network_sees_in_sampling_what_it_was_trained_on(kind):
     g = torch.Generator().manual_seed(0)
     z0, eps = (torch.randn(4, 2, 8, 8, generator=g, dtype=torch.float64) for _ in range(2))
@@ -62,7 +63,7 @@ def test_a_network_sees_in_sampling_what_it_was_trained_on(kind):
     assert 0 <= time.min() < time.max() < STEPS
 
 
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_guidance_is_the_line_through_both_noises(kind):
     denoiser, y, t = trained(replace(CONFIG, prediction=kind)), torch.tensor([2, 0]), 600
     z = torch.randn(2, 2, 8, 8, dtype=torch.float64, requires_grad=True)

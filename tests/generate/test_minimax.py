@@ -70,7 +70,7 @@ def test_both_terms_and_their_gradients_are_those_of_a_loop():
 SIZES = ({0: 4, 1: 1, 2: 3, 5: 2}, {0: 2, 1: 3, 2: 6, 5: 1})
 
 
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_z0_of_the_true_output_is_the_clean_image(kind):
     denoiser = base(replace(CONFIG, prediction=kind))
     denoiser.net.double()
@@ -190,7 +190,7 @@ EPOCHS = (range(9), range(9, 18))
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2])
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_a_stopped_fine_tuning_continues_to_the_same_bits(stop, kind):
     config = replace(CONFIG, prediction=kind)
     whole, first, second = work(config), work(config), work(config)

@@ -122,7 +122,9 @@ def test_betas_of_another_scheduler_are_used(tmp_path):
     abar = load_denoiser(tmp_path, CLASSES).abar
     torch.testing.assert_close(abar, pipe.scheduler.alphas_cumprod.double(), rtol=1e-6, atol=0)
     pipeline(tmp_path, prediction_type="v_prediction")
-    with pytest.raises(InputError, match="predicts v_prediction: epsilon"):
+    assert load_denoiser(tmp_path, CLASSES).config.prediction == "v"
+    pipeline(tmp_path, prediction_type="sample")
+    with pytest.raises(InputError, match="predicts sample: epsilon or v_prediction"):
         load_denoiser(tmp_path, CLASSES)
 
 

@@ -23,7 +23,7 @@ def work(config=CONFIG, **changes) -> DenoiserWork:
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2])
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_a_stopped_training_continues_to_the_same_bits(stop, kind, tmp_path):
     config = replace(CONFIG, prediction=kind)
     whole, first, second = work(config), work(config), work(config)
@@ -51,7 +51,7 @@ def test_a_state_keeps_nothing_of_later_steps():
     assert not torch.equal(made.state()["average.0"], kept["average.0"])
 
 
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_the_loss_falls(kind):
     events = list(work(replace(CONFIG, prediction=kind), iterations=200, batch=16).steps())
     assert events[-1].loss < 0.8 * events[0].loss
@@ -71,7 +71,7 @@ def test_labels_are_dropped_once_a_sample():
     assert 0.2 < float(dropped.float().mean()) < 0.3
 
 
-@pytest.mark.parametrize("kind", ["flow", "epsilon"])
+@pytest.mark.parametrize("kind", ["flow", "epsilon", "v"])
 def test_a_step_trains_on_noised_images_of_its_rows(kind):
     made = work(replace(CONFIG, prediction=kind))
     batch = made.batch(5)
@@ -80,6 +80,9 @@ def test_a_step_trains_on_noised_images_of_its_rows(kind):
     share = (t / 1000).view(-1, 1, 1, 1)
     if kind == "flow":
         torch.testing.assert_close(z - share * target, clean, rtol=1e-4, atol=1e-5)
+    elif kind == "v":
+        abar = made.denoiser.abar[t.long()].float().view(-1, 1, 1, 1)
+        torch.testing.assert_close(abar.sqrt() * z - (1 - abar).sqrt() * target, clean, rtol=1e-4, atol=1e-5)
     else:
         abar = made.denoiser.abar[t.long()].float().view(-1, 1, 1, 1)
         torch.testing.assert_close(abar.sqrt() * clean + (1 - abar).sqrt() * target, z, rtol=1e-4, atol=1e-5)

@@ -43,7 +43,7 @@ class DenoiserConfig:
         shape: `(C, H, W)` of the images.
         classes: their names; the label after the last of them is the null class.
         kind: `dit` (transformer.py), `unet` (unet.py) or `pretrained` (pretrained.py).
-        prediction: what the network gives: `flow` or `epsilon`.
+        prediction: what the network gives: `flow`, `epsilon` or `v`.
         patch: side of a patch of a `dit`.
         width: numbers a token of a `dit`, channels of the first stage of a `unet`.
         depth: blocks of a `dit`, stages of a `unet`.

@@ -8,9 +8,11 @@ Every denoiser is called in variance-preserving coordinates, whatever its networ
     flow       it gives v = eps - z_0, from (1 - tau) z_0 + tau eps and 1000 tau. With tau = s / (a + s) the former is
                z_t / (a + s), so
                z_0 = z_t / (a + s) - tau v  and  eps = z_t / (a + s) + (1 - tau) v
+    v          it gives v = a eps - s z_0 (arXiv 2202.00512, appendix D), from z_t and the number of the step:
+               z_0 = a z_t - s v  and  eps = s z_t + a v
 
 Training draws tau of the flow as 1 / (1 + exp(-g)), g a standard normal (Stable Diffusion 3, arXiv 2403.03206), and the step of
-epsilon evenly.
+epsilon and v evenly.
 """
 
 from __future__ import annotations
@@ -80,6 +82,26 @@ class Epsilon:
 
 
 @dataclass(frozen=True)
+class Velocity(Epsilon):
+    """The network gives the velocity a eps - s z_0 of the way round a circle; it sees what `Epsilon` sees."""
+
+    def estimates(self, z: Tensor, output: Tensor, abar: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Prediction`."""
+        a, s = shares(abar, z)
+        return a * z - s * output, s * z + a * output
+
+    def training_pair(self, z0: Tensor, noise: Tensor, t: Tensor, abar: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Prediction`."""
+        a, s = shares(abar.to(t.device)[t.long()], z0)
+        return a * z0 + s * noise, a * noise - s * z0
+
+    def clean(self, x: Tensor, output: Tensor, t: Tensor, abar: Tensor) -> Tensor:
+        """See `Prediction`."""
+        a, s = shares(abar.to(t.device)[t.long()], x)
+        return a * x - s * output
+
+
+@dataclass(frozen=True)
 class Flow:
     """The network gives the velocity eps - z_0 of a straight path."""
 
@@ -108,7 +130,7 @@ class Flow:
         return x - (t / STEPS).to(x.dtype).view(-1, 1, 1, 1) * output
 
 
-PREDICTIONS: dict[str, Prediction] = {"flow": Flow(), "epsilon": Epsilon()}
+PREDICTIONS: dict[str, Prediction] = {"flow": Flow(), "epsilon": Epsilon(), "v": Velocity()}
 
 
 def prediction(name: str) -> Prediction:

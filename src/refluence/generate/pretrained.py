@@ -38,6 +38,7 @@ NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WANTED = ("*.json", "*.safetensors", "README.md")
 DIT_XL = {"num_layers": 28, "num_attention_heads": 16, "attention_head_dim": 72}
 DIT_LICENCE = "CC-BY-NC-4.0"
+PREDICTS = {"epsilon": "epsilon", "v_prediction": "v"}  # how a scheduler of diffusers calls them
 
 
 def is_pretrained(where: str | Path) -> bool:
@@ -112,11 +113,12 @@ def _transformer(library: ModuleType, folder: Path, where: str, classes: tuple[s
     codec = Latents(library.AutoencoderKL.from_pretrained(folder / "vae", local_files_only=True))
     said = settings_of(net)
     side, known = said["sample_size"] * codec.halved, said["num_embeds_ada_norm"]
+    predicts, abar = _schedule(library, folder / "scheduler")
     config = DenoiserConfig(
         shape=(codec.channels, side, side),
         classes=classes,
         kind=PRETRAINED,
-        prediction="epsilon",
+        prediction=predicts,
         patch=said["patch_size"],
         width=said["num_attention_heads"] * said["attention_head_dim"],
         depth=said["num_layers"],
@@ -124,7 +126,6 @@ def _transformer(library: ModuleType, folder: Path, where: str, classes: tuple[s
         source=_source(where),
     )
     labels = _labels(read_json(folder / MODEL_INDEX), known, classes, where)
-    abar = _abar(library, folder / "scheduler")
     return Denoiser(EpsilonOf(net), config, codec=codec, abar=abar, labels=labels, null=known)
 
 
@@ -142,17 +143,18 @@ def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...
             f"{len(classes) + 1}, the last for images without a class, or {len(classes)} to be sampled at {option('cfg', 1)}"
         )
     height, across = (size, size) if isinstance(size, int) else size
+    predicts, abar = _schedule(library, folder / "scheduler")
     config = DenoiserConfig(
         shape=(said["in_channels"], height, across),
         classes=classes,
         kind=PRETRAINED,
-        prediction="epsilon",
+        prediction=predicts,
         width=said["block_out_channels"][0],
         depth=len(said["block_out_channels"]),
         source=_source(where),
     )
     null = NO_NULL if known == len(classes) else known - 1
-    return Denoiser(net, config, abar=_abar(library, folder / "scheduler"), null=null)
+    return Denoiser(net, config, abar=abar, null=null)
 
 
 def _labels(index: Json, known: int, classes: tuple[str, ...], where: str) -> tuple[int, ...]:
@@ -170,15 +172,16 @@ def _labels(index: Json, known: int, classes: tuple[str, ...], where: str) -> tu
     return tuple(range(known))
 
 
-def _abar(library: ModuleType, folder: Path) -> Tensor:
-    """abar `(T,)` float64 of a folder's scheduler; DiT's where there is none."""
+def _schedule(library: ModuleType, folder: Path) -> tuple[str, Tensor]:
+    """The network's prediction and abar `(T,)` float64, by a folder's scheduler; DiT's where there is none."""
     if not (folder / "scheduler_config.json").is_file():
-        return linear_abar()
+        return "epsilon", linear_abar()
     scheduler = library.DDPMScheduler.from_config(read_json(folder / "scheduler_config.json"))
     predicts = scheduler.config.prediction_type
-    if predicts != "epsilon":
-        raise InputError(f"{folder} is of a network that predicts {predicts}: epsilon is what can be sampled here")
-    return (1 - scheduler.betas.double()).cumprod(0)
+    if predicts not in PREDICTS:
+        known = " or ".join(PREDICTS)
+        raise InputError(f"{folder} is of a network that predicts {predicts}: {known} is what can be sampled here")
+    return PREDICTS[predicts], (1 - scheduler.betas.double()).cumprod(0)
 
 
 def _licence(folder: Path, where: str) -> str | None:

@@ -2,6 +2,7 @@
 
     flow       |v_theta((1 - tau) z_0 + tau eps, tau, y) - (eps - z_0)|^2 / d     tau = 1 / (1 + exp(-g)), g standard normal
     epsilon    |eps_theta(a_t z_0 + s_t eps, t, y) - eps|^2 / d                   t even on the steps of the schedule
+    v          |v_theta(a_t z_0 + s_t eps, t, y) - (a_t eps - s_t z_0)|^2 / d     t alike
 
 A label becomes the null class with probability `label_drop`, drawn once for a sample. The denoiser that results has the running
 average of the weights. What a step draws follows from its number alone, so that a stopped training continues to the same bits.

@@ -19,7 +19,11 @@ from refluence.report.words import amount, compact, counted, duration, finite, f
 KIND = "denoiser"
 SAMPLES = "samples.safetensors"
 SHOWN = 10
-PREDICTS = {"flow": "the direction from noise to image (flow matching)", "epsilon": "the noise"}
+PREDICTS = {
+    "flow": "the direction from noise to image (flow matching)",
+    "epsilon": "the noise",
+    "v": "the velocity between image and noise (v-prediction)",
+}
 NAMES = {
     "away": "away: one less the least cosine with a real latent of the class",
     "alike": "alike: the greatest cosine with a prediction of the class",
