@@ -16,10 +16,9 @@ from typing import ClassVar, TypeVar
 from refluence.data.text import refuse_texts
 from refluence.errors import InputError, option
 from refluence.fields import settings_of
-from refluence.files import Json, read_json, write_tensors
+from refluence.files import Json, read_json
 from refluence.generate.denoiser import CARD, CONFIG, PRETRAINED, Denoiser, digest, holds_denoiser, load_denoiser
 from refluence.generate.job import Trained, called_by, denoiser_of, read_denoiser
-from refluence.generate.looks import FILE, few_samples
 from refluence.generate.minimax import MinimaxSettings, minimax_defaults
 from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.training import DenoiserWork
@@ -158,13 +157,11 @@ def make(
             "stored_bytes": made.stored_bytes,
         }
         if folder is not None:
-            if page is not None and looked_at(made):
-                looks = few_samples(made, dataset, streams(job.seed), session.compute)
-                write_tensors(folder / Denoiser.kind / FILE, looks)
             made.save(folder, card)
             card = card_of(folder)
             if page is not None:
-                denoiser_samples.write(made, session, job.seed, folder / Denoiser.kind)
+                if looked_at(made):
+                    denoiser_samples.write(made, session, job.seed, folder / Denoiser.kind)
                 page(folder)
     return made, card, False
 
