@@ -74,6 +74,7 @@ def test_a_training_is_a_run(denoiser_once):
 def test_the_last_line_is_the_next_command(refluence, denoiser):
     said = refluence(*TRAIN, "--out", denoiser, "--resume")
     assert said.code == 0, said.err
+    assert said.out.startswith("denoiser (dit, flow): 255,300 parameters, 10 classes of 8 x 8 pixels, ")
     assert "is finished: nothing to do" in said.out
     following = said.out.strip().splitlines()[-1]
     assert following.startswith("next: refluence generate sample --data digits --denoiser ")

@@ -37,7 +37,8 @@ def finish(job: DenoiserJob, session: Session, flags: GenerateTrain | GenerateFi
 def said(made: Denoiser, card: Json) -> str:
     """One line about a denoiser."""
     classes, sides = len(made.config.classes), " x ".join(map(str, made.config.shape[1:]))
+    tuned = "" if made.method == "dit" else f" fine-tuned by {made.method}"
     return (
-        f"{made.method} ({made.config.kind}, {made.config.prediction}): {made.parameters:,} parameters, {classes} classes of "
+        f"denoiser{tuned} ({made.config.kind}, {made.config.prediction}): {made.parameters:,} parameters, {classes} classes of "
         f"{sides} pixels, {card['seconds']:.0f} s to make"
     )
