@@ -73,8 +73,8 @@ def guided_steps(guidance: Guidance, steps: Sequence[int], abar: Tensor | None =
     if not found:
         asked = f"{low:g}:{high:g}" if guidance.fraction is None else f"{100 * low:g}%:{100 * high:g}%"
         raise InputError(
-            f"{stated('range', asked)}: it holds none of the {len(steps)} steps, which go from log-SNR {ratios[0]:.1f} to {ratios[-1]:.1f}; "
-            "a wider range, or more steps, would hold some"
+            f"{stated('range', asked)}: it holds none of the {len(steps)} steps, which go from log-SNR {ratios[0]:.1f} to "
+            f"{ratios[-1]:.1f}; a wider range, or more steps, would hold some"
         )
     return found
 
