@@ -10,10 +10,11 @@ from refluence.errors import InputError
 from refluence.influence import validation_influence
 from refluence.influence.curvature import Curvature
 from refluence.influence.losses import cross_entropy
+from refluence.jobs.comparing import Comparing
 from refluence.models import network
 from refluence.models.pretrained import load_teacher
 from refluence.models.text import write_transformers
-from refluence.options import SourceOptions
+from refluence.options import SourceOptions, TransferOptions
 from refluence.transfer.export import export_network
 from support.tiny_text import network_folder, text_folder
 
@@ -123,3 +124,20 @@ def test_a_student_is_exported(run, data, tmp_path):
     given = tokenizer(list(data.test.texts), padding=True, return_tensors="pt")
     assert torch.allclose(theirs(**given).logits, found.student.net(data.pixels(data.test)), atol=1e-5)
     assert theirs.config.id2label == dict(enumerate(data.classes))
+
+
+def test_a_student_that_is_cut_from_its_teacher_has_a_higher_rate(folders, monkeypatch, tmp_path):
+    whole = str(network_folder(tmp_path / "tiny", layers=6))
+    for module in ("refluence.text", "refluence.models.text"):
+        monkeypatch.setattr(f"{module}.place", lambda name: whole if name == "minilm" else name)
+
+    data = load(folders["set"], SourceOptions(tokenizer="minilm", max_length=12, val_fraction=0.2))
+
+    def rates(**options):
+        asked = TransferOptions(teacher="minilm", **options)
+        (job,) = Comparing(methods=("kd",), transfer=asked, seeds=1, controls=False).jobs(data)
+        return job.plan.settings.lr, job.plan.teacher.settings.lr
+
+    assert rates(student="minilm-2") == rates() == (2e-4, 5e-5)
+    assert rates(student="minilm") == (5e-5, 5e-5)
+    assert rates(student="minilm-2", lr=1e-3) == (1e-3, 1e-3)

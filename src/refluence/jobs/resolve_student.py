@@ -13,6 +13,7 @@ from refluence.jobs.job import StudentJob
 from refluence.jobs.teachers import is_text
 from refluence.models import ModelSpec, network
 from refluence.models.custom import trained_spec
+from refluence.models.text import TextSpec, read_text_name
 from refluence.options import SourceOptions, TransferOptions
 from refluence.transfer.arms import weighting_of
 from refluence.transfer.check import check
@@ -47,7 +48,8 @@ def resolve_student(
     if teacher is None and not alone:
         example = option("teacher", "convnet:128")
         raise InputError(f"{option('teacher')} is missing: '{arm.name}' learns from one, for example {example}")
-    settings = settings_for(arm, asked, mechanism, text=text)
+    cut = isinstance(model, TextSpec) and read_text_name(model.name).layers is not None
+    settings = settings_for(arm, asked, mechanism, text=text, cut=cut)
     plan = Transferring(mechanism, arm, settings, weighting_of(arm, mechanism), teacher)
     if alone and not plan.teaches_itself:
         plan = replace(plan, teacher=None)

@@ -23,7 +23,7 @@ from refluence.transfer import kd, semi_settings
 from refluence.transfer.arms import WEIGHTS, changes, check, numbers, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
-from refluence.transfer.settings import CPU, DKD, ONSET, PAPER, TEXT, Settings
+from refluence.transfer.settings import CPU, CUT, DKD, ONSET, PAPER, TEXT, Settings
 from refluence.work import Cost, Prepared, Work
 
 __all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "plan_from", "settings_for"]
@@ -175,9 +175,14 @@ class Transferring:
         }
 
 
-def settings_for(arm: Arm | None, asked: TransferOptions, mechanism: Mechanism | None = None, *, text: bool) -> Settings:
-    """The numbers of the size, then what is asked, then what the arm says (None: of a teacher that is trained first)."""
-    size = TEXT if text else PAPER if asked.size == "paper" else CPU
+def settings_for(
+    arm: Arm | None, asked: TransferOptions, mechanism: Mechanism | None = None, *, text: bool, cut: bool = False
+) -> Settings:
+    """The numbers of the size, then what is asked, then what the arm says (None: of a teacher that is trained first).
+
+    `cut`: the student has some of the layers of a network of texts.
+    """
+    size = (CUT if cut else TEXT) if text else PAPER if asked.size == "paper" else CPU
     if mechanism is not None and mechanism.schedule == "semi":
         size = semi_settings.PAPER if asked.size == "paper" else semi_settings.CPU
     names = [name for name in own_keys(mechanism) if getattr(asked, name, None) is not None]

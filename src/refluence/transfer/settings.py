@@ -113,3 +113,6 @@ DKD = CPU.with_(lr=0.02)
 """DKD at size cpu, ours: with beta 8 its loss is larger than kd's, and students collapse at .2 and .1, of MNIST at .05 too,
 with or without the rise of the loss over the first epochs that DKD's own code has. Chosen on validation instances."""
 TEXT = Settings(epochs=3, batch=32, lr=5e-5, weight_decay=0.01, optimiser="adamw", augment=False, alpha=0.5, teacher_lr=1e-5)
+CUT = TEXT.with_(lr=2e-4)
+"""Of a student with some of the layers of a network of texts, which do not fit each other any more. At the usual rate 84
+steps on 2,700 sentences of SST-2 leave the 2 layers of `minilm-2` at 56 % of 150 validation instances, at this one at 77 %."""
