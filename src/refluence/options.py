@@ -176,7 +176,7 @@ class SamplingOptions(Options):
         metavar="LOW:HIGH|P%:Q%",
     )
     memory: int | None = setting(
-        None, "The deviation looks at so many earlier images of a class (default: at all; the released code 64).", least=0
+        None, "The deviation looks at the last so many images of a class (default: all; the released code: 64).", least=0
     )
     through: str = setting(
         "full",
