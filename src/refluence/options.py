@@ -172,7 +172,8 @@ class SamplingOptions(Options):
     )
     range: str = setting(
         "-8.2:-3.6",
-        "Which steps are guided: by log-SNR, or as shares of the steps left, 60%:90% (the same on DiT's noise schedule).",
+        "Which steps are guided: by log-SNR, or as shares of the steps left, 60%:90% (the same on DiT's noise schedule). Left "
+        "as it is, entropy is guided in -6.42:10, modes in 50%:100%.",
         metavar="LOW:HIGH|P%:Q%",
     )
     memory: int | None = setting(
@@ -189,6 +190,13 @@ class SamplingOptions(Options):
         choices=("trained", "equal"),
     )
     raw_gamma: bool = setting(False, "gamma as it is, not in proportion to the numbers of an image.")
+    entropy_scale: float = setting(
+        10.0, "Of the guidance by entropy: its strength; negative makes the classifier surer of the images."
+    )
+    mode_scale: float = setting(0.1, "Of the guidance by modes: its strength.", least=0)
+    strength: float = setting(
+        0.7, "Of d4m: the share of the steps, and so of the noise, that a centre of real images goes through.", above=0, most=1
+    )
     sample_batch: int = setting(
         50, "Images that are sampled side by side, classes in turn; the deviation sees those of its class.", least=1
     )

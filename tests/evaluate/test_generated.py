@@ -57,6 +57,9 @@ def test_what_steers_is_compared_with_the_same_denoiser_and_with_a_pool():
         ("dit+igd", "dit+influence", ""),
         ("dit+igd", "dc", ""),
         ("dit:cfg=4", "random", "random"),
+        ("d4m:strength=.5,cfg=1", "dit:cfg=1", "random"),
+        ("dit+modes:mode_scale=.2", "dit", "uniform"),
+        ("d4m+entropy:entropy_scale=2", "d4m+pool", "rival"),
         ("dit+igd", "random", ""),
     ],
 )

@@ -12,7 +12,7 @@ from refluence.errors import InputError
 from refluence.files import read_json
 from refluence.generate.job import Loaded, Sampling, Trained
 from refluence.jobs import pool_seconds
-from refluence.jobs.catalogue import parse_arm, with_controls
+from refluence.jobs.catalogue import guided_arm, parse_arm, with_controls
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.denoisers import DenoiserNeed
 from refluence.jobs.estimate import making_seconds, needed_seconds
@@ -54,6 +54,27 @@ def test_what_is_guided_brings_the_same_without_and_a_pool():
     assert weighted == ["dit", "dit+igd", "dit+igd:weights=influence", "dit+igd:weights=shuffled", "dit+pool"]
 
 
+def test_other_guidance_brings_the_same_and_goes_with_no_other():
+    assert [arm.name for arm in with_controls(["d4m+entropy:strength=.5"], True)] == [
+        "d4m:strength=.5",
+        "d4m+entropy:strength=.5",
+        "d4m+pool:strength=.5",
+    ]
+    assert guided_arm("dit", "modes:mode_scale=.2", False).name == "dit+modes:mode_scale=.2"
+    with pytest.raises(InputError, match="entropy goes with no other"):
+        guided_arm("dit", "entropy,influence", False)
+
+
+def test_entropy_modes_and_d4m_are_compared(data, tmp_path):
+    arms = ["dit+entropy", "dit+modes", "d4m"]
+    found = rf.compare(data, arms, seeds=1, out=tmp_path / "run", **{**TINY, "range": "-30:30", "cfg": 1.0})
+    made = {row["arm"]: rf.DistilledSet.load(tmp_path / "run" / "units" / row["arm"] / "0").images for row in found.rows}
+    assert set(made) == {"dit", "dit+entropy", "dit+pool", "dit+modes", "d4m"}
+    assert all(float((made[name] - made["dit"]).abs().max()) > 1e-4 for name in arms)
+    sizes = read_json(tmp_path / "run" / pool_seconds.FILE)
+    assert sizes["dit+pool"]["of"] == "dit+entropy"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -63,6 +84,10 @@ def test_what_is_guided_brings_the_same_without_and_a_pool():
         ("dit+igd:range=5:1", "the lower first"),
         ("dit+igd:weights=loss", "influence, shuffled"),
         ("dit+pool:factor=.5", "at least 1"),
+        ("dit:strength=.5", "strength means nothing there"),
+        ("d4m:strength=0", "above 0"),
+        ("dit+modes:k=3", "k means nothing there"),
+        ("dit+entropy:weights=influence", "weights means nothing there"),
     ],
 )
 def test_an_arm_that_means_nothing_is_one_line(text, says):
@@ -71,7 +96,10 @@ def test_an_arm_that_means_nothing_is_one_line(text, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["dit", "dit+igd:k=2,memory=3,through=stop", "dit+pool:by=influence,factor=2", "minimax+igd"])
+@pytest.mark.parametrize(
+    "text",
+    ["dit", "dit+igd:k=2,memory=3,through=stop", "dit+pool:by=influence,factor=2", "minimax+igd", "d4m+modes:mode_scale=.2"],
+)
 def test_json_reads_back_to_the_same_job(data, text):
     job = job_of(text, data)
     stored = json.loads(json.dumps(job.to_json(), allow_nan=False))

@@ -9,7 +9,8 @@ from refluence.commands.flags import GenerateSample
 from refluence.commands.session import open_session
 from refluence.fields import subset
 from refluence.generate.arms import refuse_idle
-from refluence.jobs.catalogue import guided_arm
+from refluence.generate.method import Generator
+from refluence.jobs.catalogue import guided_arm, methods
 from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.denoiser_runs import method_of
 from refluence.jobs.record import SAMPLE
@@ -33,5 +34,7 @@ def run(flags: GenerateSample) -> None:
 def arm_of(flags: GenerateSample) -> Arm:
     """The arm of a comparison that the flags say. `InputError` for numbers that mean nothing there."""
     arm = guided_arm(flags.method or method_of(str(flags.denoiser)), flags.guidance, flags.pool)
-    refuse_idle(arm, subset(SetOptions, flags))
+    declared = methods()[arm.method]
+    assert isinstance(declared, Generator), "--method names those alone"
+    refuse_idle(arm, declared, subset(SetOptions, flags))
     return arm

@@ -36,7 +36,7 @@ def run(flags: Ls) -> None:
     _list("options of methods that keep real images (METHOD:key=value,…)", _helps(SelectionOptions))
     _list("settings of mechanisms (MECHANISM[+WEIGHTS]:key=value,…)", _helps(transfer.Settings, defaults=True))
     _list("settings of semi (semi[+WEIGHTS]:key=value,…)", _helps(SemiSettings, *UNREAD, defaults=True))
-    _list("guidance of sampled sets (dit+GUIDANCE, minimax+GUIDANCE)", VARIANTS)
+    _list("guidance of sampled sets (dit+GUIDANCE, minimax+GUIDANCE, d4m+GUIDANCE)", VARIANTS)
     _list("options of sampled sets (METHOD[+GUIDANCE]:key=value,…)", {**_helps(SamplingOptions, defaults=True), **OF_CLASSES})
     _list("curvatures (score --curvature)", CURVATURES)
     _list("protocols", {p.name: p.note for p in protocols().values()})

@@ -169,9 +169,9 @@ class SampleTask(Options):
     data: str = same(Task, "data")
     guidance: str = setting(
         "none",
-        "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short). More of an arm's "
-        "options may follow: igd:weights=influence.",
-        metavar="none|influence|deviation|influence,deviation[:key=value,…]",
+        "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short); entropy or modes. "
+        "More of an arm's options may follow: igd:weights=influence.",
+        metavar="none|influence|deviation|influence,deviation|entropy|modes[:key=value,…]",
     )
     pool: bool = setting(
         False, "Instead of guidance: sample several times as many images and select from them (--factor, --by)."
@@ -182,9 +182,9 @@ class SampleTask(Options):
     seed: int = same(SeedOptions, "seed")
     method: str | None = setting(
         None,
-        "dit: the denoiser as it is. minimax: fine-tuned by Minimax, first where it is not yet (default: as --denoiser was "
-        "made).",
-        choices=("dit", "minimax"),
+        "dit: the denoiser as it is. minimax: fine-tuned by Minimax, first where it is not yet. d4m: begun at noised centres "
+        "of real images (default: as --denoiser was made).",
+        choices=("dit", "minimax", "d4m"),
     )
 
 

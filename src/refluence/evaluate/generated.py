@@ -1,7 +1,7 @@
 """What a generated set is compared with, read as text.
 
-Arms that steer the sampling (`X+influence`, `X+deviation`, `X+igd`) are compared, at the same numbers but for those that mean
-nothing to the other arm (`dit+igd:k=10,cfg=4` with `dit:cfg=4`),
+Arms that steer the sampling (`X+influence`, `X+deviation`, `X+igd`, `X+entropy`, `X+modes`) are compared, at the same numbers
+but for those that mean nothing to the other arm (`dit+igd:k=10,cfg=4` with `dit:cfg=4`),
 
     with `X`: the same denoiser and noise, not steered                                          UNIFORM
     with `X+pool`: not steered, but a selection from as many images as fit the same seconds     RIVAL
@@ -11,7 +11,8 @@ and where weights of real instances steer them (`X+igd:weights=influence`)
     with `X+igd`: every real instance weighs the same                                           UNIFORM
     with `X+igd:weights=shuffled`: the weights on the wrong instances                           CONTROL
 
-`X+pool` is compared with `X`, which is a random choice from its pool, `minimax` with `dit`, and `dit` with `random` (RANDOM).
+`X+pool` is compared with `X`, which is a random choice from its pool, `minimax` and `d4m` with `dit`, and `dit` with `random`
+(RANDOM).
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from __future__ import annotations
 from refluence.arm import UNIFORM, Arm
 from refluence.evaluate.relations import CONTROL, RANDOM, RIVAL
 
-DIT, MINIMAX = "dit", "minimax"
+DIT, MINIMAX, D4M = "dit", "minimax", "d4m"
 POOL, IGD, INFLUENCE = "pool", "igd", "influence"
-STEERED = (INFLUENCE, "deviation", IGD)
+STEERED = (INFLUENCE, "deviation", IGD, "entropy", "modes")
 WEIGHTS, SHUFFLED = "weights", "shuffled"
-TUNING = "minimax_iterations"
-OF_GUIDANCE = ("k", "kappa", "averaging", "through", "gamma", "memory", "raw_gamma", "range", WEIGHTS)
+TUNING, STRENGTH = "minimax_iterations", "strength"
+OF_IGD = ("k", "kappa", "averaging", "through", "gamma", "memory", "raw_gamma", "range", WEIGHTS)
+OF_GUIDANCE = (*OF_IGD, "entropy_scale", "mode_scale")
 OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular")
 IDLE = frozenset((*OF_GUIDANCE, *OF_SURROGATE, "factor", "by"))
 """Options that say nothing of images that are not steered."""
@@ -32,7 +34,7 @@ IDLE = frozenset((*OF_GUIDANCE, *OF_SURROGATE, "factor", "by"))
 
 def is_generated(arm: Arm) -> bool:
     """Whether the images of the arm are sampled from a denoiser."""
-    return arm.method in (DIT, MINIMAX)
+    return arm.method in (DIT, MINIMAX, D4M)
 
 
 def is_steered(arm: Arm) -> bool:
@@ -61,7 +63,7 @@ def base(arm: Arm) -> Arm:
     if arm.option(WEIGHTS) is not None:
         return arm.without({WEIGHTS})
     if arm.kind == UNIFORM:
-        return Arm(DIT, options=arm.without({TUNING}).options)
+        return Arm(DIT, options=arm.without({TUNING, STRENGTH}).options)
     return arm.plain(IDLE)
 
 

@@ -17,14 +17,16 @@ VARIANTS = {
     "influence": "steered by influence: gradients of an image alike to those of its class (IGD eq. 7)",
     "deviation": "steered away from the images that are there already (IGD eq. 8)",
     "igd": "steered by influence and by deviation (IGD eq. 9)",
+    "entropy": "steered to images of which the surrogate is unsure (UAG)",
+    "modes": "steered to k-means centres of real images, each image to its own, in the first half of the steps (MGD3)",
     "pool": "rival: a larger pool without guidance, made and selected in the seconds that guidance takes",
 }
 """What may stand behind `+`."""
 WEIGHTS = {"influence": "score", "shuffled": "random"}
 """Whose weights the class's mean gradient has (ours): those of a table of scores, or the same on the wrong instances."""
-GUIDED = ("k", "kappa", "averaging", "through")
-OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular", "weights")
-"""What mean gradients of a class are taken of: numbers that mean something for influence, and a pool that it selects from."""
+GUIDED = ("k", "kappa", "averaging")
+OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular")
+"""Numbers that mean something for influence, for the entropy of its predictions, and for a pool that it selects from."""
 OF_DEVIATION = ("gamma", "memory", "raw_gamma")
 OF_POOL = ("factor", "by")
 
@@ -39,14 +41,19 @@ def shared_keys() -> tuple[str, ...]:
     return reads(UNIFORM)
 
 
-def reads(variant: str) -> tuple[str, ...]:
-    """The options that mean something for a variant."""
+def reads(variant: str, from_modes: bool = True) -> tuple[str, ...]:
+    """The options that mean something for a variant, of images that begin at modes, or of those that do not."""
     influence, deviation = variant in ("influence", "igd"), variant in ("deviation", "igd")
     idle: tuple[str, ...] = () if influence else GUIDED
     idle += () if deviation else OF_DEVIATION
-    idle += () if influence or deviation else ("range",)
+    idle += () if influence or variant == "entropy" else ("through",)
+    idle += () if variant == "entropy" else ("entropy_scale",)
+    idle += () if variant == "modes" else ("mode_scale",)
+    idle += () if variant not in (UNIFORM, "pool") else ("range",)
     idle += () if variant == "pool" else OF_POOL
-    idle += () if influence or variant == "pool" else OF_SURROGATE
+    idle += () if influence or variant in ("entropy", "pool") else OF_SURROGATE
+    idle += () if influence or variant == "pool" else ("weights",)
+    idle += () if from_modes else ("strength",)
     return tuple(key for key in own_keys() if key not in idle)
 
 
@@ -54,22 +61,22 @@ def check(arm: Arm, generator: Generator) -> None:
     """`InputError` for an unknown variant, and options that are unknown, out of range or mean nothing for it."""
     if arm.kind not in (UNIFORM, *VARIANTS):
         raise InputError(f"arm '{arm.name}': {did_you_mean(arm.kind, list(VARIANTS))} may stand behind {arm.method}+")
-    known = reads(arm.kind)
+    known = reads(arm.kind, generator.from_modes)
     for key, value in arm.options:
         if key not in own_keys():
             raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
         if key not in known:
             raise InputError(f"arm '{arm.name}': {key} means nothing there: {', '.join(known)} do")
     try:
-        settings_for(arm, SamplingOptions())
+        settings_for(arm, generator, SamplingOptions())
         weighting_of(arm)
     except InputError as error:
         raise InputError(f"arm '{arm.name}': {error}") from None
 
 
-def settings_for(arm: Arm, asked: SamplingOptions) -> Settings:
+def settings_for(arm: Arm, generator: Generator, asked: SamplingOptions) -> Settings:
     """How the arm's images are sampled: the numbers that are asked for, then its own."""
-    return settings_from(asked_by(arm, asked), arm.kind)
+    return settings_from(asked_by(arm, asked), arm.kind, generator.from_modes)
 
 
 def weighting_of(arm: Arm) -> Weighting:
@@ -89,14 +96,18 @@ def asked_by(arm: Arm, asked: SamplingOptions) -> SamplingOptions:
 
 
 def needs_surrogate(settings: Settings) -> bool:
-    """Whether a surrogate guides, or selects from a pool: by influence, or by its features."""
-    return (settings.guidance.influence and settings.guidance.k != 0) or settings.pool is not None
+    """Whether a surrogate guides, by influence or by the entropy of its predictions, or selects from a pool."""
+    guidance = settings.guidance
+    guides = (guidance.influence and guidance.k != 0) or (guidance.entropy and guidance.entropy_scale != 0)
+    return guides or settings.pool is not None
 
 
-def refuse_idle(arm: Arm, asked: SamplingOptions) -> None:
+def refuse_idle(arm: Arm, generator: Generator, asked: SamplingOptions) -> None:
     """`InputError` for a number that was asked for and that the arm does not read."""
     for f in fields(SamplingOptions):
-        if f.name not in reads(arm.kind) and getattr(asked, f.name) != f.default:
+        if f.name not in reads(arm.kind, generator.from_modes) and getattr(asked, f.name) != f.default:
+            if f.name == "strength":
+                raise InputError(f"{option(f.name)} means nothing for '{arm.name}': d4m reads it")
             raise InputError(f"{option(f.name)} means nothing for '{arm.name}': {', '.join(readers(f.name))} reads it")
 
 

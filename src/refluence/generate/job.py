@@ -26,7 +26,7 @@ from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser
 from refluence.generate.extra import need_diffusers
 from refluence.generate.method import Generator
 from refluence.generate.minimax import MinimaxSettings, minimax_defaults
-from refluence.generate.noise import described, guided_steps, timesteps
+from refluence.generate.noise import described, guided_steps, steps_of
 from refluence.generate.predictions import linear_abar
 from refluence.generate.settings import Settings, settings_of_json
 from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
@@ -205,7 +205,7 @@ class Sampling:
             return []
         there = self.denoiser.denoiser if isinstance(self.denoiser, Loaded) else None
         abar = linear_abar() if there is None else there.abar
-        steps = timesteps(self.settings.solver, self.settings.steps, len(abar))
+        steps = steps_of(self.settings, len(abar))
         return [described(guided_steps(self.settings.guidance, steps, abar), steps, abar)]
 
     def to_json(self) -> Json:
@@ -269,7 +269,7 @@ def plan(arm: Arm, generator: Generator, asked: JobOptions, dataset: Dataset) ->
     """
     shared = asked if isinstance(asked, SetOptions) else SamplingOptions()
     own = asked_by(arm, shared)
-    settings, denoiser = settings_for(arm, shared), denoiser_of(own, dataset, asked.size)
+    settings, denoiser = settings_for(arm, generator, shared), denoiser_of(own, dataset, asked.size)
     minimax = None
     if isinstance(denoiser, Loaded) and denoiser.method != "dit" and not generator.finetuned:
         raise InputError(

@@ -8,6 +8,7 @@ log-SNR, which is the same noise in any schedule; a share of the steps left is a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from refluence.errors import InputError, stated
 from refluence.generate.predictions import STEPS, linear_abar
-from refluence.generate.settings import Guidance
+from refluence.generate.settings import Guidance, Settings
 
 ROUNDING = 1e-9  # 45 of 50 steps are a share of .9
 
@@ -41,6 +42,25 @@ def timesteps(solver: str, count: int, length: int = STEPS) -> tuple[int, ...]:
     if solver == "dpm":
         return tuple(round(i * ((length - 1) / count)) for i in range(count, 0, -1))
     return tuple(i * length // count for i in range(count - 1, -1, -1))
+
+
+def steps_of(settings: Settings, length: int = STEPS) -> tuple[int, ...]:
+    """The steps that are gone through: those of the solver, or the last of them where images begin at a noised mode.
+
+    Example:
+        >>> steps_of(Settings(steps=4)), steps_of(Settings(steps=4, strength=0.5))
+        ((750, 500, 250, 0), (250, 0))
+    """
+    steps = timesteps(settings.solver, settings.steps, length)
+    if settings.strength is None:
+        return steps
+    return steps[len(steps) - math.ceil(settings.strength * len(steps) - ROUNDING) :]
+
+
+def deviation_at(abar: Tensor, steps: Sequence[int], number: int) -> float:
+    """The deviation of q(z_{t-1} | z_t, z_0), the noise that ddpm adds at a step: 0 at the last one."""
+    ours, after = float(abar[steps[number]]), float(abar[steps[number + 1]]) if number + 1 < len(steps) else 1.0
+    return math.sqrt((1 - after) / (1 - ours) * (1 - ours / after))
 
 
 def guided_steps(guidance: Guidance, steps: Sequence[int], abar: Tensor | None = None) -> tuple[int, ...]:

@@ -12,6 +12,8 @@
 The energies of a batch are summed, so how strongly an image is guided does not depend on who shares its batch. The pixel
 gradient of all checkpoints goes back once, through the decoder and the denoiser. Stop-gradient leaves the denoiser out:
 dz0/dz = 1 / sqrt(abar). Steps without guidance keep no graph; that of a guided one is of a few large images at a time.
+
+Other guidance goes the same way: an entropy of D(z0_hat) changes eps (entropy.py), a mode moves the step (modes.py).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from torch import Tensor
 
 from refluence.compute import Compute
 from refluence.generate.deviation import deviation, gamma_of
-from refluence.generate.noise import guided_steps, timesteps
+from refluence.generate.modes import mode_push
+from refluence.generate.noise import deviation_at, guided_steps, steps_of
 from refluence.generate.settings import Settings
 from refluence.generate.solvers import solver_of
 
@@ -41,15 +44,16 @@ class Predicting(Protocol):
 
 
 class Energy(Protocol):
-    """What sampling asks of the influence energy."""
+    """What sampling asks of an energy of images: the influence's, or an entropy."""
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """G_I `(B,)` of normalised images `x` `(B, C, H, W)` of classes `y`, and its gradient, shaped like x."""
+        """Its value `(B,)` of normalised images `x` `(B, C, H, W)` of classes `y`, and its gradient, shaped like x."""
 
 
 @dataclass(frozen=True)
 class Steering:
-    """What a batch is guided by: an energy on `look(z0)`, normalised images, and images `finished` `(M, ...)` of `labels`.
+    """What a batch is guided by: an energy on `look(z0)`, normalised images, images `finished` `(M, ...)` of `labels`, and a
+    mode of each image `(B, ...)`.
 
     `at_once`: images whose graph is kept at a time; None: those of the batch.
     """
@@ -59,19 +63,22 @@ class Steering:
     finished: Tensor | None = None
     labels: Tensor | None = None
     at_once: int | None = None
+    modes: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Samples:
     """Finished `z` `(B, ...)`, and means over its images and guided steps, None where nothing was guided by it.
 
-    `energy`: G_I of the predicted images. `deviation`: G_D. `moved`: |rho grad G_I| / |z|.
+    `energy`: G_I of the predicted images. `deviation`: G_D. `moved`: |rho grad G_I| / |z|. `guide`: of other guidance, the
+    entropy of the predicted images, or their mean squared distance to their modes.
     """
 
     z: Tensor
     energy: float | None = None
     deviation: float | None = None
     moved: float | None = None
+    guide: float | None = None
 
 
 def sample(
@@ -87,7 +94,7 @@ def sample(
 
     Args:
         denoiser: predicts (z0, eps).
-        noise: z_T, standard normal.
+        noise: z at the first step: standard normal, or a noised mode.
         y: indices of classes.
         settings: steps, solver, scale of classifier-free guidance, and what guides.
         steering: the energies' own parts, where `settings.guidance` asks for them.
@@ -111,21 +118,29 @@ def sample(
     """
     guidance, steering, compute = settings.guidance, steering or Steering(), compute or Compute()
     abar = denoiser.abar.double().cpu()
-    steps = timesteps(settings.solver, settings.steps, len(abar))
+    steps = steps_of(settings, len(abar))
     guided = set(guided_steps(guidance, steps, abar)) if guidance.steers else set()
     solver = solver_of(settings.solver, abar, steps, generators)
-    by_influence = guidance.influence and guidance.k != 0
+    by_influence, by_entropy = guidance.influence and guidance.k != 0, guidance.entropy and guidance.entropy_scale != 0
     gamma = gamma_of(guidance, noise[0].numel()) if guidance.deviation else 0.0
-    z, energies, deviations, moves = noise, list[Tensor](), list[Tensor](), list[Tensor]()
+    z, energies, deviations, moves, guides = noise, list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
     for number, t in enumerate(steps):
         push = None
         if number in guided and by_influence:
-            eps, value, gradient = influence_of(denoiser, z, t, y, settings, steering, compute)
+            eps, value, gradient = energy_of(denoiser, z, t, y, settings, steering, compute)
             push = scaled(gradient, eps, guidance.kappa * guidance.k * math.sqrt(1 - abar[t]))
             energies.append(value)
             moves.append(push.flatten(1).norm(dim=1) / z.flatten(1).norm(dim=1))
+        elif number in guided and by_entropy:
+            eps, value, gradient = energy_of(denoiser, z, t, y, settings, steering, compute)
+            eps = eps - guidance.entropy_scale * math.sqrt(1 - abar[t]) * gradient
+            guides.append(value)
         else:
-            _, eps = predicted(denoiser, z, t, y, settings.cfg, compute)
+            z0, eps = predicted(denoiser, z, t, y, settings.cfg, compute)
+            if number in guided and guidance.modes:
+                assert steering.modes is not None, "guidance by modes has them"
+                push, value = mode_push(z0, steering.modes, guidance.mode_scale, deviation_at(abar, steps, number))
+                guides.append(value)
         if number in guided and gamma:
             nobody, none = z[:0], y[:0]
             finished = nobody if steering.finished is None else steering.finished
@@ -134,7 +149,7 @@ def sample(
             push = gamma * away if push is None else push + gamma * away
         z = solver.step(eps, number, z)
         z = z if push is None else z - push
-    return Samples(z, *(float(torch.stack(all_).mean()) if all_ else None for all_ in (energies, deviations, moves)))
+    return Samples(z, *(float(torch.stack(all_).mean()) if all_ else None for all_ in (energies, deviations, moves, guides)))
 
 
 @torch.no_grad()
@@ -145,21 +160,21 @@ def predicted(denoiser: Predicting, z: Tensor, t: int, y: Tensor, cfg: float, co
     return z0.to(z), eps.to(z)
 
 
-def influence_of(
+def energy_of(
     denoiser: Predicting, z: Tensor, t: int, y: Tensor, settings: Settings, steering: Steering, compute: Compute
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """eps, the energy G_I(D(z0_hat)) `(B,)` and its gradient by `z`, all detached."""
+    """eps, the energy of D(z0_hat) `(B,)` and its gradient by `z`, all detached."""
     size = steering.at_once or len(z)
     parts = zip(z.split(size), y.split(size), strict=True)
-    found = [_influence_of(denoiser, part, t, labels, settings, steering, compute) for part, labels in parts]
+    found = [_energy_of(denoiser, part, t, labels, settings, steering, compute) for part, labels in parts]
     eps, energy, gradient = (torch.cat(each) for each in zip(*found, strict=True))
     return eps, energy, gradient
 
 
-def _influence_of(
+def _energy_of(
     denoiser: Predicting, z: Tensor, t: int, y: Tensor, settings: Settings, steering: Steering, compute: Compute
 ) -> tuple[Tensor, Tensor, Tensor]:
-    assert steering.energy is not None, "guidance by influence has an energy"
+    assert steering.energy is not None, "guidance by an energy has one"
     if settings.guidance.through:
         source = z.detach().requires_grad_()
         with torch.enable_grad(), compute.autocast():

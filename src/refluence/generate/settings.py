@@ -17,6 +17,8 @@ from refluence.options import SamplingOptions
 
 USUAL_RANGE = "-8.2:-3.6"
 """In log-SNR, log(abar / (1 - abar)): the published steps 30 to 45 of 50 on DiT's linear schedule."""
+RANGES = {"entropy": "-6.42:10", "modes": "50%:100%"}
+"""Of other guidance than IGD's, where none is said: t <= 795 on the same schedule (UAG), the first half of the steps (MGD3)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Guidance:
 
     `memory`: how many earlier images of a class the deviation looks at; None: all. `through`: back through the denoiser;
     False stops the gradient at eps, dz0/dz = 1 / sqrt(abar). `averaging` of checkpoints: trained, by their rates, or equal.
-    `scaled_gamma`: gamma d / 4096; False: gamma as it is.
+    `scaled_gamma`: gamma d / 4096; False: gamma as it is. `entropy` and `modes` have pages of their own, and a lambda each.
     """
 
     influence: bool = False
@@ -40,11 +42,16 @@ class Guidance:
     through: bool = True
     scaled_gamma: bool = True
     averaging: str = "trained"
+    entropy: bool = False
+    modes: bool = False
+    entropy_scale: float = 10.0
+    mode_scale: float = 0.1
 
     @property
     def steers(self) -> bool:
         """Whether there is anything to steer by."""
-        return (self.influence and self.k != 0) or (self.deviation and self.gamma != 0)
+        others = (self.entropy and self.entropy_scale != 0) or (self.modes and self.mode_scale != 0)
+        return others or (self.influence and self.k != 0) or (self.deviation and self.gamma != 0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,10 @@ class Pool:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a set is sampled. `batch` images share a batch, classes in turn: who shares one is part of the result."""
+    """How a set is sampled. `batch` images share a batch, classes in turn: who shares one is part of the result.
+
+    `strength`: the share of the steps that are gone through, from a noised mode of the class (modes.py); None: all, from noise.
+    """
 
     cfg: float = 2.0
     solver: str = "ddim"
@@ -68,15 +78,16 @@ class Settings:
     batch: int = 50
     guidance: Guidance = field(default_factory=Guidance)
     pool: Pool | None = None
+    strength: float | None = None
 
 
-def settings_from(asked: SamplingOptions, variant: str) -> Settings:
-    """The settings of a variant: uniform, influence, deviation, igd or pool.
+def settings_from(asked: SamplingOptions, variant: str, from_modes: bool = False) -> Settings:
+    """The settings of a variant: uniform, influence, deviation, igd, entropy, modes or pool; of images that begin at modes.
 
     Raises:
         InputError: a range that cannot be read.
     """
-    low, high, fraction = read_range(asked.range)
+    low, high, fraction = read_range(RANGES.get(variant, USUAL_RANGE) if asked.range == USUAL_RANGE else asked.range)
     guidance = Guidance(
         influence=variant in ("influence", "igd"),
         deviation=variant in ("deviation", "igd"),
@@ -90,9 +101,14 @@ def settings_from(asked: SamplingOptions, variant: str) -> Settings:
         through=asked.through == "full",
         scaled_gamma=not asked.raw_gamma,
         averaging=asked.averaging,
+        entropy=variant == "entropy",
+        modes=variant == "modes",
+        entropy_scale=asked.entropy_scale,
+        mode_scale=asked.mode_scale,
     )
     pool = Pool(asked.factor, asked.by) if variant == "pool" else None
-    return Settings(asked.cfg, asked.solver, asked.steps, asked.sample_batch, guidance, pool)
+    strength = asked.strength if from_modes else None
+    return Settings(asked.cfg, asked.solver, asked.steps, asked.sample_batch, guidance, pool, strength)
 
 
 def settings_of_json(stored: dict[str, Any]) -> Settings:

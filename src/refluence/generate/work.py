@@ -21,10 +21,12 @@ from refluence.data.distilled import DistilledSet
 from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser, digest
+from refluence.generate.entropy import EntropyEnergy
 from refluence.generate.facts import influence_facts, nearest, normalised
 from refluence.generate.influence import InfluenceEnergy
 from refluence.generate.memory import Memory
-from refluence.generate.noise import guided_steps, timesteps
+from refluence.generate.modes import modes_of
+from refluence.generate.noise import guided_steps, steps_of
 from refluence.generate.pool import sampled_counts, select
 from refluence.generate.sampling import Steering, sample
 from refluence.generate.settings import Settings
@@ -35,6 +37,7 @@ from refluence.training.predict import evaluating
 from refluence.work import Result
 
 APART = 2**20  # between the streams of two classes
+MODES = "modes."  # before the number of a class, in a state
 GRAPH_PIXELS = 2**19  # of the images whose graph is kept at a time
 
 
@@ -47,6 +50,7 @@ class Sampled:
     energy: float | None = None
     deviation: float | None = None
     moved: float | None = None
+    guide: float | None = None
 
 
 class SamplingWork:
@@ -86,14 +90,15 @@ class SamplingWork:
         guidance = settings.guidance
         self.guided: tuple[int, ...] = ()
         if guidance.steers:
-            steps = timesteps(settings.solver, settings.steps, len(denoiser.abar))
-            self.guided = guided_steps(guidance, steps, denoiser.abar)
+            self.guided = guided_steps(guidance, steps_of(settings, len(denoiser.abar)), denoiser.abar)
         self.energy = None if surrogate is None else InfluenceEnergy(surrogate, compute.device, guidance.averaging)
+        self.unsure = EntropyEnergy(surrogate, compute.device) if surrogate is not None and guidance.entropy else None
         made = counts if settings.pool is None else sampled_counts(counts, settings.pool.factor)
         self.places = [(i, c) for i in range(max(made)) for c in range(len(made)) if i < made[c]]
         self.z = torch.zeros(len(self.places), *denoiser.shape)
         self.labels = torch.tensor([c for _, c in self.places])
         self.memory = Memory(guidance.memory)
+        self.modes: list[Tensor] | None = None  # of each class, once they are looked for
         self.step, self.batches = 0, -(-len(self.places) // settings.batch)
         self.total = self.batches + (settings.pool is not None)
         self.kept: Tensor | None = None  # positions, once they are selected from a pool
@@ -103,7 +108,7 @@ class SamplingWork:
     def _warm_up(self) -> None:
         """One image through the network, and the libraries loaded: the first arm that is timed pays for no other."""
         abar, z = self.denoiser.abar, self.z[:1].to(self.compute.device)
-        solver_of(self.settings.solver, abar, timesteps(self.settings.solver, self.settings.steps, len(abar)))
+        solver_of(self.settings.solver, abar, steps_of(self.settings, len(abar)))
         with evaluating(self.denoiser.net):
             self.denoiser.predict(z, 0, self.labels[:1].to(z.device), self.settings.cfg)
 
@@ -124,15 +129,35 @@ class SamplingWork:
         with evaluating(self.denoiser.net):
             finished, labels = self.memory.among(noise, self.labels[part])
             at_once = max(1, GRAPH_PIXELS // self.dataset.area)
-            steering = Steering(self.energy, self.look, finished.to(device), labels.to(device), at_once)
-            found = sample(self.denoiser, noise.to(device), y, self.settings, steering, draws, self.compute)
+            energy = self.unsure if self.settings.guidance.entropy else self.energy
+            modes = self._modes(part)
+            steering = Steering(energy, self.look, finished.to(device), labels.to(device), at_once, modes)
+            start = self._start(noise.to(device), modes)
+            found = sample(self.denoiser, start, y, self.settings, steering, draws, self.compute)
         if not bool(found.z.isfinite().all()):
             bad = [c for z, (_, c) in zip(found.z, self.places[part], strict=True) if not bool(z.isfinite().all())]
             raise RunError(f"an image of class '{self.dataset.classes[bad[0]]}' is not finite")
         self.z[part] = found.z.float().cpu()
         self._finished(part)
         self.step += 1
-        return Sampled(self.step - 1, len(y), found.energy, found.deviation, found.moved)
+        return Sampled(self.step - 1, len(y), found.energy, found.deviation, found.moved, found.guide)
+
+    def _modes(self, part: slice) -> Tensor | None:
+        """The mode of each image of a batch, where the settings go by modes."""
+        if not self.settings.guidance.modes and self.settings.strength is None:
+            return None
+        if self.modes is None:
+            made = tuple(int((self.labels == c).sum()) for c in range(len(self.counts)))
+            self.modes = modes_of(self.denoiser, self.dataset, made, self.rng, self.compute.device)
+        own = [self.modes[c][i % len(self.modes[c])] for i, c in self.places[part]]
+        return torch.stack(own).to(self.compute.device)
+
+    def _start(self, noise: Tensor, modes: Tensor | None) -> Tensor:
+        """Where a batch begins: at its noise, or at modes with as much of it as the first step has."""
+        if self.settings.strength is None or modes is None:
+            return noise
+        abar = float(self.denoiser.abar[steps_of(self.settings, len(self.denoiser.abar))[0]])
+        return abar**0.5 * modes + (1 - abar) ** 0.5 * noise
 
     def _selection(self) -> Sampled:
         assert self.settings.pool is not None, "of a pool"
@@ -158,12 +183,15 @@ class SamplingWork:
         """The images so far, and which of a pool are kept."""
         done = self._part(min(self.step, self.batches) - 1).stop if self.step else 0
         selected = {} if self.kept is None else {"kept": self.kept}
-        return {"step": torch.tensor(self.step), "z": self.z[:done].clone(), **selected}
+        modes = {f"{MODES}{c}": found for c, found in enumerate(self.modes or ())}
+        return {"step": torch.tensor(self.step), "z": self.z[:done].clone(), **selected, **modes}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on after the step at which `state` was taken."""
         self.step, self.memory = int(state["step"]), Memory(self.settings.guidance.memory)
         self.z[: len(state["z"])], self.kept = state["z"], state.get("kept")
+        if f"{MODES}0" in state:
+            self.modes = [state[f"{MODES}{c}"] for c in range(len(self.counts))]
         for number in range(min(self.step, self.batches)):
             self._finished(self._part(number))
 
@@ -209,6 +237,7 @@ class SamplingWork:
             "cfg": self.settings.cfg,
             "solver": self.settings.solver,
             "steps": self.settings.steps,
+            **({} if self.settings.strength is None else {"strength": self.settings.strength}),
             "guided_steps": [number + 1 for number in self.guided],
             "sampled": len(self.places),
             "influence": influence,

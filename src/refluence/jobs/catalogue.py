@@ -36,6 +36,8 @@ FAMILIES = {Method: condense, Selection: select, Mechanism: transfer, Generator:
 
 GUIDED = ("influence", "deviation")
 """What guides a sampled set, each by itself; together they are the variant `igd`."""
+ALONE = ("none", "entropy", "modes")
+"""What goes with nothing else there."""
 GIVEN = "a method that was given in Python"
 HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
@@ -160,11 +162,11 @@ def guided_arm(method: str, guidance: str, pool: bool) -> Arm:
     """
     said, _, options = guidance.partition(":")
     parts = {part.strip() for part in said.split(",")}
-    known = ("none", *GUIDED)
+    known = (*ALONE, *GUIDED)
     if unknown := sorted(parts - {*known, "igd"}):
         raise InputError(f"{stated('guidance', guidance)}: {did_you_mean(unknown[0], (*known, ','.join(GUIDED)))}")
-    if "none" in parts and len(parts) > 1:
-        raise InputError(f"{stated('guidance', guidance)}: none goes with no other")
+    if len(parts) > 1 and (alone := [part for part in ALONE if part in parts]):
+        raise InputError(f"{stated('guidance', guidance)}: {alone[0]} goes with no other")
     if pool and "none" not in parts:
         raise InputError(
             f"{option('pool')} is the rival of guidance, of images without it: leave out {option('guidance', guidance)}"

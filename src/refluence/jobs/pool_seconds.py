@@ -23,7 +23,7 @@ from refluence.jobs.job import ArmJob, Job
 
 FILE = "pool_seconds.json"
 POOL = "pool"
-GUIDED = ("igd", "influence", "deviation")
+GUIDED = ("igd", "influence", "deviation", "entropy", "modes")
 """Whose seconds a pool gets, the first of them that is there."""
 
 

@@ -10,13 +10,23 @@ from refluence.files import Json
 from refluence.report.reading import Unit
 from refluence.report.words import compact, counted, duration, finite, fixed
 
-METHODS = ("dit", "minimax")
+METHODS = ("dit", "minimax", "d4m")
 STEERED = {
     "influence": "by influence: gradients of an image like the mean gradient of its class",
     "deviation": "by deviation: away from the images of its class that are there already",
     "igd": "by influence (gradients of an image like the mean gradient of its class) and by deviation (away from the images of "
     "its class that are there already)",
+    "entropy": "by entropy: to images of which the surrogate is unsure",
+    "modes": "by modes: each image to its own k-means centre of the real images of its class",
 }
+STRENGTHS = {
+    "influence": [("k", "k")],
+    "deviation": [("gamma", "γ")],
+    "igd": [("k", "k"), ("gamma", "γ")],
+    "entropy": [("entropy_scale", "λ")],
+    "modes": [("mode_scale", "λ")],
+}
+"""The numbers of each guidance by their names in the settings."""
 SELECTED = {
     "herding": "so that their mean features follow those of the real class (herding)",
     "influence": "by their influence together",
@@ -116,17 +126,13 @@ def _sampling(card: Json) -> str:
 
 
 def _steered(unit: Unit, asked: Json) -> str:
-    how = STEERED.get(read_arm(unit.arm).kind)
-    if how is None:
-        return "not at all" if read_arm(unit.arm).kind == UNIFORM else ""
-    guidance = part(asked, "guidance")
-    numbers = [f"{name} {compact(guidance[key])}" for key, name in _strengths(unit) if finite(guidance.get(key)) is not None]
-    return f"{how}. {steps_in_words(unit.card)}" + (f" {', '.join(numbers)}." if numbers else "")
-
-
-def _strengths(unit: Unit) -> list[tuple[str, str]]:
     kind = read_arm(unit.arm).kind
-    return [("k", "k")] * (kind != "deviation") + [("gamma", "γ")] * (kind != "influence")
+    how = STEERED.get(kind)
+    if how is None:
+        return "not at all" if kind == UNIFORM else ""
+    guidance = part(asked, "guidance")
+    numbers = [f"{name} {compact(guidance[key])}" for key, name in STRENGTHS[kind] if finite(guidance.get(key)) is not None]
+    return f"{how}. {steps_in_words(unit.card)}" + (f" {', '.join(numbers)}." if numbers else "")
 
 
 def steps_in_words(card: Json) -> str:
