@@ -195,7 +195,7 @@ class SamplingOptions(Options):
     )
     mode_scale: float = setting(0.1, "Of the guidance by modes: its strength.", least=0)
     strength: float = setting(
-        0.7, "Of d4m: the share of the steps, and so of the noise, that a centre of real images goes through.", above=0, most=1
+        0.5, "Of d4m: the share of the steps, and so of the noise, that a centre of real images goes through.", above=0, most=1
     )
     sample_batch: int = setting(
         50, "Images that are sampled side by side, classes in turn; the deviation sees those of its class.", least=1
