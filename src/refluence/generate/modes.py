@@ -5,8 +5,9 @@
 
 m_i is the centre of image i: there are as many as images of the class, or as its real images where these are fewer, and then
 they take turns. sigma_t is the deviation of ddpm's noise at the step, whatever the solver (ours). Guidance stops after half of
-the steps, as the published scripts have it; another range is another stop. The strength of D4M's scripts is .7 on the schedule of
-Stable Diffusion, log-SNR -2.4: the noise of .5 on DiT's.
+the steps, as the published scripts have it; another range is another stop.
+
+The strength of D4M's scripts is .7 on Stable Diffusion's schedule, log-SNR -2.4: the noise of .5 on DiT's.
 """
 
 from __future__ import annotations
