@@ -150,7 +150,12 @@ def _all(
     at_once = [pool_seconds.alone(job) for job in jobs if job not in waiting]
     rows, notes = list(_rows(asked, at_once, session, out, executor, facts)), list(session.dataset.notes)
     if waiting:
-        extra, said = pool_seconds.sized(waiting, at_once, rows, out, pools)
+        shared = None if out is None else out / "shared"
+
+        def selecting(job: ArmJob) -> float:
+            return pool_seconds.selection_seconds(job, session, shared)
+
+        extra, said = pool_seconds.sized(waiting, at_once, rows, out, pools, selecting)
         notes += said
         rows += _rows(asked, extra, session, out, executor, facts)
     if asked.equal_seconds:

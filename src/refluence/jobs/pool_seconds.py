@@ -1,15 +1,16 @@
 """How large a pool is that is made and selected in the seconds of guidance: the control of guided sampling.
 
-    factor = seconds of X+igd / seconds of X, over all seeds (at least 1)
+    factor = (seconds of X+igd - seconds of the selection) / seconds of X, over all seeds (at least 1)
 
-Nobody reports it, though guidance costs several times plain sampling. Selection takes a share of those seconds too, which is
-left to the pool. What was measured is written to `pool_seconds.json` once, so that a comparison that is resumed, grows or is
-repeated goes on with the same number.
+Nobody reports it, though guidance costs several times plain sampling. The selection is tried once, among as many images of
+noise as would fit without it. What was measured is written to `pool_seconds.json` once, so that a comparison that is resumed,
+grows or is repeated goes on with the same number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -18,8 +19,12 @@ from refluence.arm import UNIFORM, Arm
 from refluence.files import Json, read_json, write_json
 from refluence.generate.job import Sampling
 from refluence.generate.pool import FACTOR
+from refluence.generate.work import SamplingWork
 from refluence.jobs.catalogue import base_of
 from refluence.jobs.job import ArmJob, Job
+from refluence.jobs.preparing import prepared_for
+from refluence.jobs.session import Session
+from refluence.seeds import streams
 
 FILE = "pool_seconds.json"
 POOL = "pool"
@@ -47,11 +52,16 @@ def guided(arm: Arm, jobs: Sequence[ArmJob]) -> Arm | None:
 
 
 def sized(
-    jobs: Sequence[ArmJob], others: Sequence[ArmJob], rows: Sequence[Json], out: Path | None, decided: Json
+    jobs: Sequence[ArmJob],
+    others: Sequence[ArmJob],
+    rows: Sequence[Json],
+    out: Path | None,
+    decided: Json,
+    selecting: Callable[[ArmJob], float],
 ) -> tuple[list[ArmJob], list[str]]:
     """The jobs of pools with their sizes, and a note on each arm. `others` were made, `rows` are theirs.
 
-    `decided`: what another folder has measured.
+    `decided`: what another folder has measured. `selecting`: the seconds in which the pool of a job is selected from.
     """
     path = None if out is None else out / FILE
     known = {**decided, **(read_json(path) if path is not None and path.exists() else {})}
@@ -59,14 +69,14 @@ def sized(
     for job in jobs:
         name = job.arm.name
         if name not in known:
-            known[name] = _measured(job.arm, others, rows)
+            known[name] = _measured(job, others, rows, selecting)
         made.append(with_factor(job, known[name]["factor"]))
     if path is not None and known:
         write_json(path, known)
     named = {job.arm.name for job in jobs}
     return made, [
-        f"{name}: {found['factor']:.2f} times as many images as are kept, as {found['of']} takes {found['seconds']:.1f} s and "
-        f"{found['base']} {found['base_seconds']:.1f} s"
+        f"{name}: {found['factor']:.2f} times as many images as are kept, as {found['of']} takes {found['seconds']:.1f} s, "
+        f"{found['base']} {found['base_seconds']:.1f} s and the selection {found.get('selection_seconds', 0.0):.1f} s"
         for name, found in known.items()
         if name in named
     ]
@@ -84,12 +94,34 @@ def alone(job: ArmJob) -> ArmJob:
     return with_factor(job, FACTOR) if open_pool(job) else job
 
 
-def _measured(arm: Arm, others: Sequence[ArmJob], rows: Sequence[Json]) -> Json:
-    of = guided(arm, others)
+def selection_seconds(job: ArmJob, session: Session, shared: Path | None) -> float:
+    """The seconds in which as many images as the job's pool has are selected from; they are noise, as time does not mind."""
+    assert isinstance(job, Job), "it makes a set"
+    job, prepared = prepared_for(job, session, None, shared)
+    work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    assert isinstance(work, SamplingWork), "of a pool"
+    work.z.normal_(generator=streams(job.seed)("pool-tried"))
+    work.step = work.batches
+    begin = time.monotonic()
+    for _ in work.steps():
+        pass
+    return time.monotonic() - begin
+
+
+def _measured(job: ArmJob, others: Sequence[ArmJob], rows: Sequence[Json], selecting: Callable[[ArmJob], float]) -> Json:
+    of, plain = guided(job.arm, others), base_of(job.arm).name
     assert of is not None, "it waits for one"
-    base, own = (_seconds(name, rows) for name in (base_of(arm).name, of.name))
-    factor = round(max(1.0, own / max(base, 1e-9)), 3)
-    return {"factor": factor, "of": of.name, "seconds": own, "base": base_of(arm).name, "base_seconds": base}
+    base, own = (max(_seconds(name, rows), 1e-9) for name in (plain, of.name))
+    selection = selecting(with_factor(job, max(1.0, own / base)))
+    factor = round(max(1.0, (own - selection) / base), 3)
+    return {
+        "factor": factor,
+        "of": of.name,
+        "seconds": own,
+        "base": plain,
+        "base_seconds": base,
+        "selection_seconds": round(selection, 3),
+    }
 
 
 def _seconds(arm: str, rows: Sequence[Json]) -> float:
