@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from refluence.errors import InputError
-from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, load_denoiser
+from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, fitted, load_denoiser
 from refluence.generate.predictions import STEPS, linear_abar, prediction
 
 CLASSES = ("cat", "dog", "owl")
@@ -123,6 +123,23 @@ def test_classes_in_another_order_are_found_by_name(tmp_path):
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("first", [("owl", "dog", "cat"), ("owl", "cat")])
+def test_classes_are_found_by_name_again_in_a_denoiser_that_was_fitted_before(tmp_path, first):
+    denoiser = trained()
+    denoiser.save(tmp_path)
+    once = Denoiser.load(tmp_path, classes=first)
+    assert once.classes == first
+    same = fitted(once, "it", first)
+    other = fitted(once, "it", ("cat", "owl"))
+    assert (same.labels, other.classes, other.labels, other.null_label) == (once.labels, ("cat", "owl"), (0, 2), 3)
+    assert fitted(other, "it", ("owl",)).labels == (2,)
+    assert len({digest(each) for each in (denoiser, once, other)}) == 3
+    with pytest.raises(InputError, match="knows cat, owl, the data have cat, dog: train one"):
+        fitted(other, "it", ("cat", "dog"))
+    other.save(tmp_path / "again")
+    assert Denoiser.load(tmp_path / "again").classes == CLASSES
 
 
 def test_folders_that_do_not_fit_are_refused_in_one_line(tmp_path):

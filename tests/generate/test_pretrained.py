@@ -104,9 +104,21 @@ def test_a_moved_denoiser_is_saved_beside_its_source_and_read_again(saved, tmp_p
     denoiser.save(tmp_path)
     again = load_denoiser(tmp_path, ("tench", "Golden_Retriever"))
     assert (again.method, again.labels, again.null_label) == ("minimax", (0, 207), 1000)
-    assert digest(again) == digest(denoiser)
+    assert digest(load_denoiser(tmp_path, CLASSES)) == digest(denoiser)
     assert torch.equal(again.predict(noise(1), 9, torch.tensor([1]))[0], denoiser.predict(noise(1), 9, torch.tensor([2]))[0])
     torch.testing.assert_close(again.decode(noise(1)), denoiser.decode(noise(1)))
+
+
+def test_another_autoencoder_or_schedule_is_another_digest(saved):
+    digests = {digest(load_denoiser(saved[0], CLASSES))}
+    for change in (lambda d: d.codec.vae.decoder.conv_out.bias.add_(1), lambda d: d.abar.mul_(0.99)):
+        denoiser = load_denoiser(saved[0], CLASSES)
+        change(denoiser)
+        digests.add(digest(denoiser))
+    denoiser = load_denoiser(saved[0], CLASSES)
+    denoiser.codec.scale *= 2
+    digests |= {digest(denoiser), digest(replace(denoiser, null=999)), digest(load_denoiser(saved[0], CLASSES[::-1]))}
+    assert len(digests) == 6
 
 
 def test_half_precision_keeps_z_in_single(saved):

@@ -36,7 +36,7 @@ def finish(job: DenoiserJob, session: Session, flags: GenerateTrain | GenerateFi
 
 def said(made: Denoiser, card: Json) -> str:
     """One line about a denoiser."""
-    classes, sides = len(made.config.classes), " x ".join(map(str, made.config.shape[1:]))
+    classes, sides = len(made.classes), " x ".join(map(str, made.config.shape[1:]))
     tuned = "" if made.method == "dit" else f" fine-tuned by {made.method}"
     return (
         f"denoiser{tuned} ({made.config.kind}, {made.config.prediction}): {made.parameters:,} parameters, {classes} classes of "

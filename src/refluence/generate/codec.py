@@ -22,6 +22,9 @@ class Codec(Protocol):
     def decode(self, z: Tensor) -> Tensor:
         """z to pixels, not clamped; gradients go through."""
 
+    def state(self) -> dict[str, Tensor]:
+        """All that decides what it gives, on the CPU."""
+
     def to(self, device: torch.device) -> Codec:
         """The same on another device."""
 
@@ -40,6 +43,10 @@ class Pixels:
     def decode(self, z: Tensor) -> Tensor:
         """See `Codec`."""
         return (z + 1) / 2
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
 
     def to(self, device: torch.device) -> Pixels:
         """See `Codec`."""

@@ -93,12 +93,13 @@ class Denoiser:
 
     Args:
         net: `(z (B, C, H, W), t (B,) from 0 to 1000, y (B,) int64) -> (B, C, H, W)`.
-        config: what builds it.
+        config: what builds it, and the classes that it was trained on.
         method: `dit`, or that of its fine-tuning.
         codec: between pixels and z.
         abar: `(T,)` float64, the schedule that it is sampled by.
-        labels: the network's label of each class; none: 0, 1, ….
-        null: the network's label of no class; none: the one after the last class; `NO_NULL`: it has none.
+        asked: the classes that it samples of, in their order; none: those of `config`.
+        labels: the network's label of each of `classes`; none: 0, 1, ….
+        null: the network's label of no class; none: the one after those of `config`; `NO_NULL`: it has none.
         card: what is known of how it was made.
 
     Example:
@@ -118,12 +119,18 @@ class Denoiser:
     method: str = "dit"
     codec: Codec = field(default_factory=Pixels)
     abar: Tensor = field(default_factory=linear_abar)
+    asked: tuple[str, ...] | None = None
     labels: tuple[int, ...] | None = None
     null: int | None = None
     card: Json = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.parameters
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What `predict` means by 0, 1, …."""
+        return self.config.classes if self.asked is None else self.asked
 
     @property
     def shape(self) -> Shape:
@@ -226,8 +233,8 @@ class Denoiser:
             >>> import refluence as rf
             >>> folder = tempfile.mkdtemp()
             >>> rf.train_denoiser("digits", iterations=1).save(folder)
-            >>> rf.Denoiser.load(folder).config.classes[:3]
-            ('0', '1', '2')
+            >>> rf.Denoiser.load(folder, classes=["3", "1"]).classes
+            ('3', '1')
         """
         place = holds_denoiser(Path(folder))
         if classes is None and place is None:
@@ -235,7 +242,7 @@ class Denoiser:
         return load_denoiser(folder, read_json(place / CONFIG)["classes"] if classes is None and place else classes or ())
 
     def save(self, folder: str | Path, card: Json | None = None) -> None:
-        """Write it into `folder/denoiser`, the card last; `card`: further facts, as those of a run."""
+        """Write it into `folder/denoiser`, with all classes of its network; `card`: further facts, as those of a run."""
         save_denoiser(Path(folder) / self.kind, self, card or {})
 
 
@@ -314,13 +321,13 @@ def fitted(denoiser: Denoiser, where: str | Path, classes: Sequence[str], shape:
     Raises:
         InputError: classes that it does not know, or images of another size than it makes.
     """
-    places, own = _places(where, denoiser.config.classes, classes), denoiser.config.shape
+    places, own = _places(where, denoiser.classes, classes), denoiser.config.shape
     if shape is not None and tuple(shape) != own:
         theirs, ours = (" x ".join(map(str, each)) for each in (own, shape))
         raise InputError(f"the denoiser {where} makes images of {theirs}, the data have {ours}: {_remedy(own, shape)}")
     if places is None:
         return denoiser
-    return replace(denoiser, labels=tuple(denoiser.label(torch.tensor(places)).tolist()))
+    return replace(denoiser, asked=tuple(classes), labels=tuple(denoiser.label(torch.tensor(places)).tolist()))
 
 
 def holds_denoiser(folder: Path) -> Path | None:
@@ -353,9 +360,14 @@ def _remedy(theirs: Shape, ours: Shape) -> str:
 
 
 def digest(denoiser: Denoiser) -> str:
-    """SHA-256 of the configuration and the weights, in hexadecimal."""
-    whole = hashlib.sha256(json.dumps(denoiser.config.to_json(), sort_keys=True).encode())
-    for name, tensor in sorted(denoiser.state().items()):
+    """SHA-256 of all that decides its samples: configuration, labels of classes, schedule, weights, codec."""
+    count = len(denoiser.classes)
+    null = len(denoiser.config.classes) if denoiser.null is None else denoiser.null
+    labels = dict(zip(denoiser.classes, denoiser.label(torch.arange(count)).tolist(), strict=True))
+    said = {"config": denoiser.config.to_json(), "labels": list(labels.items()), "null": null}
+    whole = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    codec = {f"codec.{name}": tensor for name, tensor in denoiser.codec.state().items()}
+    for name, tensor in sorted({**denoiser.state(), "abar": denoiser.abar.cpu(), **codec}.items()):
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         whole.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()

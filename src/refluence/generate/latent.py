@@ -38,6 +38,11 @@ class Latents:
         """See `Codec`. Where gradients go through more images than fit at once, they are decoded again in the backward pass."""
         return _in_chunks(lambda x: (self.vae.decode(x / self.scale).sample + 1) / 2, z, self.halved)
 
+    def state(self) -> dict[str, Tensor]:
+        """Its weights and its scale."""
+        weights = {name: tensor.detach().cpu() for name, tensor in self.vae.state_dict().items()}
+        return {**weights, "scale": torch.tensor(self.scale, dtype=torch.float64)}
+
     def to(self, device: torch.device) -> Latents:
         """See `Codec`."""
         self.vae.to(device)
