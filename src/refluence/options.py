@@ -170,10 +170,10 @@ class SamplingOptions(Options):
     kappa: float = setting(
         0.002, "Scale of k: at .002 a guided step with k = 5 moves an image by about 1 % (1: eq. 9 of IGD literally).", least=0
     )
-    range: str = setting(
-        "-8.2:-3.6",
-        "Which steps are guided: by log-SNR, or as shares of the steps left, 60%:90% (the same on DiT's noise schedule). Left "
-        "as it is, entropy is guided in -6.42:10, modes in 50%:100%.",
+    range: str | None = setting(
+        None,
+        "Which steps are guided: by log-SNR, or as shares of the steps left, as in 62%:92% (default: -8.22:-3.6, which is that "
+        "share of 50 steps on DiT's noise schedule; of entropy -6.42:10, of modes 50%:100%).",
         metavar="LOW:HIGH|P%:Q%",
     )
     memory: int | None = setting(

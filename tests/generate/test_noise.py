@@ -28,9 +28,11 @@ def test_any_number_of_steps_begins_near_the_noisiest_and_never_repeats_one(solv
         assert 1000 * (1 - 1 / count) - 1 <= steps[0] <= 999  # multiples of 1000 // 667 would begin at 666
 
 
-def test_the_published_range_is_the_published_share_of_dits_steps():
-    by_noise = guided_steps(Guidance(low=-8.2, high=-3.3), FIFTY)
-    assert by_noise == guided_steps(Guidance(fraction=(0.6, 0.9)), FIFTY) == tuple(range(5, 21))  # 45 to 30 are left
+def test_the_usual_range_holds_the_published_steps():
+    published = [FIFTY[::-1][step] for step in range(45, 29, -1)]  # [30, 45] of 50, counted from 0 at the last one
+    assert [FIFTY[i] for i in guided_steps(Guidance(), FIFTY)] == published == list(range(900, 599, -20))
+    assert guided_steps(Guidance(), FIFTY) == guided_steps(Guidance(fraction=(0.62, 0.92)), FIFTY)
+    assert [FIFTY[i] for i in guided_steps(Guidance(fraction=(0.6, 0.9)), FIFTY)] == list(range(880, 579, -20))
     assert guided_steps(Guidance(fraction=(0.6, 0.9)), timesteps("dpm", 20)) == tuple(range(2, 9))  # 18 to 12: Table 10
 
 
@@ -38,7 +40,7 @@ def test_a_range_of_noise_is_the_same_noise_at_any_number_of_steps():
     for count in (10, 20, 200):
         steps = timesteps("ddim", count)
         ratios = log_snr(linear_abar())[[steps[i] for i in guided_steps(Guidance(), steps)]]
-        assert -8.2 <= float(ratios.min()) < -6.4
+        assert -8.22 <= float(ratios.min()) < -6.4
         assert -4.3 < float(ratios.max()) <= -3.6
 
 

@@ -6,13 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from refluence.arm import Arm
 from refluence.compute import Compute
+from refluence.generate.arms import settings_for
+from refluence.generate.dit import METHOD
 from refluence.generate.entropy import EntropyEnergy, entropy
 from refluence.generate.modes import centres, modes_of
 from refluence.generate.noise import deviation_at, guided_steps, steps_of
 from refluence.generate.predictions import linear_abar
 from refluence.generate.sampling import Steering, sample
-from refluence.generate.settings import Guidance, Settings, settings_from
+from refluence.generate.settings import HIGH, LOW, USUAL_RANGE, Guidance, Settings, settings_from
 from refluence.generate.solvers import solver_of
 from refluence.generate.work import APART, SamplingWork
 from refluence.options import SamplingOptions
@@ -158,7 +161,14 @@ def test_stopped_after_a_batch_it_comes_to_the_same_bits(settings):
 def test_ranges_are_those_of_each_guidance_unless_one_is_said():
     fifty = steps_of(Settings())
     usual = {kind: guided_steps(settings_from(SamplingOptions(), kind).guidance, fifty) for kind in ("igd", "entropy", "modes")}
-    assert [fifty[places[0]] for places in usual.values()] == [880, 780, 980]
+    assert [fifty[places[0]] for places in usual.values()] == [900, 780, 980]
     assert [fifty[places[-1]] for places in usual.values()] == [600, 0, 480]
     said = settings_from(SamplingOptions(range="0%:10%"), "modes").guidance
     assert guided_steps(said, fifty) == (45, 46, 47, 48, 49)
+
+
+@pytest.mark.parametrize("kind", ["igd", "entropy", "modes"])
+def test_a_range_that_is_said_holds_whatever_it_is(kind):
+    arm = Arm("dit", kind, (("range", USUAL_RANGE),))
+    guidance = settings_for(arm, METHOD, SamplingOptions()).guidance
+    assert (guidance.low, guidance.high, guidance.fraction) == (LOW, HIGH, None)

@@ -79,7 +79,9 @@ def guided_steps(guidance: Guidance, steps: Sequence[int], abar: Tensor | None =
 
     Example:
         >>> fifty = timesteps("ddim", 50)
-        >>> guided_steps(Guidance(low=-8.2, high=-3.6), fifty) == guided_steps(Guidance(fraction=(0.62, 0.9)), fifty)
+        >>> [fifty[i] for i in guided_steps(Guidance(), fifty)] == list(range(900, 599, -20))
+        True
+        >>> guided_steps(Guidance(), fifty) == guided_steps(Guidance(fraction=(0.62, 0.92)), fifty)
         True
     """
     ratios = log_snr(linear_abar() if abar is None else abar.cpu())[list(steps)]
@@ -105,7 +107,7 @@ def described(guided: Sequence[int], steps: Sequence[int], abar: Tensor | None =
     Example:
         >>> fifty = timesteps("ddim", 50)
         >>> described(guided_steps(Guidance(), fifty), fifty)
-        '15 of 50 steps are guided, 6 to 20 (t from 880 to 600, log-SNR from -7.9 to -3.6)'
+        '16 of 50 steps are guided, 5 to 20 (t from 900 to 600, log-SNR from -8.2 to -3.6)'
     """
     ratios = log_snr(linear_abar() if abar is None else abar.cpu())
     first, last = steps[guided[0]], steps[guided[-1]]

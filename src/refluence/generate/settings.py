@@ -15,8 +15,9 @@ from typing import Any
 from refluence.errors import InputError, stated
 from refluence.options import SamplingOptions
 
-USUAL_RANGE = "-8.2:-3.6"
-"""In log-SNR, log(abar / (1 - abar)): the published steps 30 to 45 of 50 on DiT's linear schedule."""
+LOW, HIGH = -8.22, -3.6
+"""In log-SNR, log(abar / (1 - abar)): the published steps 30 to 45 of 50 on DiT's linear schedule, t = 600 to 900 by 20."""
+USUAL_RANGE = f"{LOW:g}:{HIGH:g}"
 RANGES = {"entropy": "-6.42:10", "modes": "50%:100%"}
 """Of other guidance than IGD's, where none is said: t <= 795 on the same schedule (UAG), the first half of the steps (MGD3)."""
 
@@ -35,8 +36,8 @@ class Guidance:
     k: float = 5.0
     gamma: float = 50.0
     kappa: float = 0.002
-    low: float = -8.2
-    high: float = -3.6
+    low: float = LOW
+    high: float = HIGH
     fraction: tuple[float, float] | None = None
     memory: int | None = None
     through: bool = True
@@ -87,7 +88,7 @@ def settings_from(asked: SamplingOptions, variant: str, from_modes: bool = False
     Raises:
         InputError: a range that cannot be read.
     """
-    low, high, fraction = read_range(RANGES.get(variant, USUAL_RANGE) if asked.range == USUAL_RANGE else asked.range)
+    low, high, fraction = read_range(RANGES.get(variant, USUAL_RANGE) if asked.range is None else asked.range)
     guidance = Guidance(
         influence=variant in ("influence", "igd"),
         deviation=variant in ("deviation", "igd"),
@@ -123,8 +124,8 @@ def read_range(text: str) -> tuple[float, float, tuple[float, float] | None]:
     """Lowest and highest log-SNR, and in their place shares of the steps left where the text has them.
 
     Example:
-        >>> read_range("-8.2:-3.6"), read_range("60%:90%")
-        ((-8.2, -3.6, None), (-8.2, -3.6, (0.6, 0.9)))
+        >>> read_range("-8:-3"), read_range("60%:90%")
+        ((-8.0, -3.0, None), (-8.22, -3.6, (0.6, 0.9)))
     """
     first, colon, second = text.partition(":")
     shares = first.endswith("%") and second.endswith("%")
@@ -135,5 +136,5 @@ def read_range(text: str) -> tuple[float, float, tuple[float, float] | None]:
     if not colon or not low <= high or (shares and not 0 <= low <= high <= 100):
         raise InputError(f"{stated('range', text)}: it must be two numbers, the lower first, as {USUAL_RANGE} or 60%:90%")
     if shares:
-        return -8.2, -3.6, (low / 100, high / 100)
+        return LOW, HIGH, (low / 100, high / 100)
     return low, high, None
