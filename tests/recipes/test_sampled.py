@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from refluence.arm import UNIFORM
+from refluence.evaluate.generated import relation
 from refluence.evaluate.protocols import protocols
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.session import Machine
@@ -48,8 +50,22 @@ def test_published_cells_are_those_of_the_paper():
     assert found.publication(part, "dit+pool", "igd") == "none"
     cpu = found.parts("cpu")[0]
     assert found.publication(cpu, "dit+igd", "dsa-cpu") == "none"
-    (ten, _) = recipe_named("igd-imagenet").parts("paper")
+    (ten, _, hundred) = recipe_named("igd-imagenet").parts("paper")
     assert recipe_named("igd-imagenet").publication(ten, "dit+igd:k=5,gamma=120", "rded") == Published(45.5, 0.5)
+    assert recipe_named("igd-imagenet").publication(hundred, "dit+igd:k=5,gamma=120", "rded") == "none"
+
+
+@pytest.mark.parametrize("size", ["cpu", "paper"])
+def test_classifier_free_guidance_is_an_arm_and_every_denoiser_has_its_pool(size):
+    for part in recipe_named("igd-components").parts(size):
+        plain, guided = (parse_arm(arm) for arm in part.arms if arm.endswith("cfg=1"))
+        assert relation(guided, plain) == UNIFORM, "guidance is compared at the same scale"
+    for name in ("igd-components", "igd-table1"):
+        assert all("dit:cfg=1" in part.arms for part in recipe_named(name).parts(size))
+    for name in ("igd-components", "igd-table1", "igd-imagenet"):
+        for part in recipe_named(name).parts(size):
+            steered = {arm.partition("+")[0] for arm in part.arms if "+igd" in arm}
+            assert {f"{method}+pool" for method in steered} <= set(part.arms)
 
 
 def test_scales_are_those_of_table_12():

@@ -7,7 +7,7 @@ noise, so that one range serves both. `ddpm` is what the released code runs (our
 from __future__ import annotations
 
 from refluence.recipes.base import Part, Recipe
-from refluence.recipes.sampled import cells, part, scaled
+from refluence.recipes.sampled import cells, part, saying, scaled
 
 DPM, DDPM = "solver=dpm,steps=20", "solver=ddpm"
 TABLE = {
@@ -23,19 +23,14 @@ TABLE = {
 METHODS = ("dit", "dit+igd", "minimax", "minimax+igd")
 
 
-def solved(arm: str, said: str) -> str:
-    """The arm by another solver."""
-    return f"{arm}{',' if ':' in arm else ':'}{said}" if said else arm
-
-
 def parts(size: str) -> tuple[Part, ...]:
     """A part for each set; at size cpu digits, without Minimax."""
     if size == "cpu":
-        arms = tuple(solved(arm, said) for said in ("", DPM, DDPM) for arm in METHODS[:2])
+        arms = tuple(saying(arm, said) for said in ("", DPM, DDPM) for arm in METHODS[:2])
         return (part("digits-ipc5", "digits", 5, arms, size),)
     return tuple(
         part(
-            f"{data}-ipc50", data, 50, tuple(solved(scaled(arm, data, 50), said) for said in ("", DPM) for arm in METHODS), size
+            f"{data}-ipc50", data, 50, tuple(saying(scaled(arm, data, 50), said) for said in ("", DPM) for arm in METHODS), size
         )
         for data in TABLE
     )
@@ -47,7 +42,7 @@ RECIPE = Recipe(
     source="IGD (ICLR 2025), Table 10",
     parts=parts,
     published={
-        (data, 50, solved(scaled(arm, data, 50), DPM if solver == "dpm" else "")): cells(cell)[0]
+        (data, 50, saying(scaled(arm, data, 50), DPM if solver == "dpm" else "")): cells(cell)[0]
         for data, by_solver in TABLE.items()
         for solver, rows in by_solver.items()
         for arm, cell in rows.items()

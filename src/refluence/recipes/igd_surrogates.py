@@ -7,7 +7,7 @@ EfficientNet-B0, Swin) judge by name too, as in `refluence evaluate DIR --model 
 from __future__ import annotations
 
 from refluence.recipes.base import Part, Recipe
-from refluence.recipes.sampled import IPCS, cells, part, scaled
+from refluence.recipes.sampled import IPCS, cells, part, saying, scaled
 
 SURROGATES = ("convnet6", "resnetap10", "resnet18")
 TABLE = {
@@ -50,7 +50,7 @@ TABLE = {
 
 def guided_by(arm: str, surrogate: str) -> str:
     """The arm with its surrogate."""
-    return f"{arm}{',' if ':' in arm else ':'}surrogate={surrogate}"
+    return saying(arm, f"surrogate={surrogate}")
 
 
 def parts(size: str) -> tuple[Part, ...]:

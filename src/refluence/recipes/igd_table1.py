@@ -1,7 +1,8 @@
 """Tables 1 and 7 of IGD (ICLR 2025): ImageNette, ImageWoof and Food-101 at 10, 50 and 100 images per class.
 
-Each part is judged by one of the paper's networks, trained from scratch on hard labels. Beside the paper's rows stands the pool
-(ours): samples without guidance, selected in the seconds that guidance takes.
+Each part is judged by one of the paper's networks, trained from scratch on hard labels. Beside the paper's rows stand
+(ours) the pool, samples without guidance that are selected in the seconds that guidance takes, and `dit:cfg=1`, samples
+without classifier-free guidance.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.sampled import IPCS, NETWORKS, cells, part, scaled
 
-ARMS = ("random", "dit", "dit+igd", "dit+pool", "minimax", "minimax+igd", "minimax+pool")
+ARMS = ("random", "dit", "dit:cfg=1", "dit+igd", "dit+pool", "minimax", "minimax+igd", "minimax+pool")
 TABLE = {
     "imagenette": {
         "convnet6": {

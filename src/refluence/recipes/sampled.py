@@ -36,6 +36,11 @@ def scaled(arm: str, data: str, ipc: int) -> str:
     return arm + (":" + ",".join(f"{name}={value:g}" for name, value in said.items()) if said else "")
 
 
+def saying(arm: str, said: str) -> str:
+    """The arm with one more thing said: `saying("dit+igd:k=5", "cfg=1")` is `dit+igd:k=5,cfg=1`; "" leaves it as it is."""
+    return f"{arm}{',' if ':' in arm else ':'}{said}" if said else arm
+
+
 def part(
     name: str,
     data: str,
