@@ -1,6 +1,7 @@
 """Pages of sampled sets and of denoisers: every number of their folder, in words a newcomer reads."""
 
 import json
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -122,6 +123,33 @@ def test_influence_of_cards_stands_in_only_where_none_was_measured_beside_real_i
     assert set(quality.by_arm(read_units(bare), "influence")) == {"dit+influence", "dit+igd", "dit+pool"}
     mixed = [*read_units(bare), *read_units(made["compare"])[:1]]
     assert set(quality.by_arm(mixed, "influence")) == {mixed[-1].arm}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"guide": {"model": {"name": "resnet18"}}},
+        {"weighting": {"scheme": "scores"}},
+        {"sampling": {"guidance": {"averaging": "equal"}}},
+    ],
+)
+def test_influence_of_cards_at_other_surrogates_is_not_on_one_scale(tmp_path, other):
+    bare = fabricate_generated.compare(tmp_path / "bare", quality=False, seeds=2)
+    arms = ["dit+influence", "dit+igd", "dit+pool"]
+    units, results = read_units(bare), read_results(bare)
+    paint = colours(arms_of(results))
+    assert set(quality.by_arm(units, "influence")) == set(arms)
+    assert section(units, results, paint, compare=True).fig1
+    mixed = [
+        replace(unit, config={"job": {**unit.config["resolved"]["job"], **other}}) if unit.arm == arms[0] else unit
+        for unit in units
+    ]
+    found = section(mixed, results, paint, compare=True)
+    assert quality.by_arm(mixed, "influence") == {}
+    assert found.fig1 is None
+    assert "--quality measures the influence of all arms at one surrogate" in found.scale_words
+    assert "do not compare" in found.figures[0].words
+    assert not {cell.head for row in found.quality for cell in row.cells} & {"Influence energy\u00a0↓"}
 
 
 def test_costs_stand_apart(made):

@@ -30,6 +30,8 @@ DEVIATION = (
     "of a batch. It rises where there are more images to be like."
 )
 MOVED = "By how much influence moves an image at a guided step, in percent of its norm."
+SCALES = "Arms differ in surrogate, weights or averaging: their energies have different scales and do not compare."
+BY_QUALITY = f"{SCALES} --quality measures the influence of all arms at one surrogate."
 COST_NAMES = {"denoiser": "Denoiser", "minimax": "Minimax", "surrogate": "Surrogate", "sampling": "Sampling"}
 COST_WORDS = (
     "Denoiser, fine-tuning and surrogate are trained once and shared by all arms and seeds; sampling is the mean of the seeds "
@@ -58,6 +60,7 @@ class Generated:
     fig1: Markup | None = None
     quality: list[QualityLine] = field(default_factory=list)
     quality_words: str = ""
+    scale_words: str = ""
     clouds: list[Drawn] = field(default_factory=list)
     heat_maps: list[Drawn] = field(default_factory=list)
     costs: Costs | None = None
@@ -70,6 +73,7 @@ def section(units: list[Unit], results: Json | None, paint: dict[str, str], comp
     own = [unit for unit in units if sampled.generated(unit)]
     stored = results or {}
     summary = stored.get("summary") or []
+    measured = any(unit.quality for unit in units)
     against = {str(row.get("arm")): str(row["against"]) for row in reversed(summary) if row.get("against")}
     return Generated(
         alone=bool(own) and all(not unit.metrics or sampled.generated(unit) for unit in units),
@@ -80,6 +84,7 @@ def section(units: list[Unit], results: Json | None, paint: dict[str, str], comp
         fig1=beside_accuracy(units, stored, paint) if compare else None,
         quality=table(units, against, paint),
         quality_words=_measured(units),
+        scale_words="" if measured or sampled.one_scale(units) else BY_QUALITY,
         clouds=clouds(units, paint),
         heat_maps=heat_maps(units),
         costs=_costs(own, paint) if compare else None,
@@ -100,8 +105,9 @@ def _measured(units: list[Unit]) -> str:
 
 def _figures(units: list[Unit], paint: dict[str, str], compare: bool) -> list[Figure]:
     """What the batches said, one line an arm."""
+    energy = ENERGY if sampled.one_scale(units) else f"{ENERGY} {SCALES}"
     found = [
-        _over_batches(units, paint, compare, "Influence energy", "energy", "energy", ENERGY, 1.0),
+        _over_batches(units, paint, compare, "Influence energy", "energy", "energy", energy, 1.0),
         _over_batches(units, paint, compare, "Deviation", "deviation", "cosine", DEVIATION, 1.0),
         _over_batches(units, paint, compare, "How far influence moves an image", "moved", "percent of its norm", MOVED, 100.0),
     ]

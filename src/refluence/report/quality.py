@@ -1,7 +1,7 @@
 """Sets beside real images: Fréchet distance, coverage, Wasserstein distance, redundancy and influence, from `quality.json`.
 
 What was measured is described in evaluate/quality.py. Where there is no `quality.json` the numbers of the sampling's own card
-stand in: its influence energy, and how alike its images are.
+stand in: how alike its images are, and its influence energy where all arms have it of the same surrogate and weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from refluence.files import Json
 from refluence.report import marks
 from refluence.report.charts import INK
 from refluence.report.reading import Unit
-from refluence.report.sampled import influence_of
+from refluence.report.sampled import influence_of, one_scale
 from refluence.report.scatter import scatter
 from refluence.report.verdict import Line
 from refluence.report.words import compact, counted, finite, fixed, mean, signed
@@ -65,9 +65,10 @@ def by_arm(units: list[Unit], key: str) -> dict[str, dict[str, float]]:
     """A number by arm and seed."""
     found: dict[str, dict[str, float]] = {}
     whole = any(unit.quality and finite(unit.quality.get(key)) is not None for unit in units)
+    stands_in = not whole and (key != "influence" or one_scale(units))  # two surrogates would give two scales
     for unit in units:
         value = finite((unit.quality or {}).get(key))
-        if value is None and not whole:  # two surrogates would give two scales
+        if value is None and stands_in:
             value = influence_of(unit) if key == "influence" else finite(unit.card.get(key))
         if value is not None:
             found.setdefault(unit.arm, {})[unit.seed] = value

@@ -77,6 +77,19 @@ def influence_of(unit: Unit) -> float | None:
     return finite(found.get("mean")) if isinstance(found, dict) else finite(found)
 
 
+def scale_of(unit: Unit) -> Json:
+    """What decides the scale of that energy: surrogate, weights of real images, averaging. Folders may not say some of it."""
+    config = unit.config or {}
+    averaging = part(settings(unit), "guidance").get("averaging")
+    return {"guide": _find(config, "guide"), "weighting": _find(config, "weighting"), "averaging": averaging}
+
+
+def one_scale(units: list[Unit]) -> bool:
+    """Whether the energies that the samplings of these units measured compare."""
+    scales = [scale_of(unit) for unit in units if influence_of(unit) is not None]
+    return all(scale == scales[0] for scale in scales)
+
+
 def settings(unit: Unit) -> Json:
     """The resolved settings of the sampling, {} where the folder does not say them."""
     found = _find(unit.config or {}, "sampling")
