@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from refluence.fields import check, same, setting
 
+WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet where its name says none; of other networks in proportion
 NORMS = ("instance", "group", "batch", "layer", "none")
 
 
@@ -66,7 +67,7 @@ class NetworkOptions(Options):
         "Channels per layer, of a resnet in its first stage (default: {sizes}; for resnet10, resnet18, resnetap10 half of it, "
         "for networks whose names say how large they are the published one).",
         least=1,
-        by_size={"cpu": 32, "paper": 128},
+        by_size=WIDTHS,
     )
     norm: str | None = setting(
         None,
@@ -206,6 +207,13 @@ class SamplingOptions(Options):
         least=1,
     )
     by: str = setting("herding", "What selects from the pool of X+pool.", choices=("herding", "influence"))
+
+
+OF_INFLUENCE = ("k", "kappa", "averaging")
+OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular")
+OF_DEVIATION = ("gamma", "memory", "raw_gamma")
+OF_POOL = ("factor", "by")
+"""Which of them mean something for guidance by influence, where there is a surrogate, for guidance by deviation, for a pool."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,16 +19,15 @@ from __future__ import annotations
 
 from refluence.arm import UNIFORM, Arm
 from refluence.evaluate.relations import CONTROL, RANDOM, RIVAL
+from refluence.options import OF_DEVIATION, OF_INFLUENCE, OF_POOL, OF_SURROGATE
 
 DIT, MINIMAX, D4M = "dit", "minimax", "d4m"
 POOL, IGD, INFLUENCE = "pool", "igd", "influence"
 STEERED = (INFLUENCE, "deviation", IGD, "entropy", "modes")
 WEIGHTS, SHUFFLED = "weights", "shuffled"
 TUNING, STRENGTH = "minimax_iterations", "strength"
-OF_IGD = ("k", "kappa", "averaging", "through", "gamma", "memory", "raw_gamma", "range", WEIGHTS)
-OF_GUIDANCE = (*OF_IGD, "entropy_scale", "mode_scale")
-OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular")
-IDLE = frozenset((*OF_GUIDANCE, *OF_SURROGATE, "factor", "by"))
+OF_GUIDANCE = (*OF_INFLUENCE, *OF_DEVIATION, "through", "range", WEIGHTS, "entropy_scale", "mode_scale")
+IDLE = frozenset((*OF_GUIDANCE, *OF_SURROGATE, *OF_POOL))
 """Options that say nothing of images that are not steered."""
 
 

@@ -11,7 +11,7 @@ from refluence.fields import read
 from refluence.generate.method import Generator
 from refluence.generate.settings import Settings, settings_from
 from refluence.influence.weighting import Weighting, parse_weighting
-from refluence.options import SamplingOptions
+from refluence.options import OF_DEVIATION, OF_INFLUENCE, OF_POOL, OF_SURROGATE, SamplingOptions
 
 VARIANTS = {
     "influence": "steered by influence: gradients of an image alike to those of its class (IGD eq. 7)",
@@ -24,11 +24,6 @@ VARIANTS = {
 """What may stand behind `+`."""
 WEIGHTS = {"influence": "score", "shuffled": "random"}
 """Whose weights the class's mean gradient has (ours): those of a table of scores, or the same on the wrong instances."""
-GUIDED = ("k", "kappa", "averaging")
-OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular")
-"""Numbers that mean something for influence, for the entropy of its predictions, and for a pool that it selects from."""
-OF_DEVIATION = ("gamma", "memory", "raw_gamma")
-OF_POOL = ("factor", "by")
 
 
 def own_keys() -> tuple[str, ...]:
@@ -44,7 +39,7 @@ def shared_keys() -> tuple[str, ...]:
 def reads(variant: str, from_modes: bool = True) -> tuple[str, ...]:
     """The options that mean something for a variant, of images that begin at modes, or of those that do not."""
     influence, deviation = variant in ("influence", "igd"), variant in ("deviation", "igd")
-    idle: tuple[str, ...] = () if influence else GUIDED
+    idle: tuple[str, ...] = () if influence else OF_INFLUENCE
     idle += () if deviation else OF_DEVIATION
     idle += () if influence or variant == "entropy" else ("through",)
     idle += () if variant == "entropy" else ("entropy_scale",)

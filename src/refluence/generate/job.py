@@ -33,7 +33,7 @@ from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate
 from refluence.generate.training import DenoiserSettings, denoising_defaults
 from refluence.influence.weighting import Weighting
 from refluence.models import ModelSpec, network, read_spec
-from refluence.options import JobOptions, SamplingOptions, SetOptions
+from refluence.options import WIDTHS, JobOptions, SamplingOptions, SetOptions
 from refluence.seeds import Rng, streams
 from refluence.work import Cost, Prepared, Work
 
@@ -44,7 +44,6 @@ DENOISER, TUNED, SURROGATE = "denoiser/", "minimax/", "surrogate/"  # before the
 TRAINED = ("dit", "unet")  # the denoisers that are trained first
 TRIED = 10  # steps from noise to image, where a plan is tried alone: some of them are guided
 SEED = 0  # of what is trained beforehand: all seeds share it
-WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet that is a surrogate, where its name says none
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ NAME = re.compile(r"[\w.-]+")  # of a method, as an arm spells it
 FAMILIES = {Method: condense, Selection: select, Mechanism: transfer, Generator: generate}
 """The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
 
-GUIDED = ("influence", "deviation")
+TOGETHER = ("influence", "deviation")
 """What guides a sampled set, each by itself; together they are the variant `igd`."""
 ALONE = ("none", "entropy", "modes")
-"""What goes with nothing else there."""
+"""What goes with no other guidance."""
 GIVEN = "a method that was given in Python"
 HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
@@ -162,23 +162,23 @@ def guided_arm(method: str, guidance: str, pool: bool) -> Arm:
     """
     said, _, options = guidance.partition(":")
     parts = {part.strip() for part in said.split(",")}
-    known = (*ALONE, *GUIDED)
+    known = (*ALONE, *TOGETHER)
     if unknown := sorted(parts - {*known, "igd"}):
-        raise InputError(f"{stated('guidance', guidance)}: {did_you_mean(unknown[0], (*known, ','.join(GUIDED)))}")
+        raise InputError(f"{stated('guidance', guidance)}: {did_you_mean(unknown[0], (*known, ','.join(TOGETHER)))}")
     if len(parts) > 1 and (alone := [part for part in ALONE if part in parts]):
         raise InputError(f"{stated('guidance', guidance)}: {alone[0]} goes with no other")
     if pool and "none" not in parts:
         raise InputError(
             f"{option('pool')} is the rival of guidance, of images without it: leave out {option('guidance', guidance)}"
         )
-    kind = "igd" if parts in ({"igd"}, {*GUIDED}) or "igd" in parts else parts.pop()
+    kind = "igd" if parts in ({"igd"}, {*TOGETHER}) or "igd" in parts else parts.pop()
     kind = "pool" if pool else UNIFORM if kind == "none" else kind
     return parse_arm(Arm(method, kind).name + (f":{options}" if options else ""))
 
 
 def guidance_of(arm: Arm) -> Json:
     """The inverse of `guided_arm`: method, guidance and pool, as config.json keeps what was asked for."""
-    kind = "none" if arm.kind in (UNIFORM, "pool") else ",".join(GUIDED) if arm.kind == "igd" else arm.kind
+    kind = "none" if arm.kind in (UNIFORM, "pool") else ",".join(TOGETHER) if arm.kind == "igd" else arm.kind
     tail = ",".join(f"{key}={text}" for key, text in arm.options)
     return {"method": arm.method, "guidance": kind + (f":{tail}" if tail else ""), "pool": arm.kind == "pool"}
 

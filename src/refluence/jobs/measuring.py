@@ -13,11 +13,10 @@ from refluence.generate.job import Guide, guide_of
 from refluence.generate.surrogate import SurrogateSettings
 from refluence.models import ModelSpec, is_library, network, read_spec
 from refluence.models.pretrained import PRETRAINED, LoadedTeacher, load_teacher
-from refluence.options import JobOptions, SamplingOptions, SetOptions
+from refluence.options import WIDTHS, JobOptions, SamplingOptions, SetOptions
 from refluence.transfer.halves import halves
 
 NETWORK = "resnet10"
-WIDTHS = {"cpu": 32, "paper": 128}  # of a ConvNet; of other networks in proportion
 REAL = {"cpu": 2_000, "paper": 10_000}
 """Real images of the training split, drawn at random, that sets are compared with; all where there are fewer."""
 SIDES = {"torchvision:inception_v3": 299}  # to which images are resized for it; others see them as they are

@@ -28,7 +28,7 @@ from refluence.seeds import streams
 
 FILE = "pool_seconds.json"
 POOL = "pool"
-GUIDED = ("igd", "influence", "deviation", "entropy", "modes")
+TIMED = ("igd", "influence", "deviation", "entropy", "modes")
 """Whose seconds a pool gets, the first of them that is there."""
 
 
@@ -48,7 +48,7 @@ def guided(arm: Arm, jobs: Sequence[ArmJob]) -> Arm | None:
     arms = {job.arm.kind: job.arm for job in reversed(jobs) if base_of(job.arm).same(base_of(arm))}
     if UNIFORM not in arms:
         return None
-    return next((arms[kind] for kind in GUIDED if kind in arms), None)
+    return next((arms[kind] for kind in TIMED if kind in arms), None)
 
 
 def sized(
