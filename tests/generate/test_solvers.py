@@ -38,16 +38,26 @@ def test_whole_samples_equal_those_of_diffusers(solver, steps):
     assert float((ours - z).abs().max()) < 1e-6 * float(z.abs().max())
 
 
+@pytest.mark.parametrize("count", [1, 2, 30, 667])
 @pytest.mark.parametrize("solver", list(THEIRS))
-def test_a_perfect_prediction_is_reached_from_any_step_and_number_of_steps(solver):
-    """With eps = (z - a x) / s for one x, the last step gives x."""
-    x, abar = torch.full((1, *SHAPE), 0.5, dtype=torch.float64), ToyDenoiser().abar
-    for count in (1, 2, 30, 667):
-        steps, z = timesteps(solver, count), noise()[:1]
-        ours = solver_of(solver, abar, steps, generators(1))
-        for number, t in enumerate(steps):
-            z = ours.step((z - abar[t] ** 0.5 * x) / (1 - abar[t]) ** 0.5, number, z)
-        assert torch.allclose(z, x, atol=1e-4)
+def test_every_step_with_a_perfect_prediction_is_that_of_the_closed_form(solver, count):
+    """With eps = (z - a x) / s for one x: ddim and dpm keep the eps of the start, ddpm draws from q(z_{t-1} | z_t, x)."""
+    x, abar, z = torch.full((1, *SHAPE), 0.5, dtype=torch.float64), ToyDenoiser().abar, noise()[:1]
+    steps, own = timesteps(solver, count), generators(1)
+    ours, (draws,) = solver_of(solver, abar, steps, own), generators(1)
+    first = (z - abar[steps[0]] ** 0.5 * x) / (1 - abar[steps[0]]) ** 0.5
+    for number, now in enumerate(abar[list(steps)]):
+        after = abar[steps[number + 1]] if number + 1 < count else torch.ones((), dtype=torch.float64)
+        if solver == "ddpm":
+            beta = 1 - now / after
+            right = (after**0.5 * beta * x + (1 - beta) ** 0.5 * (1 - after) * z) / (1 - now)
+            if number + 1 < count:
+                right += (beta * (1 - after) / (1 - now)) ** 0.5 * torch.randn(z.shape, generator=draws, dtype=z.dtype)
+        else:
+            right = after**0.5 * x + (1 - after) ** 0.5 * first
+        z = ours.step((z - now**0.5 * x) / (1 - now) ** 0.5, number, z)
+        assert torch.allclose(z, right, atol=1e-5), number
+    assert torch.allclose(z, x, atol=1e-5)
 
 
 def test_noise_of_the_solver_belongs_to_the_image():
