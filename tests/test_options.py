@@ -41,7 +41,17 @@ OWN = {  # flags of a command alone; `--data` to `--seed` of them are parameters
     "generate sample": {"data", "guidance", "pool", "out", "resume", "seed", "method"},
     "score": {"data", "distilled", "out", "resume", "nets", "weights", "seed"},
     "run": {"recipe", "data", "out", "size", "seeds", "seed", "only", "resume", "rows", "tables", "steps"},
-    "evaluate": {"folder", "data", "resume", "seed", "save_model", "robust", "quality", "feature_network"},
+    "evaluate": {
+        "folder",
+        "data",
+        "resume",
+        "seed",
+        "save_model",
+        "robust",
+        "quality",
+        "feature_network",
+        "coverage_threshold",
+    },
 }
 CHANGES = {"denoiser", "iterations", "real_batch", "width", "nets", "epochs", "batch", "split"}
 SHARED = {

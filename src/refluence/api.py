@@ -477,8 +477,8 @@ def quality(
         protocol: how the networks of its redundancy are trained on parts of it; a `-cpu` one says that short numbers do for
             the network of the features and the surrogate too.
         seed: the networks of its redundancy follow from it.
-        options: `feature_network` (default: resnet10, trained on the data), `model`, `width`, `norm` (of the redundancy; as in
-            `evaluate`), `epochs`, `batch`, and the fields of `Machine`.
+        options: `feature_network` (default: resnet10, trained on the data), `coverage_threshold`, `model`, `width`,
+            `norm` (of the redundancy; as in `evaluate`), `epochs`, `batch`, and the fields of `Machine`.
 
     Returns:
         `frechet`, `coverage` and `redundancy` in percent, `wasserstein`, `influence` (mean energy), points of the plane.
@@ -495,13 +495,14 @@ def quality(
     """
     if not isinstance(small, (DistilledSet, Run, str, Path)):
         raise InputError(f"a {type(small).__name__} is measured: give a set, a run or a folder first, and the data behind it")
-    known = {"feature_network", "model", "width", "norm", "epochs", "batch", *keywords.names(Machine)}
+    known = {"feature_network", "coverage_threshold", "model", "width", "norm", "epochs", "batch", *keywords.names(Machine)}
     keywords.check(options, known, quality)
     asked = keywords.asked(options)
     session, whole, spec = _to_judge(small, data, options)
     (chosen,) = choose_protocols((protocol,), asked.epochs, asked.batch, ())
     size = "cpu" if chosen.short else "paper"
-    how = measuring(JobOptions(size=size, quality=True, feature_network=asked.feature_network), session.dataset)
+    network, threshold = asked.feature_network, asked.coverage_threshold
+    how = measuring(JobOptions(size=size, quality=True, feature_network=network, coverage_threshold=threshold), session.dataset)
     assert how is not None, "it is asked for"
     with device.threads(keywords.threads(session)):
         return measure(how, whole, spec, chosen, streams(SeedOptions(seed=seed).seed), session, None, "quality")

@@ -96,13 +96,19 @@ class EvaluationOptions(Options):
     quality: bool = setting(
         False,
         "Also measure the set beside real images of train, to quality.json: Fréchet and Wasserstein distance, coverage, mean "
-        "influence, redundancy.",
+        "influence (at a surrogate of its own, trained as one that guides is but with another seed), redundancy.",
     )
     feature_network: str | None = setting(
         None,
         "The network whose features --quality compares: one of `refluence ls`, trained on the data first (default: resnet10), "
         "or pretrained:NAME with the weights of torchvision or timm, such as pretrained:torchvision:inception_v3.",
         metavar="NAME|pretrained:NAME",
+    )
+    coverage_threshold: float | None = setting(
+        None,
+        "The distance of features within which --quality counts a real image as covered, 300 in the source, which measures by "
+        "Inception (default: the median distance of a real image to its nearest other one).",
+        above=0,
     )
 
 

@@ -65,6 +65,33 @@ def test_all_sets_are_measured_by_the_same_networks_and_once(tmp_path, data, mad
     assert rf.compare(data, ["random", "herding"], seeds=1, out=out, **ASKED).rows == rows
 
 
+def test_influence_is_measured_at_a_surrogate_that_guides_nothing(data):
+    how = rf.distill(data, "random", **ASKED).job.quality
+    judges, guides = quality.surrogate_of(how), SurrogateNeed(how.guide)
+    assert {**judges.facts, "seed": 0} == guides.facts
+    assert judges.facts["seed"] != guides.facts["seed"]
+    session = open_session(data, Machine())
+    nets = [need.work(session).net.state_dict() for need in (judges, guides)]
+    assert any(not torch.equal(a, b) for a, b in zip(*(net.values() for net in nets), strict=True))
+    stored = how.to_json()
+    earlier = {name: value for name, value in stored.items() if name not in ("seed", "threshold")}
+    assert quality.surrogate_of(measuring.Measuring.from_json(earlier)).facts == guides.facts
+
+
+def test_the_threshold_of_coverage_may_be_said(tmp_path, data, capsys):
+    asked = {**ASKED, "feature_network": "convnet1:4", "out": tmp_path / "run"}
+    run = rf.distill(data, "random", **asked, coverage_threshold=1e9)
+    found = stored(tmp_path / "run")
+    assert (found["coverage"], found["threshold"], found["measuring"]["threshold"]) == (100.0, 1e9, 1e9)
+    assert Job.from_json(json.loads(json.dumps(run.job.to_json()))) == run.job
+    said = ["evaluate", str(tmp_path / "run"), "--coverage-threshold", "1e-9"]
+    assert main([*said, "--quality", "--threads", "1", "--quiet"]) == 0
+    assert (stored(tmp_path / "run")["coverage"], stored(tmp_path / "run")["threshold"]) == (0.0, 1e-9)
+    assert main(said) == 2
+    assert "it is for --quality" in capsys.readouterr().err
+    assert rf.quality(run, data, feature_network="convnet1:4", coverage_threshold=2e9).threshold == 2e9
+
+
 def test_a_stopped_run_is_measured_before_it_is_judged(tmp_path, data, made, monkeypatch):
     from refluence.jobs import run_job
 
@@ -143,6 +170,8 @@ def test_images_are_seen_as_those_of_the_source_are(data):
     ("asked", "words"),
     [
         ({"feature_network": "resnet10"}, "it is for the quality of a set"),
+        ({"coverage_threshold": 300.0}, "it is for the quality of a set"),
+        ({"quality": True, "coverage_threshold": 0.0}, "above 0"),
         ({"quality": True, "feature_network": "resnet11"}, "unknown model .resnet11"),
         ({"quality": True, "feature_network": "pretrained:resnet10"}, "pretrained:torchvision:NAME"),
     ],

@@ -147,9 +147,17 @@ def test_influence_of_cards_at_other_surrogates_is_not_on_one_scale(tmp_path, ot
     found = section(mixed, results, paint, compare=True)
     assert quality.by_arm(mixed, "influence") == {}
     assert found.fig1 is None
-    assert "--quality measures the influence of all arms at one surrogate" in found.scale_words
+    assert "do not compare" in found.scale_words
     assert "do not compare" in found.figures[0].words
     assert not {cell.head for row in found.quality for cell in row.cells} & {"Influence energy\u00a0↓"}
+
+
+def test_it_is_said_whether_the_surrogate_that_measures_guides_too(made):
+    units, results = read_units(made["compare"]), read_results(made["compare"])
+    paint = colours(arms_of(results))
+    assert "which favours the arms that it guides" in section(units, results, paint, compare=True).surrogate_words
+    apart = [replace(unit, quality={**unit.quality, "measuring": {"seed": 1}}) for unit in units]
+    assert "which guided none" in section(apart, results, paint, compare=True).surrogate_words
 
 
 def test_costs_stand_apart(made):

@@ -21,7 +21,14 @@ from refluence.jobs.resolve import choose_protocols
 from refluence.jobs.students import judge_again
 from refluence.models.stored import save_model
 
-OF_QUALITY = ("folder", "data", "resume", "quality", "feature_network")  # flags that mean something for --quality
+OF_QUALITY = (
+    "folder",
+    "data",
+    "resume",
+    "quality",
+    "feature_network",
+    "coverage_threshold",
+)  # flags that mean something for --quality
 OF_STUDENT = ("folder", "data", "split", "resume")  # flags that mean something for a student
 
 
@@ -38,8 +45,9 @@ def run(flags: Evaluate) -> None:
     if flags.quality:
         measure(flags)
         return
-    if flags.feature_network is not None:
-        raise InputError(f"{stated('feature_network', flags.feature_network)}: it is for {option('quality')}")
+    for name in ("feature_network", "coverage_threshold"):
+        if (value := getattr(flags, name)) is not None:
+            raise InputError(f"{stated(name, value)}: it is for {option('quality')}")
     own = open_finished(flags.folder)
     chosen = choose_protocols(flags.protocol, flags.epochs, flags.batch, ()) if flags.protocol else tuple(
         p.with_(epochs=flags.epochs, batch=flags.batch) for p in own.job.protocols
@@ -90,7 +98,7 @@ def measure(flags: Evaluate) -> None:
         print(f"{relative(path)}: measured already, nothing to do")
         return
     session, _ = open_data(own, flags)
-    found = quality.measure_again(own.job, own.small, session, flags.folder, flags.feature_network)
+    found = quality.measure_again(own.job, own.small, session, flags.folder, flags.feature_network, flags.coverage_threshold)
     show_quality(found, path)
 
 

@@ -254,9 +254,10 @@ class EvaluateTask(Options):
         JobOptions,
         "quality",
         help="Measure the set beside real images of train instead, to quality.json: Fréchet and Wasserstein distance, "
-        "coverage, mean influence, redundancy.",
+        "coverage, mean influence (at a surrogate that guided no sampling), redundancy.",
     )
     feature_network: str | None = same(JobOptions, "feature_network")
+    coverage_threshold: float | None = same(JobOptions, "coverage_threshold")
 
 
 @dataclass(frozen=True, kw_only=True)

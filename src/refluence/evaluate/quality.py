@@ -89,7 +89,13 @@ class Quality:
 
 
 def quality(
-    features: Features, energies: Tensor | None = None, matrix: Tensor | None = None, *, classes: int, seed: int = 0
+    features: Features,
+    energies: Tensor | None = None,
+    matrix: Tensor | None = None,
+    *,
+    classes: int,
+    seed: int = 0,
+    threshold: float | None = None,
 ) -> Quality:
     """Everything that is said of a set.
 
@@ -99,6 +105,7 @@ def quality(
         matrix: `(P, P)`, of `redundancy`.
         classes: how many there are.
         seed: of the points of the plane.
+        threshold: the distance of features within which a real image is covered (None: `coverage.spacing`).
 
     Raises:
         InputError: fewer than two images, or POT is not installed.
@@ -110,7 +117,7 @@ def quality(
         >>> found.coverage, found.wasserstein, found.influence
         (100.0, 0.0, None)
     """
-    covered: Coverage = coverage(features.real, features.small, features.own)
+    covered: Coverage = coverage(features.real, features.small, features.own, threshold)
     points, real_points = _points(features, seed)
     return Quality(
         frechet=frechet(features.small, features.real),

@@ -90,17 +90,21 @@ class MinimaxNeed:
 
 @dataclass(frozen=True)
 class SurrogateNeed:
-    """Retained checkpoints of a network, and the mean gradient of each class at them. `weights (N,)` of real instances."""
+    """Retained checkpoints of a network, and the mean gradient of each class at them. `weights (N,)` of real instances.
+
+    `seed`: of its training; what guides has another than what judges (measuring.py).
+    """
 
     guide: Guide
     weights: Tensor | None = field(default=None, compare=False, repr=False)
+    seed: int = SEED
 
     name: ClassVar[str] = "surrogate"
 
     @property
     def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
-        own = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings), "seed": SEED}
+        own = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings), "seed": self.seed}
         if self.weights is None:
             return own
         return {**own, "weights": hashlib.sha256(self.weights.double().numpy().tobytes()).hexdigest()}
@@ -108,7 +112,7 @@ class SurrogateNeed:
     def work(self, session: Session) -> SurrogateWork:
         """Its training at the first step."""
         return SurrogateWork(
-            self.guide.settings, self.guide.model, session.dataset, streams(SEED), session.compute, self.weights
+            self.guide.settings, self.guide.model, session.dataset, streams(self.seed), session.compute, self.weights
         )
 
     def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:

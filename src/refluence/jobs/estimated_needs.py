@@ -16,6 +16,7 @@ from refluence.jobs import denoisers
 from refluence.jobs.denoisers import DenoiserNeed, MinimaxNeed, SurrogateNeed
 from refluence.jobs.job import ArmJob, Job
 from refluence.jobs.needs import Need, key, obtain
+from refluence.jobs.quality import surrogate_of
 from refluence.jobs.session import Session
 from refluence.jobs.source_network import need_of, taught_by
 from refluence.jobs.teachers import TeacherNeed
@@ -31,7 +32,7 @@ def judges(job: ArmJob, session: Session) -> list[TeacherNeed | SurrogateNeed]:
         return []
     needs: list[TeacherNeed | SurrogateNeed] = [taught_by(p, session.dataset) for p in job.protocols if p.taught]
     if (how := job.quality) is not None:
-        needs += [SurrogateNeed(how.guide)]
+        needs += [surrogate_of(how)]
         needs += [] if how.weights else [need_of(how.network, session.dataset, how.size)]
     return needs
 

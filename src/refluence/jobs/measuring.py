@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from refluence.data import Dataset
 from refluence.errors import InputError, called, option, stated
 from refluence.evaluate import wasserstein
 from refluence.files import Json
+from refluence.generate.job import SEED as GUIDES
 from refluence.generate.job import Guide, guide_of
 from refluence.generate.surrogate import SurrogateSettings
 from refluence.models import ModelSpec, is_library, network, read_spec
@@ -22,13 +23,17 @@ REAL = {"cpu": 2_000, "paper": 10_000}
 SIDES = {"torchvision:inception_v3": 299}  # to which images are resized for it; others see them as they are
 
 
+SEED = 1
+"""Of the surrogate that measures: another than that of the surrogates that guide, so that none is judged by itself."""
+
+
 @dataclass(frozen=True)
 class Measuring:
     """Everything that decides the numbers beside set and data.
 
     `network` gives the features: trained on the source, at `size`, or with the weights `weights` of its library (as
-    `--load-teacher` says them). `guide` is the surrogate at whose checkpoints influence is measured, `real` how many real
-    images are looked at.
+    `--load-teacher` says them). `guide` is the surrogate at whose checkpoints influence is measured, trained with `seed`;
+    `real` how many real images are looked at. One of them is covered within `threshold` (None: by their spacing).
     """
 
     network: ModelSpec
@@ -36,11 +41,13 @@ class Measuring:
     size: str
     guide: Guide
     real: int
+    seed: int = SEED
+    threshold: float | None = None
 
     def to_json(self) -> Json:
         """Plain values."""
         guide = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings)}
-        own = {"weights": self.weights, "size": self.size, "real": self.real}
+        own = {"weights": self.weights, "size": self.size, "real": self.real, "seed": self.seed, "threshold": self.threshold}
         return {"network": self.network.to_json(), "guide": guide, **own}
 
     @classmethod
@@ -48,7 +55,8 @@ class Measuring:
         """The inverse of `to_json`."""
         own = stored["guide"]
         guide = Guide(read_spec(own["model"]), SurrogateSettings(**own["settings"]))
-        return cls(read_spec(stored["network"]), stored["weights"], stored["size"], guide, stored["real"])
+        found = cls(read_spec(stored["network"]), stored["weights"], stored["size"], guide, stored["real"])
+        return replace(found, seed=stored.get("seed", GUIDES), threshold=stored.get("threshold"))  # not in earlier folders
 
 
 def spec_of(name: str, dataset: Dataset, size: str) -> ModelSpec:
@@ -71,8 +79,9 @@ def measuring(asked: JobOptions, dataset: Dataset) -> Measuring | None:
         InputError: POT is not installed, a network that is none or has no features, weights that are not there.
     """
     if not asked.quality:
-        if asked.feature_network is not None:
-            raise InputError(f"{stated('feature_network', asked.feature_network)}: it is for the quality of a set: add quality")
+        for name in ("feature_network", "coverage_threshold"):
+            if (value := getattr(asked, name)) is not None:
+                raise InputError(f"{stated(name, value)}: it is for the quality of a set: add quality")
         return None
     wasserstein.require()
     name = NETWORK if asked.feature_network is None else asked.feature_network
@@ -83,7 +92,7 @@ def measuring(asked: JobOptions, dataset: Dataset) -> Measuring | None:
     if not weights:
         check_trains(dataset, option("quality"))
     guide = guide_of(asked if isinstance(asked, SetOptions) else SamplingOptions(), dataset, asked.size)
-    return Measuring(spec, weights, asked.size, guide, REAL[asked.size])
+    return Measuring(spec, weights, asked.size, guide, REAL[asked.size], threshold=asked.coverage_threshold)
 
 
 def _network(name: str, dataset: Dataset, size: str) -> tuple[ModelSpec, str]:

@@ -85,7 +85,14 @@ def measure_run(job: Job, session: Session, folder: Path, shared: Path | None = 
     write_json(folder / FILE, measured(job, small, session, shared or shared_by(folder)))
 
 
-def measure_again(job: Job, small: DistilledSet, session: Session, folder: Path, feature_network: str | None) -> Json:
+def measure_again(
+    job: Job,
+    small: DistilledSet,
+    session: Session,
+    folder: Path,
+    feature_network: str | None,
+    coverage_threshold: float | None = None,
+) -> Json:
     """Measure the set of a finished run, whether or not that was asked for when it was made, and write quality.json.
 
     Raises:
@@ -95,6 +102,8 @@ def measure_again(job: Job, small: DistilledSet, session: Session, folder: Path,
     if job.quality is None or feature_network is not None:
         asked = JobOptions(size=size, quality=True, feature_network=feature_network)
         job = replace(job, quality=measuring(asked, session.dataset))
+    if job.quality is not None and coverage_threshold is not None:
+        job = replace(job, quality=replace(job.quality, threshold=coverage_threshold))
     found = measured(job, small, session, shared_by(folder))
     write_json(folder / FILE, found)
     return found
@@ -134,7 +143,8 @@ def measure(
     )
     classes = len(dataset.classes)
     energies = influence(how, images, whole.labels, session, shared)
-    return quality(features, energies, _matrix(small, model, protocol, rng, session, what), classes=classes, seed=SEED)
+    matrix = _matrix(small, model, protocol, rng, session, what)
+    return quality(features, energies, matrix, classes=classes, seed=SEED, threshold=how.threshold)
 
 
 def sample(dataset: Dataset, most: int) -> Tensor:
@@ -169,9 +179,14 @@ def renormalised(small: DistilledSet, dataset: Dataset) -> Tensor:
     return (small.images * theirs[1] + theirs[0] - theirs[2]) / theirs[3]
 
 
+def surrogate_of(how: Measuring) -> SurrogateNeed:
+    """The surrogate at whose checkpoints influence is measured, which guides no sampling: its seed is another."""
+    return SurrogateNeed(how.guide, seed=how.seed)
+
+
 def influence(how: Measuring, images: Tensor, labels: Tensor, session: Session, shared: Path | None) -> Tensor:
     """The influence energy `(M,)` of images that are normalised as the source is (IGD eq. 7)."""
-    found = obtain(SurrogateNeed(how.guide), session, shared)
+    found = obtain(surrogate_of(how), session, shared)
     device = session.compute.device
     energy = InfluenceEnergy(Surrogate.from_state(how.guide.model, found.tensors), device)
     return energy.energy(images.to(device), labels.to(device)).cpu()

@@ -31,7 +31,8 @@ DEVIATION = (
 )
 MOVED = "By how much influence moves an image at a guided step, in percent of its norm."
 SCALES = "Arms differ in surrogate, weights or averaging: their energies have different scales and do not compare."
-BY_QUALITY = f"{SCALES} --quality measures the influence of all arms at one surrogate."
+OF_ITS_OWN = "Measured at one surrogate for all sets, which guided none: it was trained with another seed."
+ALSO_GUIDES = "Measured at the surrogate that also guides sampling, which favours the arms that it guides."
 COST_NAMES = {"denoiser": "Denoiser", "minimax": "Minimax", "surrogate": "Surrogate", "sampling": "Sampling"}
 COST_WORDS = (
     "Denoiser, fine-tuning and surrogate are trained once and shared by all arms and seeds; sampling is the mean of the seeds "
@@ -61,6 +62,7 @@ class Generated:
     quality: list[QualityLine] = field(default_factory=list)
     quality_words: str = ""
     scale_words: str = ""
+    surrogate_words: str = ""
     clouds: list[Drawn] = field(default_factory=list)
     heat_maps: list[Drawn] = field(default_factory=list)
     costs: Costs | None = None
@@ -84,7 +86,8 @@ def section(units: list[Unit], results: Json | None, paint: dict[str, str], comp
         fig1=beside_accuracy(units, stored, paint) if compare else None,
         quality=table(units, against, paint),
         quality_words=_measured(units),
-        scale_words="" if measured or sampled.one_scale(units) else BY_QUALITY,
+        scale_words="" if measured or sampled.one_scale(units) else SCALES,
+        surrogate_words=OF_ITS_OWN if _judged_apart(units) else ALSO_GUIDES,
         clouds=clouds(units, paint),
         heat_maps=heat_maps(units),
         costs=_costs(own, paint) if compare else None,
@@ -101,6 +104,12 @@ def _measured(units: list[Unit]) -> str:
     words = f"Features of {name}, " if name else "Features of a network, "
     words += f"beside {int(real)} real images. " if real else "beside real images. "
     return words + (f"Covered: a real image with one of the set within {compact(threshold)}." if threshold else "")
+
+
+def _judged_apart(units: list[Unit]) -> bool:
+    """Whether influence was measured at a surrogate that guides nothing; folders of earlier versions say no seed of it."""
+    found = next((unit.quality for unit in units if unit.quality), None)
+    return bool(sampled.part(found or {}, "measuring").get("seed"))
 
 
 def _figures(units: list[Unit], paint: dict[str, str], compare: bool) -> list[Figure]:
