@@ -24,7 +24,10 @@ class Train(list):
         return range(500)
 
 
-DATASET = SimpleNamespace(shape=(3, 32, 32), classes=("a", "b"), validated_elsewhere=False, train=Train(range(1000)))
+READ = SimpleNamespace(small_classes="refuse")
+DATASET = SimpleNamespace(
+    shape=(3, 32, 32), classes=("a", "b"), validated_elsewhere=False, train=Train(range(1000)), options=READ
+)
 ARMS = [
     *sorted(name for name, method in methods().items() if not isinstance(method, Mechanism)),
     "dc+influence:tau=inf,image_lr=.5",
