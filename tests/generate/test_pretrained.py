@@ -12,7 +12,7 @@ import torch
 from refluence.compute import Compute
 from refluence.errors import InputError
 from refluence.generate import latent, pretrained
-from refluence.generate.denoiser import digest, load_denoiser
+from refluence.generate.denoiser import NO_NULL, digest, load_denoiser
 from refluence.generate.imagenet import class_ids, imagenet_names
 from refluence.generate.noising import noised
 from refluence.generate.pretrained import is_pretrained, load_pretrained
@@ -241,7 +241,7 @@ def test_a_unet_with_class_embeddings_is_a_denoiser(tmp_path):
     denoiser, z = load_denoiser(tmp_path, ("a", "b"), (1, 6, 6)), torch.randn(2, 1, 6, 6)
     eps = denoiser.predict(z, 40, torch.tensor([1, 0]))[1]
     torch.testing.assert_close(eps, net(z, 40, torch.tensor([1, 0])).sample)
-    with pytest.raises(InputError, match="has num_class_embeds 3, and these data have 1 classes: it must be 2, the last"):
+    with pytest.raises(InputError, match="has num_class_embeds 3, and these data have 1 classes: without names"):
         load_denoiser(tmp_path, ("a",))
     denoiser.save(tmp_path / "own")
     assert load_denoiser(tmp_path / "own", ("b", "a")).labels == (1, 0)
@@ -256,6 +256,31 @@ def test_a_unet_with_class_embeddings_is_a_denoiser(tmp_path):
     assert (
         noised(without_null, data.train, torch.arange(9), 1.0, torch.Generator(), z.device).label == data.train.labels[:9]
     ).all()
+
+
+def test_a_label_means_no_class_only_where_a_folder_says_so(tmp_path):
+    sizes = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4, "num_class_embeds": 3}
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    diffusers.UNet2DModel(sample_size=8, **sizes, **blocks).save_pretrained(tmp_path)
+    plain = json.loads((tmp_path / "config.json").read_text())
+
+    def read(classes, **said):
+        (tmp_path / "config.json").write_text(json.dumps({**plain, **said}))
+        found = load_denoiser(tmp_path, classes)
+        return found.labels, found.null
+
+    unsaid = r"does not name its classes \(id2label\): 0 for 'a', 1 for 'b', in the order of the data; whether 2 .* at cfg=1"
+    with pytest.warns(UserWarning, match=unsaid):
+        assert read(("a", "b")) == ((0, 1), NO_NULL)
+    with pytest.warns(UserWarning, match="1 for 'a', 2 for 'b', in the order of the data$"):
+        assert read(("a", "b"), null_label=0) == ((1, 2), 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(("b", "a"), id2label={"0": "a", "1": "b"}) == ((1, 0), 2)
+        assert read(("c", "a"), id2label={"0": "a", "1": "b", "2": "c"}) == ((2, 0), NO_NULL)
+        assert read(("b",), id2label={"0": "a", "1": "b", "2": "none"}, null_label=2) == ((1,), 2)
+    with pytest.raises(InputError, match="has null_label 3: it must be a label from 0 to 2"):
+        read(("a", "b"), null_label=3)
 
 
 # bad input

@@ -41,3 +41,12 @@ def test_a_network_without_a_null_class_is_refused_before_anything_is_written(da
         rf.compare(data, ["dit"], seeds=1, **asked)
     assert not (tmp_path / "run").exists()
     assert rf.compare(data, ["dit:cfg=1"], seeds=1, **asked).rows
+
+
+def test_more_steps_than_the_schedule_has_are_refused_before_anything_is_written(data, tmp_path):
+    save_pipeline(diffusers, tmp_path / "dit", classes=2, num_train_timesteps=20)
+    asked = {**TINY, "denoiser": str(tmp_path / "dit"), "out": tmp_path / "run"}
+    with pytest.raises(InputError, match="steps is 21: the denoiser's schedule has 20 steps, so it can be at most that"):
+        rf.compare(data, ["dit:solver=dpm,steps=21"], seeds=1, **asked)
+    assert not (tmp_path / "run").exists()
+    assert rf.compare(data, ["dit:solver=dpm,steps=20"], seeds=1, **asked).rows

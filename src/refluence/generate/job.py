@@ -184,9 +184,10 @@ class Sampling:
         return (self.ipc,) * len(dataset.classes)
 
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
-        """`InputError`, before any work, where diffusers is missing, for a range that no step falls in, and for a denoiser
-        that cfg cannot guide."""
+        """`InputError`, before any work, where diffusers is missing, for more steps than the schedule has, a range that no step
+        falls in, and a denoiser that cfg cannot guide."""
         need_diffusers(f"the solver {self.settings.solver}")
+        steps_of(self.settings, len(self._abar))
         self.remarks_on_steps()
         if isinstance(self.denoiser, Loaded) and self.denoiser.denoiser is not None and self.settings.cfg != 1:
             self.denoiser.denoiser.check_guidable()
@@ -202,10 +203,15 @@ class Sampling:
         """The same, whatever the data are."""
         if not self.settings.guidance.steers:
             return []
-        there = self.denoiser.denoiser if isinstance(self.denoiser, Loaded) else None
-        abar = linear_abar() if there is None else there.abar
+        abar = self._abar
         steps = steps_of(self.settings, len(abar))
         return [described(guided_steps(self.settings.guidance, steps, abar), steps, abar)]
+
+    @property
+    def _abar(self) -> Tensor:
+        """The schedule of the denoiser that images are sampled from."""
+        there = self.denoiser.denoiser if isinstance(self.denoiser, Loaded) else None
+        return linear_abar() if there is None else there.abar
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""

@@ -36,7 +36,12 @@ def timesteps(solver: str, count: int, length: int = STEPS) -> tuple[int, ...]:
     Example:
         >>> timesteps("ddim", 4), timesteps("dpm", 4)
         ((750, 500, 250, 0), (999, 749, 500, 250))
+
+    Raises:
+        InputError: more steps than there are.
     """
+    if count > length:
+        raise InputError(f"{stated('steps', count)}: the denoiser's schedule has {length} steps, so it can be at most that")
     if count == length:
         return tuple(range(length - 1, -1, -1))
     if solver == "dpm":

@@ -6,6 +6,9 @@
 The transformer works on latents: pixels go through the AutoencoderKL beside it, a few images at a time. It gives eps and a
 variance, of which eps alone is used. Its null class is the one after those that it was trained on, and it is called without
 dropout of labels, which diffusers draws anew in each block. abar are those of the folder's own scheduler.
+
+A UNet's last label may be a class or none: it is none where the folder says so, by `null_label`, or by an `id2label` that names
+all labels but one. Where it says neither, no label is, and cfg 1 alone is sampled.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ PIPELINES, UNET = ("DiTPipeline", "DDPMPipeline"), "UNet2DModel"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WANTED = ("*.json", "*.safetensors", "README.md")
 DIT_XL = {"num_layers": 28, "num_attention_heads": 16, "attention_head_dim": 72}
+SHOWN = 12  # classes in a message
 DIT_LICENCE = "CC-BY-NC-4.0"
+NAMES, NULL = "id2label", "null_label"  # what a folder may say of its classes, in either JSON file
 PREDICTS = {"epsilon": "epsilon", "v_prediction": "v"}  # how a scheduler of diffusers calls them
 
 
@@ -54,7 +59,7 @@ def load_pretrained(where: str | Path, classes: Sequence[str], shape: Shape | No
 
     Args:
         where: as above.
-        classes: of the data. A DiT of ImageNet's classes has to know them by wnid or name; other networks have as many.
+        classes: of the data. A network of ImageNet's or of named classes has to know them, others have as many, in order.
         shape: `(C, H, W)` of the images; none: not checked.
 
     Raises:
@@ -137,11 +142,7 @@ def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...
         raise InputError(
             f"{option(FLAG)} {where} knows no classes or no size of image: num_class_embeds and sample_size say them"
         )
-    if known not in (len(classes), len(classes) + 1):
-        raise InputError(
-            f"{option(FLAG)} {where} has num_class_embeds {known}, and these data have {len(classes)} classes: it must be "
-            f"{len(classes) + 1}, the last for images without a class, or {len(classes)} to be sampled at {option('cfg', 1)}"
-        )
+    labels, null = _classes(_said(folder), known, classes, where)
     height, across = (size, size) if isinstance(size, int) else size
     predicts, abar = _schedule(library, folder / "scheduler")
     config = DenoiserConfig(
@@ -153,22 +154,62 @@ def _unet(library: ModuleType, folder: Path, where: str, classes: tuple[str, ...
         depth=len(said["block_out_channels"]),
         source=_source(where),
     )
-    null = NO_NULL if known == len(classes) else known - 1
-    return Denoiser(net, config, abar=abar, null=null)
+    return Denoiser(net, config, abar=abar, labels=labels, null=null)
+
+
+def _said(folder: Path) -> Json:
+    """What the files of a UNet say of its classes."""
+    found: Json = {}
+    for place in (folder / MODEL_INDEX, folder / CONFIG, folder / "unet" / CONFIG):
+        if place.is_file():
+            found |= {key: value for key, value in read_json(place).items() if key in (NAMES, NULL) and value is not None}
+    return found
+
+
+def _classes(said: Json, known: int, classes: tuple[str, ...], where: str) -> tuple[tuple[int, ...], int]:
+    """A UNet's label of each class, and that of images without one or `NO_NULL`."""
+    names, null = {int(label): str(name) for label, name in said.get(NAMES, {}).items()}, said.get(NULL, NO_NULL)
+    if null not in range(NO_NULL, known):
+        raise InputError(f"{option(FLAG)} {where} has {NULL} {null}: it must be a label from 0 to {known - 1}")
+    if names:
+        bare = sorted(set(range(known)) - set(names))
+        null = bare[0] if null == NO_NULL and len(bare) == 1 else null
+        return class_ids(classes, {label: name for label, name in names.items() if label != null}, where), null
+    own = [label for label in range(known) if label != null]
+    unsaid = null == NO_NULL and known == len(classes) + 1
+    if len(own) != len(classes) and not unsaid:
+        raise InputError(
+            f"{option(FLAG)} {where} has num_class_embeds {known}, and these data have {len(classes)} classes: without names "
+            f"({NAMES} in its {CONFIG}) it must be {len(classes)}, or one more with the {NULL} of images without a class"
+        )
+    labels = tuple(own[: len(classes)])
+    last = f"; whether {known - 1} stands for no class is not said ({NULL}), so it is sampled at {option('cfg', 1)}"
+    _trusted(classes, labels, where, last if unsaid else "")
+    return labels, null
+
+
+def _trusted(classes: tuple[str, ...], labels: tuple[int, ...], where: str, more: str = "") -> None:
+    """Warn that an order of classes is taken on trust."""
+    pairs = [f"{label} for '{name}'" for name, label in zip(classes, labels, strict=True)]
+    shown = pairs if len(pairs) <= SHOWN else [*pairs[: SHOWN - 1], "…", pairs[-1]]
+    warnings.warn(
+        f"{where} does not name its classes ({NAMES}): {', '.join(shown)}, in the order of the data{more}", stacklevel=2
+    )
 
 
 def _labels(index: Json, known: int, classes: tuple[str, ...], where: str) -> tuple[int, ...]:
     """The network's label of each class: by the names of the folder, by ImageNet's, or in order where it has as many."""
-    stored = index.get("id2label")
+    stored = index.get(NAMES)
     if isinstance(stored, dict) and stored:
         return class_ids(classes, {int(label): str(name) for label, name in stored.items()}, where)
     if known == COUNT:
         return class_ids(classes, imagenet_names(), where)
     if known != len(classes):
         raise InputError(
-            f"{option(FLAG)} {where} has {known} classes and no names of them (id2label in {MODEL_INDEX}), these data have "
+            f"{option(FLAG)} {where} has {known} classes and no names of them ({NAMES} in {MODEL_INDEX}), these data have "
             f"{len(classes)}: names are needed where they are not as many"
         )
+    _trusted(classes, tuple(range(known)), where)
     return tuple(range(known))
 
 
