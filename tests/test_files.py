@@ -74,6 +74,13 @@ def test_tensors_are_stored_contiguous_and_detached_with_their_header(tmp_path):
         write_tensors(path / "below", {"t": tensor})
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_tensors_may_be_read_by_whom_texts_may(tmp_path):
+    write_text(tmp_path / "text", "text")
+    write_tensors(tmp_path / "tensors", {"a": torch.zeros(1)})
+    assert (tmp_path / "tensors").stat().st_mode == (tmp_path / "text").stat().st_mode
+
+
 def test_places_that_cannot_be_written_to_are_found_out_before(tmp_path):
     with pytest.raises(InputError, match="its name is no UTF-8"):  # which safetensors would say after the work
         check_writable(tmp_path / "ni\udcf1o" / "file")

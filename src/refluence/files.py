@@ -123,4 +123,7 @@ def _refuse_constant(name: str) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors (and a string-to-string header) as safetensors, atomically. No pickle."""
     with replacing(path) as temporary:
+        temporary.touch()
+        usual = temporary.stat().st_mode
         save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, temporary, metadata=dict(metadata or {}))
+        temporary.chmod(usual)  # safetensors makes files that their owner alone may read

@@ -95,7 +95,7 @@ def test_a_folder_gives_the_same_bits(tmp_path):
     assert read.card["seconds"] == 3.0
     assert all(torch.equal(a, b) for a, b in zip(read.state().values(), denoiser.state().values(), strict=True))
     assert digest(load_denoiser(tmp_path / "denoiser", CLASSES)) == digest(denoiser)
-    assert "load_denoiser" in (tmp_path / "denoiser" / "README.md").read_text()
+    assert 'rf.Denoiser.load(".")' in (tmp_path / "denoiser" / "README.md").read_text()
     read.save(tmp_path / "again")  # what was known of it stays
     assert json.loads((tmp_path / "again" / "denoiser" / "card.json").read_text())["seconds"] == 3.0
 

@@ -57,4 +57,7 @@ def test_a_range_that_no_step_falls_in_is_refused(guidance, said):
 
 
 def test_the_guided_steps_are_said():
-    assert described((5, 6), FIFTY) == "2 of 50 steps are guided, 6 to 7 (t from 880 to 860, log-SNR from -7.9 to -7.5)"
+    assert (
+        described((5, 6), FIFTY)
+        == "2 of 50 steps are guided, 6 to 7, counted from the noisiest (t from 880 to 860, log-SNR from -7.9 to -7.5)"
+    )

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from refluence.compute import Compute
+from refluence.data.distilled import pixel_values
 from refluence.errors import InputError, RunError
-from refluence.generate.facts import nearest
+from refluence.generate.facts import redundancy_facts
 from refluence.generate.influence import InfluenceEnergy
 from refluence.generate.sampling import sample
 from refluence.generate.settings import Guidance, Pool, Settings
@@ -106,7 +107,11 @@ def test_the_card_has_the_facts():
     assert len(card["denoiser"]["sha256"]) == 64
     assert card["guided_steps"] == [1, 2]  # t = 833 and 666
     assert (card["cfg"], card["solver"], card["sampled"]) == (2.0, "ddim", 8)
-    assert 0 < card["nearest"] <= 1
+    first = torch.nn.functional.normalize(2 * pixel_values(small)[:3].flatten(1) / 255 - 1, dim=1)  # of class 0, as stored
+    highest = (first @ first.T - 2 * torch.eye(3)).amax(1)
+    assert card["nearest_by_class"]["class 0"] == pytest.approx(float(highest.mean()), abs=1e-5)
+    every = [card["nearest_by_class"][f"class {c}"] * count for c, count in enumerate((3, 2, 3))]
+    assert card["nearest"] == pytest.approx(sum(every) / 8, abs=1e-5)
     assert done(PLAIN, surrogate=None).result().card["influence"] is None
 
 
@@ -129,7 +134,8 @@ def test_as_it_stands_a_set_is_as_large_as_the_whole():
 
 
 def test_nearest_is_none_where_no_class_has_two():
-    assert nearest(torch.randn(3, 4), torch.arange(3)) is None
+    alone = redundancy_facts(torch.rand(3, 1, 2, 2), torch.arange(3), ("a", "b", "c"))
+    assert alone == {"nearest": None, "nearest_by_class": {}}
 
 
 def test_bf16_calls_the_denoiser_alone_and_gives_nearly_the_same():

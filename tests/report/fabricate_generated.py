@@ -78,7 +78,8 @@ def sampled(arm: str, kind: str, classes: list[str], images: int, rng: np.random
         "steps": 50,
         "guided_steps": list(range(6, 21)) if guided else [],
     }
-    found |= {"sampled": 3 * images if kind == "pool" else images, "nearest": 0.71, "denoiser_seconds": 31.0}
+    found |= {"sampled": 3 * images if kind == "pool" else images, "denoiser_seconds": 31.0}
+    found |= {"nearest": 0.71, "nearest_by_class": {name: 0.7 + 0.01 * number for number, name in enumerate(classes)}}
     if kind:
         found |= {"influence": {"mean": 0.6, "by_class": energies}, "surrogate_seconds": 8.2}
     return found | ({"minimax_seconds": 14.0} if arm.startswith("minimax") else {"influence": None} if not kind else {})

@@ -28,7 +28,8 @@ def run(flags: GenerateSample) -> None:
     job = resolve(asked, arm, session.dataset, flags.seed)
     refuse_unread(asked.scores, [job])
     rows, done = distill(job, asked, session, flags.out, resume=flags.resume, page=report.write)
-    say(rows, flags.out, done, job.plan.remarks(session.dataset, job.model, job.seed, session.compute))
+    remarks = job.plan.remarks(session.dataset, job.model, job.seed, session.compute) if flags.quiet or done else []
+    say(rows, flags.out, done, remarks)  # else they were said at the start
 
 
 def arm_of(flags: GenerateSample) -> Arm:

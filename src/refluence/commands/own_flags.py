@@ -67,7 +67,8 @@ class CompareTask(Options):
     controls: bool = setting(
         True,
         "Without this flag, X+influence brings its controls X and X+shuffled along, X+pruned:by=score X, the same at "
-        "random and the same by held-out loss, and a transfer by influence scratch, kd and itself with shuffled weights.",
+        "random and the same by held-out loss, a transfer by influence scratch, kd and itself with shuffled weights, and a "
+        "guided set such as dit+igd the controls dit and dit+pool.",
     )
     equal_seconds: bool = setting(False, "Also run X without weights for as many seconds as X+influence took.")
     workers: int = setting(

@@ -39,7 +39,8 @@ def show(results: Json, out: Path) -> None:
     for name in (*first, "n", "difference [95 %]", "against"):
         table.add_column(name, no_wrap=name not in ("arm", "against"), overflow="fold")
     cleaned = {name: key for name, key in CLEANED.items() if any(r.get(key) is not None for r in results["rows"])}
-    for name in (*cleaned, "ess", "seconds"):
+    ends_by_name = cleaned | ({"ess": "ess"} if any(r.get("ess") is not None for r in results["rows"]) else {})
+    for name in (*ends_by_name, "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     shown: set[tuple[str, str]] = set()
     for line in results["summary"]:
@@ -53,7 +54,7 @@ def show(results: Json, out: Path) -> None:
             *(_mean(own, key, 1) for key in beside.values()),
             str(line["n"]),
         ]
-        ends = [_mean(own, key) for key in (*cleaned.values(), "ess")] + [f"{sum(r['seconds'] for r in own) / len(own):.1f}"]
+        ends = [_mean(own, key) for key in ends_by_name.values()] + [f"{sum(r['seconds'] for r in own) / len(own):.1f}"]
         if key in shown:  # a further comparison of the same arm
             cells, ends = [""] * len(cells), [""] * len(ends)
         shown.add(key)

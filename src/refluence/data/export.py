@@ -103,7 +103,10 @@ def _loss(distilled: DistilledSet) -> str:
     exact = pixel_values(distilled)
     outside = ((exact < -0.5) | (exact > 255.5)).float().mean().item()
     furthest = (exact - to_uint8(distilled).float()).abs().max().item()
-    return (
-        f"PNG holds 256 levels, so accuracy is lost: {outside:.1%} of the values lay outside and were clamped, the "
-        f"rest was rounded; the largest change is {furthest:.1f} levels. Train on the tensors."
-    )
+    if not outside:
+        changed = f"every value was rounded, by at most {furthest:.1f} levels; none was clamped"
+    else:
+        changed = (
+            f"{outside:.1%} of the values lay outside and were clamped, by at most {furthest:.1f} levels; the rest was rounded"
+        )
+    return f"PNG holds 256 levels: {changed}. Train on the tensors."

@@ -383,12 +383,12 @@ A diffusion model of {len(config.classes)} classes for images of {sides}: {denoi
 the network, and the names of the classes.
 
 ```python
+import refluence as rf
 import torch
-from refluence.generate.denoiser import load_denoiser
 
-denoiser = load_denoiser(".", {config.classes[:2]!r})  # of this folder, for data of these classes
+denoiser = rf.Denoiser.load(".")  # this folder
 noise = torch.randn(2, {", ".join(map(str, denoiser.shape))})
-clean, eps = denoiser.predict(noise, 999, torch.tensor([0, 1]), cfg=2.0)
+clean, eps = denoiser.predict(noise, 999, torch.tensor([0, 0]), cfg=2.0)  # of {config.classes[0]!r}
 pixels = denoiser.decode(clean)  # about 0 to 1
 ```
 

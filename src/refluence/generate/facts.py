@@ -24,19 +24,22 @@ def influence_facts(
     return {"mean": float(values.mean()), "by_class": by_class}
 
 
-def nearest(z: Tensor, labels: Tensor) -> float | None:
-    """How redundant samples `z` `(N, ...)` are: the mean of the highest cosine with another of the class; None without any.
+def redundancy_facts(pixels: Tensor, labels: Tensor, classes: Sequence[str]) -> Json:
+    """How redundant images `(N, C, H, W)` of pixels from 0 to 1 are: the highest cosine with another image of the class, of
+    pixels from -1 to 1. `nearest` is the mean of the images, None without two of a class; `nearest_by_class` of each class.
 
     Example:
-        >>> nearest(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0, 0, 1]))
-        0.6666666865348816
+        >>> pixels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]).view(4, 1, 1, 2)
+        >>> round(redundancy_facts(pixels, torch.tensor([0, 0, 0, 1]), ("a", "b"))["nearest_by_class"]["a"], 3)
+        0.667
     """
-    highest = []
-    for label in labels.unique():
-        unit = normalize(z[labels == label].flatten(1), dim=1)
+    highest = {}
+    for label in labels.unique().tolist():
+        unit = normalize((2 * pixels[labels == label] - 1).flatten(1), dim=1)
         if len(unit) > 1:
-            highest.append((unit @ unit.T).fill_diagonal_(-torch.inf).amax(1))
-    return float(torch.cat(highest).mean()) if highest else None
+            highest[classes[label]] = (unit @ unit.T).fill_diagonal_(-torch.inf).amax(1)
+    mean = float(torch.cat(list(highest.values())).mean()) if highest else None
+    return {"nearest": mean, "nearest_by_class": {name: float(found.mean()) for name, found in highest.items()}}
 
 
 def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

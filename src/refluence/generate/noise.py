@@ -112,11 +112,11 @@ def described(guided: Sequence[int], steps: Sequence[int], abar: Tensor | None =
     Example:
         >>> fifty = timesteps("ddim", 50)
         >>> described(guided_steps(Guidance(), fifty), fifty)
-        '16 of 50 steps are guided, 5 to 20 (t from 900 to 600, log-SNR from -8.2 to -3.6)'
+        '16 of 50 steps are guided, 5 to 20, counted from the noisiest (t from 900 to 600, log-SNR from -8.2 to -3.6)'
     """
     ratios = log_snr(linear_abar() if abar is None else abar.cpu())
     first, last = steps[guided[0]], steps[guided[-1]]
     return (
-        f"{len(guided)} of {len(steps)} steps are guided, {guided[0] + 1} to {guided[-1] + 1} "
+        f"{len(guided)} of {len(steps)} steps are guided, {guided[0] + 1} to {guided[-1] + 1}, counted from the noisiest "
         f"(t from {first} to {last}, log-SNR from {ratios[first]:.1f} to {ratios[last]:.1f})"
     )

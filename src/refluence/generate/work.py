@@ -22,7 +22,7 @@ from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser, digest
 from refluence.generate.entropy import EntropyEnergy
-from refluence.generate.facts import influence_facts, nearest, normalised
+from refluence.generate.facts import influence_facts, normalised, redundancy_facts
 from refluence.generate.influence import InfluenceEnergy
 from refluence.generate.memory import Memory
 from refluence.generate.modes import modes_of
@@ -241,6 +241,6 @@ class SamplingWork:
             "guided_steps": [number + 1 for number in self.guided],
             "sampled": len(self.places),
             "influence": influence,
-            "nearest": nearest(self.z[order], made.labels),
+            **redundancy_facts(pixels[order], made.labels, self.dataset.classes),
         }
         return Result(made, card)

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 from markupsafe import Markup
 
 from refluence.files import Json
 from refluence.report import bars, charts, sampled
-from refluence.report.gallery import class_name
 from refluence.report.learning import drawn
 from refluence.report.over_time import Figure
 from refluence.report.quality import Drawn, QualityLine, beside_accuracy, clouds, heat_maps, table
-from refluence.report.reading import Distilled, Unit
+from refluence.report.reading import Unit
 from refluence.report.same_noise import SameNoise, same_noise
 from refluence.report.verdict import Line
 from refluence.report.words import DASH, compact, duration, finite, fixed, mean
 
 MOST = 20  # classes that get a bar
-FEW = 2**26  # numbers of the images of a class that are compared with each other, at most
 ENERGY = (
     "How much an image under way would train as its class does (eq. 7 of IGD, on the clean image that is predicted), mean of "
     "the guided steps and of the images of a batch. Lower is better."
@@ -75,12 +72,14 @@ def section(units: list[Unit], results: Json | None, paint: dict[str, str], comp
     own = [unit for unit in units if sampled.generated(unit)]
     stored = results or {}
     summary = stored.get("summary") or []
+    figures = _figures(own, paint, compare)
+    few = [] if compare else [(f"{figure.heading}, under way", figure.finding) for figure in figures if not figure.chart]
     measured = any(unit.quality for unit in units)
     against = {str(row.get("arm")): str(row["against"]) for row in reversed(summary) if row.get("against")}
     return Generated(
         alone=bool(own) and all(not unit.metrics or sampled.generated(unit) for unit in units),
-        facts=[] if compare or not own else sampled.facts(own[0]),
-        figures=_figures(own, paint, compare),
+        facts=[] if compare or not own else [*sampled.facts(own[0]), *few],
+        figures=[figure for figure in figures if compare or figure.chart],
         by_class=[] if compare or not own else _by_class(own[0]),
         noise=same_noise(units, against) if compare else None,
         fig1=beside_accuracy(units, stored, paint) if compare else None,
@@ -156,13 +155,14 @@ def _by_class(unit: Unit) -> list[Figure]:
         numbers = {str(name): number for name, value in values.items() if (number := finite(value)) is not None}
         words = "Mean of the images of each class, lower is better; the dashed line is the mean of all. "
         found += _bars("Influence energy of each class", numbers, "influence energy", words, compact)
-    small = unit.distilled()
-    if small is not None:
+    alike = unit.card.get("nearest_by_class")
+    if isinstance(alike, dict):
+        numbers = {str(name): number for name, value in alike.items() if (number := finite(value)) is not None}
         words = (
             "Cosine of an image with the most similar one of its class, of pixels from −1 to 1, mean of a class: 1 where every "
             "image has a copy. The dashed line is the mean of all. "
         )
-        found += _bars("Redundancy of each class", nearest(unit, small), "cosine", words, lambda value: fixed(value, 2))
+        found += _bars("Redundancy of each class", numbers, "cosine", words, lambda value: fixed(value, 2))
     return found
 
 
@@ -180,23 +180,6 @@ def _bars(heading: str, numbers: dict[str, float], axis: str, words: str, said: 
     ]
     level = mean(list(numbers.values())) or 0.0
     return [Figure(heading, finding, words.strip(), bars.bars(rows, level, axis, heading))]
-
-
-def nearest(unit: Unit, small: Distilled) -> dict[str, float]:
-    """How alike the images of each class are: the mean of the highest cosine with another one; none for a single image."""
-    found = {}
-    for label in np.unique(small.labels):
-        rows = np.flatnonzero(small.labels == label).tolist()
-        if len(rows) < 2 or len(rows) * int(np.prod(small.images(rows[:1]).shape)) > FEW:
-            continue
-        mean_, std = (np.asarray(unit.card.get(name) or default, np.float32) for name, default in (("mean", 0), ("std", 1)))
-        pixels = small.images(rows) * std.reshape(-1, 1, 1) + mean_.reshape(-1, 1, 1)
-        flat = (2 * pixels - 1).reshape(len(rows), -1)
-        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-        cosines = flat @ flat.T
-        np.fill_diagonal(cosines, -np.inf)
-        found[class_name(unit.classes, int(label))] = float(cosines.max(1).mean())
-    return found
 
 
 def _costs(units: list[Unit], paint: dict[str, str]) -> Costs | None:

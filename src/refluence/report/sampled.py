@@ -67,7 +67,8 @@ def _facts(unit: Unit) -> Iterator[tuple[str, str]]:
     if (alike := finite(card.get("nearest"))) is not None:
         yield (
             "Redundancy",
-            f"{fixed(alike, 2)}: cosine of an image with the most similar one of its class, on average; 1 for copies",
+            f"{fixed(alike, 2)}: cosine of an image with the most similar one of its class, of pixels from −1 to 1, on "
+            "average; 1 for copies",
         )
 
 
@@ -149,11 +150,11 @@ def _steered(unit: Unit, asked: Json) -> str:
 
 
 def steps_in_words(card: Json) -> str:
-    """Which steps were guided: `15 of 50 steps, 6 to 20.`"""
+    """Which steps were guided: `In 15 of 50 steps, 6 to 20, counted from the noisiest.`"""
     guided, steps = card.get("guided_steps") or [], finite(card.get("steps"))
     if not guided or steps is None:
         return ""
-    return f"In {len(guided)} of {int(steps)} steps, {guided[0]} to {guided[-1]}."
+    return f"In {len(guided)} of {int(steps)} steps, {guided[0]} to {guided[-1]}, counted from the noisiest."
 
 
 def _surrogate(unit: Unit) -> str:
