@@ -11,6 +11,7 @@ from refluence.arm import read_arm
 from refluence.errors import InputError
 from refluence.files import read_json
 from refluence.generate.job import Loaded, Sampling, Trained
+from refluence.generate.pool import sampled_counts
 from refluence.jobs import pool_seconds
 from refluence.jobs.catalogue import guided_arm, parse_arm, with_controls
 from refluence.jobs.comparing import Comparing
@@ -129,7 +130,7 @@ def test_a_pool_is_as_large_as_the_seconds_of_guidance_allow(compared):
         assert size["factor"] == pytest.approx(max(1.0, left / size["base_seconds"]), abs=0.02)
         made = {row["sampled"] for row in found.rows if row["arm"] == name}
         assert len(made) == 1, "the same number for every seed"
-        assert made.pop() >= 4
+        assert made.pop() == sum(sampled_counts((2, 2), size["factor"]))
 
 
 def test_guided_and_unguided_images_begin_in_the_same_noise(compared):
