@@ -198,7 +198,8 @@ class SamplingOptions(Options):
     )
     averaging: str = setting(
         "trained",
-        "Checkpoints weigh by their learning rates (trained: the paper) or alike (equal: its released code).",
+        "Checkpoints weigh by their learning rates (trained: the paper) or alike (equal: its released code). A surrogate "
+        "that is trained here has one rate throughout (the paper names .01 alone), so both give the same.",
         choices=("trained", "equal"),
     )
     raw_gamma: bool = setting(False, "gamma as it is, not in proportion to the numbers of an image.")

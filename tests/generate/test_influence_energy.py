@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -157,3 +159,10 @@ def test_an_unknown_averaging_is_refused():
     surrogate = surrogate_of(ModelSpec("convnet1", (1, 8, 8), CLASSES, 4))
     with pytest.raises(InputError, match="unknown averaging 'mean': choose one of trained, equal"):
         InfluenceEnergy(surrogate, averaging="mean")
+
+
+@pytest.mark.parametrize("rates", [(0.01, 0.01), (0.01, 0.03)])
+def test_averaging_matters_only_where_rates_differ(rates):
+    surrogate = replace(surrogate_of(ModelSpec("convnet1", (1, 8, 8), CLASSES, 4)), rates=rates)
+    shares = [InfluenceEnergy(surrogate, averaging=how).shares for how in ("trained", "equal")]
+    assert (shares[0] == shares[1]) == (rates[0] == rates[1])

@@ -1,5 +1,6 @@
 """A sampling as a work: whose noise is whose, stopped between any two batches, and what its result says."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -94,6 +95,25 @@ def test_events_say_energy_deviation_and_the_share_that_influence_moves():
     assert events[0].deviation == 0  # one image of each class, nothing finished
     assert events[1].deviation
     assert [event.energy for event in work(PLAIN).steps()] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("weak", "said"),
+    [
+        ({"k": 1e-4, "deviation": False}, "by influence moved .* a larger k or kappa, or another range, would"),
+        (
+            {"gamma": 1e-6, "influence": False},
+            "by deviation moved .* a larger gamma .or more images a class., or another range",
+        ),
+    ],
+)
+def test_guidance_that_moves_nothing_is_named_once(weak, said):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done(IGD).result()
+    with pytest.warns(UserWarning, match=said) as seen:
+        done(replace(IGD, guidance=replace(IGD.guidance, **weak))).result()
+    assert len(seen) == 1
 
 
 def test_the_card_has_the_facts():

@@ -71,7 +71,7 @@ class Samples:
     """Finished `z` `(B, ...)`, and means over its images and guided steps, None where nothing was guided by it.
 
     `energy`: G_I of the predicted images. `deviation`: G_D. `moved`: |rho grad G_I| / |z|. `guide`: of other guidance, the
-    entropy of the predicted images, or their mean squared distance to their modes.
+    entropy of the predicted images, or their mean squared distance to their modes. `away`: |gamma grad G_D| / |z|.
     """
 
     z: Tensor
@@ -79,6 +79,7 @@ class Samples:
     deviation: float | None = None
     moved: float | None = None
     guide: float | None = None
+    away: float | None = None
 
 
 def sample(
@@ -124,6 +125,7 @@ def sample(
     by_influence, by_entropy = guidance.influence and guidance.k != 0, guidance.entropy and guidance.entropy_scale != 0
     gamma = gamma_of(guidance, noise[0].numel()) if guidance.deviation else 0.0
     z, energies, deviations, moves, guides = noise, list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
+    aways = list[Tensor]()
     for number, t in enumerate(steps):
         push = None
         if number in guided and by_influence:
@@ -147,9 +149,11 @@ def sample(
             value, away = deviation(z, y, finished, none if steering.labels is None else steering.labels)
             deviations.append(value)
             push = gamma * away if push is None else push + gamma * away
+            aways.append(gamma * away.flatten(1).norm(dim=1) / z.flatten(1).norm(dim=1))
         z = solver.step(eps, number, z)
         z = z if push is None else z - push
-    return Samples(z, *(float(torch.stack(all_).mean()) if all_ else None for all_ in (energies, deviations, moves, guides)))
+    watched = (energies, deviations, moves, guides, aways)
+    return Samples(z, *(float(torch.stack(all_).mean()) if all_ else None for all_ in watched))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ deviation: it sees the finished images of earlier batches and the mates of its c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +19,7 @@ from torch import Tensor
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, option
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser, digest
 from refluence.generate.entropy import EntropyEnergy
@@ -36,6 +37,7 @@ from refluence.seeds import Rng
 from refluence.training.predict import evaluating
 from refluence.work import Result
 
+STILL = 1e-4  # of its norm: an image that a guided step moves by less is not guided to be seen
 APART = 2**20  # between the streams of two classes
 MODES = "modes."  # before the number of a class, in a state
 GRAPH_PIXELS = 2**19  # of the images whose graph is kept at a time
@@ -101,6 +103,7 @@ class SamplingWork:
         self.modes: list[Tensor] | None = None  # of each class, once they are looked for
         self.step, self.batches = 0, -(-len(self.places) // settings.batch)
         self.total = self.batches + (settings.pool is not None)
+        self.moves: dict[str, list[float]] = {"influence": [], "deviation": []}  # of the batches since it began or went on
         self.kept: Tensor | None = None  # positions, once they are selected from a pool
         self._warm_up()
 
@@ -139,6 +142,8 @@ class SamplingWork:
             raise RunError(f"an image of class '{self.dataset.classes[bad[0]]}' is not finite")
         self.z[part] = found.z.float().cpu()
         self._finished(part)
+        for what, moved in (("influence", found.moved), ("deviation", found.away)):
+            self.moves[what] += [] if moved is None else [moved]
         self.step += 1
         return Sampled(self.step - 1, len(y), found.energy, found.deviation, found.moved, found.guide)
 
@@ -218,8 +223,23 @@ class SamplingWork:
         images = normalised(pixels[order], data.mean, data.std)
         return DistilledSet(images, self.labels[order], data.classes, data.mean, data.std)
 
+    def _warn_where_still(self) -> None:
+        """Say so where guidance moved nothing, and what would change it."""
+        larger = {
+            "influence": f"{option('k')} or {option('kappa')}",
+            "deviation": f"{option('gamma')} (or more images a class)",
+        }
+        for what, shares in self.moves.items():
+            if shares and (moved := sum(shares) / len(shares)) < STILL:
+                warnings.warn(
+                    f"guidance by {what} moved images by {moved:.1e} of their norm a guided step, which is next to nothing: "
+                    f"a larger {larger[what]}, or another {option('range')}, would change it",
+                    stacklevel=2,
+                )
+
     def result(self) -> Result:
         """The set, and what its card says of how it was made."""
+        self._warn_where_still()
         pixels, order, facts = self.pixels(), self.order(), self.denoiser.card
         made, influence = self._set(order, pixels), None
         if self.surrogate is not None and self.energy is not None:
