@@ -29,7 +29,8 @@ from sklearn.svm import SVC
 from refluence.compute import Compute
 from refluence.data import load
 from refluence.data.dataset import Dataset, Split, unit
-from refluence.generate.denoiser import Denoiser, DenoiserConfig
+from refluence.generate.denoiser import Denoiser
+from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.sampling import sample
 from refluence.generate.settings import Settings
 from refluence.generate.training import DenoiserSettings, DenoiserWork, denoising_defaults

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import denoiser_training
 
-from refluence.generate.denoiser import DenoiserConfig
+from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.training import DenoiserSettings
 from support.tiny_data import tiny_dataset
 

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from refluence.errors import InputError
-from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, fitted, load_denoiser
+from refluence.generate.denoiser import Denoiser, build_denoiser, digest, fitted
+from refluence.generate.denoiser_config import DenoiserConfig
+from refluence.generate.denoiser_folder import load_denoiser
 from refluence.generate.predictions import STEPS, linear_abar, prediction
 
 CLASSES = ("cat", "dog", "owl")

@@ -8,7 +8,9 @@ from torch import nn
 
 from refluence.compute import Compute
 from refluence.errors import InputError, RunError
-from refluence.generate.denoiser import DenoiserConfig, build_denoiser, load_denoiser
+from refluence.generate.denoiser import build_denoiser
+from refluence.generate.denoiser_config import DenoiserConfig
+from refluence.generate.denoiser_folder import load_denoiser
 from refluence.generate.minimax import MinimaxSettings, cosines, mark_difffit, minimax_defaults
 from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.noising import noised

@@ -12,7 +12,8 @@ import torch
 from refluence.compute import Compute
 from refluence.errors import InputError
 from refluence.generate import latent, pretrained
-from refluence.generate.denoiser import NO_NULL, digest, load_denoiser
+from refluence.generate.denoiser import NO_NULL, digest
+from refluence.generate.denoiser_folder import load_denoiser
 from refluence.generate.imagenet import class_ids, imagenet_names
 from refluence.generate.noising import noised
 from refluence.generate.pretrained import is_pretrained, load_pretrained

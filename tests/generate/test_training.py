@@ -7,7 +7,8 @@ import torch
 
 from refluence.compute import Compute
 from refluence.errors import InputError, RunError
-from refluence.generate.denoiser import DenoiserConfig, build_denoiser
+from refluence.generate.denoiser import build_denoiser
+from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.training import DenoiserSettings, DenoiserWork, denoising_defaults, patch_of, squared_error
 from refluence.run import checkpoint
 from refluence.seeds import streams

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from refluence.generate.denoiser import DenoiserConfig, build_denoiser
+from refluence.generate.denoiser import build_denoiser
+from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.jobs import denoiser_samples
 from refluence.jobs.session import Machine, open_session
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from refluence.data.dataset import Dataset
 from refluence.generate.class_gradients import class_gradients
-from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser
+from refluence.generate.denoiser import Denoiser, build_denoiser
+from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.predictions import linear_abar
 from refluence.generate.surrogate import Surrogate
 from refluence.models import ModelSpec, build

@@ -1,4 +1,4 @@
-"""A class-conditional denoiser as an artifact: `denoiser/model.safetensors`, what builds its network, and its two estimates.
+"""A class-conditional denoiser as an artifact, its two estimates, and the labels of the classes that it is asked for.
 
 It is called in the coordinates of predictions.py. Classifier-free guidance (arXiv 2207.12598),
 
@@ -12,79 +12,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from refluence.errors import InputError, did_you_mean, option
-from refluence.files import Json, read_json, write_json, write_tensors, write_text
+from refluence.errors import InputError, option
+from refluence.files import Json, read_json
 from refluence.generate.codec import Codec, Pixels, Shape
+from refluence.generate.denoiser_config import PRETRAINED, DenoiserConfig
 from refluence.generate.predictions import linear_abar, prediction
 from refluence.generate.transformer import Transformer
-from refluence.generate.unet import INDEX, config_of, index, unet
+from refluence.generate.unet import unet
 from refluence.randomness import seeded
-from refluence.version import __version__
 
-WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
-KINDS, PRETRAINED = ("dit", "unet"), "pretrained"  # what can be trained from scratch; what diffusers loads
 NO_NULL = -1
-
-
-@dataclass(frozen=True)
-class DenoiserConfig:
-    """Everything that builds the network of a denoiser.
-
-    Args:
-        shape: `(C, H, W)` of the images.
-        classes: their names; the label after the last of them is the null class.
-        kind: `dit` (transformer.py), `unet` (unet.py) or `pretrained` (pretrained.py).
-        prediction: what the network gives: `flow`, `epsilon` or `v`.
-        patch: side of a patch of a `dit`.
-        width: numbers a token of a `dit`, channels of the first stage of a `unet`.
-        depth: blocks of a `dit`, stages of a `unet`.
-        heads: of each attention.
-        source: of a `pretrained` one, the folder or the name of the Hub that it was loaded from.
-
-    Raises:
-        InputError: a size that the patch does not divide, or a kind, prediction or width that is none.
-    """
-
-    shape: Shape
-    classes: tuple[str, ...]
-    kind: str = "dit"
-    prediction: str = "flow"
-    patch: int = 2
-    width: int = 64
-    depth: int = 3
-    heads: int = 4
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if self.kind not in (*KINDS, PRETRAINED):
-            raise InputError(f"unknown kind of denoiser {self.kind!r}: {did_you_mean(self.kind, KINDS)}")
-        prediction(self.prediction)
-        if self.kind != "dit":
-            return
-        if self.shape[1] % self.patch or self.shape[2] % self.patch:
-            raise InputError(f"patches of {self.patch} do not divide images of {self.shape[1]} x {self.shape[2]} pixels")
-        if self.width % 4 or self.width % self.heads:
-            raise InputError(f"width {self.width} of a denoiser: it must be a multiple of 4 and of its {self.heads} heads")
-
-    def to_json(self) -> Json:
-        """Plain values, which `from_json` reads."""
-        return {**asdict(self), "shape": list(self.shape), "classes": list(self.classes)}
-
-    @classmethod
-    def from_json(cls, said: Json) -> DenoiserConfig:
-        """The inverse of `to_json`; other keys are left alone."""
-        c, h, w = said["shape"]
-        plain = {name: said[name] for name in ("kind", "prediction", "patch", "width", "depth", "heads")}
-        return cls(shape=(c, h, w), classes=tuple(said["classes"]), source=said.get("source", ""), **plain)
 
 
 @dataclass(eq=False)
@@ -104,6 +48,7 @@ class Denoiser:
 
     Example:
         >>> import torch
+        >>> from refluence.generate.denoiser_config import DenoiserConfig
         >>> config = DenoiserConfig((1, 8, 8), tuple("0123456789"), width=16, depth=1)
         >>> denoiser = build_denoiser(config, torch.Generator().manual_seed(0))
         >>> z0, eps = denoiser.predict(torch.randn(2, 1, 8, 8), 500, torch.tensor([3, 7]), cfg=2.0)
@@ -112,7 +57,7 @@ class Denoiser:
     """
 
     kind: ClassVar[str] = "denoiser"
-    files: ClassVar[tuple[str, ...]] = (WEIGHTS,)
+    files: ClassVar[tuple[str, ...]] = ("model.safetensors",)
 
     net: nn.Module
     config: DenoiserConfig
@@ -236,6 +181,8 @@ class Denoiser:
             >>> rf.Denoiser.load(folder, classes=["3", "1"]).classes
             ('3', '1')
         """
+        from refluence.generate.denoiser_folder import CONFIG, holds_denoiser, load_denoiser
+
         place = holds_denoiser(Path(folder))
         if classes is None and place is None:
             raise InputError(f"{folder} is no denoiser that Refluence wrote: say the classes too, Denoiser.load(…, classes)")
@@ -243,6 +190,8 @@ class Denoiser:
 
     def save(self, folder: str | Path, card: Json | None = None) -> None:
         """Write it into `folder/denoiser`, with all classes of its network; `card`: further facts, as those of a run."""
+        from refluence.generate.denoiser_folder import save_denoiser
+
         save_denoiser(Path(folder) / self.kind, self, card or {})
 
 
@@ -264,57 +213,6 @@ def _network(config: DenoiserConfig) -> nn.Module:
     return Transformer(config.shape, len(config.classes), patch=config.patch, **sizes)
 
 
-def save_denoiser(place: Path, denoiser: Denoiser, card: Json) -> None:
-    """Weights, configuration, README and card of a denoiser in the folder `place`; diffusers itself loads that of a `unet`."""
-    place.mkdir(parents=True, exist_ok=True)
-    state, theirs = denoiser.state(), {}
-    write_tensors(place / WEIGHTS, state)
-    if denoiser.config.kind == "unet":
-        theirs = config_of(denoiser.net)
-        write_json(place / INDEX, index(state, WEIGHTS))
-    write_json(place / CONFIG, {**theirs, **denoiser.config.to_json(), "method": denoiser.method, "version": __version__})
-    write_text(place / README, readme(denoiser))
-    own = {"method": denoiser.method, "parameters": denoiser.parameters, "sha256": digest(denoiser), "version": __version__}
-    write_json(place / CARD, {**denoiser.card, **card, **own})
-
-
-def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
-    """The denoiser in a folder, or by a name of the Hub, for data of these classes.
-
-    Args:
-        where: a folder that `Denoiser.save` wrote, that of a run of `generate train` or `generate finetune`, or what
-            `load_pretrained` reads: a folder of diffusers, or a name of the Hub such as `facebook/DiT-XL-2-256`.
-        classes: of the data, in the order of their labels. The denoiser may know more, in another order.
-        shape: `(C, H, W)` of the images; none: not checked.
-
-    Raises:
-        InputError: a folder that is no denoiser, or one of other classes or another size of image.
-    """
-    from refluence.generate.pretrained import is_pretrained, load_pretrained
-
-    if is_pretrained(where):
-        return load_pretrained(where, classes, shape)
-    place = holds_denoiser(Path(where))
-    if place is None:
-        raise InputError(
-            f"{where} is no denoiser: it has no {WEIGHTS} with its {CONFIG}; `refluence generate train` makes such a folder"
-        )
-    said = read_json(place / CONFIG)
-    try:
-        config, method = DenoiserConfig.from_json(said), str(said["method"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{place / CONFIG} is not that of a denoiser of this version ({error})") from error
-    denoiser = fitted(build_denoiser(config, torch.Generator().manual_seed(0)), where, classes, shape)
-    denoiser.method = method
-    denoiser.card = read_json(place / CARD) if (place / CARD).is_file() else {}
-    try:
-        denoiser.load_state(load_file(place / WEIGHTS))
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{place / WEIGHTS} cannot be read ({error}): it is not whole") from error
-    denoiser.net.eval()
-    return denoiser
-
-
 def fitted(denoiser: Denoiser, where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
     """The same denoiser for data of these classes, in this order. `where` names it in a message.
 
@@ -328,14 +226,6 @@ def fitted(denoiser: Denoiser, where: str | Path, classes: Sequence[str], shape:
     if places is None:
         return denoiser
     return replace(denoiser, asked=tuple(classes), labels=tuple(denoiser.label(torch.tensor(places)).tolist()))
-
-
-def holds_denoiser(folder: Path) -> Path | None:
-    """The place of a denoiser: `folder/denoiser`, or `folder` itself; None where neither is one."""
-    for place in (folder / Denoiser.kind, folder):
-        if (place / WEIGHTS).is_file() and (place / CONFIG).is_file():
-            return place
-    return None
 
 
 def _places(where: str | Path, known: tuple[str, ...], classes: Sequence[str]) -> tuple[int, ...] | None:
@@ -371,27 +261,3 @@ def digest(denoiser: Denoiser) -> str:
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         whole.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()
-
-
-def readme(denoiser: Denoiser) -> str:
-    """How to load it, and what it is."""
-    config, sides = denoiser.config, " x ".join(map(str, denoiser.config.shape))
-    return f"""# A denoiser
-
-A diffusion model of {len(config.classes)} classes for images of {sides}: {denoiser.parameters:,} parameters, kind
-`{config.kind}`, prediction `{config.prediction}`. Made with Refluence {__version__}; `{CARD}` says how, `{CONFIG}` what builds
-the network, and the names of the classes.
-
-```python
-import refluence as rf
-import torch
-
-denoiser = rf.Denoiser.load(".")  # this folder
-noise = torch.randn(2, {", ".join(map(str, denoiser.shape))})
-clean, eps = denoiser.predict(noise, 999, torch.tensor([0, 0]), cfg=2.0)  # of {config.classes[0]!r}
-pixels = denoiser.decode(clean)  # about 0 to 1
-```
-
-`refluence generate sample` samples with it. Without Refluence, `safetensors.torch.load_file("{WEIGHTS}")`
-reads its tensors by name.
-"""

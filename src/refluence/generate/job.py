@@ -22,7 +22,9 @@ from refluence.data.distilled import DistilledSet
 from refluence.errors import InputError, called, option, stated
 from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
-from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser, digest, fitted, load_denoiser
+from refluence.generate.denoiser import Denoiser, build_denoiser, digest, fitted
+from refluence.generate.denoiser_config import DenoiserConfig
+from refluence.generate.denoiser_folder import load_denoiser
 from refluence.generate.extra import need_diffusers
 from refluence.generate.method import Generator
 from refluence.generate.minimax import MinimaxSettings, minimax_defaults

@@ -26,7 +26,8 @@ from torch import Tensor
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
 from refluence.generate.codec import Shape
-from refluence.generate.denoiser import NO_NULL, PRETRAINED, Denoiser, DenoiserConfig
+from refluence.generate.denoiser import NO_NULL, Denoiser
+from refluence.generate.denoiser_config import PRETRAINED, DenoiserConfig
 from refluence.generate.extra import need_diffusers
 from refluence.generate.imagenet import COUNT, class_ids, imagenet_names
 from refluence.generate.latent import EpsilonOf, Latents

@@ -109,7 +109,8 @@ def sample(
         InputError: no step lies in the guided range, or there is no such solver, or diffusers is not installed.
 
     Example:
-        >>> from refluence.generate.denoiser import DenoiserConfig, build_denoiser
+        >>> from refluence.generate.denoiser import build_denoiser
+        >>> from refluence.generate.denoiser_config import DenoiserConfig
         >>> g = torch.Generator().manual_seed(0)
         >>> denoiser = build_denoiser(DenoiserConfig((1, 8, 8), ("a", "b"), width=16, depth=1), g)
         >>> noise = torch.randn(2, *denoiser.shape, generator=g)

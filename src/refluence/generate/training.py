@@ -24,7 +24,8 @@ from refluence.data.dataset import Dataset
 from refluence.errors import RunError
 from refluence.fields import check, described, setting
 from refluence.generate.codec import Shape
-from refluence.generate.denoiser import Denoiser, DenoiserConfig, build_denoiser
+from refluence.generate.denoiser import Denoiser, build_denoiser
+from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.noising import noised, squared_error
 from refluence.generate.unet import unet_sizes
 from refluence.seeds import Rng

@@ -12,7 +12,8 @@ from refluence.data import Dataset, SourceOptions
 from refluence.data.scores import ScoreTable, read_facts
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
-from refluence.generate.denoiser import CARD, Denoiser
+from refluence.generate.denoiser import Denoiser
+from refluence.generate.denoiser_folder import CARD
 from refluence.jobs import denoiser_runs, equal_seconds, pool_seconds, single
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare

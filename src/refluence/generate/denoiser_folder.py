@@ -1,0 +1,104 @@
+"""The folder of a denoiser, written, looked for and read: `model.safetensors`, `config.json`, `card.json`, `README.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from refluence.errors import InputError
+from refluence.files import Json, read_json, write_json, write_tensors, write_text
+from refluence.generate.codec import Shape
+from refluence.generate.denoiser import Denoiser, build_denoiser, digest, fitted
+from refluence.generate.denoiser_config import DenoiserConfig
+from refluence.generate.unet import INDEX, config_of, index
+from refluence.version import __version__
+
+(WEIGHTS,) = Denoiser.files
+CONFIG, CARD, README = "config.json", "card.json", "README.md"
+
+
+def save_denoiser(place: Path, denoiser: Denoiser, card: Json) -> None:
+    """Weights, configuration, README and card of a denoiser in the folder `place`; diffusers itself loads that of a `unet`."""
+    place.mkdir(parents=True, exist_ok=True)
+    state, theirs = denoiser.state(), {}
+    write_tensors(place / WEIGHTS, state)
+    if denoiser.config.kind == "unet":
+        theirs = config_of(denoiser.net)
+        write_json(place / INDEX, index(state, WEIGHTS))
+    write_json(place / CONFIG, {**theirs, **denoiser.config.to_json(), "method": denoiser.method, "version": __version__})
+    write_text(place / README, readme(denoiser))
+    own = {"method": denoiser.method, "parameters": denoiser.parameters, "sha256": digest(denoiser), "version": __version__}
+    write_json(place / CARD, {**denoiser.card, **card, **own})
+
+
+def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
+    """The denoiser in a folder, or by a name of the Hub, for data of these classes.
+
+    Args:
+        where: a folder that `Denoiser.save` wrote, that of a run of `generate train` or `generate finetune`, or what
+            `load_pretrained` reads: a folder of diffusers, or a name of the Hub such as `facebook/DiT-XL-2-256`.
+        classes: of the data, in the order of their labels. The denoiser may know more, in another order.
+        shape: `(C, H, W)` of the images; none: not checked.
+
+    Raises:
+        InputError: a folder that is no denoiser, or one of other classes or another size of image.
+    """
+    from refluence.generate.pretrained import is_pretrained, load_pretrained
+
+    if is_pretrained(where):
+        return load_pretrained(where, classes, shape)
+    place = holds_denoiser(Path(where))
+    if place is None:
+        raise InputError(
+            f"{where} is no denoiser: it has no {WEIGHTS} with its {CONFIG}; `refluence generate train` makes such a folder"
+        )
+    said = read_json(place / CONFIG)
+    try:
+        config, method = DenoiserConfig.from_json(said), str(said["method"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{place / CONFIG} is not that of a denoiser of this version ({error})") from error
+    denoiser = fitted(build_denoiser(config, torch.Generator().manual_seed(0)), where, classes, shape)
+    denoiser.method = method
+    denoiser.card = read_json(place / CARD) if (place / CARD).is_file() else {}
+    try:
+        denoiser.load_state(load_file(place / WEIGHTS))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{place / WEIGHTS} cannot be read ({error}): it is not whole") from error
+    denoiser.net.eval()
+    return denoiser
+
+
+def holds_denoiser(folder: Path) -> Path | None:
+    """The place of a denoiser: `folder/denoiser`, or `folder` itself; None where neither is one."""
+    for place in (folder / Denoiser.kind, folder):
+        if (place / WEIGHTS).is_file() and (place / CONFIG).is_file():
+            return place
+    return None
+
+
+def readme(denoiser: Denoiser) -> str:
+    """How to load it, and what it is."""
+    config, sides = denoiser.config, " x ".join(map(str, denoiser.config.shape))
+    return f"""# A denoiser
+
+A diffusion model of {len(config.classes)} classes for images of {sides}: {denoiser.parameters:,} parameters, kind
+`{config.kind}`, prediction `{config.prediction}`. Made with Refluence {__version__}; `{CARD}` says how, `{CONFIG}` what builds
+the network, and the names of the classes.
+
+```python
+import refluence as rf
+import torch
+
+denoiser = rf.Denoiser.load(".")  # this folder
+noise = torch.randn(2, {", ".join(map(str, denoiser.shape))})
+clean, eps = denoiser.predict(noise, 999, torch.tensor([0, 0]), cfg=2.0)  # of {config.classes[0]!r}
+pixels = denoiser.decode(clean)  # about 0 to 1
+```
+
+`refluence generate sample` samples with it. Without Refluence, `safetensors.torch.load_file("{WEIGHTS}")`
+reads its tensors by name.
+"""
