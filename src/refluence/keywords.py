@@ -77,6 +77,9 @@ def check(options: Mapping[str, Any], known: set[str], where: Callable[..., obje
     for name in options:
         if name not in known:
             here = f"{where.__name__}() has no option '{name}'"
+            if name in ("guidance", "pool") and where.__name__ == "generate":
+                arm = "dit+pool" if name == "pool" else f"dit+{str(options[name]).replace('influence,deviation', 'igd')}"
+                raise InputError(f"{here}: it is part of the arm, rf.generate(data, '{arm}')")
             if name in names(SourceOptions):
                 raise InputError(f"{here}: it says how data are read, rf.load(…, {name}=…)")
             raise InputError(f"{here}: {did_you_mean(name, sorted(known | taken))}")

@@ -143,7 +143,10 @@ def test_the_result_says_which_steps_were_guided(refluence, sampled, denoiser_on
     said = refluence(*SAMPLE, *BOTH, "--denoiser", denoiser_once, "--out", sampled, "--resume")
     assert said.code == 0, said.err
     assert "dit+igd, seed 0, 10 images: " in said.out
-    assert "4 of 10 steps are guided, " in said.out  # t = 900 to 600
+    assert "4 of 10 steps are guided, " in said.out
+    notes = read(sampled / "distilled" / "card.json")["notes"]
+    assert any("4 of 10 steps are guided, " in note for note in notes)
+    assert any("test" in note for note in notes), "that the test split was cut"
     assert "nothing to do" in said.out
     assert tree(sampled) == before
 
@@ -193,15 +196,19 @@ def test_an_estimate_measures_what_is_trained_first_once(refluence, tmp_path):
         (["--guidance", "none,influence"], ["--guidance none,influence:", "none goes with no other"]),
         (["--guidance", "influence", "--pool"], ["--pool", "leave out --guidance influence"]),
         (["--guidance", "influence:gamma=1"], ["gamma means nothing there"]),
-        (["--k", "3"], ["--k means nothing for 'dit'", "influence, igd"]),
-        (["--factor", "3"], ["--factor means nothing for 'dit'", "pool"]),
+        (["--k", "3"], ["'dit' does not read it: --k needs guidance, --guidance influence or igd"]),
+        (
+            ["--k", "3", "--surrogate-epochs", "2"],
+            ["--k needs", "--surrogate-epochs needs guidance, --guidance influence or igd or entropy, or --pool"],
+        ),
+        (["--factor", "3"], ["'dit' does not read it: --factor needs --pool"]),
         ([*BOTH, "--range", "3:1"], ["--range 3:1:", "the lower first"]),
         ([*BOTH, "--range", "0:.01"], ["range", "0:0.01", "none of the 10 steps"]),
         ([*BOTH, "--range", "150%:160%"], ["--range 150%:160%:"]),
         (["--solver", "euler"], ["--solver euler: choose one of ddim, ddpm, dpm"]),
         (["--steps", "0"], ["--steps 0:", "at least 1"]),
         (["--surrogate", "convnot", *BOTH], ["unknown model 'convnot'", "did you mean convnet?"]),
-        (["--denoiser", "/nowhere/at/all"], ["/nowhere/at/all is no denoiser", "generate train"]),
+        (["--denoiser", "/nowhere/at/all"], ["there is no folder /nowhere/at/all", "generate train"]),
         (["--denoiser-iterations", "0"], ["--denoiser-iterations 0:", "at least 1"]),
     ],
 )  # fmt: skip
@@ -216,6 +223,17 @@ def test_a_folder_that_is_no_denoiser(refused, tmp_path, sampled_once):
         message = refused(*command, "--denoiser", sampled_once, "--out", tmp_path / "run")
         assert f"{sampled_once} is no denoiser" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_names_the_denoiser_that_it_trained(refused, tmp_path, denoiser_once):
+    shutil.copytree(denoiser_once / "denoiser", tmp_path / "sampled" / "shared" / "denoiser-key")
+    message = refused(*SAMPLE, "--denoiser", tmp_path / "sampled", "--out", tmp_path / "run")
+    assert f"trained one: give {tmp_path / 'sampled' / 'shared' / 'denoiser-key'}" in message
+
+
+def test_a_flag_of_sampling_has_another_name_in_training(refused, tmp_path):
+    message = refused("generate", "train", "--data", "digits", "--denoiser-iterations", "3", "--out", tmp_path / "run")
+    assert "there is no --denoiser-iterations (--iterations is what it is called here)" in message
 
 
 def test_a_denoiser_of_other_classes_or_another_size(refused, tmp_path, denoiser_once):

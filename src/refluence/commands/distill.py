@@ -39,7 +39,7 @@ def say(rows: Sequence[Row], out: Path, done: bool, remarks: Sequence[str] = ())
     for row in rows:
         print(
             f"{row['arm']}, seed {row['seed']}, {row['images']} images: {row['accuracy']:.1f} % {row['split']} accuracy "
-            f"({row['protocol']}, {counted(len(row['nets']), 'network')}, {row['seconds']:.0f} s to make)"
+            f"({row['protocol']}, {counted(len(row['nets']), 'network')}, {_seconds(row)})"
         )
     if beforehand := read_card(out / "distilled").get("cleaned"):
         print(cleaned.sentence(beforehand))
@@ -48,3 +48,11 @@ def say(rows: Sequence[Row], out: Path, done: bool, remarks: Sequence[str] = ())
     print(f"report: {relative(out / PAGE)}   distilled set: {relative(out / 'distilled')}")
     if done:
         print(f"{relative(out)} is finished: nothing to do")
+
+
+def _seconds(row: Row) -> str:
+    """How long it took; of a sampled set what was trained first is said apart."""
+    first = {name: row[f"{name}_seconds"] for name in ("denoiser", "minimax", "surrogate") if row.get(f"{name}_seconds")}
+    if not first:
+        return f"{row['seconds']:.0f} s to make"
+    return f"{row['seconds']:.0f} s to sample, after {sum(first.values()):.0f} s for {' and '.join(first)}"

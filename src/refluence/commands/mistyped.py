@@ -26,6 +26,8 @@ def one_line(box: str, kind: type, words: Sequence[str]) -> str:
         flagged = [word for word in found[1].split(", ") if word.startswith("--")]
         if not flagged and (one_too_many := _surplus(words, kind)):
             return one_too_many
+        if here := [flag for flag in flagged if _shorter(flag) in settings_of(kind)]:
+            return f"there is no {' and no '.join(flagged)} (--{_shorter(here[0])} is what it is called here)"
         return f"there is no {' and no '.join(flagged) or found[1]}" + (f" (did you mean {found[2]}?)" if found[2] else "")
     if found := re.search(r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.+?)\)", text):
         return f"{found[2]} {found[1]}: choose one of {', '.join(_setting(found[2], kind).choices)}".replace("'", "")
@@ -37,6 +39,11 @@ def one_line(box: str, kind: type, words: Sequence[str]) -> str:
     if found := re.search(r"Missing value for argument '(.+?)'", text):
         return f"{found[1]} needs a value"
     return text
+
+
+def _shorter(flag: str) -> str:
+    """A flag without the name of what is trained first, which the command that trains it leaves out."""
+    return flag.partition("=")[0].removeprefix("--denoiser-").removeprefix("--minimax-")
 
 
 def _surplus(words: Sequence[str], kind: type) -> str:

@@ -171,7 +171,7 @@ class SampleTask(Options):
     guidance: str = setting(
         "none",
         "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short); entropy or modes. "
-        "More of an arm's options may follow: igd:weights=influence.",
+        "More of an arm's options may follow: igd:weights=influence. (rf.generate without an arm takes dit+igd.)",
         metavar="none|influence|deviation|influence,deviation|entropy|modes[:key=value,…]",
     )
     pool: bool = setting(

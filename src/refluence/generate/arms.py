@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from refluence.arm import UNIFORM, Arm
-from refluence.errors import InputError, did_you_mean, option
+from refluence.errors import InputError, did_you_mean, option, says_flags
 from refluence.fields import read
 from refluence.generate.method import Generator
 from refluence.generate.settings import Settings, settings_from
@@ -98,12 +98,31 @@ def needs_surrogate(settings: Settings) -> bool:
 
 
 def refuse_idle(arm: Arm, generator: Generator, asked: SamplingOptions) -> None:
-    """`InputError` for a number that was asked for and that the arm does not read."""
-    for f in fields(SamplingOptions):
-        if f.name not in reads(arm.kind, generator.from_modes) and getattr(asked, f.name) != f.default:
-            if f.name == "strength":
-                raise InputError(f"{option(f.name)} means nothing for '{arm.name}': d4m reads it")
-            raise InputError(f"{option(f.name)} means nothing for '{arm.name}': {', '.join(readers(f.name))} reads it")
+    """`InputError` for numbers that were asked for and that the arm does not read: all of them, with what does."""
+    known = reads(arm.kind, generator.from_modes)
+    idle = [f.name for f in fields(SamplingOptions) if f.name not in known and getattr(asked, f.name) != f.default]
+    wanted: dict[str, list[str]] = {}
+    for name in idle:
+        wanted.setdefault(_wanted(name, arm.method), []).append(option(name))
+    if wanted:
+        said = "; ".join(
+            f"{' and '.join(names)} {'needs' if len(names) == 1 else 'need'} {what}" for what, names in wanted.items()
+        )
+        raise InputError(
+            f"'{arm.name}' does not read them: {said}" if len(idle) > 1 else f"'{arm.name}' does not read it: {said}"
+        )
+
+
+def _wanted(key: str, method: str) -> str:
+    """What has to be asked for so that a number means something, in the words of who called."""
+    if key == "strength":
+        return option("method", "d4m") if says_flags() else "'d4m'"
+    variants = readers(key)
+    if not says_flags():
+        return " or ".join(f"'{method}+{variant}'" for variant in variants)
+    guides = [variant for variant in variants if variant != "pool"]
+    ways = [f"guidance, {option('guidance', ' or '.join(guides))}"] if guides else []
+    return ", or ".join(ways + ([option("pool")] if "pool" in variants else []))
 
 
 def readers(key: str) -> list[str]:

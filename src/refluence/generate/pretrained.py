@@ -98,7 +98,14 @@ def place_of(where: str) -> Path:
         InputError: neither is there.
     """
     name = where.removeprefix(HUB)
-    folder = fetched(name, FLAG, WANTED)
+    try:
+        folder = fetched(name, FLAG, WANTED)
+    except InputError as error:
+        if where.startswith(HUB):
+            raise
+        raise InputError(
+            f"there is no folder {where}; `refluence generate train --out {where}` makes one. As a name of the Hub: {error}"
+        ) from error
     if _kind_of(folder) == PIPELINES[0] and not list((folder / "transformer").glob("*.safetensors")):
         folder = fetched(name, FLAG, (*WANTED, "*.bin"))  # read by torch.load(weights_only=True): no code in it is run
     return folder

@@ -118,7 +118,8 @@ def parse_arm(text: str | Declaration, own: Mapping[str, Declaration] | None = N
     kinds = {Mechanism: {**KINDS, **WEIGHTS}, Generator: {UNIFORM: "", **generate_arms.VARIANTS}}.get(type(declared), KINDS)
     if arm.kind not in kinds:
         what = "guidance" if isinstance(declared, Generator) else "weights"
-        raise InputError(f"unknown {what} '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, list(kinds))}")
+        known_kinds = [each for each in kinds if each != UNIFORM or not isinstance(declared, Generator)]
+        raise InputError(f"unknown {what} '{arm.kind}' in arm '{text}': {did_you_mean(arm.kind, known_kinds)}")
     FAMILIES[type(declared)].check(arm, declared)
     return arm
 

@@ -52,6 +52,7 @@ def make(job: ArmJob, session: Session, folder: Path | None, shared: Path | None
         "source": session.dataset.source,
         "model": job.model.to_json(),
         "validation": session.dataset.validation,
+        **_notes(job, session, alone=folder is not None and shared is None),
         **result.card,
         **facts(job, session, prepared),
         **costs,
@@ -64,6 +65,14 @@ def make(job: ArmJob, session: Session, folder: Path | None, shared: Path | None
             beside.save(folder)
         result.artifact.save(folder, card)
     return result, card
+
+
+def _notes(job: ArmJob, session: Session, alone: bool) -> Json:
+    """What was printed of data and steps, for the card of a sampled set that is a run by itself; a comparison has its own."""
+    if not alone or job.plan.family != "generate":
+        return {}
+    remarks = job.plan.remarks(session.dataset, job.model, job.seed, session.compute)
+    return {"notes": [*session.dataset.notes, *remarks]}
 
 
 def run_job(job: ArmJob, session: Session, folder: Path | None, shared: Path | None = None) -> list[Row]:
