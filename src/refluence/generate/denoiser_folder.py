@@ -54,7 +54,7 @@ def load_denoiser(where: str | Path, classes: Sequence[str], shape: Shape | None
     place = holds_denoiser(Path(where))
     if place is None:
         if not Path(where).exists():
-            raise InputError(f"there is no folder {where}; `refluence generate train --out {where}` makes one")
+            raise InputError(f"there is no folder {where}; `refluence generate train` makes one there")
         if inside := [each for each in sorted(Path(where).glob("shared/*")) if holds_denoiser(each)]:
             listed = " or ".join(str(each) for each in inside)
             raise InputError(f"{where} is no denoiser but a run that trained one: give {listed}")

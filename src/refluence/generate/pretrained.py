@@ -104,7 +104,7 @@ def place_of(where: str) -> Path:
         if where.startswith(HUB):
             raise
         raise InputError(
-            f"there is no folder {where}; `refluence generate train --out {where}` makes one. As a name of the Hub: {error}"
+            f"there is no folder {where}; `refluence generate train` makes one there. As a name of the Hub: {error}"
         ) from error
     if _kind_of(folder) == PIPELINES[0] and not list((folder / "transformer").glob("*.safetensors")):
         folder = fetched(name, FLAG, (*WANTED, "*.bin"))  # read by torch.load(weights_only=True): no code in it is run

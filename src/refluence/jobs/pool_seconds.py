@@ -120,7 +120,7 @@ def _measured(job: ArmJob, others: Sequence[ArmJob], rows: Sequence[Json], selec
         "seconds": own,
         "base": plain,
         "base_seconds": base,
-        "selection_seconds": round(selection, 3),
+        "selection_seconds": selection,
     }
 
 
