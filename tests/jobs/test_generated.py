@@ -10,7 +10,8 @@ import refluence as rf
 from refluence.arm import read_arm
 from refluence.errors import InputError
 from refluence.files import read_json
-from refluence.generate.job import Loaded, Sampling, Trained
+from refluence.generate.beforehand import Loaded, Trained
+from refluence.generate.job import Sampling
 from refluence.generate.pool import sampled_counts
 from refluence.jobs import pool_seconds
 from refluence.jobs.catalogue import guided_arm, parse_arm, with_controls

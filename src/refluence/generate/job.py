@@ -19,63 +19,39 @@ from refluence.condense.ranking import Ranking, Table, table_from
 from refluence.data import Dataset
 from refluence.data.allocation import counts_of
 from refluence.data.distilled import DistilledSet
-from refluence.errors import InputError, called, option, stated
+from refluence.errors import InputError, option
 from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
-from refluence.generate.denoiser import Denoiser, build_denoiser, digest, fitted
-from refluence.generate.denoiser_config import DenoiserConfig
-from refluence.generate.denoiser_folder import load_denoiser
+from refluence.generate.beforehand import (
+    SEED,
+    Guide,
+    Loaded,
+    Trained,
+    called_by,
+    denoiser_from,
+    denoiser_of,
+    guide_from,
+    guide_of,
+)  # fmt: skip
+from refluence.generate.denoiser import Denoiser, build_denoiser
 from refluence.generate.extra import need_diffusers
 from refluence.generate.method import Generator
 from refluence.generate.minimax import MinimaxSettings, minimax_defaults
 from refluence.generate.noise import described, guided_steps, steps_of
 from refluence.generate.predictions import linear_abar
 from refluence.generate.settings import Settings, settings_of_json
-from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
-from refluence.generate.training import DenoiserSettings, denoising_defaults
+from refluence.generate.surrogate import Surrogate
 from refluence.influence.weighting import Weighting
-from refluence.models import ModelSpec, network, read_spec
-from refluence.options import WIDTHS, JobOptions, SamplingOptions, SetOptions
+from refluence.models import ModelSpec
+from refluence.options import JobOptions, SamplingOptions, SetOptions
 from refluence.seeds import Rng, streams
 from refluence.work import Cost, Prepared, Work
 
-__all__ = ["KEY", "Guide", "Loaded", "Sampling", "Trained", "check", "own_keys", "plan", "plan_from"]
+__all__ = ["KEY", "Sampling", "check", "own_keys", "plan", "plan_from"]
 
 KEY = "sampling"  # in JSON, what tells these plans from others
 DENOISER, TUNED, SURROGATE = "denoiser/", "minimax/", "surrogate/"  # before the names of their tensors
-TRAINED = ("dit", "unet")  # the denoisers that are trained first
 TRIED = 10  # steps from noise to image, where a plan is tried alone: some of them are guided
-SEED = 0  # of what is trained beforehand: all seeds share it
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A denoiser that is trained first."""
-
-    config: DenoiserConfig
-    settings: DenoiserSettings
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A denoiser that is there: its digest, how it came about, and what JSON does not keep of it."""
-
-    sha256: str
-    where: str
-    method: str = "dit"
-    denoiser: Denoiser | None = field(default=None, compare=False, repr=False)
-
-    def __reduce__(self) -> tuple[type[Loaded], tuple[str, str, str]]:
-        """Another process reads it again from `where`."""
-        return Loaded, (self.sha256, self.where, self.method)
-
-
-@dataclass(frozen=True)
-class Guide:
-    """The surrogate of influence guidance."""
-
-    model: ModelSpec
-    settings: SurrogateSettings
 
 
 @dataclass(frozen=True)
@@ -217,20 +193,13 @@ class Sampling:
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
-        if isinstance(self.denoiser, Loaded):
-            denoiser: Json = {"sha256": self.denoiser.sha256, "where": self.denoiser.where, "method": self.denoiser.method}
-        else:
-            denoiser = {"config": self.denoiser.config.to_json(), "settings": asdict(self.denoiser.settings)}
-        guide = None
-        if self.guide is not None:
-            guide = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings)}
         own = {"settings": None, "weighting": asdict(self.weighting), "selection_steps": None, "factor": 1}
         return {
             **own,
             KEY: asdict(self.settings),
-            "denoiser": denoiser,
+            "denoiser": self.denoiser.to_json(),
             "minimax": None if self.minimax is None else asdict(self.minimax),
-            "guide": guide,
+            "guide": None if self.guide is None else self.guide.to_json(),
             "allocation": self.asked_allocation,
             **({} if self.table is None else {"table": self.table.to_json()}),
         }
@@ -292,86 +261,29 @@ def plan(arm: Arm, generator: Generator, asked: JobOptions, dataset: Dataset) ->
     return Sampling(generator, arm, settings, asked.ipc, denoiser, minimax, guide, allocation, weighting_of(arm))
 
 
-def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained | Loaded:
-    """The denoiser that is asked for."""
-    if asked.denoiser not in TRAINED:
-        if idle := next((name for name in ("prediction", "denoiser_iterations") if getattr(asked, name) is not None), None):
-            raise InputError(
-                f"{option(idle)} is for a denoiser that is trained first, {called_by(asked.denoiser)} is there: leave it out"
-            )
-        found, where = read_denoiser(asked.denoiser, dataset), called_by(asked.denoiser)
-        return Loaded(digest(found), where, found.method, found)
-    if asked.denoiser == "unet":
-        need_diffusers(f"the denoiser {asked.denoiser}")
-    config, settings = denoising_defaults(dataset.shape, dataset.classes, size, asked.denoiser)
-    if asked.prediction is not None:
-        config = replace(config, prediction=asked.prediction)
-    if asked.denoiser_iterations is not None:
-        settings = replace(settings, iterations=asked.denoiser_iterations)
-    return Trained(config, settings)
-
-
-def read_denoiser(given: object, dataset: Dataset) -> Denoiser:
-    """The denoiser for the data: of a folder or a name, or itself.
-
-    Raises:
-        InputError: no denoiser, or one of other classes or images of another size.
-    """
-    if isinstance(given, Denoiser):
-        return fitted(given, called_by(given), dataset.classes, dataset.shape)
-    if not isinstance(given, str):
-        raise InputError(f"{stated('denoiser', given)}: it must be {', '.join(TRAINED)}, a folder, hf:NAME or a Denoiser")
-    return load_denoiser(given, dataset.classes, dataset.shape)
-
-
-def called_by(given: object) -> str:
-    """A denoiser in a word: its folder or name; one that was given in Python has none."""
-    return given if isinstance(given, str) else f"{type(given).__name__}()"
-
-
-def guide_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Guide:
-    """The surrogate that is asked for."""
-    with called(model="surrogate"):
-        model = network(asked.surrogate, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
-    settings = surrogate_defaults(dataset, size)
-    settings = replace(settings, threshold=asked.threshold, regular=asked.regular)
-    return Guide(model, settings if asked.surrogate_epochs is None else replace(settings, epochs=asked.surrogate_epochs))
-
-
 def equipped(sampling: Sampling, dataset: Dataset) -> Sampling:
     """The plan with the denoiser that was loaded, which neither JSON nor other processes get: read again.
 
     Raises:
         InputError: another one than before.
     """
-    loaded = sampling.denoiser
-    if isinstance(loaded, Trained) or loaded.denoiser is not None:
+    if isinstance(sampling.denoiser, Trained):
         return sampling
-    if loaded.where.endswith("()"):
-        raise InputError("the denoiser was given in Python: hand it over again, with denoiser=, in one process")
-    found = load_denoiser(loaded.where, dataset.classes, dataset.shape)
-    if digest(found) != loaded.sha256:
-        raise InputError(f"{stated('denoiser', loaded.where)}: it has changed since the run began")
-    return replace(sampling, denoiser=replace(loaded, denoiser=found))
+    return replace(sampling, denoiser=sampling.denoiser.again(dataset))
 
 
 def plan_from(arm: Arm, generator: Generator, stored: Json) -> Sampling:
     """The plan that `Sampling.to_json` wrote; `stored` has the job's `ipc` beside it."""
     weighting: Json = {k: math.inf if v == "inf" else v for k, v in stored["weighting"].items()}
-    there, guide, minimax = stored["denoiser"], stored["guide"], stored["minimax"]
-    denoiser: Trained | Loaded
-    if "sha256" in there:
-        denoiser = Loaded(there["sha256"], there["where"], there["method"])
-    else:
-        denoiser = Trained(DenoiserConfig.from_json(there["config"]), DenoiserSettings(**there["settings"]))
+    guide, minimax = stored["guide"], stored["minimax"]
     return Sampling(
         generator,
         arm,
         settings_of_json(stored[KEY]),
         stored["ipc"],
-        denoiser,
+        denoiser_from(stored["denoiser"]),
         None if minimax is None else MinimaxSettings(**minimax),
-        None if guide is None else Guide(read_spec(guide["model"]), SurrogateSettings(**guide["settings"])),
+        None if guide is None else guide_from(guide),
         stored["allocation"],
         Weighting(**weighting),
         table_from(stored.get("table")),

@@ -17,10 +17,10 @@ from refluence.data.text import refuse_texts
 from refluence.errors import InputError, option
 from refluence.fields import settings_of
 from refluence.files import Json, read_json
+from refluence.generate.beforehand import Trained, called_by, denoiser_of, read_denoiser
 from refluence.generate.denoiser import Denoiser, digest
 from refluence.generate.denoiser_config import PRETRAINED
 from refluence.generate.denoiser_folder import CARD, CONFIG, holds_denoiser, load_denoiser
-from refluence.generate.job import Trained, called_by, denoiser_of, read_denoiser
 from refluence.generate.minimax import MinimaxSettings, minimax_defaults
 from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.training import DenoiserWork

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from refluence.data import clean
 from refluence.files import Json
+from refluence.generate.beforehand import SEED, Guide, Trained
 from refluence.generate.denoiser import Denoiser
-from refluence.generate.job import DENOISER, SEED, SURROGATE, TUNED, Guide, Sampling, Trained
+from refluence.generate.job import DENOISER, SURROGATE, TUNED, Sampling
 from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.surrogate import Surrogate
 from refluence.generate.surrogate_work import SurrogateWork

@@ -9,8 +9,8 @@ from refluence.data import Dataset
 from refluence.errors import InputError, called, option, stated
 from refluence.evaluate import wasserstein
 from refluence.files import Json
-from refluence.generate.job import SEED as GUIDES
-from refluence.generate.job import Guide, guide_of
+from refluence.generate.beforehand import SEED as GUIDES
+from refluence.generate.beforehand import Guide, guide_of
 from refluence.generate.surrogate import SurrogateSettings
 from refluence.models import ModelSpec, is_library, network, read_spec
 from refluence.models.pretrained import PRETRAINED, LoadedTeacher, load_teacher

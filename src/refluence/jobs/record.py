@@ -7,7 +7,7 @@ from pathlib import Path
 
 from refluence.digests import digest
 from refluence.files import Json
-from refluence.generate.job import called_by
+from refluence.generate.beforehand import called_by
 from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import guidance_of, methods
 from refluence.jobs.job import ArmJob, Job, StudentJob
