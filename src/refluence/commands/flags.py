@@ -1,4 +1,4 @@
-"""The commands: one dataclass each, made of the library's options (options.py) and the command's own (own_flags.py).
+"""The commands: one dataclass each, made of the library's options (options/) and the command's own (own_flags.py).
 
 Plain values only: what was asked is stored in config.json and can be repeated.
 """

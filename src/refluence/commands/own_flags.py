@@ -1,4 +1,4 @@
-"""The flags of the command line alone, a group for each command; those that a library function has too are in options.py."""
+"""The flags of the command line alone, a group for each command; those that a library function has too are in options/."""
 
 from __future__ import annotations
 
