@@ -28,6 +28,7 @@ from refluence.generate.settings import Guidance, Pool, Settings
 from refluence.generate.surrogate import surrogate_defaults
 from refluence.generate.surrogate_work import SurrogateWork
 from refluence.generate.training import DenoiserWork, denoising_defaults
+from refluence.generate.trajectory import TrajectoryWork
 from refluence.generate.work import SamplingWork
 from refluence.models import network
 from refluence.run.rows import read_rows
@@ -58,7 +59,9 @@ def rows(seeds: int) -> list[Row]:
     config, training = denoising_defaults(data.shape, data.classes)
     denoiser = driven(DenoiserWork(config, training, data, streams(0), compute)).artifact
     spec = network("convnet:32", data.shape, len(data.classes))
-    surrogate = driven(SurrogateWork(surrogate_defaults(data, "cpu"), spec, data, streams(0), compute)).artifact
+    of_surrogate = surrogate_defaults(data, "cpu")
+    trajectory = driven(TrajectoryWork(of_surrogate.training, spec, data, streams(0), compute)).artifact
+    surrogate = driven(SurrogateWork(of_surrogate, trajectory, data, streams(0), compute)).artifact
     found: list[Row] = []
     for what, settings in WAYS.items():
         for seed in range(seeds):

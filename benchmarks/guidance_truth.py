@@ -24,6 +24,7 @@ from refluence.generate.settings import Guidance, Settings
 from refluence.generate.surrogate import surrogate_defaults
 from refluence.generate.surrogate_work import SurrogateWork
 from refluence.generate.training import DenoiserWork, denoising_defaults
+from refluence.generate.trajectory import TrajectoryWork
 from refluence.generate.work import SamplingWork
 from refluence.models import network
 from refluence.seeds import streams
@@ -68,7 +69,8 @@ class Halves:
         self.denoiser = self.driven(DenoiserWork(config, settings, self.data, streams(0), Compute())).artifact
         spec = network("convnet:32", self.data.shape, CLASSES)
         own = replace(surrogate_defaults(self.data, "cpu"), epochs=10)
-        self.surrogate = self.driven(SurrogateWork(own, spec, self.data, streams(0), Compute(), upright)).artifact
+        trajectory = self.driven(TrajectoryWork(own.training, spec, self.data, streams(0), Compute())).artifact
+        self.surrogate = self.driven(SurrogateWork(own, trajectory, self.data, streams(0), Compute(), upright)).artifact
 
     @staticmethod
     def driven(work):

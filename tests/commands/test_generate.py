@@ -178,8 +178,8 @@ def test_an_estimate_measures_what_is_trained_first_once(refluence, tmp_path):
     words = ("compare", "--data", "digits", "--methods", "dit+influence", "--seeds", "2", "--ipc", "1", *JUDGED)
     said = refluence("estimate", *words, "--out", tmp_path / "nothing")
     assert said.code == 0, said.err
-    assert [line.partition(":")[0] for line in said.out.splitlines()][:5] == [
-        "denoiser", "surrogate", "dit", "dit+influence", "dit+pool",
+    assert [line.partition(":")[0] for line in said.out.splitlines()][:6] == [
+        "denoiser", "trajectory", "surrogate", "dit", "dit+influence", "dit+pool",
     ]  # fmt: skip
     assert refluence("estimate", *SAMPLE, *BOTH).out.startswith("denoiser: ")
     assert not (tmp_path / "nothing").exists()

@@ -1,11 +1,13 @@
-"""Class-mean gradients against a loop, Algorithm 2 by hand, and the work: stopped anywhere it resumes to the same bits."""
+"""Class-mean gradients against a loop, Algorithm 2 by hand, and the works: stopped anywhere they resume to the same bits."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
 from refluence.compute import Compute
@@ -14,6 +16,7 @@ from refluence.generate.checkpoints import look, of_classes, of_mean_gradients, 
 from refluence.generate.class_gradients import chosen, class_gradients
 from refluence.generate.surrogate import Surrogate, SurrogateSettings, surrogate_defaults
 from refluence.generate.surrogate_work import SurrogateWork
+from refluence.generate.trajectory import Trajectory, TrajectoryWork
 from refluence.models import ModelSpec, build
 from refluence.seeds import streams
 from support.tiny_data import tiny_dataset
@@ -23,13 +26,22 @@ MODEL = ModelSpec("convnet1", DATA.shape, 3, 4, "batch")
 SETTINGS = SurrogateSettings(epochs=3, batch=16, threshold=0.99, lr=0.1)
 
 
-def work(settings=SETTINGS, weights=None, model=MODEL) -> SurrogateWork:
-    return SurrogateWork(settings, model, DATA, streams(0), Compute(), weights)
+def training(settings=SETTINGS, model=MODEL) -> TrajectoryWork:
+    return TrajectoryWork(settings.training, model, DATA, streams(0), Compute())
 
 
-def finished(one: SurrogateWork) -> Surrogate:
+def finished(one):
     list(one.steps())
     return one.artifact()
+
+
+@functools.cache
+def trained() -> Trajectory:
+    return finished(training())
+
+
+def work(settings=SETTINGS, weights=None) -> SurrogateWork:
+    return SurrogateWork(settings, trained(), DATA, streams(0), Compute(), weights)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -102,9 +114,9 @@ def test_kept_checkpoints_are_those_of_the_training_with_their_gradients():
     one = work()
     found = finished(one)
     assert found.epochs[0] == 0
-    assert len(one.checkpoints) == SETTINGS.epochs + 1
+    assert len(trained()) == SETTINGS.epochs + 1
     for net, gradients, epoch in zip(found.networks(), found.gradients, found.epochs, strict=True):
-        assert all(torch.equal(t, one.checkpoints[epoch][name]) for name, t in net.state_dict().items())
+        assert all(torch.equal(t, trained().checkpoints[epoch][name]) for name, t in net.state_dict().items())
         assert not net.training
         torch.testing.assert_close(class_gradients(net, DATA, one.positions), gradients)
     again = Surrogate.from_state(MODEL, found.state())
@@ -114,22 +126,29 @@ def test_kept_checkpoints_are_those_of_the_training_with_their_gradients():
     assert all(torch.equal(t, again.state()[name]) for name, t in found.state().items())
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_work_that_was_stopped_goes_on_to_the_same_bits(stop):
-    whole, first, second = work(), work(), work()
+@pytest.mark.parametrize(("begun", "total", "stop"), [(training, 3, 1), (training, 3, 2), (work, 4, 1), (work, 4, 3)])
+def test_a_work_that_was_stopped_goes_on_to_the_same_bits(begun, total, stop):
+    whole, first, second = begun(), begun(), begun()
     steps = first.steps()
     for _ in range(stop):
         next(steps)
     second.restore({name: t.clone() for name, t in first.state().items()})
     a, b = finished(whole).state(), finished(second).state()
-    assert whole.total == second.step == 7
+    assert whole.total == second.step == total
     assert a.keys() == b.keys()
     assert all(torch.equal(t, b[name]) for name, t in a.items())
 
 
 def test_a_training_that_diverges_says_so():
     with pytest.raises(RunError, match="surrogate diverged in epoch 1"):
-        finished(work(dataclasses.replace(SETTINGS, lr=1e30), model=ModelSpec("convnet1", DATA.shape, 3, 4, "none")))
+        finished(training(dataclasses.replace(SETTINGS, lr=1e30), ModelSpec("convnet1", DATA.shape, 3, 4, "none")))
+
+
+def test_a_checkpoint_of_a_version_that_trained_and_looked_at_once_is_not_gone_on_from():
+    one = work()
+    with pytest.raises(KeyError, match="kept"):
+        one.restore({"step": torch.tensor(3), "kept.0": torch.zeros(3, 2)})
+    assert (one.step, one.kept) == (0, {})
 
 
 def test_a_saved_surrogate_says_what_it_holds(tmp_path):
@@ -139,6 +158,10 @@ def test_a_saved_surrogate_says_what_it_holds(tmp_path):
     result.artifact.save(tmp_path, result.card)
     assert {path.name for path in (tmp_path / "surrogate").iterdir()} == {"model.safetensors", "card.json", "README.md"}
     assert result.card["epochs_kept"] == list(result.artifact.epochs)
+    trained().save(tmp_path, {})
+    again = Trajectory.from_state(MODEL, load_file(tmp_path / "trajectory" / "model.safetensors"))
+    assert again.stored_bytes == trained().stored_bytes
+    assert all(torch.equal(t, again.state()[name]) for name, t in trained().state().items())
 
 
 def test_defaults_ask_for_no_more_images_than_there_are():

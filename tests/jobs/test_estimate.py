@@ -39,6 +39,6 @@ def test_what_judges_need_is_measured_and_not_made(monkeypatch):
     asked = JobOptions(ipc=1, nets=1, epochs=10, width=4, protocol=("rded-cpu",), quality=True, feature_network="convnet1:8")
     job = resolve(asked, parse_arm("random"), session.dataset, 0)
     found = estimate.needed_seconds([job, job], session)
-    assert [what for what, _ in found] == ["teacher", "surrogate", "teacher"]
+    assert [what for what, _ in found] == ["teacher", "trajectory", "surrogate", "teacher"]
     assert all(seconds > 0 for _, seconds in found)
     assert estimate.judging_seconds(job, session) > 0

@@ -1,6 +1,7 @@
 """Generated sets as jobs: what they need is made once and shared, pools get the seconds of guidance, folders go on."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,16 +14,17 @@ from refluence.files import read_json
 from refluence.generate.beforehand import Loaded, Trained
 from refluence.generate.job import Sampling
 from refluence.generate.pool import sampled_counts
-from refluence.jobs import pool_seconds
+from refluence.jobs import needs, pool_seconds
 from refluence.jobs.catalogue import guided_arm, parse_arm, with_controls
 from refluence.jobs.comparing import Comparing
-from refluence.jobs.denoisers import DenoiserNeed
+from refluence.jobs.denoisers import DenoiserNeed, SurrogateNeed, TrajectoryNeed
 from refluence.jobs.estimate import making_seconds, needed_seconds
 from refluence.jobs.job import Job
 from refluence.jobs.repeat import repeat_run
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Machine, open_session
 from refluence.options import SetOptions
+from refluence.recipes.igd_checkpoints import RECIPE
 
 TINY = {"ipc": 2, "nets": 1, "epochs": 1, "width": 4, "denoiser_iterations": 2, "surrogate_epochs": 1, "steps": 4}
 TINY |= {"surrogate": "convnet1:4", "range": "0%:100%"}
@@ -114,10 +116,42 @@ def test_all_arms_and_seeds_share_one_denoiser_and_one_surrogate(compared):
         "minimax", "minimax+igd", "minimax+pool", "dit", "dit+influence", "dit+pool"
     }  # fmt: skip
     assert sorted(path.name.partition("-")[0] for path in (out / "shared").iterdir() if path.is_dir()) == [
-        "denoiser", "minimax", "surrogate"
+        "denoiser", "minimax", "surrogate", "trajectory"
     ]  # fmt: skip
     assert all(row["denoiser_seconds"] > 0 for row in found.rows)
     assert all("surrogate_seconds" in row for row in found.rows if "+" in row["arm"])
+
+
+def test_surrogates_that_differ_in_their_checkpoints_or_weights_share_a_training(data, tmp_path, monkeypatch):
+    trained, real = [], TrajectoryNeed.make
+    monkeypatch.setattr(TrajectoryNeed, "make", lambda own, *rest: trained.append(own.facts) or real(own, *rest))
+    arms = ["dit+igd:threshold=.6", "dit+igd:regular=2", "dit+igd:weights=influence", "dit+igd:surrogate_epochs=2"]
+    rows = rf.compare(data, arms, seeds=1, controls=False, out=tmp_path / "run", **TINY).rows
+    assert [facts["settings"]["epochs"] for facts in trained] == [1, 2]
+    shared = [path.name.partition("-")[0] for path in (tmp_path / "run" / "shared").iterdir() if path.is_dir()]
+    assert (shared.count("surrogate"), shared.count("trajectory")) == (4, 2)
+    (least,) = (needs.read_prepared(path).seconds for path in tmp_path.glob("run/shared/trajectory-*/tensors.safetensors")
+                if json.loads((path.parent / "need.json").read_text())["settings"]["epochs"] == 1)  # fmt: skip
+    assert all(row["surrogate_seconds"] > least for row in rows[:2]), "each card counts the training, whoever began it"
+
+
+def test_the_recipe_of_checkpoints_trains_one_surrogate(data):
+    (part,) = RECIPE.parts("cpu")
+    needed = [SurrogateNeed(job_of(text, data).plan.guide) for text in part.arms if "+igd" in text]
+    assert len({needs.key(need, open_session(data, Machine())) for need in needed}) == len(needed) == 6
+    assert len({needs.key(need.trajectory, open_session(data, Machine())) for need in needed}) == 1
+
+
+def test_a_surrogate_of_an_earlier_version_is_read_and_not_trained_again(data, tmp_path, monkeypatch):
+    session = open_session(data, Machine())
+    need = SurrogateNeed(job_of("dit+igd", data).plan.guide)
+    made = needs.obtain(need, session, tmp_path)
+    (trajectory,) = tmp_path.glob("trajectory-*")
+    shutil.rmtree(trajectory)
+    monkeypatch.setattr(TrajectoryNeed, "make", lambda *given: pytest.fail("it is there"))
+    again = needs.obtain(need, session, tmp_path)
+    assert again.seconds == made.seconds
+    assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in made.tensors.items())
 
 
 def test_a_pool_is_as_large_as_the_seconds_of_guidance_allow(compared):
@@ -201,7 +235,7 @@ def test_an_estimate_trains_nothing_to_its_end(data, monkeypatch):
     monkeypatch.setattr(DenoiserNeed, "make", lambda *given: pytest.fail("it is measured, not made"))
     session = open_session(data, Machine())
     job = job_of("dit+igd", data, denoiser_iterations=200)
-    assert [name for name, seconds in needed_seconds([job], session) if seconds > 0] == ["denoiser", "surrogate"]
+    assert [name for name, seconds in needed_seconds([job], session) if seconds > 0] == ["denoiser", "trajectory", "surrogate"]
     seconds, stored = making_seconds(job, session)
     assert seconds > 0, "though all images are one batch"
     assert stored == 4 * 16 * 4 + 4 * 8

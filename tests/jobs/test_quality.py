@@ -71,7 +71,7 @@ def test_influence_is_measured_at_a_surrogate_that_guides_nothing(data):
     assert {**judges.facts, "seed": 0} == guides.facts
     assert judges.facts["seed"] != guides.facts["seed"]
     session = open_session(data, Machine())
-    nets = [need.work(session).net.state_dict() for need in (judges, guides)]
+    nets = [need.trajectory.work(session).net.state_dict() for need in (judges, guides)]
     assert any(not torch.equal(a, b) for a, b in zip(*(net.values() for net in nets), strict=True))
     stored = how.to_json()
     earlier = {name: value for name, value in stored.items() if name not in ("seed", "threshold")}

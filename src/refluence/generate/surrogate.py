@@ -21,6 +21,15 @@ WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
 
 
 @dataclass(frozen=True)
+class TrajectorySettings:
+    """How the surrogate is trained: plain SGD."""
+
+    epochs: int
+    lr: float
+    batch: int
+
+
+@dataclass(frozen=True)
 class SurrogateSettings:
     """How the surrogate is trained and which checkpoints it keeps.
 
@@ -35,6 +44,11 @@ class SurrogateSettings:
     similarity: str = "mean-gradient"
     regular: int | None = None
     real: int | None = None
+
+    @property
+    def training(self) -> TrajectorySettings:
+        """What of it decides the training, and not what is made of its checkpoints."""
+        return TrajectorySettings(self.epochs, self.lr, self.batch)
 
 
 def surrogate_defaults(dataset: Dataset, size: str) -> SurrogateSettings:

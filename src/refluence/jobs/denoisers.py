@@ -1,4 +1,6 @@
-"""What a sampling needs beforehand: a denoiser, a fine-tuned one, and the surrogate of its guidance; each a need (needs.py).
+"""What a sampling needs beforehand: a denoiser, a fine-tuned one, the training of a surrogate, and the surrogate that guides.
+
+Each is a need (needs.py).
 
 All seeds and arms that need the same share it: what is trained here has a seed of its own.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,13 +23,15 @@ from refluence.generate.beforehand import SEED, Guide, Trained
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import DENOISER, SURROGATE, TUNED, Sampling
 from refluence.generate.minimax_work import MinimaxWork
-from refluence.generate.surrogate import Surrogate
+from refluence.generate.surrogate import Surrogate, TrajectorySettings
 from refluence.generate.surrogate_work import SurrogateWork
 from refluence.generate.training import DenoiserWork
+from refluence.generate.trajectory import Trajectory, TrajectoryWork
 from refluence.jobs import cleaning
 from refluence.jobs.job import Job
 from refluence.jobs.needs import Need, obtain
 from refluence.jobs.session import Session
+from refluence.models import ModelSpec
 from refluence.run import checkpoint
 from refluence.run.drive import drive
 from refluence.seeds import streams
@@ -90,6 +95,32 @@ class MinimaxNeed:
 
 
 @dataclass(frozen=True)
+class TrajectoryNeed:
+    """The training of a surrogate: the same for all that differ only in what is made of its checkpoints. `seed`: its own."""
+
+    model: ModelSpec
+    settings: TrajectorySettings
+    seed: int = SEED
+
+    name: ClassVar[str] = "trajectory"
+
+    @property
+    def facts(self) -> Json:
+        """Everything that decides it beside data and machine."""
+        return {"model": self.model.to_json(), "settings": asdict(self.settings), "seed": self.seed}
+
+    def work(self, session: Session) -> TrajectoryWork:
+        """The training at its first step."""
+        return TrajectoryWork(self.settings, self.model, session.dataset, streams(self.seed), session.compute)
+
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
+        """The states of the network by epoch and name; they are written once, without an artifact beside."""
+        made = _driven(self.work(session), session, folder, self.name, saved=False).artifact
+        assert isinstance(made, Trajectory), "what its training makes"
+        return made.state()
+
+
+@dataclass(frozen=True)
 class SurrogateNeed:
     """Retained checkpoints of a network, and the mean gradient of each class at them. `weights (N,)` of real instances.
 
@@ -110,17 +141,26 @@ class SurrogateNeed:
             return own
         return {**own, "weights": hashlib.sha256(self.weights.double().numpy().tobytes()).hexdigest()}
 
-    def work(self, session: Session) -> SurrogateWork:
-        """Its training at the first step."""
+    @property
+    def trajectory(self) -> TrajectoryNeed:
+        """Its training, which is made first."""
+        return TrajectoryNeed(self.guide.model, self.guide.settings.training, self.seed)
+
+    def work(self, session: Session, trained: Prepared) -> SurrogateWork:
+        """The look at its checkpoints, of which `trained` has the states."""
+        trajectory = Trajectory.from_state(self.guide.model, trained.tensors)
         return SurrogateWork(
-            self.guide.settings, self.guide.model, session.dataset, streams(self.seed), session.compute, self.weights
+            self.guide.settings, trajectory, session.dataset, streams(self.seed), session.compute, self.weights
         )
 
-    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
-        """Its tensors by name."""
-        made = _driven(self.work(session), session, folder, self.name).artifact
+    def make(self, session: Session, folder: Path | None) -> Prepared:
+        """Its tensors by name, and the seconds of its training, whoever trained it."""
+        begin = time.monotonic()
+        trained = obtain(self.trajectory, session, None if folder is None else folder.parent)
+        waited = time.monotonic() - begin
+        made = _driven(self.work(session, trained), session, folder, self.name).artifact
         assert isinstance(made, Surrogate), "what its training makes"
-        return made.state()
+        return Prepared(made.state(), trained.seconds - waited)
 
 
 Obtain = Callable[[Need, Session, Path | None], Prepared]
@@ -147,11 +187,12 @@ def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None
     return needed.prepared
 
 
-def _driven(work: Work, session: Session, folder: Path | None, what: str) -> Result:
-    """The result of a training; in `folder` its artifact and a card lie there, and no checkpoint any more."""
+def _driven(work: Work, session: Session, folder: Path | None, what: str, saved: bool = True) -> Result:
+    """The result of a training; in `folder` its artifact and a card lie there if it is `saved`, and no checkpoint any more."""
     result, costs = drive(work, folder, what, session.driver)
     if folder is not None:
-        result.artifact.save(folder, {"source": session.dataset.source, **result.card, **costs})
+        if saved:
+            result.artifact.save(folder, {"source": session.dataset.source, **result.card, **costs})
         shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)
     return result
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import Sampling, equipped
 from refluence.generate.surrogate import Surrogate
+from refluence.generate.trajectory import Trajectory
 from refluence.jobs import denoisers
-from refluence.jobs.denoisers import DenoiserNeed, MinimaxNeed, SurrogateNeed
+from refluence.jobs.denoisers import DenoiserNeed, MinimaxNeed, SurrogateNeed, TrajectoryNeed
 from refluence.jobs.job import ArmJob, Job
 from refluence.jobs.needs import Need, key, obtain
 from refluence.jobs.quality import surrogate_of
@@ -56,7 +57,7 @@ class Needed:
 
     def obtained(self, need: Need, session: Session, place: Path | None) -> Prepared:
         """A stand-in for the need, which the session remembers."""
-        if not isinstance(need, (DenoiserNeed, MinimaxNeed, SurrogateNeed, TeacherNeed)):
+        if not isinstance(need, (DenoiserNeed, MinimaxNeed, TrajectoryNeed, SurrogateNeed, TeacherNeed)):
             return obtain(need, session, place)
         name = key(need, session)
         if name not in session.made:
@@ -66,7 +67,7 @@ class Needed:
         return session.made[name]
 
     def _begun(
-        self, need: DenoiserNeed | MinimaxNeed | SurrogateNeed | TeacherNeed, session: Session
+        self, need: DenoiserNeed | MinimaxNeed | TrajectoryNeed | SurrogateNeed | TeacherNeed, session: Session
     ) -> tuple[float, dict[str, Tensor]]:
         if isinstance(need, TeacherNeed):
             teacher = need.plan.open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
@@ -75,20 +76,22 @@ class Needed:
             return self._surrogate(need, session)
         work = need.work(session)
         seconds, made = self.stepping(work), work.artifact()
-        assert isinstance(made, Denoiser), "what these works make"
+        assert isinstance(made, (Denoiser, Trajectory)), "what these works make"
         return seconds, made.state()
 
     def _surrogate(self, need: SurrogateNeed, session: Session) -> tuple[float, dict[str, Tensor]]:
-        """Its training and the looks at its checkpoints; one look's stands for all that are retained."""
+        """The looks at the checkpoints of its training: one look's stands for all that are retained."""
+        trained = self.obtained(need.trajectory, session, None)
         settings = need.guide.settings
         looks = settings.epochs + 1 if settings.regular is None else settings.regular
-        looking = replace(need, guide=replace(need.guide, settings=replace(settings, epochs=0, regular=None))).work(session)
+        first = {name: tensor for name, tensor in trained.tensors.items() if name.startswith("0.")}
+        looking = replace(need, guide=replace(need.guide, settings=replace(settings, regular=None))).work(
+            session, Prepared(first)
+        )
         begin = time.perf_counter()
         for _ in looking.steps():
             pass
         seconds = looks * (time.perf_counter() - begin)
-        work = need.work(session)
-        seconds += self.stepping(work) * work.trained / work.total
         one, count = looking.artifact(), min(CHECKPOINTS, looks)
         made = Surrogate(
             one.model, one.checkpoints * count, one.gradients * count, tuple(range(count)), one.rates * count, one.mean, one.std

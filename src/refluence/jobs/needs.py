@@ -42,8 +42,11 @@ class Need(Protocol):
     def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
 
-    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
-        """The thing itself. The same bits for equal facts, whoever makes it. What takes long keeps checkpoints in `folder`."""
+    def make(self, session: Session, folder: Path | None) -> dict[str, Tensor] | Prepared:
+        """The thing itself. The same bits for equal facts, whoever makes it. What takes long keeps checkpoints in `folder`.
+
+        `Prepared` where it is made of another need: its `seconds` are those to add to the ones that passed here.
+        """
 
 
 def key(need: Need, session: Session) -> str:
@@ -74,7 +77,9 @@ def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
 
 def _made(need: Need, session: Session, folder: Path | None) -> Prepared:
     begin, before = time.monotonic(), 0.0 if folder is None else checkpoint.seconds(folder)
-    return Prepared(need.make(session, folder), before + time.monotonic() - begin)
+    found = need.make(session, folder)
+    made = found if isinstance(found, Prepared) else Prepared(found)
+    return Prepared(made.tensors, made.seconds + before + time.monotonic() - begin)
 
 
 def read_prepared(path: Path) -> Prepared:
