@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from refluence.errors import in_flags
 from refluence.evaluate import generated, summarise, verdict
+from refluence.evaluate.at_chance import at_chance
 from refluence.evaluate.references import base, by_chance, by_influence, kind, references
 from refluence.generate.arms import VARIANTS, reads
 
@@ -122,3 +124,27 @@ def test_without_guidance_the_best_method_is_named_with_what_it_is_compared_with
     assert line.startswith("highest mean of 3 arms: minimax, ")
     assert "points over dit" in line
     assert "better than dit (Holm p" in line
+
+
+@pytest.mark.parametrize(
+    ("arms", "classes", "says"),
+    [
+        ({"dit": [11.0, 9.5, 10.8], "dit_igd": [13.0]}, 10, "No sampled set is above chance (10 %): train the denoiser longer"),
+        ({"dit": [11.0, 9.5], "random": [40.0, 45.0]}, 10, "(--denoiser-iterations)"),
+        ({"dit": [11.0, 9.5], "random": [9.0, 10.0]}, 10, "No set is above chance (10 %): train the networks that judge"),
+        ({"dit": [50.0, 52.0, 49.0]}, 2, "(50 %)"),
+        ({"dit": [11.0, 9.5], "dit_igd": [48.0, 80.0]}, 10, ""),
+        ({"dit": [51.0, 51.1, 51.2]}, 2, ""),
+        ({"random": [10.0, 10.1], "dm": [9.0, 10.0]}, 10, ""),
+        ({"dit": [10.0], "full": [95.0]}, 10, "No sampled set"),
+    ],
+)  # fmt: skip
+def test_sets_that_teach_nothing_are_named_with_what_may_help(arms, classes, says):
+    with in_flags():
+        said = at_chance(rows_of(**arms), classes)
+    assert (says in said) if says else said == ""
+
+
+def test_chance_is_that_of_classes_of_equal_size():
+    rows = [{"arm": "dit", "seed": s, "accuracy": 90.0, "balanced_accuracy": 49.0 + s} for s in range(3)]
+    assert "above chance (50 %)" in at_chance(rows, 2)

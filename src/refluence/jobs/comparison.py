@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from refluence.errors import InputError
+from refluence.evaluate.at_chance import at_chance
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import Json, read_json, write_json
@@ -38,10 +39,10 @@ class Compared:
     already: bool = False
 
     @classmethod
-    def of(cls, rows: list[Row], notes: Sequence[str] = ()) -> Compared:
-        """Intervals and a sentence from rows."""
+    def of(cls, rows: list[Row], classes: int, notes: Sequence[str] = ()) -> Compared:
+        """Intervals and a sentence from rows, of data with so many classes."""
         summary = summarise(rows)
-        return cls(rows, summary, verdict(summary, rows), list(notes))
+        return cls(rows, summary, at_chance(rows, classes) + verdict(summary, rows), list(notes))
 
     @classmethod
     def read(cls, folder: Path) -> Compared:
@@ -162,7 +163,7 @@ def _all(
         extra, said = equal_seconds.jobs(jobs, rows, asked.size, out, decided)
         notes += said
         rows += _rows(asked, extra, session, out, executor, facts)
-    return Compared.of(rows, notes)
+    return Compared.of(rows, len(session.dataset.classes), notes)
 
 
 def _rows(
