@@ -158,11 +158,31 @@ def test_influence_per_class_is_that_of_the_scores(folders, outlines, monkeypatc
 
 def test_of_many_classes_the_farthest_are_shown_in_their_order():
     groups = {f"class {i}": np.full(3, 1.0 + i % 30) for i in range(40)}
-    chart, left_out = boxed(groups, 1.0, "weight", "title")
-    names = list(dict.fromkeys(re.findall(r">(class \d+)<", charts.drawn(chart, Path("page.html")))))
+    found = boxed(groups, 1.0, "weight", "title")
+    names = list(dict.fromkeys(re.findall(r">(class \d+)<", charts.drawn(found.chart, Path("page.html")))))
     assert names == [f"class {i}" for i in range(10, 30)]
-    assert left_out == f"Shown are the {MOST} of 40 classes that reach farthest."
+    assert found.left_out == f"Shown are the {MOST} of 40 classes that reach farthest."
     assert boxed({"lonely": np.ones(3)}, 0.0, "", "") is None
+
+
+def test_a_few_values_are_dots_and_no_box(monkeypatch):
+    rows = []
+    monkeypatch.setattr(charts, "boxes", lambda drawn, *rest: rows.extend(drawn))
+    four, five = np.array([3.0, 1.0, 2.0, 9.0]), np.arange(5.0)
+    assert boxed({"four": four, "five": five}, 0.0, "", "").reading.endswith("Of fewer than 5 values each is a dot.")
+    assert [row["values"] for row in rows] == [[3.0, 1.0, 2.0, 9.0], []]
+    assert (rows[0]["low"], rows[0]["middle"], rows[0]["high"], "q1" in rows[0]) == (1.0, 2.5, 9.0, False)
+    assert boxed({"a": four, "b": four}, 0.0, "", "").reading == "Dots are values. The stroke is the median of a class."
+    assert "dot" not in boxed({"a": five, "b": five}, 0.0, "", "").reading
+
+
+def test_dots_are_drawn_where_boxes_are_not():
+    def marks(**groups):
+        drawn = charts.drawn(boxed(groups, 0.0, "weight", "title").chart, Path("page.html"))
+        return [sum(part.count("<path") for part in re.findall(rf"{kind}.*?</g>", drawn)) for kind in ("mark-symbol", "layer_2")]
+
+    assert marks(a=np.arange(4.0), b=np.arange(9.0)) == [8, 2]  # wide and narrow
+    assert marks(a=np.arange(3.0), b=np.arange(4.0)) == [14, 0]
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,12 @@ def lines(
 
 
 def boxes(rows: Sequence[Row], centre: float, axis: str, title: str) -> Markup:
-    """A distribution per name, {"name", "low", "q1", "middle", "q3", "high"}: line, box and stroke; `centre` is a thin one."""
+    """A distribution per name, {"name", "low", "q1", "middle", "q3", "high"}: line, box and stroke; `centre` is a thin one.
+
+    A row with "values", which has no quartiles, has a dot for each instead of line and box.
+    """
+    dots = [{"name": row["name"], "value": value} for row in rows for value in row["values"]]
+    whole = alt.Data(values=[row for row in rows if not row["values"]])
     every = [row[key] for row in rows for key in ("low", "high")] + [centre]
     room = 0.03 * (max(every) - min(every)) or 1.0
     scale = alt.Scale(domain=[min(every) - room, max(every) + room], nice=False, zero=False)
@@ -131,10 +136,15 @@ def boxes(rows: Sequence[Row], centre: float, axis: str, title: str) -> Markup:
             chart.mark_tick(thickness=1.2, size=22, opacity=1, orient="vertical", color=INK, yOffset=7).encode(
                 x=alt.XDatum(centre), y=y
             ),
-            chart.mark_rule(strokeWidth=1.5, color=PALETTE[0], yOffset=6).encode(
-                x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q", y=y
-            ),
-            chart.mark_bar(height=11, color=PALETTE[0], opacity=0.75, yOffset=6).encode(x=alt.X("q1:Q"), x2="q3:Q", y=y),
+            alt.Chart(whole)
+            .mark_rule(strokeWidth=1.5, color=PALETTE[0], yOffset=6)
+            .encode(x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q", y=y),
+            alt.Chart(whole)
+            .mark_bar(height=11, color=PALETTE[0], opacity=0.75, yOffset=6)
+            .encode(x=alt.X("q1:Q"), x2="q3:Q", y=y),
+            alt.Chart(alt.Data(values=dots))
+            .mark_circle(size=46, color=PALETTE[0], opacity=0.75, yOffset=6)
+            .encode(x=alt.X("value:Q"), y=y),
             chart.mark_tick(thickness=2.5, size=15, opacity=1, orient="vertical", color=INK, yOffset=6).encode(
                 x=alt.X("middle:Q"), y=y
             ),

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from refluence.arm import read_arm
 from refluence.report import charts, curves
-from refluence.report.boxed import READING, boxed
+from refluence.report.boxed import boxed
 from refluence.report.gallery import class_name
 from refluence.report.reading import Unit
 from refluence.report.words import compact, finite, fixed, signed
@@ -125,5 +125,5 @@ def _weights(units: list[Unit], name: str) -> Iterator[Figure]:
     if drawn and any(abs(value - 1) > 0.005 for values in groups.values() for value in values):
         most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
         finding = f"Heaviest class: {most}, mean weight {fixed(means[most], 2)}. Lightest: {least}, {fixed(means[least], 2)}."
-        words = f"{WEIGHTS.format(reading=READING)} {drawn[1]}".strip()
-        yield Figure(f"Weight per class{name}", finding, words, drawn[0])
+        words = f"{WEIGHTS.format(reading=drawn.reading)} {drawn.left_out}".strip()
+        yield Figure(f"Weight per class{name}", finding, words, drawn.chart)

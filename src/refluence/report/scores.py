@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from refluence.errors import InputError
 from refluence.files import Json
 from refluence.report import charts
-from refluence.report.boxed import READING, boxed
+from refluence.report.boxed import boxed
 from refluence.report.gallery import Gallery, Tile, class_name, first_tiles, real_gallery
 from refluence.report.reading import Scores, read_scores
 from refluence.report.template import write_page
@@ -165,8 +165,9 @@ def section(scores: Scores | None, classes: list[str], source: str) -> ScoreSect
         risk = RISKS[scores.facts["risk"]]
         words = replace(words, lead=words.lead.format(risk=risk, terms=TERMS[terms].format(risk=risk)))
     groups = {class_name(classes, int(c)): (score - centre)[scores.label == c] for c in np.unique(scores.label)}
-    boxes, left_out = boxed(groups, 0.0, axis, f"{words.by_class}: percentiles") or (None, "")
-    told = f"{READING} {words.by_class_lead} {left_out}".strip()
+    by_class = boxed(groups, 0.0, axis, f"{words.by_class}: percentiles")
+    boxes = None if by_class is None else by_class.chart
+    told = "" if by_class is None else f"{by_class.reading} {words.by_class_lead} {by_class.left_out}".strip()
     compared = scores.stored is not None
     return ScoreSection(source, facts, notes, key + chart, gallery, words, lead, name, boxes, told, first, compared)
 
