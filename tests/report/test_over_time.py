@@ -179,7 +179,8 @@ def test_a_few_values_are_dots_and_no_box(monkeypatch):
 def test_dots_are_drawn_where_boxes_are_not():
     def marks(**groups):
         drawn = charts.drawn(boxed(groups, 0.0, "weight", "title").chart, Path("page.html"))
-        return [sum(part.count("<path") for part in re.findall(rf"{kind}.*?</g>", drawn)) for kind in ("mark-symbol", "layer_2")]
+        groups = [re.findall(rf"{kind}[^>]*[^/]>.*?</g>", drawn) for kind in ("mark-symbol", "layer_2")]
+        return ["".join(found).count("<path") for found in groups]
 
     assert marks(a=np.arange(4.0), b=np.arange(9.0)) == [8, 2]  # wide and narrow
     assert marks(a=np.arange(3.0), b=np.arange(4.0)) == [14, 0]
