@@ -171,9 +171,9 @@ def generate(
     Args:
         data: as in `distill`. No class needs as many images as are sampled of it.
         method: an arm: `"dit"`, `"dit+influence"`, `"dit+deviation"`, `"dit+igd"` (both), `"dit+pool"` (no guidance, the best
-            of more images), each with options as in `"dit+igd:k=10,steps=20"`; `"dit+entropy"` and `"dit+modes"`, the
-            guidance of UAG and MGD3; `"minimax"` or `"d4m"` in the place of `"dit"`. Without an arm: `"dit+igd"`, while
-            `refluence generate sample` guides only where `--guidance` says so.
+            of more images), each with options as in `"dit+igd:k=10,steps=20"`; `"dit+entropy"`, `"dit+modes"` and
+            `"dit+learnability"`, the guidance of UAG, MGD3 and LGD; `"minimax"` or `"d4m"` in the place of `"dit"`. Without an
+            arm: `"dit+igd"`, while `refluence generate sample` guides only where `--guidance` says so.
         denoiser: `"dit"` or `"unet"`, trained first on the data; or one that is there: a folder, a name of the Hub
             (`"hf:facebook/DiT-XL-2-256"`), or what `train_denoiser` and `finetune_denoiser` gave.
         seed: everything random follows from it, but for what is trained first.

@@ -1,4 +1,4 @@
-"""Entropy and modes as guidance, and samples that begin at modes: each against itself written out in float64."""
+"""Entropy, modes and learnability as guidance, and samples that begin at modes: each against itself written out in float64."""
 
 import itertools
 from dataclasses import replace
@@ -8,9 +8,11 @@ import torch
 
 from refluence.arm import Arm
 from refluence.compute import Compute
+from refluence.errors import InputError
 from refluence.generate.arms import settings_for
 from refluence.generate.dit import METHOD
 from refluence.generate.entropy import EntropyEnergy, entropy
+from refluence.generate.learnability import LearnabilityEnergy, learner
 from refluence.generate.modes import centres, modes_of
 from refluence.generate.noise import deviation_at, guided_steps, steps_of
 from refluence.generate.predictions import linear_abar
@@ -29,6 +31,7 @@ SURROGATE = tiny_surrogate(DATA)
 WIDE = {"low": -20.0, "high": 20.0}
 ENTROPY = Guidance(entropy=True, entropy_scale=0.05, **WIDE)
 MODES = Guidance(modes=True, mode_scale=0.1, fraction=(0.5, 1.0))
+LEARNABILITY = Guidance(learnability=True, learnability_scale=0.3, **WIDE)
 
 
 def normal(count: int, seed: int) -> torch.Tensor:
@@ -51,6 +54,11 @@ def written_out(settings: Settings, modes: torch.Tensor) -> torch.Tensor:
             clean = z0 if guidance.through else (z - (1 - abar).sqrt() * eps.detach()) / abar.sqrt()
             (g,) = torch.autograd.grad(energy.energy(look(clean), Y).sum(), z)
             eps = eps - guidance.entropy_scale * (1 - abar).sqrt() * g
+        elif number in guided and guidance.learnability:
+            clean = z0 if guidance.through else (z - (1 - abar).sqrt() * eps.detach()) / abar.sqrt()
+            (g,) = torch.autograd.grad(energy.energy(look(clean), Y).sum(), z)
+            rho = (1 - abar).sqrt() * eps.flatten(1).norm(dim=1) / g.flatten(1).norm(dim=1)
+            eps = eps - guidance.learnability_scale * rho.view(-1, 1, 1, 1) * g
         elif number in guided:
             after = denoiser.abar[steps[number + 1]]
             sigma = ((1 - after) / (1 - abar) * (1 - abar / after)).sqrt()
@@ -59,7 +67,9 @@ def written_out(settings: Settings, modes: torch.Tensor) -> torch.Tensor:
     return z_t
 
 
-@pytest.mark.parametrize("guidance", [ENTROPY, replace(ENTROPY, through=False), MODES], ids=["full", "stop", "modes"])
+@pytest.mark.parametrize(
+    "guidance", [ENTROPY, replace(ENTROPY, through=False), MODES, LEARNABILITY], ids=["full", "stop", "modes", "learnability"]
+)
 @pytest.mark.parametrize("solver", ["ddim", "dpm"])
 def test_guided_samples_equal_the_equations_written_out(solver, guidance):
     settings = Settings(steps=10, solver=solver, guidance=guidance)
@@ -74,7 +84,11 @@ def test_guided_samples_equal_the_equations_written_out(solver, guidance):
 
 def test_without_strength_the_images_are_the_unguided_ones():
     plain = sample(ToyDenoiser(), normal(4, 4), Y, Settings(steps=10))
-    for guidance in (replace(ENTROPY, entropy_scale=0.0), replace(MODES, mode_scale=0.0)):
+    for guidance in (
+        replace(ENTROPY, entropy_scale=0.0),
+        replace(MODES, mode_scale=0.0),
+        replace(LEARNABILITY, learnability_scale=0.0),
+    ):
         assert torch.equal(sample(ToyDenoiser(), normal(4, 4), Y, Settings(steps=10, guidance=guidance)).z, plain.z)
 
 
@@ -95,6 +109,63 @@ def test_the_entropy_and_its_gradient_are_those_of_the_last_checkpoint():
         numeric.view(-1)[place] = (high - low) / 2e-5
     assert torch.allclose(slope.flatten()[::17], numeric.flatten()[::17], atol=1e-7)
     assert float(slope.abs().max()) > 1e-3
+
+
+def test_learnability_is_the_loss_that_the_reference_does_not_share():
+    images, labels = torch.rand(6, *DATA.shape, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2] * 2)
+    current = learner(SURROGATE, images, labels, streams(0), torch.device("cpu"))
+    assert torch.equal(current(images).argmax(1), labels)  # it was trained on them
+    energy = LearnabilityEnergy(current.double(), SURROGATE, omega=0.5)
+    energy.reference.double()
+    x = torch.randn(3, *DATA.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    value, slope = energy.gradient(x, Y[:3])
+    ours, theirs = (net(x).log_softmax(1)[range(3), Y[:3]] for net in (current, SURROGATE.networks()[-1].double()))
+    torch.testing.assert_close(value, (-ours + 0.5 * theirs).detach())
+    along = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    high, low = (energy.score(x + step * along, Y[:3]).sum().detach() for step in (1e-5, -1e-5))
+    assert float((slope * along).sum()) == pytest.approx(float((high - low) / 2e-5), rel=1e-5)
+
+
+def test_the_first_stage_is_that_of_igd_and_later_ones_teach_more():
+    settings = Settings(steps=6, batch=4, guidance=replace(LEARNABILITY, deviation=True, candidates=3, stages=2))
+    made = work(settings, (4, 4, 4))
+    assert [(part.start, part.stop) for part in made.parts] == [(0, 4), (4, 6), (6, 10), (10, 12)]
+    list(made.steps())
+    seed = replace(settings, guidance=replace(settings.guidance, learnability=False, influence=True))
+    igd = work(seed, (4, 4, 4))
+    igd.parts = made.parts
+    list(igd.steps())
+    assert torch.equal(made.z[:6], igd.z[:6])
+    assert made.learnable is not None
+    began, energy = made.learnable
+    assert began == 6
+    unguided = work(replace(settings, guidance=Guidance()), (4, 4, 4))
+    list(unguided.steps())
+    y = made.labels[6:]
+    scores = [energy.score(each.look(each.z[6:]), y) for each in (made, unguided)]
+    assert float(scores[0].mean()) > float(scores[1].mean()) + 0.01
+
+
+def test_of_two_candidates_the_one_with_more_left_to_learn_stays():
+    guidance = replace(LEARNABILITY, learnability_scale=0.0, k=0.0, candidates=2, stages=2)
+    two, one = (work(Settings(steps=4, batch=9, guidance=replace(guidance, candidates=n)), (2, 2, 2)) for n in (2, 1))
+    for each in (two, one):
+        list(each.steps())
+    assert two.learnable is not None
+    part = two.parts[1]
+    other = two._sampled(part, two.learnable[1], two.settings, "-1").z
+    with torch.no_grad():
+        first, second = (two.learnable[1].score(two.look(z), two.labels[part]) for z in (one.z[part], other))
+    expected = torch.where((second > first).view(-1, 1, 1, 1), other, one.z[part])
+    assert torch.equal(two.z[part], expected)
+    assert not torch.equal(expected, one.z[part])
+
+
+def test_learnability_needs_a_second_image():
+    import refluence as rf
+
+    with pytest.raises(InputError, match="ipc is 1: learnability needs 2 images a class"):
+        rf.generate(DATA, "dit+learnability", ipc=1, denoiser=tiny_denoiser(DATA.classes, DATA.shape))
 
 
 def test_centres_are_the_best_of_all_partitions():
@@ -147,15 +218,24 @@ def test_an_image_of_d4m_begins_at_its_noised_centre():
     assert made.result().card["strength"] == 0.7
 
 
-@pytest.mark.parametrize("settings", [Settings(steps=4, batch=2, strength=0.5), Settings(steps=4, batch=2, guidance=MODES)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(steps=4, batch=2, strength=0.5),
+        Settings(steps=4, batch=2, guidance=MODES),
+        Settings(steps=4, batch=2, guidance=replace(LEARNABILITY, stages=2)),
+    ],
+)
 def test_stopped_after_a_batch_it_comes_to_the_same_bits(settings):
-    whole, first, second = (work(settings) for _ in range(3))
+    whole = work(settings)
     events = list(whole.steps())
-    next(first.steps())
-    second.restore(first.state())
-    list(second.steps())
-    assert torch.equal(second.z, whole.z)
-    assert (events[0].guide is None) == (settings.strength is not None)
+    for done in range(1, whole.total):
+        first, second = work(settings), work(settings)
+        list(itertools.islice(first.steps(), done))
+        second.restore(first.state())
+        list(second.steps())
+        assert torch.equal(second.z, whole.z)
+    assert (events[-1].guide is None) == (settings.strength is not None)
 
 
 def test_ranges_are_those_of_each_guidance_unless_one_is_said():

@@ -70,10 +70,10 @@ def test_other_guidance_brings_the_same_and_goes_with_no_other():
 
 
 def test_entropy_modes_and_d4m_are_compared(data, tmp_path):
-    arms = ["dit+entropy", "dit+modes", "d4m"]
+    arms = ["dit+entropy", "dit+modes", "dit+learnability", "d4m"]
     found = rf.compare(data, arms, seeds=1, out=tmp_path / "run", **{**TINY, "range": "-30:30", "cfg": 1.0})
     made = {row["arm"]: rf.DistilledSet.load(tmp_path / "run" / "units" / row["arm"] / "0").images for row in found.rows}
-    assert set(made) == {"dit", "dit+entropy", "dit+pool", "dit+modes", "d4m"}
+    assert set(made) == {"dit", "dit+pool", *arms}
     assert all(float((made[name] - made["dit"]).abs().max()) > 1e-4 for name in arms)
     sizes = read_json(tmp_path / "run" / pool_seconds.FILE)
     assert sizes["dit+pool"]["of"] == "dit+entropy"

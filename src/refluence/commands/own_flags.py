@@ -170,9 +170,10 @@ class SampleTask(Options):
     data: str = same(Task, "data")
     guidance: str = setting(
         "none",
-        "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short); entropy or modes. "
+        "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short); entropy, modes or "
+        "learnability. "
         "More of an arm's options may follow: igd:weights=influence. (rf.generate without an arm takes dit+igd.)",
-        metavar="none|influence|deviation|influence,deviation|entropy|modes[:key=value,…]",
+        metavar="none|influence|deviation|influence,deviation|entropy|modes|learnability[:key=value,…]",
     )
     pool: bool = setting(
         False, "Instead of guidance: sample several times as many images and select from them (--factor, --by)."

@@ -1,7 +1,7 @@
 """What a generated set is compared with, read as text.
 
-Arms that steer the sampling (`X+influence`, `X+deviation`, `X+igd`, `X+entropy`, `X+modes`) are compared, at the same numbers
-but for those that mean nothing to the other arm (`dit+igd:k=10,cfg=4` with `dit:cfg=4`),
+Arms that steer the sampling (`X+influence`, `X+deviation`, `X+igd`, `X+entropy`, `X+modes`, `X+learnability`) are compared, at
+the same numbers but for those that mean nothing to the other arm (`dit+igd:k=10,cfg=4` with `dit:cfg=4`),
 
     with `X`: the same denoiser and noise, not steered                                          UNIFORM
     with `X+pool`: not steered, but a selection from as many images as fit the same seconds     RIVAL
@@ -19,14 +19,23 @@ from __future__ import annotations
 
 from refluence.arm import UNIFORM, Arm
 from refluence.evaluate.relations import CONTROL, RANDOM, RIVAL
-from refluence.options import OF_DEVIATION, OF_INFLUENCE, OF_POOL, OF_SURROGATE
+from refluence.options import OF_DEVIATION, OF_INFLUENCE, OF_LEARNABILITY, OF_POOL, OF_SURROGATE
 
 DIT, MINIMAX, D4M = "dit", "minimax", "d4m"
 POOL, IGD, INFLUENCE = "pool", "igd", "influence"
-STEERED = (INFLUENCE, "deviation", IGD, "entropy", "modes")
+STEERED = (INFLUENCE, "deviation", IGD, "entropy", "modes", "learnability")
 WEIGHTS, SHUFFLED = "weights", "shuffled"
 TUNING, STRENGTH = "minimax_iterations", "strength"
-OF_GUIDANCE = (*OF_INFLUENCE, *OF_DEVIATION, "through", "range", WEIGHTS, "entropy_scale", "mode_scale")
+OF_GUIDANCE = (
+    *OF_INFLUENCE,
+    *OF_DEVIATION,
+    *OF_LEARNABILITY,
+    "through",
+    "range",
+    WEIGHTS,
+    "entropy_scale",
+    "mode_scale",
+)  # fmt: skip
 IDLE = frozenset((*OF_GUIDANCE, *OF_SURROGATE, *OF_POOL))
 """Options that say nothing of images that are not steered."""
 

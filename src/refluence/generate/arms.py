@@ -11,7 +11,7 @@ from refluence.fields import read
 from refluence.generate.method import Generator
 from refluence.generate.settings import Settings, settings_from
 from refluence.influence.weighting import Weighting, parse_weighting
-from refluence.options import OF_DEVIATION, OF_INFLUENCE, OF_POOL, OF_SURROGATE, SamplingOptions
+from refluence.options import OF_DEVIATION, OF_INFLUENCE, OF_LEARNABILITY, OF_POOL, OF_SURROGATE, SamplingOptions
 
 VARIANTS = {
     "influence": "steered by influence: gradients of an image alike to those of its class (IGD eq. 7)",
@@ -19,6 +19,8 @@ VARIANTS = {
     "igd": "steered by influence and by deviation (IGD eq. 9)",
     "entropy": "steered to images of which the surrogate is unsure (UAG)",
     "modes": "steered to k-means centres of real images, each image to its own, in the first half of the steps (MGD3)",
+    "learnability": "sampled in stages, each steered to images that a network trained on those before gets wrong and the "
+    "surrogate does not (LGD)",
     "pool": "rival: a larger pool without guidance, made and selected in the seconds that guidance takes",
 }
 """What may stand behind `+`."""
@@ -38,16 +40,18 @@ def shared_keys() -> tuple[str, ...]:
 
 def reads(variant: str, from_modes: bool = True) -> tuple[str, ...]:
     """The options that mean something for a variant, of images that begin at modes, or of those that do not."""
-    influence, deviation = variant in ("influence", "igd"), variant in ("deviation", "igd")
+    staged = variant == "learnability"
+    influence, deviation = staged or variant in ("influence", "igd"), staged or variant in ("deviation", "igd")
     idle: tuple[str, ...] = () if influence else OF_INFLUENCE
     idle += () if deviation else OF_DEVIATION
     idle += () if influence or variant == "entropy" else ("through",)
     idle += () if variant == "entropy" else ("entropy_scale",)
+    idle += () if staged else OF_LEARNABILITY
     idle += () if variant == "modes" else ("mode_scale",)
     idle += () if variant not in (UNIFORM, "pool") else ("range",)
     idle += () if variant == "pool" else OF_POOL
     idle += () if influence or variant in ("entropy", "pool") else OF_SURROGATE
-    idle += () if influence or variant == "pool" else ("weights",)
+    idle += () if variant in ("influence", "igd", "pool") else ("weights",)
     idle += () if from_modes else ("strength",)
     return tuple(key for key in own_keys() if key not in idle)
 
@@ -91,10 +95,10 @@ def asked_by(arm: Arm, asked: SamplingOptions) -> SamplingOptions:
 
 
 def needs_surrogate(settings: Settings) -> bool:
-    """Whether a surrogate guides, by influence or by the entropy of its predictions, or selects from a pool."""
+    """Whether a surrogate guides, by influence, by its predictions or by what is left to learn, or selects from a pool."""
     guidance = settings.guidance
     guides = (guidance.influence and guidance.k != 0) or (guidance.entropy and guidance.entropy_scale != 0)
-    return guides or settings.pool is not None
+    return guides or guidance.learnability or settings.pool is not None
 
 
 def refuse_idle(arm: Arm, generator: Generator, asked: SamplingOptions) -> None:

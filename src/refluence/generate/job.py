@@ -19,7 +19,7 @@ from refluence.condense.ranking import Ranking, Table, table_from
 from refluence.data import Dataset
 from refluence.data.allocation import counts_of
 from refluence.data.distilled import DistilledSet
-from refluence.errors import InputError, option
+from refluence.errors import InputError, option, stated
 from refluence.files import Json
 from refluence.generate.arms import VARIANTS, asked_by, check, needs_surrogate, own_keys, settings_for, weighting_of
 from refluence.generate.beforehand import (
@@ -152,8 +152,11 @@ class Sampling:
         return self
 
     def ahead(self, work: Work) -> list[Cost]:
-        """Nothing beside the batches."""
-        return []
+        """What the batches that were measured leave out."""
+        from refluence.generate.work import SamplingWork
+
+        assert isinstance(work, SamplingWork), "the work of this plan"
+        return work.ahead()
 
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
         """Images of each class: as many as are asked for, though it may have fewer; `small_classes="cap"`: not more."""
@@ -165,6 +168,10 @@ class Sampling:
         """`InputError`, before any work, where diffusers is missing, for more steps than the schedule has, a range that no step
         falls in, and a denoiser that cfg cannot guide."""
         need_diffusers(f"the solver {self.settings.solver}")
+        if self.settings.guidance.learnability and max(counts) < 2:
+            raise InputError(
+                f"{stated('ipc', self.ipc)}: learnability needs 2 images a class, the second for what the first left"
+            )
         steps_of(self.settings, len(self._abar))
         self.remarks_on_steps()
         if isinstance(self.denoiser, Loaded) and self.denoiser.denoiser is not None and self.settings.cfg != 1:

@@ -3,7 +3,7 @@
     z_T ~ N(0, I),   z_{t-1} = s(z_t, t, eps) [- rho_t grad G_I - gamma grad G_D]      (IGD, ICLR 2025, eq. 9)
 
 How sampling is guided is the arm's variant: `dit`, `dit+influence`, `dit+deviation`, `dit+igd`,
-`dit+entropy`, `dit+modes`, `dit+pool`.
+`dit+entropy`, `dit+modes`, `dit+learnability`, `dit+pool`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ The energies of a batch are summed, so how strongly an image is guided does not 
 gradient of all checkpoints goes back once, through the decoder and the denoiser. Stop-gradient leaves the denoiser out:
 dz0/dz = 1 / sqrt(abar). Steps without guidance keep no graph; that of a guided one is of a few large images at a time.
 
-Other guidance goes the same way: an entropy of D(z0_hat) changes eps (entropy.py), a mode moves the step (modes.py).
+Other guidance goes the same way: an entropy of D(z0_hat), or what is left to learn of it, changes eps (entropy.py,
+learnability.py), a mode moves the step (modes.py).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Predicting(Protocol):
 
 
 class Energy(Protocol):
-    """What sampling asks of an energy of images: the influence's, or an entropy."""
+    """What sampling asks of an energy of images: the influence's, an entropy, or what is left to learn."""
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Its value `(B,)` of normalised images `x` `(B, C, H, W)` of classes `y`, and its gradient, shaped like x."""
@@ -71,7 +72,8 @@ class Samples:
     """Finished `z` `(B, ...)`, and means over its images and guided steps, None where nothing was guided by it.
 
     `energy`: G_I of the predicted images. `deviation`: G_D. `moved`: |rho grad G_I| / |z|. `guide`: of other guidance, the
-    entropy of the predicted images, or their mean squared distance to their modes. `away`: |gamma grad G_D| / |z|.
+    entropy of the predicted images, their learnability, or their mean squared distance to their modes. `away`:
+    |gamma grad G_D| / |z|.
     """
 
     z: Tensor
@@ -124,6 +126,7 @@ def sample(
     guided = set(guided_steps(guidance, steps, abar)) if guidance.steers else set()
     solver = solver_of(settings.solver, abar, steps, generators)
     by_influence, by_entropy = guidance.influence and guidance.k != 0, guidance.entropy and guidance.entropy_scale != 0
+    by_learnability = guidance.learnability and guidance.learnability_scale != 0
     gamma = gamma_of(guidance, noise[0].numel()) if guidance.deviation else 0.0
     z, energies, deviations, moves, guides = noise, list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
     aways = list[Tensor]()
@@ -137,6 +140,10 @@ def sample(
         elif number in guided and by_entropy:
             eps, value, gradient = energy_of(denoiser, z, t, y, settings, steering, compute)
             eps = eps - guidance.entropy_scale * math.sqrt(1 - abar[t]) * gradient
+            guides.append(value)
+        elif number in guided and by_learnability:
+            eps, value, gradient = energy_of(denoiser, z, t, y, settings, steering, compute)
+            eps = eps - scaled(gradient, eps, guidance.learnability_scale * math.sqrt(1 - abar[t]))
             guides.append(value)
         else:
             z0, eps = predicted(denoiser, z, t, y, settings.cfg, compute)

@@ -28,7 +28,8 @@ class Guidance:
 
     `memory`: how many earlier images of a class the deviation looks at; None: all. `through`: back through the denoiser;
     False stops the gradient at eps, dz0/dz = 1 / sqrt(abar). `averaging` of checkpoints: trained, by their rates, or equal.
-    `scaled_gamma`: gamma d / 4096; False: gamma as it is. `entropy` and `modes` have pages of their own, and a lambda each.
+    `scaled_gamma`: gamma d / 4096; False: gamma as it is. `entropy`, `modes` and `learnability` have pages of their own, and a
+    lambda each.
     """
 
     influence: bool = False
@@ -47,12 +48,18 @@ class Guidance:
     modes: bool = False
     entropy_scale: float = 10.0
     mode_scale: float = 0.1
+    learnability: bool = False
+    learnability_scale: float = 0.2
+    omega: float = 1.0
+    stages: int = 5
+    candidates: int = 2
 
     @property
     def steers(self) -> bool:
         """Whether there is anything to steer by."""
         others = (self.entropy and self.entropy_scale != 0) or (self.modes and self.mode_scale != 0)
-        return others or (self.influence and self.k != 0) or (self.deviation and self.gamma != 0)
+        learned = self.learnability and (self.learnability_scale != 0 or self.k != 0)
+        return others or learned or (self.influence and self.k != 0) or (self.deviation and self.gamma != 0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ class Settings:
 
 
 def settings_from(asked: SamplingOptions, variant: str, from_modes: bool = False) -> Settings:
-    """The settings of a variant: uniform, influence, deviation, igd, entropy, modes or pool; of images that begin at modes.
+    """The settings of a variant: uniform, influence, deviation, igd, entropy, modes, learnability or pool; of images that begin
+    at modes.
 
     Raises:
         InputError: a range that cannot be read.
@@ -91,7 +99,7 @@ def settings_from(asked: SamplingOptions, variant: str, from_modes: bool = False
     low, high, fraction = read_range(RANGES.get(variant, USUAL_RANGE) if asked.range is None else asked.range)
     guidance = Guidance(
         influence=variant in ("influence", "igd"),
-        deviation=variant in ("deviation", "igd"),
+        deviation=variant in ("deviation", "igd", "learnability"),
         k=asked.k,
         gamma=asked.gamma,
         kappa=asked.kappa,
@@ -106,6 +114,11 @@ def settings_from(asked: SamplingOptions, variant: str, from_modes: bool = False
         modes=variant == "modes",
         entropy_scale=asked.entropy_scale,
         mode_scale=asked.mode_scale,
+        learnability=variant == "learnability",
+        learnability_scale=asked.learnability_scale,
+        omega=asked.omega,
+        stages=asked.stages,
+        candidates=asked.candidates,
     )
     pool = Pool(asked.factor, asked.by) if variant == "pool" else None
     strength = asked.strength if from_modes else None

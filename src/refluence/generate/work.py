@@ -1,16 +1,17 @@
 """A sampling as a work (work.py): a step is one batch of images, the state is all of them so far. The last step of a pool is
 the selection, so that its seconds count.
 
-Images stand in a row, image 0 of every class, then image 1 of every class, and so on; the plan cuts it into batches. The noise
-of an image, and of ddpm's steps, is of its own stream, so who shares a batch changes an image by rounding alone, and by the
-deviation: it sees the finished images of earlier batches and the mates of its class.
+Images stand in a row, image 0 of every class, then image 1 of every class, and so on; the plan cuts it into batches, each of
+one stage where there are any (learnability.py). The noise of an image, and of ddpm's steps, is of its own stream, so who
+shares a batch changes an image by rounding alone, and by the deviation: it sees the finished images of earlier batches and
+the mates of its class.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -25,17 +26,18 @@ from refluence.generate.denoiser import Denoiser, digest
 from refluence.generate.entropy import EntropyEnergy
 from refluence.generate.facts import influence_facts, normalised, redundancy_facts
 from refluence.generate.influence import InfluenceEnergy
+from refluence.generate.learnability import LearnabilityEnergy, begins, learner, parts, seed_of
 from refluence.generate.memory import Memory
 from refluence.generate.modes import modes_of
 from refluence.generate.noise import guided_steps, steps_of
 from refluence.generate.pool import sampled_counts, select
-from refluence.generate.sampling import Steering, sample
+from refluence.generate.sampling import Energy, Samples, Steering, sample
 from refluence.generate.settings import Settings
 from refluence.generate.solvers import solver_of
 from refluence.generate.surrogate import Surrogate
 from refluence.seeds import Rng
 from refluence.training.predict import evaluating
-from refluence.work import Result
+from refluence.work import Cost, Result
 
 STILL = 1e-4  # of its norm: an image that a guided step moves by less is not guided to be seen
 APART = 2**20  # between the streams of two classes
@@ -101,7 +103,10 @@ class SamplingWork:
         self.labels = torch.tensor([c for _, c in self.places])
         self.memory = Memory(guidance.memory)
         self.modes: list[Tensor] | None = None  # of each class, once they are looked for
-        self.step, self.batches = 0, -(-len(self.places) // settings.batch)
+        self.learnable: tuple[int, LearnabilityEnergy] | None = None  # of the stage that is sampled
+        self.begins = begins(self.places, guidance.stages if guidance.learnability else 1)  # of stages
+        self.parts = parts(self.begins, len(self.places), settings.batch)
+        self.step, self.batches = 0, len(self.parts)
         self.total = self.batches + (settings.pool is not None)
         self.moves: dict[str, list[float]] = {"influence": [], "deviation": []}  # of the batches since it began or went on
         self.kept: Tensor | None = None  # positions, once they are selected from a pool
@@ -118,25 +123,14 @@ class SamplingWork:
     def steps(self) -> Iterator[Sampled]:
         """The steps that are left; `RunError` where numbers are no longer finite."""
         while self.step < self.total:
-            yield self._batch(self._part(self.step)) if self.step < self.batches else self._selection()
-
-    def _part(self, number: int) -> slice:
-        """The positions of a batch."""
-        return slice(number * self.settings.batch, min((number + 1) * self.settings.batch, len(self.places)))
+            yield self._batch(self.parts[self.step]) if self.step < self.batches else self._selection()
 
     def _batch(self, part: slice) -> Sampled:
-        device, keys = self.compute.device, [c * APART + i for i, c in self.places[part]]
-        noise = torch.stack([torch.randn(self.denoiser.shape, generator=self.rng("noise", key)) for key in keys])
-        draws = [self.rng("solver", key) for key in keys] if self.settings.solver == "ddpm" else []
-        y = self.labels[part].to(device)
-        with evaluating(self.denoiser.net):
-            finished, labels = self.memory.among(noise, self.labels[part])
-            at_once = max(1, GRAPH_PIXELS // self.dataset.area)
-            energy = self.unsure if self.settings.guidance.entropy else self.energy
-            modes = self._modes(part)
-            steering = Steering(energy, self.look, finished.to(device), labels.to(device), at_once, modes)
-            start = self._start(noise.to(device), modes)
-            found = sample(self.denoiser, start, y, self.settings, steering, draws, self.compute)
+        energy, settings = self._steered_by(part)
+        found = self._sampled(part, energy, settings)
+        if isinstance(energy, LearnabilityEnergy):
+            for number in range(1, settings.guidance.candidates):
+                found = self._better(part, energy, found, self._sampled(part, energy, settings, f"-{number}"))
         if not bool(found.z.isfinite().all()):
             bad = [c for z, (_, c) in zip(found.z, self.places[part], strict=True) if not bool(z.isfinite().all())]
             raise RunError(f"an image of class '{self.dataset.classes[bad[0]]}' is not finite")
@@ -145,7 +139,60 @@ class SamplingWork:
         for what, moved in (("influence", found.moved), ("deviation", found.away)):
             self.moves[what] += [] if moved is None else [moved]
         self.step += 1
-        return Sampled(self.step - 1, len(y), found.energy, found.deviation, found.moved, found.guide)
+        return Sampled(self.step - 1, len(found.z), found.energy, found.deviation, found.moved, found.guide)
+
+    def _sampled(self, part: slice, energy: Energy | None, settings: Settings, stream: str = "") -> Samples:
+        """The images of a batch; `stream` tells those of other noise apart."""
+        device, keys = self.compute.device, [c * APART + i for i, c in self.places[part]]
+        noise = torch.stack([torch.randn(self.denoiser.shape, generator=self.rng(f"noise{stream}", key)) for key in keys])
+        draws = [self.rng(f"solver{stream}", key) for key in keys] if settings.solver == "ddpm" else []
+        with evaluating(self.denoiser.net):
+            finished, labels = self.memory.among(noise, self.labels[part])
+            at_once, modes = max(1, GRAPH_PIXELS // self.dataset.area), self._modes(part)
+            steering = Steering(energy, self.look, finished.to(device), labels.to(device), at_once, modes)
+            start, y = self._start(noise.to(device), modes), self.labels[part].to(device)
+            return sample(self.denoiser, start, y, settings, steering, draws, self.compute)
+
+    def _steered_by(self, part: slice) -> tuple[Energy | None, Settings]:
+        """What guides a batch, and its settings: by learnability the first stage has those of IGD."""
+        guidance = self.settings.guidance
+        if not guidance.learnability:
+            return self.unsure if guidance.entropy else self.energy, self.settings
+        made = max(begin for begin in self.begins if begin <= part.start)
+        if made == 0:
+            return self.energy, replace(self.settings, guidance=seed_of(guidance))
+        if self.learnable is None or self.learnable[0] != made:
+            self.learnable = made, self._learnable(made)
+        return self.learnable[1], self.settings
+
+    def _learnable(self, made: int) -> LearnabilityEnergy:
+        """The energy of a stage before which `made` images stand."""
+        assert self.surrogate is not None, "learnability has a reference"
+        images = normalised(self.pixels()[:made], self.surrogate.mean, self.surrogate.std)
+        device = self.compute.device
+        current = learner(self.surrogate, images, self.labels[:made], self.rng, device)
+        return LearnabilityEnergy(current, self.surrogate, self.settings.guidance.omega, device)
+
+    def ahead(self) -> list[Cost]:
+        """What stages of learnability take beside batches as the first stage has them, where none was sampled yet."""
+        if not self.settings.guidance.learnability or self.learnable is not None:
+            return []
+        first = self.parts[0]
+        later = [part for part in self.parts if part.start >= self.begins[1]]
+        _, settings = self._steered_by(first)
+        more = (settings.guidance.candidates - 1) * len(later)
+        return [
+            Cost("networks of the stages", len(self.begins) - 1, lambda n: [self._learnable(first.stop) for _ in range(n)]),
+            Cost("candidates", more, lambda n: [self._sampled(first, self.energy, settings) for _ in range(n)]),
+        ]
+
+    def _better(self, part: slice, energy: LearnabilityEnergy, first: Samples, second: Samples) -> Samples:
+        """Of each image of two batches the one with the higher score; what guidance measured is the first one's."""
+        y = self.labels[part].to(self.compute.device)
+        with torch.no_grad():
+            ours, theirs = (energy.score(self.look(each.z), y) for each in (first, second))
+        better = (theirs > ours).view(-1, *[1] * (first.z.dim() - 1))
+        return replace(first, z=torch.where(better, second.z, first.z))
 
     def _modes(self, part: slice) -> Tensor | None:
         """The mode of each image of a batch, where the settings go by modes."""
@@ -186,7 +233,7 @@ class SamplingWork:
 
     def state(self) -> dict[str, Tensor]:
         """The images so far, and which of a pool are kept."""
-        done = self._part(min(self.step, self.batches) - 1).stop if self.step else 0
+        done = self.parts[min(self.step, self.batches) - 1].stop if self.step else 0
         selected = {} if self.kept is None else {"kept": self.kept}
         modes = {f"{MODES}{c}": found for c, found in enumerate(self.modes or ())}
         return {"step": torch.tensor(self.step), "z": self.z[:done].clone(), **selected, **modes}
@@ -198,12 +245,12 @@ class SamplingWork:
         if f"{MODES}0" in state:
             self.modes = [state[f"{MODES}{c}"] for c in range(len(self.counts))]
         for number in range(min(self.step, self.batches)):
-            self._finished(self._part(number))
+            self._finished(self.parts[number])
 
     def pixels(self) -> Tensor:
         """The images `(N, C, H, W)` from 0 to 1, in the order of sampling, decoded in their batches; grey where none is yet."""
         found = torch.full((len(self.z), *self.dataset.shape), 0.5)
-        for part in map(self._part, range(min(self.step, self.batches))):
+        for part in self.parts[: min(self.step, self.batches)]:
             with torch.no_grad():
                 found[part] = self.denoiser.decode(self.z[part].to(self.compute.device)).cpu().float().clamp(0, 1)
         return found

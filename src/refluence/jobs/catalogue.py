@@ -36,7 +36,7 @@ FAMILIES = {Method: condense, Selection: select, Mechanism: transfer, Generator:
 
 TOGETHER = ("influence", "deviation")
 """What guides a sampled set, each by itself; together they are the variant `igd`."""
-ALONE = ("none", "entropy", "modes")
+ALONE = ("none", "entropy", "modes", "learnability")
 """What goes with no other guidance."""
 GIVEN = "a method that was given in Python"
 HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"

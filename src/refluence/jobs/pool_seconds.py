@@ -28,7 +28,7 @@ from refluence.seeds import streams
 
 FILE = "pool_seconds.json"
 POOL = "pool"
-TIMED = ("igd", "influence", "deviation", "entropy", "modes")
+TIMED = ("igd", "influence", "deviation", "entropy", "modes", "learnability")
 """Whose seconds a pool gets, the first of them that is there."""
 
 

@@ -11,6 +11,7 @@ from refluence.options.machine import MachineOptions, SeedOptions
 from refluence.options.sampling import (
     OF_DEVIATION,
     OF_INFLUENCE,
+    OF_LEARNABILITY,
     OF_POOL,
     OF_SURROGATE,
     DenoiserOptions,
@@ -28,6 +29,7 @@ __all__ = [
     "NORMS",
     "OF_DEVIATION",
     "OF_INFLUENCE",
+    "OF_LEARNABILITY",
     "OF_POOL",
     "OF_SURROGATE",
     "WIDTHS",

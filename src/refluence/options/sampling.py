@@ -92,6 +92,16 @@ class SamplingOptions(Options):
         10.0, "Of the guidance by entropy: its strength; negative makes the classifier surer of the images."
     )
     mode_scale: float = setting(0.1, "Of the guidance by modes: its strength.", least=0)
+    learnability_scale: float = setting(
+        0.2, "Of the guidance by learnability: its strength, the share of the noise that it may change.", least=0
+    )
+    omega: float = setting(1.0, "Of learnability: how much an image counts as wrong that the surrogate gets wrong.", least=0)
+    stages: int = setting(
+        5, "Of learnability: parts of the set, each sampled for a network that was trained on those before.", least=2
+    )
+    candidates: int = setting(
+        2, "Of learnability: images that are sampled for each one that is kept, after the first stage.", least=1
+    )
     strength: float = setting(
         0.5, "Of d4m: the share of the steps, and so of the noise, that a centre of real images goes through.", above=0, most=1
     )
@@ -110,7 +120,9 @@ OF_INFLUENCE = ("k", "kappa", "averaging")
 OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular")
 OF_DEVIATION = ("gamma", "memory", "raw_gamma")
 OF_POOL = ("factor", "by")
-"""Which of them mean something for guidance by influence, where there is a surrogate, for guidance by deviation, for a pool."""
+OF_LEARNABILITY = ("learnability_scale", "omega", "stages", "candidates")
+"""Which of them mean something for guidance by influence, where there is a surrogate, for guidance by deviation, for a pool,
+and for guidance by learnability."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ STEERED = {
     "its class that are there already)",
     "entropy": "by entropy: to images of which the surrogate is unsure",
     "modes": "by modes: each image to its own k-means centre of the real images of its class",
+    "learnability": "by learnability: in stages, to images that a network trained on the earlier ones gets wrong and the "
+    "surrogate does not, and by deviation; the first stage by influence and deviation",
 }
 STRENGTHS = {
     "influence": [("k", "k")],
@@ -25,6 +27,13 @@ STRENGTHS = {
     "igd": [("k", "k"), ("gamma", "γ")],
     "entropy": [("entropy_scale", "λ")],
     "modes": [("mode_scale", "λ")],
+    "learnability": [
+        ("learnability_scale", "λ"),
+        ("omega", "ω"),
+        ("gamma", "γ"),
+        ("stages", "stages"),
+        ("candidates", "candidates"),
+    ],
 }
 """The numbers of each guidance by their names in the settings."""
 SELECTED = {
