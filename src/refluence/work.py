@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -96,6 +96,14 @@ class Work(Protocol):
 
     def artifact(self) -> Artifact:
         """The artifact as it stands now."""
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A work whose steps are blocks of what users count, such as steps of an optimiser."""
+
+    def units(self, step: int) -> int:
+        """How many of those are done after so many steps."""
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,13 @@ def test_a_work_that_was_stopped_goes_on_to_the_same_bits(begun, total, stop):
     assert all(torch.equal(t, b[name]) for name, t in a.items())
 
 
+def test_what_is_counted_of_a_training_are_steps_of_sgd(monkeypatch):
+    monkeypatch.setattr("refluence.generate.trajectory.BLOCK", 4)
+    one = training(dataclasses.replace(SETTINGS, batch=len(DATA.train) // 6))
+    assert (one.per_epoch, one.total) == (6, 6)
+    assert [one.units(step) for step in range(7)] == [0, 4, 6, 10, 12, 16, 18]
+
+
 def test_a_training_that_diverges_says_so():
     with pytest.raises(RunError, match="surrogate diverged in epoch 1"):
         finished(training(dataclasses.replace(SETTINGS, lr=1e30), ModelSpec("convnet1", DATA.shape, 3, 4, "none")))

@@ -38,6 +38,7 @@ def test_a_stopped_training_continues_to_the_same_bits(stop, kind, tmp_path):
     one, two = (each.result().artifact.state() for each in (whole, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert [event.step for event in events] == [0, 1, 2]
+    assert [whole.units(steps) for steps in range(4)] == [0, 20, 40, 50]
     one, two = whole.state(), second.state()
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)

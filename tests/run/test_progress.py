@@ -36,6 +36,12 @@ def test_a_log_gets_plain_lines_with_rate_and_time_left(capsys, monkeypatch):
     assert "\x1b" not in err
 
 
+def test_a_bar_counts_what_users_count(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    list(Reporter().track(range(2), "denoiser", 3, 1, lambda steps: min(20 * steps, 45)))
+    assert [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()] == ["denoiser: 40/45", "denoiser: 45/45"]
+
+
 def test_a_long_note_stays_one_line(capsys):
     Reporter().say("x" * 300 + " [bold]y")
     assert capsys.readouterr() == ("", "x" * 300 + " [bold]y\n")

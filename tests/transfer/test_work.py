@@ -31,6 +31,8 @@ def test_a_work_stopped_after_any_block_goes_on_to_the_same_bits(arm, monkeypatc
         states.append({name: t.clone() for name, t in whole.state().items()})
         events.append(event)
     assert len(states) == whole.total == whole.step == (12 if arm == "staged" else 6)
+    assert whole.units(whole.total) == len(whole.phases) * whole.course.total
+    assert [whole.units(i + 1) - whole.units(i) for i in range(6)] == [len(whole.course.block(i)) for i in range(6)]
     for steps, state in enumerate(states, 1):
         assert all(bool(t.isfinite().all()) for t in state.values())
         other = work_of(arm, DATA)

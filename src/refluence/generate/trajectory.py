@@ -98,6 +98,11 @@ class TrajectoryWork:
             self.step += 1
             yield event
 
+    def units(self, step: int) -> int:
+        """Steps of SGD after so many blocks."""
+        epoch, block = divmod(step, self.blocks)
+        return epoch * self.per_epoch + min(block * BLOCK, self.per_epoch)
+
     def _block(self) -> TrajectoryStep:
         epoch, block = divmod(self.step, self.blocks)
         first, last = block * BLOCK, min((block + 1) * BLOCK, self.per_epoch)

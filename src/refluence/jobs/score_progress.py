@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from refluence.run.progress import Reporter
@@ -16,7 +16,9 @@ Item = TypeVar("Item")
 class ByNetwork(Reporter):
     """Shows the events of scores."""
 
-    def track(self, items: Iterable[Item], what: str, total: int, done: int = 0) -> Iterator[Item]:
+    def track(
+        self, items: Iterable[Item], what: str, total: int, done: int = 0, units: Callable[[int], int] = int
+    ) -> Iterator[Item]:
         """Yield the events; those of rows under a bar, after the solve, which has its own."""
         events, begin = iter(items), time.monotonic()
         for number, event in enumerate(events, done + 1):
@@ -28,4 +30,4 @@ class ByNetwork(Reporter):
             if isinstance(event, ScoredRows):
                 if not event.step:
                     self.say(f"network 1 of 1: {event.accuracy:.1f} % validation accuracy")
-                yield from super().track(events, "scoring", total, number)
+                yield from super().track(events, "scoring", total, number, units)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from refluence.run import checkpoint
 from refluence.run.device import PeakMemory
 from refluence.run.folder import METRICS, Metrics
 from refluence.run.progress import Reporter
-from refluence.work import Event, Result, Work
+from refluence.work import Counted, Event, Result, Work
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
     metrics = None if folder is None else Metrics(folder / METRICS, work.step)
     last = time.monotonic()
     try:
-        for event in driver.reporter.track(_steps(work, folder, what), what, work.total, work.step):
+        for event in driver.reporter.track(_steps(work, folder, what), what, work.total, work.step, _units(work)):
             spent.step(event)
             if metrics is None or folder is None:
                 continue
@@ -84,8 +84,14 @@ def _steps(work: Work, folder: Path | None, what: str) -> Iterator[Event]:
         yield from work.steps()
     except RunError as error:
         saved = None if folder is None else checkpoint.load(folder)
-        good = f"{folder / checkpoint.NAME}, after {int(saved[0]['step'])} iterations" if saved and folder else "none yet"
+        done = None if saved is None else _units(work)(int(saved[0]["step"]))
+        good = f"{folder / checkpoint.NAME}, after {done} iterations" if saved and folder else "none yet"
         raise RunError(f"{what}: {error}; last good checkpoint: {good}. {work.remedy}") from None
+
+
+def _units(work: Work) -> Callable[[int], int]:
+    """What users count, after so many steps."""
+    return work.units if isinstance(work, Counted) else int
 
 
 def _finite(work: Work) -> bool:

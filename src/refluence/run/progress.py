@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -57,6 +57,13 @@ def console(stderr: bool = False, quiet: bool = False) -> Console:
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
+class Advance(Protocol):
+    """Counts more of what is under way."""
+
+    def __call__(self, units: int = 1) -> None:
+        """So many more."""
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -71,10 +78,10 @@ class Reporter:
         self.console = console(stderr=True, quiet=quiet)
 
     @contextmanager
-    def bar(self, what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
-        """Yield a function that counts one more; `done` of `total` were finished by an earlier session."""
+    def bar(self, what: str, total: int, done: int = 0) -> Iterator[Advance]:
+        """Yield a function that counts one more, or so many; `done` of `total` were finished by an earlier session."""
         if self.quiet:
-            yield lambda: None
+            yield lambda units=1: None
         elif self.console.is_terminal and not self.console.is_dumb_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -85,16 +92,16 @@ class Reporter:
             )
             with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as progress:
                 task = progress.add_task(printable(what), total=total, completed=done)
-                yield lambda: progress.advance(task)
+                yield lambda units=1: progress.advance(task, units)
         else:
             yield _Lines(self, what, total, done).advance
 
-    def track(self, items: Iterable[T], what: str, total: int, done: int = 0) -> Iterator[T]:
-        """Yield the items under a bar."""
-        with self.bar(what, total, done) as advance:
-            for item in items:
+    def track(self, items: Iterable[T], what: str, total: int, done: int = 0, units: Callable[[int], int] = int) -> Iterator[T]:
+        """Yield the items under a bar, which counts `units` of so many items."""
+        with self.bar(what, units(total), units(done)) as advance:
+            for number, item in enumerate(items, done):
                 yield item
-                advance()
+                advance(units(number + 1) - units(number))
 
     def say(self, line: str) -> None:
         """One plain line."""
@@ -110,8 +117,8 @@ class _Lines:
         self.reporter, self.what, self.total, self.done = reporter, what, total, done
         self.start, self.last, self.count = time.monotonic(), time.monotonic(), 0
 
-    def advance(self) -> None:
-        self.count += 1
+    def advance(self, units: int = 1) -> None:
+        self.count += units
         now = time.monotonic()
         if now - self.last >= LINE_EVERY:
             self.last, rate, at = now, self.count / (now - self.start), self.done + self.count

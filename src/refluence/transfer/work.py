@@ -87,6 +87,11 @@ class TransferWork:
             except InputError as error:  # scores that cannot be made weights
                 raise RunError(str(error)) from None
 
+    def units(self, step: int) -> int:
+        """Steps of the optimiser after so many blocks."""
+        phase, number = divmod(step, self.course.blocks)
+        return phase * self.course.total + self.course.block(number).start
+
     def _block(self, steps: range) -> TaughtSteps:
         course, stage, losses = self.course, self.stage, list[Tensor]()
         epoch, compute = steps[0] // course.per_epoch, self.setting.compute
