@@ -31,6 +31,7 @@ COLUMNS = (
     ("wrong", "noisy_weight", 2),
     ("ESS", "ess", 2),
     ("influence", "influence", 3),
+    ("nearest", "nearest", 3),
     ("Fréchet", "frechet", 1),
     ("coverage %", "coverage", 1),
     ("Wasserstein", "wasserstein", 2),
