@@ -53,6 +53,18 @@ def test_help_fits_a_terminal_and_begins_with_what_matters(capsys, command):
     assert flags[: len(FIRST.get(command, []))] == FIRST.get(command, [])
 
 
+def test_what_flags_alone_decide_is_refused_before_torch_is_loaded():
+    wrong = [["--ipc", "0"], ["--solver", "euler"], ["--range", "5:1"], ["--steps", "0"]]
+    code = (
+        "import sys; from refluence.cli import main\n"
+        f"print([main(['generate', 'sample', '--data', 'digits', '--out', 'x', *flags]) for flags in {wrong}])\n"
+        "print(main(['compare', '--methods', 'dit+igd', '--out', 'x']), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[2, 2, 2, 2]\n2 False\n"
+    assert [line.partition(": it must be")[0] for line in done.stderr.splitlines()][2] == "refluence: --range 5:1"
+
+
 def test_help_ends_in_the_narrowest_terminal(capsys, monkeypatch):
     """A terminal of a build machine may claim to have one column, where tyro wraps for ever."""
     monkeypatch.setattr("refluence.commands.parse.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))

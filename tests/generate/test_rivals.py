@@ -17,10 +17,11 @@ from refluence.generate.modes import centres, modes_of
 from refluence.generate.noise import deviation_at, guided_steps, steps_of
 from refluence.generate.predictions import linear_abar
 from refluence.generate.sampling import Steering, sample
-from refluence.generate.settings import HIGH, LOW, USUAL_RANGE, Guidance, Settings, settings_from
+from refluence.generate.settings import Guidance, Settings, settings_from
 from refluence.generate.solvers import solver_of
 from refluence.generate.work import APART, SamplingWork
 from refluence.options import SamplingOptions
+from refluence.options.ranges import HIGH, LOW, USUAL_RANGE
 from refluence.seeds import streams
 from support.diffusion import SHAPE, ToyDenoiser, ToyEnergy, tiny_denoiser, tiny_surrogate
 from support.tiny_data import tiny_dataset

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from refluence.fields import same, setting
 from refluence.options.base import Options
+from refluence.options.ranges import read_range
 from refluence.options.sets import EvaluationOptions, JobOptions, NetworkOptions, SizeOptions
 
 
@@ -114,6 +115,11 @@ class SamplingOptions(Options):
         least=1,
     )
     by: str = setting("herding", "What selects from the pool of X+pool.", choices=("herding", "influence"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.range is not None:
+            read_range(self.range)
 
 
 OF_INFLUENCE = ("k", "kappa", "averaging")
