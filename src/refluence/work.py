@@ -61,7 +61,7 @@ class Cost:
 
     what: str
     count: float
-    run: Callable[[int], None]
+    run: Callable[[int], object]
 
 
 class Work(Protocol):
