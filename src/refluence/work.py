@@ -64,15 +64,8 @@ class Cost:
     run: Callable[[int], object]
 
 
-class Work(Protocol):
-    """An algorithm under way. It knows no folder, clock or terminal.
-
-    `total` steps in all; with 0 there is nothing to step through, and the result is all of the work. `means` names fields
-    of the events whose mean over the steps belongs on the card. `remedy` is what may help where numbers stop being finite.
-    """
-
-    means: ClassVar[tuple[str, ...]]
-    remedy: ClassVar[str]
+class Stepping(Protocol):
+    """What is done in steps."""
 
     @property
     def total(self) -> int:
@@ -84,6 +77,17 @@ class Work(Protocol):
 
     def steps(self) -> Iterator[Event]:
         """The steps that are left. `RunError` where the work cannot go on."""
+
+
+class Work(Stepping, Protocol):
+    """An algorithm under way. It knows no folder, clock or terminal.
+
+    `total` steps in all; with 0 there is nothing to step through, and the result is all of the work. `means` names fields
+    of the events whose mean over the steps belongs on the card. `remedy` is what may help where numbers stop being finite.
+    """
+
+    means: ClassVar[tuple[str, ...]]
+    remedy: ClassVar[str]
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on."""

@@ -38,7 +38,10 @@ def said(made: Denoiser, card: Json) -> str:
     """One line about a denoiser."""
     classes, sides = len(made.classes), " x ".join(map(str, made.config.shape[1:]))
     tuned = "" if made.method == "dit" else f" fine-tuned by {made.method}"
+    latent = "" if made.config.autoencoder is None else f", on latents of {' x '.join(map(str, made.shape))}"
+    if "autoencoder" in card:
+        latent += f" from which training images come back with a PSNR of {card['autoencoder']['psnr']['train']:.1f} dB"
     return (
         f"denoiser{tuned} ({made.config.kind}, {made.config.prediction}): {made.parameters:,} parameters, {classes} classes of "
-        f"{sides} pixels, {card['seconds']:.0f} s to make"
+        f"{sides} pixels{latent}, {card['seconds']:.0f} s to make"
     )

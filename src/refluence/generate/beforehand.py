@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
+from refluence.compute import Compute
 from refluence.data import Dataset
 from refluence.errors import InputError, called, option, stated
 from refluence.files import Json
+from refluence.generate.autoencoder import AUTO, AutoencoderConfig, lacks_latents
+from refluence.generate.autoencoder_work import AutoencoderSettings, autoencoder_defaults
+from refluence.generate.codec import Shape
 from refluence.generate.denoiser import Denoiser, digest, fitted
 from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.denoiser_folder import load_denoiser
 from refluence.generate.extra import need_diffusers
+from refluence.generate.latent_work import LatentWork
 from refluence.generate.surrogate import SurrogateSettings, surrogate_defaults
-from refluence.generate.training import DenoiserSettings, denoising_defaults
+from refluence.generate.training import DenoiserSettings, DenoiserWork, denoising_defaults
 from refluence.models import ModelSpec, network, read_spec
 from refluence.options import WIDTHS, SamplingOptions
+from refluence.seeds import Rng
 
 TRAINED = ("dit", "unet")  # the denoisers that are trained first
+OF_TRAINED = ("prediction", "denoiser_iterations", "space", "autoencoder_iterations")  # options of theirs
 SEED = 0  # of what is trained beforehand: all seeds share it
 
 
@@ -26,10 +33,25 @@ class Trained:
 
     config: DenoiserConfig
     settings: DenoiserSettings
+    autoencoder: AutoencoderSettings | None = None  # of its training, where the configuration has one
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
-        return {"config": self.config.to_json(), "settings": asdict(self.settings)}
+        first = {} if self.autoencoder is None else {"autoencoder": asdict(self.autoencoder)}
+        return {"config": self.config.to_json(), "settings": asdict(self.settings), **first}
+
+    def shortened(self, steps: int, batch: int) -> Trained:
+        """The same with that many steps of each training, of at most `batch` images."""
+        settings, first = replace(self.settings, iterations=steps, batch=min(self.settings.batch, batch)), self.autoencoder
+        if first is not None:
+            first = replace(first, iterations=steps, batch=min(first.batch, batch))
+        return replace(self, settings=settings, autoencoder=first)
+
+    def open(self, dataset: Dataset, rng: Rng, compute: Compute) -> DenoiserWork | LatentWork:
+        """Its training at the first step."""
+        if self.autoencoder is None:
+            return DenoiserWork(self.config, self.settings, dataset, rng, compute)
+        return LatentWork(self.config, self.settings, self.autoencoder, dataset, rng, compute)
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,7 @@ class Guide:
 def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained | Loaded:
     """The denoiser that is asked for."""
     if asked.denoiser not in TRAINED:
-        if idle := next((name for name in ("prediction", "denoiser_iterations") if getattr(asked, name) is not None), None):
+        if idle := next((name for name in OF_TRAINED if getattr(asked, name) != getattr(SamplingOptions, name)), None):
             raise InputError(
                 f"{option(idle)} is for a denoiser that is trained first, {called_by(asked.denoiser)} is there: leave it out"
             )
@@ -88,12 +110,40 @@ def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained 
         return Loaded(digest(found), where, found.method, found)
     if asked.denoiser == "unet":
         need_diffusers(f"the denoiser {asked.denoiser}")
-    config, settings = denoising_defaults(dataset.shape, dataset.classes, size, asked.denoiser)
+    autoencoder, first = autoencoder_of(asked, dataset.shape, size)
+    config, settings = denoising_defaults(dataset.shape, dataset.classes, size, asked.denoiser, autoencoder)
     if asked.prediction is not None:
         config = replace(config, prediction=asked.prediction)
     if asked.denoiser_iterations is not None:
         settings = replace(settings, iterations=asked.denoiser_iterations)
-    return Trained(config, settings)
+    return Trained(config, settings, first)
+
+
+def autoencoder_of(
+    asked: SamplingOptions, shape: Shape, size: str
+) -> tuple[AutoencoderConfig, AutoencoderSettings] | tuple[None, None]:
+    """The autoencoder of a denoiser that is trained first on images `(C, H, W)`, and its training; None: it works on pixels.
+
+    Raises:
+        InputError: latents of images that have none, diffusers is not installed, or a training of an autoencoder without one.
+    """
+    space, why = asked.space, lacks_latents(shape)
+    if space == "auto":
+        space = "latents" if min(shape[1:]) >= AUTO and not why else "pixels"
+    if space == "pixels":
+        if asked.autoencoder_iterations is not None:
+            raise InputError(
+                f"{option('autoencoder_iterations')} is for a denoiser of latents, this one works on pixels: leave it out, or "
+                f"say {option('space', 'latents')}"
+            )
+        return None, None
+    if why:
+        raise InputError(f"{option('space', 'latents')}: {why}")
+    need_diffusers(f"a denoiser of latents ({option('space', 'pixels')} does without)")
+    config, settings = autoencoder_defaults(shape, size)
+    if asked.autoencoder_iterations is not None:
+        settings = replace(settings, iterations=asked.autoencoder_iterations)
+    return config, settings
 
 
 def read_denoiser(given: object, dataset: Dataset) -> Denoiser:
@@ -127,7 +177,8 @@ def denoiser_from(stored: Json) -> Trained | Loaded:
     """What `to_json` of either wrote."""
     if "sha256" in stored:
         return Loaded(stored["sha256"], stored["where"], stored["method"])
-    return Trained(DenoiserConfig.from_json(stored["config"]), DenoiserSettings(**stored["settings"]))
+    first = AutoencoderSettings(**stored["autoencoder"]) if "autoencoder" in stored else None
+    return Trained(DenoiserConfig.from_json(stored["config"]), DenoiserSettings(**stored["settings"]), first)
 
 
 def guide_from(stored: Json) -> Guide:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -25,6 +26,9 @@ class Codec(Protocol):
     def state(self) -> dict[str, Tensor]:
         """All that decides what it gives, on the CPU."""
 
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+
     def to(self, device: torch.device) -> Codec:
         """The same on another device."""
 
@@ -47,6 +51,9 @@ class Pixels:
     def state(self) -> dict[str, Tensor]:
         """Nothing."""
         return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """See `Codec`: nothing is taken over."""
 
     def to(self, device: torch.device) -> Pixels:
         """See `Codec`."""

@@ -21,14 +21,17 @@ from torch import Tensor, nn
 
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
+from refluence.generate.autoencoder import build_autoencoder
 from refluence.generate.codec import Codec, Pixels, Shape
 from refluence.generate.denoiser_config import PRETRAINED, DenoiserConfig
+from refluence.generate.latent import Latents
 from refluence.generate.predictions import linear_abar, prediction
 from refluence.generate.transformer import Transformer
 from refluence.generate.unet import unet
 from refluence.randomness import seeded
 
 NO_NULL = -1
+CODEC = "codec."  # before the names of the codec's tensors
 
 
 @dataclass(eq=False)
@@ -57,7 +60,7 @@ class Denoiser:
     """
 
     kind: ClassVar[str] = "denoiser"
-    files: ClassVar[tuple[str, ...]] = ("model.safetensors",)
+    files: ClassVar[tuple[str, ...]] = ("model.safetensors", "autoencoder/diffusion_pytorch_model.safetensors")
 
     net: nn.Module
     config: DenoiserConfig
@@ -89,8 +92,10 @@ class Denoiser:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of its parameters and buffers."""
-        return sum(t.numel() * t.element_size() for t in self.net.state_dict().values())
+        """Bytes of its parameters and buffers, and of those of an autoencoder of our own."""
+        own = list(self.net.state_dict().values())
+        own += [] if self.config.autoencoder is None else list(self.codec.state().values())
+        return sum(t.numel() * t.element_size() for t in own)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels of 0 to 1, `(B, C, H, W)`, to z."""
@@ -149,8 +154,17 @@ class Denoiser:
             )
 
     def state(self) -> dict[str, Tensor]:
-        """Its parameters and buffers by name."""
+        """The parameters and buffers of its network by name."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self.net.state_dict().items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of its network and of its codec."""
+        return {**self.state(), **{f"{CODEC}{name}": tensor for name, tensor in self.codec.state().items()}}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` gave. `InputError` where they are another denoiser's."""
+        self.load_state({name: tensor for name, tensor in tensors.items() if not name.startswith(CODEC)})
+        self.codec.load_state({n.removeprefix(CODEC): tensor for n, tensor in tensors.items() if n.startswith(CODEC)})
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave. `InputError` where it is another network's."""
@@ -202,15 +216,18 @@ def build_denoiser(config: DenoiserConfig, generator: torch.Generator) -> Denois
 
         return load_pretrained(config.source, config.classes, config.shape)
     with seeded(generator):
-        return Denoiser(_network(config), config)
+        net = _network(config)
+        if config.autoencoder is None:
+            return Denoiser(net, config)
+        return Denoiser(net, config, codec=Latents(build_autoencoder(config.autoencoder, config.shape)))
 
 
 def _network(config: DenoiserConfig) -> nn.Module:
     """The network of a kind: `(z, t, y) -> prediction`, t `(B,)` from 0 to 1000."""
     sizes = {"width": config.width, "depth": config.depth, "heads": config.heads}
     if config.kind == "unet":
-        return unet(config.shape, len(config.classes), **sizes)
-    return Transformer(config.shape, len(config.classes), patch=config.patch, **sizes)
+        return unet(config.noised, len(config.classes), **sizes)
+    return Transformer(config.noised, len(config.classes), patch=config.patch, **sizes)
 
 
 def fitted(denoiser: Denoiser, where: str | Path, classes: Sequence[str], shape: Shape | None = None) -> Denoiser:
@@ -256,8 +273,7 @@ def digest(denoiser: Denoiser) -> str:
     labels = dict(zip(denoiser.classes, denoiser.label(torch.arange(count)).tolist(), strict=True))
     said = {"config": denoiser.config.to_json(), "labels": list(labels.items()), "null": null}
     whole = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    codec = {f"codec.{name}": tensor for name, tensor in denoiser.codec.state().items()}
-    for name, tensor in sorted({**denoiser.state(), "abar": denoiser.abar.cpu(), **codec}.items()):
+    for name, tensor in sorted({**denoiser.tensors(), "abar": denoiser.abar.cpu()}.items()):
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         whole.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()

@@ -133,8 +133,7 @@ class Sampling:
         """The same with that many steps of each kind, of what it needs beforehand too: does it start?"""
         denoiser, guide, minimax = self.denoiser, self.guide, self.minimax
         if isinstance(denoiser, Trained):
-            own = denoiser.settings
-            denoiser = replace(denoiser, settings=replace(own, iterations=steps, batch=min(own.batch, real_batch)))
+            denoiser = denoiser.shortened(steps, real_batch)
         if guide is not None:
             own_guide = replace(guide.settings, epochs=1, real=min(guide.settings.real or real_batch, real_batch))
             guide = replace(guide, settings=own_guide)
@@ -235,7 +234,7 @@ class Sampling:
             assert self.denoiser.denoiser is not None, "handed over with the plan"
             return copy.deepcopy(self.denoiser.denoiser)
         denoiser = build_denoiser(self.denoiser.config, streams(SEED)("denoiser", 0))
-        denoiser.load_state(named(prepared, DENOISER))
+        denoiser.load_tensors(named(prepared, DENOISER))
         return denoiser
 
 

@@ -1,28 +1,34 @@
-"""The two networks of a latent diffusion model as a denoiser calls them: diffusers' AutoencoderKL and its transformer."""
+"""The two networks of a latent diffusion model as a denoiser calls them: diffusers' AutoencoderKL and its transformer.
+
+An image is encoded as the mean of its latents; they are never drawn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from refluence.errors import InputError
 from refluence.generate.codec import Shape
 from refluence.generate.unet import settings_of
 
+SCALE = "scale"  # in a state, beside the names of weights
 AT_ONCE = 4 * 256**2  # pixels that go through the autoencoder at once: four images of 256 pixels a side
 
 
 class Latents:
-    """Pixels of 0 to 1 to latents of an AutoencoderKL, times its scaling factor, and back."""
+    """Pixels of 0 to 1 to latents of an AutoencoderKL, times its scaling factor, and back. `scale`: another factor."""
 
-    def __init__(self, vae: nn.Module):
+    def __init__(self, vae: nn.Module, scale: float | None = None):
         vae.eval().requires_grad_(False)
         said = settings_of(vae)
         self.vae: Any = vae
-        self.channels, self.latent, self.scale = said["in_channels"], said["latent_channels"], said["scaling_factor"]
+        self.channels, self.latent = said["in_channels"], said["latent_channels"]
+        self.scale: float = said["scaling_factor"] if scale is None else scale
         self.halved = 2 ** (len(said["block_out_channels"]) - 1)
 
     def shape(self, pixels: Shape) -> Shape:
@@ -41,7 +47,15 @@ class Latents:
     def state(self) -> dict[str, Tensor]:
         """Its weights and its scale."""
         weights = {name: tensor.detach().cpu() for name, tensor in self.vae.state_dict().items()}
-        return {**weights, "scale": torch.tensor(self.scale, dtype=torch.float64)}
+        return {**weights, SCALE: torch.tensor(self.scale, dtype=torch.float64)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """See `Codec`. `InputError` where it is another network's."""
+        try:
+            self.scale = float(state[SCALE])
+            self.vae.load_state_dict({name: tensor for name, tensor in state.items() if name != SCALE})
+        except (KeyError, RuntimeError) as error:
+            raise InputError(f"these are not the weights of this autoencoder: {' '.join(str(error).split())}") from None
 
     def to(self, device: torch.device) -> Latents:
         """See `Codec`."""

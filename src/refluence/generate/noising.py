@@ -25,17 +25,23 @@ class Noised:
 
 
 def noised(
-    denoiser: Denoiser, split: Split, rows: Tensor, drop: float, generator: torch.Generator, device: torch.device
+    denoiser: Denoiser,
+    split: Split,
+    rows: Tensor,
+    drop: float,
+    generator: torch.Generator,
+    device: torch.device,
+    encoded: Tensor | None = None,
 ) -> Noised:
     """The images at `rows (B,)` of a split. A label becomes the null class with probability `drop`, drawn once for a sample; it
     stays where the denoiser has no null class.
 
-    `generator` draws times, dropped labels and noise, in this order.
+    `generator` draws times, dropped labels and noise, in this order. `encoded`: all images of the split, if there.
     """
     kind = prediction(denoiser.config.prediction)
     t = kind.times(len(rows), generator)
     dropped = torch.rand(len(rows), generator=generator) < drop
-    z0 = denoiser.encode(unit(split.images[rows].to(device)))
+    z0 = denoiser.encode(unit(split.images[rows].to(device))) if encoded is None else encoded[rows].to(device)
     noise = torch.randn(z0.shape, generator=generator).to(device)
     label = denoiser.label(split.labels[rows])
     if denoiser.null != NO_NULL:

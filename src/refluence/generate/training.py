@@ -14,6 +14,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -23,7 +24,8 @@ from refluence.compute import Compute
 from refluence.data.dataset import Dataset
 from refluence.errors import RunError
 from refluence.fields import check, described, setting
-from refluence.generate.codec import Shape
+from refluence.generate.autoencoder import AutoencoderConfig
+from refluence.generate.codec import Codec, Shape
 from refluence.generate.denoiser import Denoiser, build_denoiser
 from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.noising import noised, squared_error
@@ -63,27 +65,29 @@ class DenoiserSettings:
 
 
 def denoising_defaults(
-    shape: Shape, classes: Sequence[str], size: str = "cpu", kind: str = "dit"
+    shape: Shape, classes: Sequence[str], size: str = "cpu", kind: str = "dit", autoencoder: AutoencoderConfig | None = None
 ) -> tuple[DenoiserConfig, DenoiserSettings]:
-    """The denoiser of a size and its training, by the sides of the images; all of them ours.
+    """The denoiser of a size and its training, by the sides of the images or of their latents; all of them ours.
 
     Args:
         shape: `(C, H, W)` of the images.
         classes: their names.
         size: `cpu` trains in minutes on two cores, `paper` takes an accelerator.
         kind: `dit` or `unet`.
+        autoencoder: of a denoiser in latents.
     """
-    names = tuple(classes)
+    z = shape if autoencoder is None else autoencoder.shape(shape)
+    config = partial(DenoiserConfig, shape, tuple(classes), kind, autoencoder=autoencoder)
     if kind == "unet":
-        width, depth, heads = unet_sizes(shape, size)
-        return DenoiserConfig(shape, names, kind, width=width, depth=depth, heads=heads), _of_unet(shape, size)
+        width, depth, heads = unet_sizes(z, size)
+        return config(width=width, depth=depth, heads=heads), _of_unet(z, size)
     if size == "paper":
-        large = DenoiserConfig(shape, names, patch=patch_of(shape, 16), width=384, depth=8, heads=6)
+        large = config(patch=patch_of(z, 16), width=384, depth=8, heads=6)
         return large, DenoiserSettings(iterations=100_000, batch=256, lr=3e-4, ema=0.999)
-    if max(shape[1:]) <= SMALL:
-        small = DenoiserConfig(shape, names, patch=patch_of(shape, 4), width=64, depth=3)
+    if max(z[1:]) <= SMALL:
+        small = config(patch=patch_of(z, 4), width=64, depth=3)
         return small, DenoiserSettings(iterations=600, batch=64, lr=6e-3, ema=0.98)
-    middle = DenoiserConfig(shape, names, patch=patch_of(shape, 8), width=128, depth=4)
+    middle = config(patch=patch_of(z, 8), width=128, depth=4)
     return middle, DenoiserSettings(iterations=4000, batch=64, lr=1.5e-3, ema=0.99)
 
 
@@ -131,6 +135,11 @@ class DenoiserWork:
         self.called = compute.compiled(self.denoiser.net)
         self.optimiser = make(self.denoiser.net, "adamw", settings.lr, weight_decay=settings.weight_decay)
         self.average = Average(self.denoiser.net, settings.ema)
+        self.encoded: Tensor | None = None  # the training images, where they are encoded once
+
+    def learn_in(self, codec: Codec, encoded: Tensor | None) -> None:
+        """Learn from what `codec` makes of the images; `encoded`: it is there for all training images."""
+        self.denoiser.codec, self.encoded = codec, encoded
 
     def steps(self) -> Iterator[DenoiserSteps]:
         """The blocks that are left; `RunError` where numbers are no longer finite."""
@@ -169,7 +178,7 @@ class DenoiserWork:
         """What a step of the optimiser trains on: noised images, times and labels, and what the network should give."""
         generator, train, device = self.rng("denoiser-step", number), self.dataset.train, self.compute.device
         rows = torch.randint(len(train), (self.settings.batch,), generator=generator)
-        made = noised(self.denoiser, train, rows, self.settings.label_drop, generator, device)
+        made = noised(self.denoiser, train, rows, self.settings.label_drop, generator, device, self.encoded)
         return Batch((made.x, made.t, made.label), made.target, rows=rows)
 
     def ahead(self) -> list[Cost]:

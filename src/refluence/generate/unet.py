@@ -83,10 +83,10 @@ def unet_sizes(shape: tuple[int, int, int], size: str) -> tuple[int, int, int]:
     return (128 if size == "paper" else 32), depth, 4
 
 
-def config_of(net: nn.Module) -> Json:
-    """What diffusers writes into `config.json` for such a network."""
+def config_of(net: nn.Module, kind: str = "UNet2DModel") -> Json:
+    """What diffusers writes into `config.json` for a network of this kind."""
     said = {key: value for key, value in settings_of(net).items() if not key.startswith("_")}
-    return {"_class_name": "UNet2DModel", "_diffusers_version": import_module("diffusers").__version__, **said}
+    return {"_class_name": kind, "_diffusers_version": import_module("diffusers").__version__, **said}
 
 
 def settings_of(net: Any) -> Json:

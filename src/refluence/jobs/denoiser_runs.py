@@ -23,7 +23,6 @@ from refluence.generate.denoiser_config import PRETRAINED
 from refluence.generate.denoiser_folder import CARD, CONFIG, holds_denoiser, load_denoiser
 from refluence.generate.minimax import MinimaxSettings, minimax_defaults
 from refluence.generate.minimax_work import MinimaxWork
-from refluence.generate.training import DenoiserWork
 from refluence.jobs import denoiser_samples
 from refluence.jobs.open_run import FINETUNE, TRAIN
 from refluence.jobs.session import Session, about
@@ -49,7 +48,7 @@ class Training:
 
     def facts(self) -> Json:
         """Plain values, for config.json."""
-        return {"denoiser": {"config": self.denoiser.config.to_json(), "settings": asdict(self.denoiser.settings)}}
+        return {"denoiser": self.denoiser.to_json()}
 
     def arguments(self) -> Json:
         """What was asked for, as the command takes it."""
@@ -57,8 +56,7 @@ class Training:
 
     def open(self, session: Session) -> Work:
         """The work at its first step."""
-        config, settings = self.denoiser.config, self.denoiser.settings
-        return DenoiserWork(config, settings, session.dataset, streams(self.seed), session.compute)
+        return self.denoiser.open(session.dataset, streams(self.seed), session.compute)
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,13 @@ def training(asked: DenoiserOptions, session: Session, seed: int = 0) -> Trainin
         InputError: texts, or images that such a denoiser cannot be made for.
     """
     refuse_texts(session.dataset, "a denoiser")
-    wanted = SamplingOptions(denoiser=asked.network, prediction=asked.prediction, denoiser_iterations=asked.iterations)
+    wanted = SamplingOptions(
+        denoiser=asked.network,
+        prediction=asked.prediction,
+        denoiser_iterations=asked.iterations,
+        space=asked.space,
+        autoencoder_iterations=asked.autoencoder_iterations,
+    )
     resolved = denoiser_of(wanted, session.dataset, asked.size)
     assert isinstance(resolved, Trained), "dit and unet are trained"
     return Training(asked, resolved, seed)
@@ -200,7 +204,8 @@ def again(config: Json, session: Session) -> DenoiserJob:
     """The job of a run whose config.json this is."""
     arguments, seed = config["arguments"], config["resolved"]["seed"]
     if config["command"] == TRAIN:
-        return training(_options(DenoiserOptions, arguments), session, seed)
+        recorded = {"space": "pixels", **arguments}  # earlier versions had no choice
+        return training(_options(DenoiserOptions, recorded), session, seed)
     return tuning(_options(FinetuneOptions, arguments), arguments["denoiser"], session, seed)
 
 

@@ -22,6 +22,7 @@ from refluence.files import Json
 from refluence.generate.beforehand import SEED, Guide, Trained
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import DENOISER, SURROGATE, TUNED, Sampling
+from refluence.generate.latent_work import LatentWork
 from refluence.generate.minimax_work import MinimaxWork
 from refluence.generate.surrogate import Surrogate, TrajectorySettings
 from refluence.generate.surrogate_work import SurrogateWork
@@ -51,18 +52,17 @@ class DenoiserNeed:
     @property
     def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
-        return {"config": self.denoiser.config.to_json(), "settings": asdict(self.denoiser.settings), "seed": SEED}
+        return {**self.denoiser.to_json(), "seed": SEED}
 
-    def work(self, session: Session) -> Work:
+    def work(self, session: Session) -> DenoiserWork | LatentWork:
         """Its training at the first step."""
-        config, settings = self.denoiser.config, self.denoiser.settings
-        return DenoiserWork(config, settings, session.dataset, streams(SEED), session.compute)
+        return self.denoiser.open(session.dataset, streams(SEED), session.compute)
 
     def make(self, session: Session, folder: Path | None) -> dict[str, Tensor]:
         """Its tensors by name; in `folder` it lies as an artifact too."""
         made = _driven(self.work(session), session, folder, self.name).artifact
         assert isinstance(made, Denoiser), "what its training makes"
-        return made.state()
+        return made.tensors()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -23,8 +24,9 @@ from refluence.jobs.students import predictions
 from refluence.jobs.teachers import TeacherNeed
 from refluence.models import build
 from refluence.seeds import streams
-from refluence.work import Cost, Prepared, Work
+from refluence.work import Cost, Prepared, Stepping, Work
 
+W = TypeVar("W", bound=Stepping)
 STEPS = 3
 EPOCHS = 5
 
@@ -73,7 +75,7 @@ def _student_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
     return seconds + _stepping(work, plan.ahead), work.artifact().stored_bytes
 
 
-def _stepping(work: Work, ahead: Callable[[Work], Sequence[Cost]]) -> float:
+def _stepping(work: W, ahead: Callable[[W], Sequence[Cost]]) -> float:
     """Seconds of all steps, from a few of them, and of what comes beside."""
     steps, begin = work.steps(), time.perf_counter()
     next(steps)  # the first step warms up

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.job import Sampling, equipped
+from refluence.generate.latent_work import LatentWork
 from refluence.generate.surrogate import Surrogate
 from refluence.generate.trajectory import Trajectory
 from refluence.jobs import denoisers
@@ -21,7 +22,7 @@ from refluence.jobs.quality import surrogate_of
 from refluence.jobs.session import Session
 from refluence.jobs.source_network import need_of, taught_by
 from refluence.jobs.teachers import TeacherNeed
-from refluence.work import Prepared, Work
+from refluence.work import Prepared, Stepping
 
 CHECKPOINTS = 4
 """Of a surrogate that stands in: how many will be retained is not known before."""
@@ -40,9 +41,9 @@ def judges(job: ArmJob, session: Session) -> list[TeacherNeed | SurrogateNeed]:
 
 @dataclass
 class Needed:
-    """Seconds of each need, once for all arms and seeds that share it. `stepping`: the seconds of a work, from a few steps."""
+    """Seconds of each need, once for all arms and seeds that share it. `stepping`: the seconds of all steps, from a few."""
 
-    stepping: Callable[[Work], float]
+    stepping: Callable[[Stepping], float]
     seconds: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def of(self, jobs: Sequence[ArmJob], session: Session) -> list[tuple[str, float]]:
@@ -75,9 +76,10 @@ class Needed:
         if isinstance(need, SurrogateNeed):
             return self._surrogate(need, session)
         work = need.work(session)
-        seconds, made = self.stepping(work), work.artifact()
+        parts = work.parts() if isinstance(work, LatentWork) else (work,)
+        seconds, made = sum(self.stepping(part) for part in parts), work.artifact()
         assert isinstance(made, (Denoiser, Trajectory)), "what these works make"
-        return seconds, made.state()
+        return seconds, made.tensors() if isinstance(need, DenoiserNeed) and isinstance(made, Denoiser) else made.state()
 
     def _surrogate(self, need: SurrogateNeed, session: Session) -> tuple[float, dict[str, Tensor]]:
         """The looks at the checkpoints of its training: one look's stands for all that are retained."""

@@ -134,7 +134,8 @@ def repeat_scores(path: Path, out: Path, *, resume: bool = False, page: Callable
 def artifacts(folder: Path) -> dict[str, str]:
     """A digest of the artifact of each job in a folder, by the place of the job: of the files that the artifact names."""
     if (folder / Denoiser.kind / CARD).exists():
-        return {".": _digest([folder / Denoiser.kind / name for name in Denoiser.files])}
+        files = [folder / Denoiser.kind / name for name in Denoiser.files]
+        return {".": _digest([path for path in files if path.exists()])}
     places = [folder] if any((folder / kind).exists() for kind in KINDS) else []
     places += [place for place in sorted(folder.glob("units/*/*")) if (place / CONFIG).exists()]
     found = {}

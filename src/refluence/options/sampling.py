@@ -28,11 +28,20 @@ class SamplingOptions(Options):
         "What a denoiser that is trained first predicts: flow (flow matching), epsilon or v (default: flow).",
         choices=("flow", "epsilon", "v"),
     )
+    space: str = setting(
+        "auto",
+        "What a denoiser that is trained first noises: pixels, or the latents of a small autoencoder that is trained before it "
+        "(auto: latents from 96 pixels a side up).",
+        choices=("auto", "pixels", "latents"),
+    )
     denoiser_iterations: int | None = setting(
         None,
         "Steps of training of such a denoiser (default: 600 up to 12 pixels, 400 of a unet; 4,000 above; 100,000 at size "
         "paper).",
         least=1,
+    )
+    autoencoder_iterations: int | None = setting(
+        None, "Steps of training of the autoencoder of such a denoiser (default: 2,000; 100,000 at size paper).", least=1
     )
     minimax_iterations: int | None = setting(
         None, "Steps of Minimax fine-tuning (default: 8 epochs; at size cpu at most 1,000 steps).", least=1
@@ -149,10 +158,21 @@ class DenoiserOptions(Options):
         "prediction",
         help="What it predicts: flow (flow matching), epsilon, the noise, or v, a velocity between both (default: flow).",
     )
+    space: str = same(
+        SamplingOptions,
+        "space",
+        help="What it noises: pixels, or the latents of a small autoencoder that is trained before it (auto: latents from 96 "
+        "pixels a side up).",
+    )
     iterations: int | None = setting(
         None,
         "Steps of training (default: 600 up to 12 pixels, 400 of a unet; 4,000 above; 100,000 at size paper).",
         least=1,
+    )
+    autoencoder_iterations: int | None = same(
+        SamplingOptions,
+        "autoencoder_iterations",
+        help="Steps of training of the autoencoder (default: 2,000; 100,000 at size paper).",
     )
 
 

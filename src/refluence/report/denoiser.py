@@ -25,10 +25,14 @@ PREDICTS = {
     "v": "the velocity between image and noise (v-prediction)",
 }
 NAMES = {
+    "reconstruction": "reconstruction: mean absolute error of the autoencoder, pixels from -1 to 1",
+    "kl": "kl: divergence of the latents from normal ones, for each number of an image",
     "away": "away: one less the least cosine with a real latent of the class",
     "alike": "alike: the greatest cosine with a prediction of the class",
 }
-"""Losses of Minimax beside that of the denoiser."""
+"""Losses of an autoencoder and of Minimax beside that of the denoiser."""
+OF_AUTOENCODER = ("reconstruction", "kl")
+SPLITS = {"train": "training", "val": "validation"}
 NETWORKS = {"dit": "transformer (DiT)", "unet": "U-Net"}
 
 
@@ -80,6 +84,7 @@ def facts(card: Json, shape: Json) -> list[tuple[str, str]]:
         ("Training images", f"{int(images):,}".replace(",", "\u202f") if images else ""),
         ("Network", ", ".join([NETWORKS.get(str(shape.get("kind")), str(shape.get("kind") or "")), *numbers]).strip(", ")),
         ("Predicts", PREDICTS.get(str(shape.get("prediction")), str(shape.get("prediction") or ""))),
+        ("Latents", latents(card, shape)),
         ("Steps", _whole(training.get("iterations"))),
         ("Images a step", _whole(training.get("batch"))),
         ("Learning rate", compact(training["lr"]) if finite(training.get("lr")) is not None else ""),
@@ -91,6 +96,16 @@ def facts(card: Json, shape: Json) -> list[tuple[str, str]]:
         ("Licence", str(card.get("licence") or "")),
     ]
     return [(name, words) for name, words in found if words]
+
+
+def latents(card: Json, shape: Json) -> str:
+    """Of a denoiser that works on latents: what they stand for, and how well images come back from them."""
+    own, found = part(shape, "autoencoder"), part(part(card, "autoencoder"), "psnr")
+    if not own:
+        return ""
+    back = [f"{fixed(found[key])} dB on {name} images" for key, name in SPLITS.items() if finite(found.get(key)) is not None]
+    words = f"{own.get('latents')} numbers for each {own.get('factor')} × {own.get('factor')} pixels"
+    return words + (f"; PSNR of decoded images {', '.join(back)}" if back else "")
 
 
 def _numbers(card: Json) -> Json:
@@ -105,12 +120,14 @@ def _whole(value: object) -> str:
 
 def loss(metrics: list[Json], card: Json) -> tuple[str, list[tuple[str, Markup]]]:
     """In words where the loss ended, and a curve for each kind of loss that was recorded."""
-    steps, blocks = finite(_numbers(card).get("iterations")), len(metrics)
-    each = steps / blocks if steps and blocks else 1.0
     drawn, said = [], ""
     for key in _losses(metrics):
         pairs = [(finite(entry.get("step")), finite(entry.get(key))) for entry in metrics]
-        points = [((step + 1) * each, value) for step, value in pairs if step is not None and value is not None]
+        known = [(step, value) for step, value in pairs if step is not None and value is not None]
+        trained = part(part(card, "autoencoder"), "settings") if key in OF_AUTOENCODER else _numbers(card)
+        steps, first = finite(trained.get("iterations")), known[0][0] if known else 0.0
+        each = steps / len(known) if steps and known else 1.0
+        points = [((step - first + 1) * each, value) for step, value in known]
         if len(points) > 2:
             log = key == "loss" and min(value for _, value in points) > 0
             name = NAMES.get(key, key)
