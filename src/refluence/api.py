@@ -216,7 +216,7 @@ def train_denoiser(data: Data, *, seed: int = 0, out: str | Path | None = None, 
         seed: everything random follows from it.
         out: a folder for the run as `refluence generate train` writes it, with the denoiser in `out/denoiser`. The same call
             continues a run that was stopped. None: nothing is written.
-        options: fields of `DenoiserOptions` (`network`, `prediction`, `iterations`, `size`) and of `Machine`.
+        options: fields of `DenoiserOptions` (`network`, `prediction`, `space`, `iterations`, `size`, …) and of `Machine`.
 
     Returns:
         The denoiser.

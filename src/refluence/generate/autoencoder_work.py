@@ -1,4 +1,4 @@
-"""An autoencoder trained from scratch, in blocks of at most 20 steps of AdamW on the loss of autoencoder.py.
+"""An autoencoder trained from scratch, in blocks of at most 10 steps of AdamW on the loss of autoencoder.py.
 
 What a step draws follows from its number alone, so that a stopped training continues to the same bits. Latents are divided by
 their deviation over the training images, one number for all channels, as LDM does (arXiv 2112.10752, appendix G).
@@ -35,7 +35,7 @@ from refluence.training.optimisers import make, optimiser_state, restore_optimis
 from refluence.training.predict import predict
 from refluence.training.schedules import triangle
 
-BLOCK = 20  # steps of the optimiser between two checkpoints, at most
+BLOCK = 10  # steps of the optimiser between two checkpoints, at most
 NET = "net."  # before names in a state
 MEASURED = 2048  # training images, at most, that the deviation of latents is measured on
 LOOKED_AT = 500  # images of a split, at most, that are decoded again to say how well
