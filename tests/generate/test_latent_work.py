@@ -70,6 +70,7 @@ def test_one_part_comes_after_the_other(whole):
     assert [event.step for event in events] == [0, 1, 2, 3]
     assert [hasattr(event, "kl") for event in events] == [True, True, False, False]
     assert made.total == made.step == 4
+    assert [made.units(step) for step in range(5)] == [0, 10, 15, 35, 45]
 
 
 def test_the_autoencoder_stays_as_it_is_in_the_second_part():

@@ -102,6 +102,10 @@ class AutoencoderWork:
         while self.step < self.total:
             yield self._block(range(self.step * BLOCK, min((self.step + 1) * BLOCK, self.settings.iterations)))
 
+    def units(self, step: int) -> int:
+        """Steps of the optimiser after so many blocks."""
+        return min(step * BLOCK, self.settings.iterations)
+
     def _block(self, numbers: range) -> AutoencoderSteps:
         found: list[Tensor] = []
         with self.compute.autocast():

@@ -60,6 +60,11 @@ class LatentWork:
         for event in self.second.steps():
             yield replace(event, step=self.first.total + event.step)
 
+    def units(self, step: int) -> int:
+        """Steps of either optimiser after so many blocks."""
+        first = self.first.total
+        return self.first.units(min(step, first)) + self.second.units(max(step - first, 0))
+
     def _go_on(self, codec: Latents) -> None:
         """To the second part."""
         self.codec = codec
