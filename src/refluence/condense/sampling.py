@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from refluence.condense.settings import Settings
@@ -81,6 +80,8 @@ def nearest(
 
 def representatives(features: Tensor, count: int, seed: int) -> Tensor:
     """Rows `(count,)` of `features (N, F)`: the nearest to each k-means centre that is not taken yet, centre by centre."""
+    from sklearn.cluster import KMeans
+
     found = KMeans(count, n_init=1, max_iter=ROUNDS, init="k-means++", random_state=seed).fit(features.numpy())
     distance = torch.cdist(torch.from_numpy(found.cluster_centers_).to(features), features)
     chosen: list[int] = []

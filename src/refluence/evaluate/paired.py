@@ -19,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, TypedDict
 
-from scipy import stats
-
 from refluence.arm import UNIFORM
 from refluence.errors import InputError
 from refluence.evaluate.references import by_influence, by_score, kind, place, references
@@ -106,6 +104,8 @@ def summarise(rows: Sequence[Row], primary: str | None = None, declared: Sequenc
 
 def compare(differences: Sequence[float]) -> Paired:
     """Mean, t-interval, half-width and p of paired differences; None for what too few or only equal ones cannot give."""
+    from scipy import stats
+
     n = len(differences)
     mean = fmean(differences) if n else None
     result: Paired = {

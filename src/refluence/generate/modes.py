@@ -13,7 +13,6 @@ The strength of D4M's scripts is .7 on Stable Diffusion's schedule, log-SNR -2.4
 from __future__ import annotations
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from refluence.data.dataset import Dataset, unit
@@ -44,6 +43,8 @@ def centres(points: Tensor, count: int, seed: int) -> Tensor:
         >>> centres(torch.tensor([[0.0], [2.0], [10.0], [12.0]]), 2, 0).flatten().sort().values.tolist()
         [1.0, 11.0]
     """
+    from sklearn.cluster import KMeans
+
     if count == 0:
         return points[:0]
     found = KMeans(count, n_init=1, max_iter=ROUNDS, random_state=seed).fit(points.double().numpy())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from refluence.condense.ranking import Table
@@ -69,6 +68,8 @@ def decided_by(table: Table | None, dataset: Dataset) -> str | None:
 
 def found_by(badness: Tensor, known: Tensor | None) -> float | None:
     """How often one of the `known (N,)` to be wrong has the higher `badness (N,)` of two (AUC); None where all or none are."""
+    from sklearn.metrics import roc_auc_score
+
     if known is None or not bool(known.any()) or bool(known.all()):
         return None
     return float(roc_auc_score(known.numpy(), badness.numpy()))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from markupsafe import Markup
-from scipy import stats
 
 from refluence.files import Json
 from refluence.report import marks
@@ -105,6 +104,8 @@ def _cell(head: str, own: dict[str, float], other: dict[str, float], digits: int
 
 def difference(pairs: Sequence[float], digits: int) -> str:
     """`−5.2 [−7.1, −3.3]`: the mean of paired differences and its 95 % t-interval, which needs two that are not alike."""
+    from scipy import stats
+
     if not pairs:
         return ""
     words = signed(fmean(pairs), digits)

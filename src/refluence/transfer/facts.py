@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from refluence.data.dataset import Dataset
@@ -34,6 +33,8 @@ def weights_by_truth(dataset: Dataset, weights: InstanceWeights) -> Json | None:
 
     `auc`: the probability that a noisy instance weighs less than a clean one, ties by half; None where all are of one sort.
     """
+    from sklearn.metrics import roc_auc_score
+
     noisy, omega = wrong(dataset.train), weights.omega
     if noisy is None:
         return None

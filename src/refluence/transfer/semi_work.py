@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from refluence.compute import Compute
@@ -329,6 +328,8 @@ class SemiWork:
 
     def _pseudo_labels(self) -> Json:
         """How many pseudo-labels of the teacher count and are right, and the weights of those that are and that are not."""
+        from sklearn.metrics import roc_auc_score
+
         every = Instances(self.dataset, self.unlabelled, torch.arange(len(self.unlabelled)), self.device)
         with evaluating(self.teacher):
             target = pseudo(logits_of(self.teacher, every), self.settings.temperature, self.settings.threshold)
