@@ -85,7 +85,10 @@ def test_latents_have_8_to_32_a_side(side, latents):
     ("shape", "said"),
     [
         ((1, 8, 8), "images of 8 x 8 pixels are too small for latents, which begin at 32 pixels a side"),
-        ((3, 98, 100), "images of 98 x 100 pixels have no latents: their sides must be multiples of 4"),
+        (
+            (3, 98, 100),
+            "98 x 100 pixels have no latents: their sides must be multiples of 4, as image_size=96 reads them",
+        ),
         ((3, 132, 132), "their sides must be multiples of 8"),
     ],
 )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refluence.errors import InputError
+from refluence.errors import InputError, option
 from refluence.generate.codec import Shape
 from refluence.generate.extra import need_diffusers
 
@@ -76,7 +76,8 @@ def lacks_latents(shape: Shape) -> str:
     if min(shape[1:]) < LEAST:
         return f"images of {sides} are too small for latents, which begin at {LEAST} pixels a side"
     if shape[1] % factor or shape[2] % factor:
-        return f"images of {sides} have no latents: their sides must be multiples of {factor}"
+        near = option("image_size", min(shape[1:]) // factor * factor)
+        return f"images of {sides} have no latents: their sides must be multiples of {factor}, as {near} reads them"
     return ""
 
 

@@ -38,7 +38,7 @@ from refluence.training.schedules import triangle
 BLOCK = 10  # steps of the optimiser between two checkpoints, at most
 NET = "net."  # before names in a state
 MEASURED = 2048  # training images, at most, that the deviation of latents is measured on
-LOOKED_AT = 500  # images of a split, at most, that are decoded again to say how well
+LOOKED_AT = 200  # images of a split, at most, that are decoded again to say how well
 CHUNK = 64  # images that are fetched at a time
 HELD = 2**31  # bytes of latents that are kept of all training images; where there are more, each step encodes its own
 

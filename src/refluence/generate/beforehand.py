@@ -133,8 +133,8 @@ def autoencoder_of(
     if space == "pixels":
         if asked.autoencoder_iterations is not None:
             raise InputError(
-                f"{option('autoencoder_iterations')} is for a denoiser of latents, this one works on pixels: leave it out, or "
-                f"say {option('space', 'latents')}"
+                f"{option('autoencoder_iterations')} is for a denoiser of latents, this one works on pixels: leave it out"
+                + ("" if why else f", or say {option('space', 'latents')}")
             )
         return None, None
     if why:

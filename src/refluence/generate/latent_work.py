@@ -71,9 +71,9 @@ class LatentWork:
         self.second.learn_in(codec, self.first.encoded(codec))
 
     def parts(self) -> tuple[AutoencoderWork, DenoiserWork]:
-        """Either by itself, for an estimate: the second one learns from noise in the place of latents."""
-        noise = torch.zeros(1).expand(len(self.dataset.train), *self.first.latent)
-        self.second.learn_in(self.first.latents(), noise)
+        """Either by itself, for an estimate: the second learns from zeros in the place of latents; no image is encoded."""
+        zeros = torch.zeros(1).expand(len(self.dataset.train), *self.first.latent)
+        self.second.learn_in(self.first.latents(), zeros)
         return self.first, self.second
 
     def ahead(self) -> list[Cost]:
