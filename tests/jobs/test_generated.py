@@ -14,6 +14,8 @@ from refluence.files import read_json
 from refluence.generate.beforehand import Loaded, Trained
 from refluence.generate.job import Sampling
 from refluence.generate.pool import sampled_counts
+from refluence.generate.surrogate_work import SurrogateWork
+from refluence.generate.trajectory import TrajectoryWork
 from refluence.jobs import needs, pool_seconds
 from refluence.jobs.catalogue import guided_arm, parse_arm, with_controls
 from refluence.jobs.comparing import Comparing
@@ -133,6 +135,32 @@ def test_surrogates_that_differ_in_their_checkpoints_or_weights_share_a_training
     (least,) = (needs.read_prepared(path).seconds for path in tmp_path.glob("run/shared/trajectory-*/tensors.safetensors")
                 if json.loads((path.parent / "need.json").read_text())["settings"]["epochs"] == 1)  # fmt: skip
     assert all(row["surrogate_seconds"] > least for row in rows[:2]), "each card counts the training, whoever began it"
+
+
+@pytest.mark.parametrize("kind", [TrajectoryWork, SurrogateWork])
+def test_a_surrogate_that_was_stopped_while_it_is_trained_or_looked_at_has_the_same_bits(data, tmp_path, monkeypatch, kind):
+    session = open_session(data, Machine(checkpoint_seconds=0.0))
+    need = SurrogateNeed(job_of("dit+igd:surrogate_epochs=3,threshold=1", data).plan.guide)
+    whole = needs.obtain(need, session, tmp_path / "whole").tensors
+    real, begun = kind.steps, []
+
+    def stopped(work):
+        for number, event in enumerate(real(work)):
+            begun.append(event.step)
+            yield event
+            if number == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "steps", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            needs.obtain(need, session, tmp_path / "stopped")
+    monkeypatch.setattr(kind, "steps", lambda work: (begun.append(event.step) or event for event in real(work)))
+    again = needs.obtain(need, session, tmp_path / "stopped").tensors
+    assert begun == list(range(len(begun))), "it goes on where it was stopped"
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+    assert not list(tmp_path.rglob("state.safetensors"))
 
 
 def test_the_recipe_of_checkpoints_trains_one_surrogate(data):
