@@ -253,3 +253,14 @@ def test_a_range_that_is_said_holds_whatever_it_is(kind):
     arm = Arm("dit", kind, (("range", USUAL_RANGE),))
     guidance = settings_for(arm, METHOD, SamplingOptions()).guidance
     assert (guidance.low, guidance.high, guidance.fraction) == (LOW, HIGH, None)
+
+
+def test_an_estimate_counts_networks_and_candidates_of_later_stages():
+    made = work(Settings(steps=4, batch=2, guidance=replace(LEARNABILITY, stages=2, candidates=3)), (4, 4, 4))
+    next(made.steps())
+    costs = {cost.what: cost for cost in made.ahead()}
+    assert {what: cost.count for what, cost in costs.items()} == {"networks of the stages": 1, "candidates": 2 * 3}
+    for cost in costs.values():
+        cost.run(1)
+    list(made.steps())
+    assert made.ahead() == []

@@ -93,13 +93,13 @@ def test_the_threshold_of_coverage_may_be_said(tmp_path, data, capsys):
 
 
 def test_a_stopped_run_is_measured_before_it_is_judged(tmp_path, data, made, monkeypatch):
-    from refluence.jobs import run_job
+    from refluence.jobs import made_sets
 
     def killed(*given):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_job, "judge", killed)
+        patch.setattr(made_sets, "judge_set", killed)
         with pytest.raises(KeyboardInterrupt):
             rf.distill(data, "random", out=tmp_path / "run", **ASKED)
     before = (tmp_path / "run" / "quality.json").read_bytes()

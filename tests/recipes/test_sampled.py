@@ -6,14 +6,19 @@ import pytest
 from PIL import Image
 
 from refluence.arm import UNIFORM
+from refluence.compute import Compute
+from refluence.data import load
 from refluence.evaluate.generated import relation
 from refluence.evaluate.protocols import protocols
 from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Machine
+from refluence.options import SetOptions, SourceOptions
 from refluence.recipes import sampled
 from refluence.recipes.base import SETS, Published
 from refluence.recipes.find import recipe_named, recipes
 from refluence.recipes.making import Making
+from refluence.recipes.rows import describe
 from refluence.recipes.sampled import scaled
 from refluence.recipes.trial import try_part
 from support.diffusers_folders import save_pipeline
@@ -75,6 +80,18 @@ def test_scales_are_those_of_table_12():
     assert scaled("minimax+deviation", "imagewoof", 10) == "minimax+deviation:gamma=50"
     assert scaled("dit+igd", "food101", 50) == "dit+igd:k=5,gamma=120", "not in the table: as of ImageNette"
     assert [scaled(arm, "imagenet", 10) for arm in ("random", "dit", "dit+pool")] == ["random", "dit", "dit+pool"]
+
+
+def test_rows_of_another_sampling_are_not_taken_for_the_same():
+    recipe, data = recipe_named("igd-components"), load("digits", SourceOptions(rows=100))
+
+    def digest(**asked):
+        unit = resolve(SetOptions(ipc=1, **asked), parse_arm("dit+igd"), data, 0)
+        return describe(recipe, recipe.parts("cpu")[0], unit, Compute(), "digits", "cpu", {})["settings"]
+
+    assert digest() == digest()
+    others = [digest(**asked) for asked in ({"steps": 20}, {"cfg": 1.0}, {"denoiser_iterations": 9}, {"surrogate_epochs": 3})]
+    assert len({digest(), *others}) == 5
 
 
 @pytest.fixture(scope="module")

@@ -180,11 +180,17 @@ class SamplingWork:
         first = self.parts[0]
         later = [part for part in self.parts if part.start >= self.begins[1]]
         _, settings = self._steered_by(first)
+
+        def networks(count: int) -> None:
+            for _ in range(count):
+                self._learnable(first.stop)
+
+        def candidates(count: int) -> None:
+            for _ in range(count):
+                self._sampled(first, self.energy, settings)
+
         more = (settings.guidance.candidates - 1) * len(later)
-        return [
-            Cost("networks of the stages", len(self.begins) - 1, lambda n: [self._learnable(first.stop) for _ in range(n)]),
-            Cost("candidates", more, lambda n: [self._sampled(first, self.energy, settings) for _ in range(n)]),
-        ]
+        return [Cost("networks of the stages", len(self.begins) - 1, networks), Cost("candidates", more, candidates)]
 
     def _better(self, part: slice, energy: LearnabilityEnergy, first: Samples, second: Samples) -> Samples:
         """Of each image of two batches the one with the higher score; what guidance measured is the first one's."""

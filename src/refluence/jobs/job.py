@@ -127,6 +127,8 @@ class StudentJob(BareJob[Transferring]):
     arm: Arm
     split: str
 
+    ipc: ClassVar[int] = 0  # images a class: it keeps none
+    nets: ClassVar[int] = 1  # networks that judge: itself
     judged_by: ClassVar[tuple[str, ...]] = ("student",)  # no protocol: it is judged as it is
 
     @property

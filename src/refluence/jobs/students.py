@@ -23,7 +23,6 @@ from refluence.transfer.artifact import CARD, Student, read_card, read_network
 (PROTOCOL,) = StudentJob.judged_by  # of an evaluation that trains nothing
 EVALUATION = "evaluation.json"
 CHUNK_PIXELS = 2**18  # numbers of an instance x instances at once
-OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "parameters")
 PATIENCE = 30.0  # seconds to wait for another process that counts a use of the test split
 
 
@@ -124,22 +123,3 @@ def of_teacher(place: Path, session: Session, split: str, teacher: Student) -> f
         known = judgement(teacher, session, split, "teacher")
         append(path, "evaluations", known)
     return float(known["accuracy"])
-
-
-def of_row(job: StudentJob, entry: Json, card: Json) -> Json:
-    """What the row of an evaluation says of a student beside what it says of everything that is judged."""
-    weights = card.get("weights") or {}
-    facts = {
-        "auc": weights.get("auc"),
-        "below_one": card.get("below_one"),
-        "teacher_accuracy": card.get("teacher_accuracy"),
-        "teacher_seconds": card.get("teacher_seconds"),
-        "noisy_weight": weights.get("noisy"),
-        "gain_watching": card.get("gain_watching"),
-    }
-    return {
-        "worst_class": entry["worst_class"]["accuracy"],
-        **{k: card[k] for k in OF_CARD},
-        "iterations": job.plan.iterations,
-        **{k: v for k, v in facts.items() if v is not None},
-    }

@@ -11,7 +11,7 @@ from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.errors import InputError, option
 from refluence.files import Json
-from refluence.jobs.job import ArmJob, StudentJob
+from refluence.jobs.job import ArmJob
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.reading import in_words
 from refluence.run.rows import append_rows, read_rows
@@ -29,6 +29,10 @@ DECIDING = (
     "on",
     "transfer",
     "teacher",
+    "sampling",
+    "denoiser",
+    "minimax",
+    "guide",
 )  # of a job
 PLACE = ("recipe", "part", "set", "data", "size")  # of a row
 
@@ -45,7 +49,7 @@ def describe(recipe: Recipe, part: Part, unit: ArmJob, compute: Compute, source:
     switched_on = {k: d for k, d in every.items() if d}
     return {
         **dict(zip(PLACE, (recipe.name, part.name, part.data, data_name(source), size), strict=True)),
-        "ipc": 0 if isinstance(unit, StudentJob) else unit.ipc,
+        "ipc": unit.ipc,
         "model": model.name,
         "width": model.width,
         "norm": model.norm,
@@ -123,10 +127,7 @@ def _difference(unit: ArmJob, facts: Row, row: Row) -> str | None:
         read, here = (in_words(each) or "the source as it is" for each in (row["source"], facts["source"]))
         return f"{read}, here it is {here}"
     names = ("ipc", "precision", "model", "width", "norm", "real_batch", "split", "settings")  # the digest last
-    nets = 1 if isinstance(unit, StudentJob) else unit.nets
-    asked = {"nets": nets, **{name: facts[name] for name in names}}
-    if not isinstance(unit, StudentJob):
-        asked = {"iterations": unit.plan.iterations, **asked}
+    asked = {"iterations": unit.plan.iterations, "nets": unit.nets, **{name: facts[name] for name in names}}
     for name, value in asked.items():
         stored = len(row["nets"]) if name == "nets" else row.get(name, OLDER.get(name))
         if stored != value:

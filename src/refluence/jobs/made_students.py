@@ -1,4 +1,4 @@
-"""A student made: its teacher first, then the work from the start or its last checkpoint, then its card."""
+"""Students as what jobs make: how one is made (its teacher first), judged, and said in a row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refluence.jobs import teachers
 from refluence.jobs.job import StudentJob
 from refluence.jobs.needs import key
 from refluence.jobs.session import Session
-from refluence.jobs.students import judgement, of_teacher
+from refluence.jobs.students import judge_student, judgement, of_teacher
 from refluence.run import checkpoint
 from refluence.run.drive import drive
 from refluence.seeds import streams
@@ -21,9 +21,10 @@ from refluence.transfer.artifact import CARD, Student, Taught, read_card, save_n
 from refluence.work import Prepared, Result
 
 SHARED = "shared"
+OF_CARD = ("seconds", "peak_bytes", "stored_bytes", "ess", "parameters")
 
 
-def make_student(job: StudentJob, session: Session, folder: Path | None, shared: Path | None) -> tuple[Result, Json]:
+def make(job: StudentJob, session: Session, folder: Path | None, shared: Path | None) -> tuple[Result, Json]:
     """The student of a job and its card, written to `folder`, if any. `shared`: where a teacher that was trained first lies.
 
     A run by itself keeps its teacher in `folder/shared`, and at the end in `folder/teacher`.
@@ -65,6 +66,41 @@ def make_student(job: StudentJob, session: Session, folder: Path | None, shared:
         made.save(folder, card)
         shutil.rmtree((folder / checkpoint.NAME).parent, ignore_errors=True)  # it lies there whole
     return result, card
+
+
+def judge(job: StudentJob, session: Session, folder: Path, shared: Path | None) -> None:
+    """Judge the student in `folder`."""
+    judge_student(job, session, folder)
+
+
+def judged(job: StudentJob, result: Result, session: Session) -> list[Json]:
+    """The evaluation of a student that lies in no folder."""
+    assert isinstance(result.artifact, Student), "what transfers make"
+    return [judgement(result.artifact, session, job.split, job.what)]
+
+
+def measured(job: StudentJob, result: Result, session: Session) -> Json:
+    """Nothing: a student has no images."""
+    return {}
+
+
+def of_row(job: StudentJob, entry: Json, card: Json) -> Json:
+    """What the row of an evaluation says of a student beside what it says of everything that is judged."""
+    weights = card.get("weights") or {}
+    facts = {
+        "auc": weights.get("auc"),
+        "below_one": card.get("below_one"),
+        "teacher_accuracy": card.get("teacher_accuracy"),
+        "teacher_seconds": card.get("teacher_seconds"),
+        "noisy_weight": weights.get("noisy"),
+        "gain_watching": card.get("gain_watching"),
+    }
+    return {
+        "worst_class": entry["worst_class"]["accuracy"],
+        **{k: card[k] for k in OF_CARD},
+        "iterations": job.plan.iterations,
+        **{k: v for k, v in facts.items() if v is not None},
+    }
 
 
 def _file_of(folder: Path, card: Json) -> str | None:
