@@ -1,10 +1,11 @@
 """Whether a network that was trained on the real images recognises what a denoiser samples.
 
-    python benchmarks/recognised.py --data SRC --denoiser FOLDER [--image-size N] [--model convnet:64] [--each 50] [--cfg 2] [--out FILE.jsonl]
+    python benchmarks/recognised.py --data SRC --denoiser FOLDER [--image-size N] [--model convnet:64] [--each 50] [--cfg 2]
+        [--out FILE.jsonl]
 
-One row: percent of real test images, and of `--each` unguided samples of every class, that the network puts into their class. It
-is trained as teachers are at size cpu (jobs/source_network.py), on 100,000 images in all, epochs counted. A share far below that
-of real images says that the denoiser learned too little for sets of its samples to say anything of a method.
+One row: percent of real test images, and of `--each` unguided samples of every class, that the network puts into their class.
+It is trained as teachers are at size cpu (jobs/source_network.py), on 100,000 images in all, epochs counted. A share far below
+that of real images says that the denoiser learned too little for sets of its samples to say anything of a method.
 """
 
 from __future__ import annotations
