@@ -77,7 +77,7 @@ _PACKAGES = (
     "score",
     "transfer",
     "generate",
-)  # folders of the library whose name is a function of api.py too
+)  # folders of the library whose name is a function of api too
 __all__ = ["__version__", *(name for name in _NAMES if name != "open"), *_PACKAGES]  # `import *` leaves Python's open
 
 

@@ -1,4 +1,4 @@
-"""The keyword arguments of `api.py` as the options that they are: of a job, of the machine, where to write."""
+"""The keyword arguments of `api/` as the options that they are: of a job, of the machine, where to write."""
 
 from __future__ import annotations
 
