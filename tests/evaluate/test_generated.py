@@ -129,7 +129,7 @@ def test_without_guidance_the_best_method_is_named_with_what_it_is_compared_with
 @pytest.mark.parametrize(
     ("arms", "classes", "says"),
     [
-        ({"dit": [11.0, 9.5, 10.8], "dit_igd": [13.0]}, 10, "No sampled set is above chance (10 %): train the denoiser longer"),
+        ({"dit": [11.0, 9.5, 10.8], "dit_igd": [13.0]}, 10, "No sampled set is above chance (10 %): look at the samples"),
         ({"dit": [11.0, 9.5], "random": [40.0, 45.0]}, 10, "(--denoiser-iterations)"),
         ({"dit": [11.0, 9.5], "random": [9.0, 10.0]}, 10, "No set is above chance (10 %): train the networks that judge"),
         ({"dit": [50.0, 52.0, 49.0]}, 2, "(50 %)"),

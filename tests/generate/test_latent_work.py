@@ -188,7 +188,7 @@ def test_guidance_goes_back_through_the_decoder(denoiser):
 
 def test_numbers_that_are_no_longer_finite_end_it():
     wild = replace(TRAINED, autoencoder=replace(TRAINED.autoencoder, lr=1e30))
-    with pytest.raises(RunError, match="training of the autoencoder diverged before iteration 10"):
+    with pytest.raises(RunError, match="training of the autoencoder diverged"):
         list(work(wild).steps())
 
 

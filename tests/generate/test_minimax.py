@@ -238,7 +238,7 @@ NEITHER = {"positive": 0.0, "negative": 0.0}
 
 
 def test_numbers_that_are_no_longer_finite_end_it():
-    with pytest.raises(RunError, match="fine-tuning of the denoiser diverged before iteration 20"):
+    with pytest.raises(RunError, match="fine-tuning of the denoiser diverged"):
         list(work(lr=1e30).steps())
 
 

@@ -19,6 +19,9 @@ from refluence.generate.predictions import linear_abar
 from refluence.generate.sampling import Steering, sample
 from refluence.generate.settings import Guidance, Settings, settings_from
 from refluence.generate.solvers import solver_of
+from refluence.generate.surrogate import Surrogate, SurrogateSettings
+from refluence.generate.surrogate_work import SurrogateWork
+from refluence.generate.trajectory import TrajectoryWork
 from refluence.generate.work import APART, SamplingWork
 from refluence.options import SamplingOptions
 from refluence.options.ranges import HIGH, LOW, USUAL_RANGE
@@ -93,7 +96,7 @@ def test_without_strength_the_images_are_the_unguided_ones():
         assert torch.equal(sample(ToyDenoiser(), normal(4, 4), Y, Settings(steps=10, guidance=guidance)).z, plain.z)
 
 
-def test_the_entropy_and_its_gradient_are_those_of_the_last_checkpoint():
+def test_the_entropy_and_its_gradient_are_those_of_the_trained_network():
     energy = EntropyEnergy(SURROGATE)
     energy.net.double()
     x = torch.randn(3, *DATA.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -224,7 +227,7 @@ def test_an_image_of_d4m_begins_at_its_noised_centre():
     [
         Settings(steps=4, batch=2, strength=0.5),
         Settings(steps=4, batch=2, guidance=MODES),
-        Settings(steps=4, batch=2, guidance=replace(LEARNABILITY, stages=2)),
+        Settings(steps=4, batch=2, guidance=replace(LEARNABILITY, stages=2, deviation=True)),
     ],
 )
 def test_stopped_after_a_batch_it_comes_to_the_same_bits(settings):
@@ -264,3 +267,36 @@ def test_an_estimate_counts_networks_and_candidates_of_later_stages():
         cost.run(1)
     list(made.steps())
     assert made.ahead() == []
+
+
+def learnability(surrogate: Surrogate) -> LearnabilityEnergy:
+    return LearnabilityEnergy(surrogate.networks()[0], surrogate)
+
+
+def test_what_classifies_is_the_trained_network_whatever_was_retained():
+    trained = SURROGATE.checkpoints[0]
+    kept = replace(SURROGATE, trained=trained)
+    again = Surrogate.from_state(kept.model, kept.state())
+    for net in (kept.classifier(), again.classifier(), EntropyEnergy(again).net, learnability(again).reference):
+        assert all(torch.equal(t, trained[name]) for name, t in net.state_dict().items())
+    old = Surrogate.from_state(SURROGATE.model, SURROGATE.state())  # of a folder that has no such state
+    assert all(torch.equal(t, SURROGATE.checkpoints[-1][name]) for name, t in old.classifier().state_dict().items())
+
+
+def test_the_last_epoch_is_kept_for_it_where_it_does_not_guide():
+    settings = SurrogateSettings(epochs=2, batch=8, threshold=-1.0)
+    model = SURROGATE.model
+    training = TrajectoryWork(settings.training, model, DATA, streams(0), Compute())
+    list(training.steps())
+    looking = SurrogateWork(settings, training.result().artifact, DATA, streams(0), Compute())
+    list(looking.steps())
+    made = looking.artifact()
+    assert made.epochs == (0,)
+    assert all(torch.equal(t, training.result().artifact.checkpoints[2][n]) for n, t in made.classifier().state_dict().items())
+
+
+def test_classes_of_other_counts_and_fewer_images_than_stages():
+    made = work(Settings(steps=3, batch=4, guidance=replace(LEARNABILITY, deviation=True, stages=9)), (3, 1, 2))
+    assert made.begins == [0, 3, 5]
+    list(made.steps())
+    assert made.result().artifact.labels.tolist() == [0, 0, 0, 1, 2, 2]

@@ -122,7 +122,7 @@ def test_the_loss_of_an_image_is_its_mean_square():
 
 
 def test_numbers_that_are_no_longer_finite_end_it():
-    with pytest.raises(RunError, match="training of the denoiser diverged before iteration 20"):
+    with pytest.raises(RunError, match="training of the denoiser diverged"):
         list(work(lr=1e30).steps())
 
 

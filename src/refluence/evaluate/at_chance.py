@@ -28,7 +28,7 @@ def at_chance(rows: Sequence[Row], classes: int) -> str:
 
     Example:
         >>> at_chance([{"arm": "dit", "seed": 0, "accuracy": 11.0}], 10)
-        'No sampled set is above chance (10 %): train the denoiser longer (denoiser_iterations) and look at its samples. '
+        'No sampled set is above chance (10 %): look at the samples; a denoiser trained longer (denoiser_iterations) may help. '
         >>> at_chance([{"arm": "dit", "seed": 0, "accuracy": 48.0}], 10)
         ''
     """
@@ -42,7 +42,7 @@ def at_chance(rows: Sequence[Row], classes: int) -> str:
     if above.get(True, True):
         return ""
     if above.get(False, True):
-        remedy = f"train the denoiser longer ({option('denoiser_iterations')}) and look at its samples"
+        remedy = f"look at the samples; a denoiser trained longer ({option('denoiser_iterations')}) may help"
         return f"No sampled set is above chance ({100 / classes:.3g} %): {remedy}. "
     return f"No set is above chance ({100 / classes:.3g} %): train the networks that judge longer ({option('epochs')}). "
 

@@ -120,7 +120,7 @@ class AutoencoderWork:
                 seen=lambda batch, terms, value: found.append(terms),
             )
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
-            raise RunError(f"training of the autoencoder diverged before iteration {numbers[-1] + 1}")
+            raise RunError("training of the autoencoder diverged")
         self.step += 1
         reconstruction, kl = torch.cat(found).double().mean(0).tolist()
         return AutoencoderSteps(self.step - 1, reconstruction, kl, self.rate(numbers[-1]))

@@ -5,7 +5,7 @@
 
 As classifier guidance (arXiv 2105.05233, Algorithm 2) with H in the place of log p(y | x): samples become those of which the
 classifier is less sure; a negative lambda makes them surer. Stated of UAG: the form, its sign, lambda, the steps, and that H is
-summed over the batch. Ours: the classifier is the last retained checkpoint of the surrogate, the steps are meant by their
+summed over the batch. Ours: the classifier is the trained surrogate, the steps are meant by their
 log-SNR, and the gradient goes back through the denoiser or, as an option, stops there.
 """
 
@@ -19,7 +19,7 @@ from refluence.generate.surrogate import Surrogate
 
 
 class EntropyEnergy:
-    """H of images, by the last checkpoint of a surrogate.
+    """H of images, by a surrogate as it is after its training.
 
     Args:
         surrogate: the classifier.
@@ -27,7 +27,7 @@ class EntropyEnergy:
     """
 
     def __init__(self, surrogate: Surrogate, device: torch.device | str = "cpu"):
-        self.net = surrogate.networks(device)[-1].requires_grad_(False)
+        self.net = surrogate.classifier(device).requires_grad_(False)
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """H `(B,)` of images `(B, C, H, W)`, normalised as the surrogate's, and its gradient by them, both detached; `y` is not

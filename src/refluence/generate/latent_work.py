@@ -20,7 +20,7 @@ from refluence.generate.denoiser_config import DenoiserConfig
 from refluence.generate.latent import Latents
 from refluence.generate.training import DenoiserSettings, DenoiserSteps, DenoiserWork
 from refluence.seeds import Rng
-from refluence.work import Cost, Result
+from refluence.work import Result
 
 FIRST, SECOND = "autoencoder.", "denoiser."  # before the names of either part in a state
 
@@ -75,10 +75,6 @@ class LatentWork:
         zeros = torch.zeros(1).expand(len(self.dataset.train), *self.first.latent)
         self.second.learn_in(self.first.latents(), zeros)
         return self.first, self.second
-
-    def ahead(self) -> list[Cost]:
-        """What comes beside the steps, for an estimate: nothing that takes long."""
-        return []
 
     def state(self) -> dict[str, Tensor]:
         """The autoencoder on its way; once it is trained its weights, and the denoiser on its way."""

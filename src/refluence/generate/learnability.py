@@ -9,7 +9,7 @@ of each of its images several candidates are sampled, of which the one with the 
 
 Stated: S, rho_t, the stages, IGD for the first one, the candidates. The formula is printed with +; subtracted from eps, as
 here, the gradient makes S rise. Not stated where it was read, and ours: lambda = .2, omega = 1, two candidates; theta_i-1
-starts anew at each stage and takes STEPS of SGD; theta* is the last retained checkpoint of the surrogate. The deviation is
+starts anew at each stage and takes STEPS of SGD; theta* is the trained surrogate; the guided range is IGD's. The deviation is
 IGD's eq. 8.
 """
 
@@ -66,14 +66,14 @@ class LearnabilityEnergy:
 
     Args:
         current: the network that was trained on the images so far, in evaluation mode.
-        surrogate: of the source; its last checkpoint is theta*.
+        surrogate: of the source; as it is after its training it is theta*.
         omega: how much theta* counts.
         device: where both run.
     """
 
     def __init__(self, current: nn.Module, surrogate: Surrogate, omega: float = 1.0, device: torch.device | str = "cpu"):
         self.current = current.requires_grad_(False)
-        self.reference = surrogate.networks(device)[-1].requires_grad_(False)
+        self.reference = surrogate.classifier(device).requires_grad_(False)
         self.omega = omega
 
     def score(self, x: Tensor, y: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from refluence.generate.predictions import prediction
 from refluence.seeds import Rng
 from refluence.training.loop import Batch, fit
 from refluence.training.optimisers import make, optimiser_state, restore_optimiser
-from refluence.work import Cost, Result
+from refluence.work import Result
 
 BLOCK = 20  # steps of the optimiser between two checkpoints, at most
 NET, AVERAGE, REAL, PSEUDO = "net.", "average.", "real.", "pseudo."  # before names in a state
@@ -49,7 +49,7 @@ class MinimaxWork:
     """
 
     means: ClassVar[tuple[str, ...]] = ()
-    remedy: ClassVar[str] = "A smaller lr may help, in a new run"
+    remedy: ClassVar[str] = "Another seed, or precision fp32, may help, in a new run"
 
     def __init__(self, denoiser: Denoiser, settings: MinimaxSettings, dataset: Dataset, rng: Rng, compute: Compute):
         self.denoiser, self.settings, self.dataset, self.rng, self.compute = denoiser, settings, dataset, rng, compute
@@ -78,7 +78,7 @@ class MinimaxWork:
             for number in numbers:
                 watched.append(self._moved(number))
         if not all(bool(p.isfinite().all()) for p in self.moving):
-            raise RunError(f"fine-tuning of the denoiser diverged before iteration {numbers[-1] + 1}")
+            raise RunError("fine-tuning of the denoiser diverged")
         self.step += 1
         loss, away, alike = torch.stack(watched).double().mean(0).tolist()
         return MinimaxSteps(self.step - 1, loss, away, alike)
@@ -120,10 +120,6 @@ class MinimaxWork:
         generator = self.rng("minimax-step", number)
         made = noised(self.denoiser, train, rows, self.settings.label_drop, generator, device)
         return made, train.labels[rows].to(device)
-
-    def ahead(self) -> list[Cost]:
-        """What comes beside the steps, for an estimate: nothing."""
-        return []
 
     def state(self) -> dict[str, Tensor]:
         """The parameters that move, their average, the optimiser and both memories."""

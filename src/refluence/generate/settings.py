@@ -119,6 +119,23 @@ def settings_from(asked: SamplingOptions, variant: str, from_modes: bool = False
     return Settings(asked.cfg, asked.solver, asked.steps, asked.sample_batch, guidance, pool, strength)
 
 
+def deciding(stored: dict[str, Any]) -> dict[str, Any]:
+    """Of the settings that `dataclasses.asdict` wrote what decides the images: no number of guidance that is off."""
+    guidance = stored["guidance"]
+    influence = guidance["influence"] or guidance.get("learnability")
+    steers = any(guidance.get(kind) for kind in ("influence", "deviation", "entropy", "modes", "learnability"))
+    idle: set[str] = set() if steers else {"low", "high", "fraction", "through"}
+    idle |= set() if influence else {"k", "kappa", "averaging"}
+    idle |= set() if guidance["deviation"] else {"gamma", "memory", "scaled_gamma"}
+    for kind, numbers in (
+        ("entropy", {"entropy_scale"}),
+        ("modes", {"mode_scale"}),
+        ("learnability", {"learnability_scale", "omega", "stages", "candidates"}),
+    ):
+        idle |= set() if guidance.get(kind) else numbers
+    return {**stored, "guidance": {key: value for key, value in guidance.items() if key not in idle}}
+
+
 def settings_of_json(stored: dict[str, Any]) -> Settings:
     """The settings that `dataclasses.asdict` wrote."""
     guidance = dict(stored["guidance"])

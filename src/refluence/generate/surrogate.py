@@ -17,6 +17,7 @@ from refluence.files import Json, write_json, write_tensors, write_text
 from refluence.models import ModelSpec, build
 from refluence.version import __version__
 
+TRAINED = "trained."  # before names in a state
 WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
 
 
@@ -72,6 +73,7 @@ class Surrogate:
         rates: the learning rate with which training goes on from each.
         mean: `(C,)`, what its images are normalised by, on [0, 1] pixels.
         std: the same.
+        trained: its state after the last epoch; None: that of the last checkpoint, which is the same or from earlier versions.
     """
 
     kind: ClassVar[str] = "surrogate"
@@ -84,6 +86,7 @@ class Surrogate:
     rates: tuple[float, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    trained: dict[str, Tensor] | None = None
 
     def __len__(self) -> int:
         """How many checkpoints it keeps."""
@@ -96,12 +99,16 @@ class Surrogate:
 
     def networks(self, device: torch.device | str = "cpu") -> list[nn.Module]:
         """The network at each checkpoint, in evaluation mode, in the precision of the checkpoints."""
-        found = []
-        for state in self.checkpoints:
-            net = build(self.model, torch.Generator().manual_seed(0))
-            net.to(next(t.dtype for t in state.values() if t.is_floating_point())).load_state_dict(state)
-            found.append(net.to(device).eval())
-        return found
+        return [self._network(state, device) for state in self.checkpoints]
+
+    def classifier(self, device: torch.device | str = "cpu") -> nn.Module:
+        """The network after the last epoch, which Algorithm 2 need not have retained; in evaluation mode."""
+        return self._network(self.checkpoints[-1] if self.trained is None else self.trained, device)
+
+    def _network(self, state: dict[str, Tensor], device: torch.device | str) -> nn.Module:
+        net = build(self.model, torch.Generator().manual_seed(0))
+        net.to(next(t.dtype for t in state.values() if t.is_floating_point())).load_state_dict(state)
+        return net.to(device).eval()
 
     def state(self) -> dict[str, Tensor]:
         """All of it but `model` as tensors."""
@@ -114,18 +121,22 @@ class Surrogate:
         for number, (checkpoint, gradients) in enumerate(zip(self.checkpoints, self.gradients, strict=True)):
             own |= {f"checkpoint.{number}.{name}": t for name, t in checkpoint.items()}
             own[f"gradients.{number}"] = gradients
-        return own
+        return own | {f"{TRAINED}{name}": t for name, t in (self.trained or {}).items()}
 
     @classmethod
     def from_state(cls, model: ModelSpec, tensors: dict[str, Tensor]) -> Surrogate:
         """The inverse of `state`."""
         epochs = tensors["epochs"].tolist()
+        rates, mean, std = (tuple(tensors[name].tolist()) for name in ("rates", "mean", "std"))
         return cls(
             model,
             tuple(within(tensors, f"checkpoint.{number}.") for number in range(len(epochs))),
             tuple(tensors[f"gradients.{number}"] for number in range(len(epochs))),
             tuple(epochs),
-            *(tuple(tensors[name].tolist()) for name in ("rates", "mean", "std")),
+            rates,
+            mean,
+            std,
+            within(tensors, TRAINED) or None,
         )
 
     def save(self, folder: str | Path, card: Json | None = None) -> None:

@@ -38,7 +38,7 @@ class SurrogateWork:
     """A surrogate on its way, from the checkpoints of its training."""
 
     means: ClassVar[tuple[str, ...]] = ()
-    remedy: ClassVar[str] = "A smaller lr may help, in a new run"
+    remedy: ClassVar[str] = "Another surrogate may help, in a new run"
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class SurrogateWork:
 
     def artifact(self) -> Surrogate:
         """What is kept so far."""
-        epochs = tuple(self.kept)
+        epochs, last = tuple(self.kept), len(self.trajectory) - 1
         return Surrogate(
             self.trajectory.model,
             tuple(self.trajectory.checkpoints[epoch] for epoch in epochs),
@@ -105,6 +105,7 @@ class SurrogateWork:
             tuple(self.settings.lr for _ in epochs),
             self.dataset.mean,
             self.dataset.std,
+            trained=None if last in epochs else self.trajectory.checkpoints[last],
         )
 
     def result(self) -> Result:

@@ -34,7 +34,7 @@ from refluence.seeds import Rng
 from refluence.training.loop import Batch, fit
 from refluence.training.optimisers import Average, make, optimiser_state, restore_optimiser
 from refluence.training.schedules import triangle
-from refluence.work import Cost, Result
+from refluence.work import Result
 
 SMALL = 12  # the longer side of images of which 2 pixels are much
 BLOCK = 20  # steps of the optimiser between two checkpoints, at most
@@ -124,7 +124,7 @@ class DenoiserWork:
     """
 
     means: ClassVar[tuple[str, ...]] = ()
-    remedy: ClassVar[str] = "A smaller lr may help, in a new run"
+    remedy: ClassVar[str] = "Another seed, or precision fp32, may help, in a new run"
 
     def __init__(self, config: DenoiserConfig, settings: DenoiserSettings, dataset: Dataset, rng: Rng, compute: Compute):
         self.config, self.settings, self.dataset, self.rng, self.compute = config, settings, dataset, rng, compute
@@ -166,7 +166,7 @@ class DenoiserWork:
             )
         loss = float(torch.stack(losses).double().mean())
         if not all(bool(p.isfinite().all()) for p in self.denoiser.net.parameters()):
-            raise RunError(f"training of the denoiser diverged before iteration {numbers[-1] + 1}")
+            raise RunError("training of the denoiser diverged")
         self.step += 1
         return DenoiserSteps(self.step - 1, loss, self.rate(numbers[-1]))
 
@@ -180,10 +180,6 @@ class DenoiserWork:
         rows = torch.randint(len(train), (self.settings.batch,), generator=generator)
         made = noised(self.denoiser, train, rows, self.settings.label_drop, generator, device, self.encoded)
         return Batch((made.x, made.t, made.label), made.target, rows=rows)
-
-    def ahead(self) -> list[Cost]:
-        """What comes beside the steps, for an estimate: nothing."""
-        return []
 
     def state(self) -> dict[str, Tensor]:
         """The network, the average of its weights and the optimiser."""

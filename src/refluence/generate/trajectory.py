@@ -80,7 +80,7 @@ class TrajectoryWork:
     """The training of a surrogate on its way. All checkpoints so far are in its state."""
 
     means: ClassVar[tuple[str, ...]] = ()
-    remedy: ClassVar[str] = "A smaller lr may help, in a new run"
+    remedy: ClassVar[str] = "Another surrogate, or precision fp32, may help, in a new run"
 
     def __init__(self, settings: TrajectorySettings, model: ModelSpec, dataset: Dataset, rng: Rng, compute: Compute):
         self.settings, self.model, self.dataset, self.rng, self.compute = settings, model, dataset, rng, compute

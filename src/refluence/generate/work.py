@@ -190,7 +190,8 @@ class SamplingWork:
                 self._sampled(first, self.energy, settings)
 
         more = (settings.guidance.candidates - 1) * len(later)
-        return [Cost("networks of the stages", len(self.begins) - 1, networks), Cost("candidates", more, candidates)]
+        costs = [Cost("networks of the stages", len(self.begins) - 1, networks)]
+        return costs + ([Cost("candidates", more, candidates)] if more else [])
 
     def _better(self, part: slice, energy: LearnabilityEnergy, first: Samples, second: Samples) -> Samples:
         """Of each image of two batches the one with the higher score; what guidance measured is the first one's."""

@@ -82,7 +82,7 @@ class Tuning:
 
     def open(self, session: Session) -> Work:
         """See `Training`."""
-        base = replace(self.base, net=copy.deepcopy(self.base.net))  # the one that was given stays as it is
+        base = copy.deepcopy(self.base)  # the one that was given stays as it is, and where it is
         return MinimaxWork(base, self.settings, session.dataset, streams(self.seed), session.compute)
 
 

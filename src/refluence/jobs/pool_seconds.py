@@ -29,12 +29,12 @@ from refluence.seeds import streams
 FILE = "pool_seconds.json"
 POOL = "pool"
 TIMED = ("igd", "influence", "deviation", "entropy", "modes", "learnability")
-"""Whose seconds a pool gets, the first of them that is there."""
+"""What steers the arms whose seconds count: a pool gets those of the slowest."""
 
 
 def waits(job: ArmJob, jobs: Sequence[ArmJob]) -> bool:
     """Whether the size of the job's pool follows from the seconds of other arms."""
-    return open_pool(job) and guided(job.arm, jobs) is not None
+    return open_pool(job) and bool(guided(job.arm, jobs))
 
 
 def open_pool(job: ArmJob) -> bool:
@@ -43,12 +43,10 @@ def open_pool(job: ArmJob) -> bool:
     return isinstance(plan, Sampling) and plan.settings.pool is not None and plan.settings.pool.factor is None
 
 
-def guided(arm: Arm, jobs: Sequence[ArmJob]) -> Arm | None:
-    """The arm whose seconds the pool `arm` gets."""
+def guided(arm: Arm, jobs: Sequence[ArmJob]) -> list[Arm]:
+    """The arms that the pool `arm` is the rival of: it gets the seconds of the slowest."""
     arms = {job.arm.kind: job.arm for job in reversed(jobs) if base_of(job.arm).same(base_of(arm))}
-    if UNIFORM not in arms:
-        return None
-    return next((arms[kind] for kind in TIMED if kind in arms), None)
+    return [arms[kind] for kind in TIMED if kind in arms] if UNIFORM in arms else []
 
 
 def sized(
@@ -109,14 +107,14 @@ def selection_seconds(job: ArmJob, session: Session, shared: Path | None) -> flo
 
 
 def _measured(job: ArmJob, others: Sequence[ArmJob], rows: Sequence[Json], selecting: Callable[[ArmJob], float]) -> Json:
-    of, plain = guided(job.arm, others), base_of(job.arm).name
-    assert of is not None, "it waits for one"
-    base, own = (max(_seconds(name, rows), 1e-9) for name in (plain, of.name))
+    plain, taken = base_of(job.arm).name, {arm.name: _seconds(arm.name, rows) for arm in guided(job.arm, others)}
+    of = max(taken, key=lambda name: taken[name])
+    base, own = (max(seconds, 1e-9) for seconds in (_seconds(plain, rows), taken[of]))
     selection = selecting(with_factor(job, max(1.0, own / base)))
     factor = round(max(1.0, (own - selection) / base), 3)
     return {
         "factor": factor,
-        "of": of.name,
+        "of": of,
         "seconds": own,
         "base": plain,
         "base_seconds": base,

@@ -36,8 +36,8 @@ class SamplingOptions(Options):
     )
     denoiser_iterations: int | None = setting(
         None,
-        "Steps of training of such a denoiser (default: 600 up to 12 pixels, 400 of a unet; 4,000 above; 100,000 at size "
-        "paper).",
+        "Steps of training of such a denoiser (default: 600 up to 12 pixels or latents a side, 400 of a unet; 4,000 above; "
+        "100,000 at size paper).",
         least=1,
     )
     autoencoder_iterations: int | None = setting(
@@ -105,7 +105,7 @@ class SamplingOptions(Options):
     learnability_scale: float = setting(
         0.2, "Of the guidance by learnability: its strength, the share of the noise that it may change.", least=0
     )
-    omega: float = setting(1.0, "Of learnability: how much an image counts as wrong that the surrogate gets wrong.", least=0)
+    omega: float = setting(1.0, "Of learnability: how much of the surrogate's loss is subtracted.", least=0)
     stages: int = setting(
         5, "Of learnability: parts of the set, each sampled for a network that was trained on those before.", least=2
     )

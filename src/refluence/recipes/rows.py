@@ -11,6 +11,7 @@ from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.errors import InputError, option
 from refluence.files import Json
+from refluence.generate.settings import deciding
 from refluence.jobs.job import ArmJob
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.reading import in_words
@@ -19,6 +20,7 @@ from refluence.version import __version__
 
 Row = Json
 OLDER = {"precision": "fp32"}  # of rows from before it was kept
+OF_SAMPLING = ("sampling", "denoiser", "minimax", "guide")
 DECIDING = (
     "settings",
     "weighting",
@@ -29,10 +31,7 @@ DECIDING = (
     "on",
     "transfer",
     "teacher",
-    "sampling",
-    "denoiser",
-    "minimax",
-    "guide",
+    *OF_SAMPLING,
 )  # of a job
 PLACE = ("recipe", "part", "set", "data", "size")  # of a row
 
@@ -44,9 +43,7 @@ def describe(recipe: Recipe, part: Part, unit: ArmJob, compute: Compute, source:
     later version that has another option leaves the digest as it was.
     """
     model, numbers = unit.model, unit.to_json()
-    deciding = {name: numbers[name] for name in DECIDING if numbers.get(name)}
-    every = {k: {n: v for n, v in d.items() if v and n != "file"} if isinstance(d, dict) else d for k, d in deciding.items()}
-    switched_on = {k: d for k, d in every.items() if d}
+    switched_on = _switched_on({name: numbers[name] for name in DECIDING if numbers.get(name)})
     return {
         **dict(zip(PLACE, (recipe.name, part.name, part.data, data_name(source), size), strict=True)),
         "ipc": unit.ipc,
@@ -116,6 +113,23 @@ def _same(unit: ArmJob, name: str) -> bool:
 def _rows_of(unit: ArmJob, facts: Row, place: tuple[str, ...], path: Path) -> list[Row]:
     same = {**{name: facts[name] for name in place}, "seed": unit.seed}
     return [row for row in read_rows(path) if all(row.get(name) == value for name, value in same.items())]
+
+
+def _switched_on(numbers: Json) -> Json:
+    """Numbers of a job without what is off, and without where a file or folder lies, whose digest stands beside.
+
+    Of a sampling at every depth; of the others at the first, as in rows that there are.
+    """
+    if isinstance(sampling := numbers.get("sampling"), dict):
+        numbers = {**numbers, "sampling": deciding(sampling)}
+    deep = {k: _without_off(numbers[k]) for k in OF_SAMPLING if k in numbers}
+    flat = {k: {n: v for n, v in d.items() if v and n != "file"} if isinstance(d, dict) else d for k, d in numbers.items()}
+    return {k: d for k, d in {**flat, **deep}.items() if d}
+
+
+def _without_off(numbers: Json) -> Json:
+    every = {k: _without_off(v) if isinstance(v, dict) else v for k, v in numbers.items() if k != "where"}
+    return {k: v for k, v in every.items() if v}
 
 
 def _difference(unit: ArmJob, facts: Row, row: Row) -> str | None:
