@@ -1,12 +1,14 @@
 """What the strength of guidance does to the influence energy of a set, beside pools and real images.
 
     python benchmarks/guidance_energy.py run [--seeds 3] [--out FILE.jsonl]      rows -> docs/results/raw/igd-energy.jsonl
+    python benchmarks/guidance_energy.py measure NAME FOLDER                     G_I of sets of a comparison that have none
     python benchmarks/guidance_energy.py tables                                  fills the marks of docs/results/igd.md
 
 Digits, five images a class in one batch, the defaults of size cpu; one denoiser and one surrogate, which measures too. A row
 for each way and seed: mean G_I (IGD eq. 7), and the mean cosine with the nearest image of the class. `tables` makes two tables:
 that of these rows, between `<!-- energy -->` and `<!-- end -->`, and that of the energies in the rows of comparisons, between
 `<!-- energies: NAME NAME -->` and `<!-- end -->`. Differences are paired by seed, with 95 % t-intervals.
+`measure` adds mean G_I to rows in docs/results/raw/NAME.jsonl, at the surrogate that guided the other arms of FOLDER.
 """
 
 from __future__ import annotations
@@ -19,18 +21,23 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
+from safetensors.torch import load_file
 from scipy.stats import t as student
 
 import refluence as rf
+from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.evaluate.references import base
+from refluence.files import read_json
+from refluence.generate.facts import influence_facts, normalised
+from refluence.generate.influence import InfluenceEnergy
 from refluence.generate.settings import Guidance, Pool, Settings
-from refluence.generate.surrogate import surrogate_defaults
+from refluence.generate.surrogate import CARD, WEIGHTS, Surrogate, surrogate_defaults
 from refluence.generate.surrogate_work import SurrogateWork
 from refluence.generate.training import DenoiserWork, denoising_defaults
 from refluence.generate.trajectory import TrajectoryWork
 from refluence.generate.work import SamplingWork
-from refluence.models import network
+from refluence.models import network, read_spec
 from refluence.run.rows import read_rows
 from refluence.seeds import streams
 from refluence.work import Work
@@ -69,6 +76,23 @@ def rows(seeds: int) -> list[Row]:
             card = driven(SamplingWork(settings, denoiser, surrogate, data, counts, streams(seed), compute)).card
             found.append({"what": what, "seed": seed, "influence": card["influence"]["mean"], "nearest": card["nearest"]})
         print(what, *(f"{row['influence']:.3f}" for row in found[-seeds:]), flush=True)
+    return found
+
+
+def measured(kept: Sequence[Row], folder: Path) -> list[Row]:
+    """The rows, each with the mean G_I of its set."""
+    (place,) = sorted(folder.glob("shared/surrogate-*/surrogate"))
+    surrogate = Surrogate.from_state(read_spec(read_json(place / CARD)["model"]), load_file(place / WEIGHTS))
+    energy = InfluenceEnergy(surrogate)
+    found: list[Row] = []
+    for row in kept:
+        if row.get("influence") is None:
+            small = rf.DistilledSet.load(folder / "units" / read_arm(str(row["arm"])).folder / str(row["seed"]))
+            pixels = small.images * torch.tensor(small.std).view(-1, 1, 1) + torch.tensor(small.mean).view(-1, 1, 1)
+            images = normalised(pixels, surrogate.mean, surrogate.std)
+            facts = influence_facts(energy, images, small.labels, small.classes, torch.device("cpu"))
+            row = {**row, "influence": facts["mean"]}
+        found.append(row)
     return found
 
 
@@ -117,11 +141,17 @@ def main() -> None:
     ask = kinds.add_parser("run")
     ask.add_argument("--seeds", type=int, default=3)
     ask.add_argument("--out", type=Path, default=RAW / FILE)
+    of = kinds.add_parser("measure")
+    of.add_argument("name")
+    of.add_argument("folder", type=Path)
     kinds.add_parser("tables")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.what == "run":
         flags.out.write_text("".join(json.dumps(row) + "\n" for row in rows(flags.seeds)), encoding="utf-8")
+    elif flags.what == "measure":
+        path = RAW / f"{flags.name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in measured(read_rows(path), flags.folder)), encoding="utf-8")
     else:
         DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
 
