@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from refluence.cli import main
 from refluence.commands.flags import COMMANDS
+from refluence.commands.generate_train import reading
+from refluence.options import SourceOptions
 from support.command_line import lines, pictures, process, read, tree
 
 QUIET = ("--threads", "1", "--quiet")
@@ -289,3 +291,9 @@ def test_without_diffusers_one_line_says_what_to_install(refused, tmp_path, monk
         message = refused(*words, "--out", tmp_path / "run")
         assert "pip install refluence[generate]" in message
         assert not (tmp_path / "run").exists()
+
+
+def test_what_comes_next_reads_the_data_in_the_same_way():
+    asked = SourceOptions(image_size=32, rows=300, drop="scores.parquet:0.2", skip_corrupt=True)
+    assert reading(SourceOptions()) == []
+    assert reading(asked) == ["--image-size", "32", "--rows", "300", "--skip-corrupt", "--drop", "scores.parquet:0.2"]

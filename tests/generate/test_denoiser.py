@@ -180,3 +180,9 @@ def test_other_weights_are_refused():
     wide = build_denoiser(replace(CONFIG, width=32), torch.Generator())
     with pytest.raises(InputError, match="not the weights of this denoiser"):
         wide.load_state(trained().state())
+
+
+def test_a_denoiser_is_shown_in_a_line():
+    config = DenoiserConfig((1, 8, 8), ("a", "b"), width=16, depth=1)
+    found = build_denoiser(config, torch.Generator().manual_seed(0))
+    assert repr(found) == f"Denoiser(dit, {found.parameters:,} parameters, 2 classes, 8 x 8 pixels)"

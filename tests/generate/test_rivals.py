@@ -299,4 +299,6 @@ def test_classes_of_other_counts_and_fewer_images_than_stages():
     made = work(Settings(steps=3, batch=4, guidance=replace(LEARNABILITY, deviation=True, stages=9)), (3, 1, 2))
     assert made.begins == [0, 3, 5]
     list(made.steps())
+    card = made.result().card
     assert made.result().artifact.labels.tolist() == [0, 0, 0, 1, 2, 2]
+    assert (card["stages"], card["sampled"]) == (3, 3 + 2 * 3), "two candidates of each image after the first stage"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from html import unescape
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from refluence.report.generated import section
 from refluence.report.pictures import data_uri, visible
 from refluence.report.reading import read_results, read_unit, read_units
 from refluence.report.same_noise import same_noise
+from refluence.report.sampled import chosen, facts
 from refluence.report.verdict import arms_of, colours
 from report import fabricate_generated
 from report.test_page import Outline
@@ -223,3 +225,14 @@ def test_points_keep_their_shape_and_a_matrix_has_no_diagonal():
     assert ">99<" not in heat
     assert 'fill-opacity="0.06"' in heat
     assert 'fill-opacity="0.60"' in heat
+
+
+@pytest.mark.parametrize(("candidates", "left_out"), [(2, True), (1, False)])
+def test_the_better_of_two_candidates_is_in_no_column(candidates, left_out):
+    guidance = {"learnability": True, "candidates": candidates, "stages": 5}
+    unit = SimpleNamespace(arm="dit+learnability", config={"resolved": {"unit": {"sampling": {"guidance": guidance}}}}, card={})
+    assert chosen(unit) is left_out
+    unit.card = {"sampled": 30, "images": 20, "stages": 2, "steps": 50, "guided_steps": [5, 6]}
+    said = dict(facts(unit))
+    assert "2 stages" in said["Steered"] or "stages 2" in said["Steered"]
+    assert said["Selected"].startswith("20 of 30 images: after the first stage")

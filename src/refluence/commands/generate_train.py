@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import fields
+
 from refluence import report
 from refluence.commands.flags import GenerateFinetune, GenerateTrain
 from refluence.commands.session import open_session, relative
@@ -11,7 +14,7 @@ from refluence.generate.denoiser import Denoiser
 from refluence.jobs.denoiser_runs import PAGE, DenoiserJob, make, training
 from refluence.jobs.open_run import TRAIN
 from refluence.jobs.session import Session
-from refluence.options import DenoiserOptions
+from refluence.options import DenoiserOptions, SourceOptions
 from refluence.run.folder import check_free, recorded_threads
 
 
@@ -29,9 +32,20 @@ def finish(job: DenoiserJob, session: Session, flags: GenerateTrain | GenerateFi
     print(f"report: {relative(flags.out / PAGE)}   denoiser: {relative(flags.out / Denoiser.kind)}")
     if done:
         print(f"{relative(flags.out)} is finished: nothing to do")
-    size = "" if flags.image_size is None else f" --image-size {flags.image_size}"
     out = relative(flags.out.with_name(f"{flags.out.name}-sample"))
-    print(f"next: refluence generate sample --data {flags.data}{size} --denoiser {relative(flags.out)} --out {out}")
+    data = shlex.join(["--data", str(flags.data), *reading(subset(SourceOptions, flags))])
+    print(f"next: refluence generate sample {data} --denoiser {relative(flags.out)} --out {out}")
+
+
+def reading(asked: SourceOptions) -> list[str]:
+    """The flags that read a source in the same way: those that are not as usual."""
+    found: list[str] = []
+    for field in fields(asked):
+        value, flag = getattr(asked, field.name), f"--{field.name.replace('_', '-')}"
+        if value != field.default:
+            shown = ",".join(value) if isinstance(value, tuple) else str(value)
+            found += [flag] if value is True else [flag, shown]
+    return found
 
 
 def said(made: Denoiser, card: Json) -> str:

@@ -170,8 +170,8 @@ class SampleTask(Options):
     data: str = same(Task, "data")
     guidance: str = setting(
         "none",
-        "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short); entropy, modes or "
-        "learnability. "
+        "What steers the images: none, influence, deviation, or both, influence,deviation (igd for short); entropy: to images "
+        "of which the surrogate is unsure; modes: to centres of real ones; learnability: in stages, to what is left to learn. "
         "More of an arm's options may follow: igd:weights=influence. (rf.generate without an arm takes dit+igd.)",
         metavar="none|influence|deviation|influence,deviation|entropy|modes|learnability[:key=value,…]",
     )

@@ -65,7 +65,8 @@ def check(arm: Arm, generator: Generator) -> None:
         if key not in own_keys():
             raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
         if key not in known:
-            raise InputError(f"arm '{arm.name}': {key} means nothing there: {', '.join(known)} do")
+            of = " or ".join(f"{arm.method}+{variant}" for variant in readers(key)) or "d4m"
+            raise InputError(f"arm '{arm.name}': {key} means nothing there, it is of {of}")
     try:
         settings_for(arm, generator, SamplingOptions())
         weighting_of(arm)

@@ -34,7 +34,7 @@ NO_NULL = -1
 CODEC = "codec."  # before the names of the codec's tensors
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Denoiser:
     """A network that knows noised images of some classes.
 
@@ -74,6 +74,11 @@ class Denoiser:
 
     def __len__(self) -> int:
         return self.parameters
+
+    def __repr__(self) -> str:
+        """A line: kind, size, classes and images."""
+        sides, kind = " x ".join(map(str, self.config.shape[1:])), self.config.kind
+        return f"Denoiser({kind}, {self.parameters:,} parameters, {len(self.classes)} classes, {sides} pixels)"
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -132,7 +132,8 @@ It noises latents of {" x ".join(map(str, denoiser.shape))}: an autoencoder make
 
 A diffusion model of {len(config.classes)} classes for images of {sides}: {denoiser.parameters:,} parameters, kind
 `{config.kind}`, prediction `{config.prediction}`. Made with Refluence {__version__}; `{CARD}` says how, `{CONFIG}` what builds
-the network, and the names of the classes.
+the network, and the names of the classes. The `sha256` of the card is that of configuration, classes, schedule and weights, not
+of a file.
 
 ```python
 import refluence as rf

@@ -193,6 +193,12 @@ class SamplingWork:
         costs = [Cost("networks of the stages", len(self.begins) - 1, networks)]
         return costs + ([Cost("candidates", more, candidates)] if more else [])
 
+    def _further(self) -> int:
+        """Candidates that are sampled beside the images, of later stages of learnability."""
+        if not self.settings.guidance.learnability or len(self.begins) == 1:
+            return 0
+        return (self.settings.guidance.candidates - 1) * (len(self.places) - self.begins[1])
+
     def _better(self, part: slice, energy: LearnabilityEnergy, first: Samples, second: Samples) -> Samples:
         """Of each image of two batches the one with the higher score; what guidance measured is the first one's."""
         y = self.labels[part].to(self.compute.device)
@@ -313,7 +319,8 @@ class SamplingWork:
             "steps": self.settings.steps,
             **({} if self.settings.strength is None else {"strength": self.settings.strength}),
             "guided_steps": [number + 1 for number in self.guided],
-            "sampled": len(self.places),
+            **({"stages": len(self.begins)} if self.settings.guidance.learnability else {}),
+            "sampled": len(self.places) + self._further(),
             "influence": influence,
             **redundancy_facts(pixels[order], made.labels, self.dataset.classes),
         }

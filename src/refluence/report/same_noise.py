@@ -9,7 +9,7 @@ import numpy as np
 from refluence.report.gallery import Tile, class_name
 from refluence.report.pictures import data_uri, visible
 from refluence.report.reading import Distilled, Unit
-from refluence.report.sampled import generated, pooled
+from refluence.report.sampled import chosen, generated
 from refluence.report.words import fixed
 
 COLUMNS = 10
@@ -65,14 +65,14 @@ def same_noise(units: list[Unit], against: dict[str, str]) -> SameNoise | None:
     seed = found[0][0].seed
     notes = [f"Seed {seed}."] if seed else []
     notes += [f"The first {len(shown)} of {len(labels)} classes."] if len(labels) > len(shown) else []
-    left = [unit.arm for unit in units if generated(unit) and pooled(unit)]
+    left = [unit.arm for unit in units if generated(unit) and chosen(unit)]
     notes += [f"{', '.join(dict.fromkeys(left))}: selected from more images, so that no column is its own."] if left else []
     return SameNoise(blocks, notes)
 
 
 def _together(units: list[Unit]) -> list[tuple[Unit, Distilled]]:
     """The units of the first seed that were sampled, each with its images."""
-    own = [unit for unit in units if generated(unit) and not pooled(unit)]
+    own = [unit for unit in units if generated(unit) and not chosen(unit)]
     first = next((unit.seed for unit in own), "")
     found = [(unit, unit.distilled()) for unit in own if unit.seed == first]
     return [(unit, small) for unit, small in found if small is not None and len(small.labels)]

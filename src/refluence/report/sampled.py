@@ -28,6 +28,7 @@ STRENGTHS = {
     "entropy": [("entropy_scale", "λ")],
     "modes": [("mode_scale", "λ")],
     "learnability": [
+        ("k", "k"),
         ("learnability_scale", "λ"),
         ("omega", "ω"),
         ("gamma", "γ"),
@@ -50,6 +51,12 @@ def generated(unit: Unit) -> bool:
 def pooled(unit: Unit) -> bool:
     """Whether the images were selected from a larger pool, so that their places do not say their noise."""
     return read_arm(unit.arm).kind == "pool"
+
+
+def chosen(unit: Unit) -> bool:
+    """Whether an image may be another than the one of its noise: of a pool, or the better one of candidates."""
+    guidance = part(settings(unit), "guidance")
+    return pooled(unit) or bool(guidance.get("learnability") and guidance.get("candidates", 1) > 1)
 
 
 def facts(unit: Unit) -> list[tuple[str, str]]:
@@ -153,7 +160,7 @@ def _steered(unit: Unit, asked: Json) -> str:
     how = STEERED.get(kind)
     if how is None:
         return "not at all" if kind == UNIFORM else ""
-    guidance = part(asked, "guidance")
+    guidance = {**part(asked, "guidance"), **({"stages": unit.card["stages"]} if "stages" in unit.card else {})}
     numbers = [f"{name} {compact(guidance[key])}" for key, name in STRENGTHS[kind] if finite(guidance.get(key)) is not None]
     return f"{how}. {steps_in_words(unit.card)}" + (f" {', '.join(numbers)}." if numbers else "")
 
@@ -180,6 +187,9 @@ def _selected(card: Json, asked: Json) -> str:
     made, kept = finite(card.get("sampled")), finite(card.get("images"))
     if made is None or kept is None or made <= kept:
         return ""
+    guidance = part(asked, "guidance")
+    if guidance.get("learnability"):
+        return f"{int(kept)} of {int(made)} images: after the first stage the best of {guidance['candidates']} candidates each"
     by = SELECTED.get(str(part(asked, "pool").get("by")), "")
     return f"{int(kept)} of {int(made)} images" + (f", {by}" if by else "")
 
