@@ -10,9 +10,12 @@ from refluence.compute import Compute
 from refluence.data import load
 from refluence.evaluate.generated import relation
 from refluence.evaluate.protocols import protocols
+from refluence.files import read_json
+from refluence.jobs import source_network
 from refluence.jobs.catalogue import parse_arm
+from refluence.jobs.needs import place_of
 from refluence.jobs.resolve import resolve
-from refluence.jobs.session import Machine
+from refluence.jobs.session import Machine, open_session
 from refluence.options import SetOptions, SourceOptions
 from refluence.recipes import sampled
 from refluence.recipes.base import SETS, Published
@@ -20,7 +23,7 @@ from refluence.recipes.find import recipe_named, recipes
 from refluence.recipes.making import Making
 from refluence.recipes.rows import describe
 from refluence.recipes.sampled import scaled
-from refluence.recipes.trial import try_part
+from refluence.recipes.trial import shortened, teach_briefly, try_part
 from support.diffusers_folders import save_pipeline
 
 SAMPLED = [recipe for name, recipe in recipes().items() if name.startswith("igd-")]
@@ -130,6 +133,19 @@ def tried(recipe, images, denoiser, tmp_path, monkeypatch, count=1):
 def test_the_arms_of_the_table_start_and_step_at_the_published_size(images, published_denoiser, tmp_path, monkeypatch):
     for part, lines in tried(recipe_named("igd-table1"), images, published_denoiser, tmp_path, monkeypatch):
         assert len(lines) == len(part.arms)
+
+
+def test_a_trial_trains_its_teachers_for_a_step_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(source_network, "TEACHERS", {"paper": "convnet1:4"})
+    session = open_session(load("digits", SourceOptions(rows=400)), Machine())
+    asked = SetOptions(ipc=1, nets=1, model="convnet1:4", protocol=("rded",))
+    job = shortened(resolve(asked, parse_arm("random"), session.dataset, 0), 1)
+    teach_briefly(job, session, tmp_path, 1)
+    (need,) = (source_network.taught_by(protocol, session.dataset) for protocol in job.protocols)
+    assert need.teacher.settings.epochs == 240, "as published"
+    assert [each.name for each in tmp_path.iterdir()] == [place_of(need, session, tmp_path).name]
+    (made,) = tmp_path.glob("*/need.json")
+    assert read_json(made)["transfer"]["epochs"] == 1
 
 
 @pytest.mark.release

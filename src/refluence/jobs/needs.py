@@ -55,6 +55,11 @@ def key(need: Need, session: Session) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
+def place_of(need: Need, session: Session, shared: Path) -> Path:
+    """The folder of a need among those that jobs share."""
+    return shared / f"{need.name}-{key(need, session)}"
+
+
 def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
     """The tensors of a need, read from `shared` or made and written there; with None the session remembers them."""
     if shared is None:
@@ -62,7 +67,7 @@ def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
         if name not in session.made:
             session.made[name] = _made(need, session, None)
         return session.made[name]
-    folder = shared / f"{need.name}-{key(need, session)}"
+    folder = place_of(need, session, shared)
     path = folder / TENSORS
     if path.exists():
         return read_prepared(path)

@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 
 from refluence.data.dataset import Split
-from refluence.jobs.job import ArmJob, StudentJob
+from refluence.jobs.job import ArmJob, Job, StudentJob
+from refluence.jobs.needs import obtain, place_of
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Session, usual_threads
+from refluence.jobs.source_network import taught_by
 from refluence.recipes.base import Part
 from refluence.recipes.making import Making, fitting
 from refluence.run import device
@@ -30,12 +32,23 @@ def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -
     with tempfile.TemporaryDirectory() as place:
         for number, arm in enumerate(fitting(part, asked, session, making.say)):
             job = shortened(asked.resolver(session.dataset)(arm, asked.seed), steps)
-            begin = time.perf_counter()
+            begin, shared = time.perf_counter(), Path(place) / "shared"
             with device.threads(usual_threads(session)):
-                rows = run_job(job, session, Path(place) / str(number), Path(place) / "shared")
+                teach_briefly(job, session, shared, steps)
+                rows = run_job(job, session, Path(place) / str(number), shared)
             judged = ", ".join(row["protocol"] for row in rows)
             seconds = time.perf_counter() - begin
             yield f"{part.name}: {arm.name}: {rows[0]['iterations']} steps, judged by {judged}, {seconds:.1f} s"
+
+
+def teach_briefly(job: ArmJob, session: Session, shared: Path, steps: int) -> None:
+    """Put in the place of the teachers that its protocols need such as were trained for so many epochs."""
+    for protocol in job.protocols if isinstance(job, Job) else ():
+        if protocol.taught and not (folder := place_of(taught_by(protocol, session.dataset), session, shared)).exists():
+            need = taught_by(protocol, session.dataset)
+            short = replace(need, teacher=replace(need.teacher, settings=need.teacher.settings.lasting(steps)))
+            obtain(short, session, shared)
+            place_of(short, session, shared).rename(folder)
 
 
 def few(session: Session, ipc: int) -> Session:
