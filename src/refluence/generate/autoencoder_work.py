@@ -7,8 +7,9 @@ their deviation over the training images, one number for all channels, as LDM do
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from refluence.generate.autoencoder import (
     psnr,
     weighed,
 )
+from refluence.generate.blocks import InBlocks
 from refluence.generate.codec import Shape
 from refluence.generate.latent import Latents
 from refluence.randomness import seeded
@@ -35,7 +37,6 @@ from refluence.training.optimisers import make, optimiser_state, restore_optimis
 from refluence.training.predict import predict
 from refluence.training.schedules import triangle
 
-BLOCK = 10  # steps of the optimiser between two checkpoints, at most
 NET = "net."  # before names in a state
 MEASURED = 2048  # training images, at most, that the deviation of latents is measured on
 LOOKED_AT = 200  # images of a split, at most, that are decoded again to say how well
@@ -81,32 +82,27 @@ class AutoencoderSteps:
     lr: float
 
 
-class AutoencoderWork:
+class AutoencoderWork(InBlocks[AutoencoderSteps]):
     """An autoencoder on its way.
 
     Randomness: `rng("autoencoder-network")` for the first weights; `rng("autoencoder-step", number)` for what a step of the
     optimiser draws: images and the noise of their latents.
     """
 
+    what: ClassVar[str] = "training of the autoencoder"
+    block: ClassVar[int] = 10
+
     def __init__(self, config: AutoencoderConfig, settings: AutoencoderSettings, dataset: Dataset, rng: Rng, compute: Compute):
         self.settings, self.dataset, self.rng, self.compute = settings, dataset, rng, compute
-        self.latent, self.step = config.shape(dataset.shape), 0
-        self.total = -(-settings.iterations // BLOCK)
+        super().__init__(settings.iterations)
+        self.latent = config.shape(dataset.shape)
         with seeded(rng("autoencoder-network", 0)):
             self.net = Autoencoding(build_autoencoder(config, dataset.shape)).to(compute.device).train()
         self.called = compute.compiled(self.net)
         self.optimiser = make(self.net, "adamw", settings.lr)
 
-    def steps(self) -> Iterator[AutoencoderSteps]:
-        """The blocks that are left; `RunError` where numbers are no longer finite."""
-        while self.step < self.total:
-            yield self._block(range(self.step * BLOCK, min((self.step + 1) * BLOCK, self.settings.iterations)))
-
-    def units(self, step: int) -> int:
-        """Steps of the optimiser after so many blocks."""
-        return min(step * BLOCK, self.settings.iterations)
-
-    def _block(self, numbers: range) -> AutoencoderSteps:
+    def trained(self, numbers: range) -> AutoencoderSteps:
+        """See `InBlocks`."""
         found: list[Tensor] = []
         with self.compute.autocast():
             fit(
@@ -119,11 +115,12 @@ class AutoencoderWork:
                 device=self.compute.device,
                 seen=lambda batch, terms, value: found.append(terms),
             )
-        if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
-            raise RunError("training of the autoencoder diverged")
-        self.step += 1
         reconstruction, kl = torch.cat(found).double().mean(0).tolist()
-        return AutoencoderSteps(self.step - 1, reconstruction, kl, self.rate(numbers[-1]))
+        return AutoencoderSteps(self.step, reconstruction, kl, self.rate(numbers[-1]))
+
+    def moving_parts(self) -> Iterable[Tensor]:
+        """See `InBlocks`."""
+        return self.net.parameters()
 
     def rate(self, number: int) -> float:
         """The learning rate of a step of the optimiser, from 0 on."""

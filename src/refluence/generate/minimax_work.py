@@ -7,7 +7,7 @@ results has the running average of the parameters that move.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
-from refluence.errors import RunError
+from refluence.generate.blocks import InBlocks
 from refluence.generate.denoiser import Denoiser
 from refluence.generate.memory import Memory
 from refluence.generate.minimax import METHOD, MinimaxSettings, cosines, mark_difffit
@@ -27,7 +27,6 @@ from refluence.training.loop import Batch, fit
 from refluence.training.optimisers import make, optimiser_state, restore_optimiser
 from refluence.work import Result
 
-BLOCK = 20  # steps of the optimiser between two checkpoints, at most
 NET, AVERAGE, REAL, PSEUDO = "net.", "average.", "real.", "pseudo."  # before names in a state
 
 
@@ -41,20 +40,20 @@ class MinimaxSteps:
     alike: float
 
 
-class MinimaxWork:
+class MinimaxWork(InBlocks[MinimaxSteps]):
     """A denoiser that is fine-tuned, in place.
 
     Randomness: `rng("minimax-order", epoch)` for the order of the images, `rng("minimax-step", number)` for what a step of the
     optimiser draws: times, dropped labels, noise.
     """
 
-    means: ClassVar[tuple[str, ...]] = ()
-    remedy: ClassVar[str] = "Another seed, or precision fp32, may help, in a new run"
+    what: ClassVar[str] = "fine-tuning of the denoiser"
+    block: ClassVar[int] = 20
 
     def __init__(self, denoiser: Denoiser, settings: MinimaxSettings, dataset: Dataset, rng: Rng, compute: Compute):
         self.denoiser, self.settings, self.dataset, self.rng, self.compute = denoiser, settings, dataset, rng, compute
-        self.prediction, self.step = prediction(denoiser.config.prediction), 0
-        self.total = -(-settings.iterations // BLOCK)
+        super().__init__(settings.iterations)
+        self.prediction = prediction(denoiser.config.prediction)
         self.batch_size = min(settings.batch, len(dataset.train))
         self.net = denoiser.to(compute.device).net.train()
         self.moving = mark_difffit(self.net)
@@ -63,25 +62,18 @@ class MinimaxWork:
         self.average = [p.detach().clone() for p in self.moving]
         self.real, self.pseudo = Memory(settings.memory), Memory(settings.memory)
 
-    def steps(self) -> Iterator[MinimaxSteps]:
-        """The blocks that are left; `RunError` where numbers are no longer finite."""
-        while self.step < self.total:
-            yield self._block(range(self.step * BLOCK, min((self.step + 1) * BLOCK, self.settings.iterations)))
-
-    def units(self, step: int) -> int:
-        """Steps of the optimiser after so many blocks."""
-        return min(step * BLOCK, self.settings.iterations)
-
-    def _block(self, numbers: range) -> MinimaxSteps:
+    def trained(self, numbers: range) -> MinimaxSteps:
+        """See `InBlocks`."""
         watched: list[Tensor] = []
         with self.compute.autocast():
             for number in numbers:
                 watched.append(self._moved(number))
-        if not all(bool(p.isfinite().all()) for p in self.moving):
-            raise RunError("fine-tuning of the denoiser diverged")
-        self.step += 1
         loss, away, alike = torch.stack(watched).double().mean(0).tolist()
-        return MinimaxSteps(self.step - 1, loss, away, alike)
+        return MinimaxSteps(self.step, loss, away, alike)
+
+    def moving_parts(self) -> Iterable[Tensor]:
+        """See `InBlocks`."""
+        return self.moving
 
     def _moved(self, number: int) -> Tensor:
         """One step of the optimiser; its loss and both means of cosines `(3,)`."""

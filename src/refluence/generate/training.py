@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
-from refluence.errors import RunError
 from refluence.fields import check, described, setting
 from refluence.generate.autoencoder import AutoencoderConfig
+from refluence.generate.blocks import InBlocks
 from refluence.generate.codec import Codec, Shape
 from refluence.generate.denoiser import Denoiser, build_denoiser
 from refluence.generate.denoiser_config import DenoiserConfig
@@ -37,7 +37,6 @@ from refluence.training.schedules import triangle
 from refluence.work import Result
 
 SMALL = 12  # the longer side of images of which 2 pixels are much
-BLOCK = 20  # steps of the optimiser between two checkpoints, at most
 NET, AVERAGE = "net.", "average."  # before names in a state
 
 
@@ -116,20 +115,19 @@ class DenoiserSteps:
     lr: float
 
 
-class DenoiserWork:
+class DenoiserWork(InBlocks[DenoiserSteps]):
     """A denoiser on its way.
 
     Randomness: `rng("denoiser-network")` for the first weights; `rng("denoiser-step", number)` for what a step of the optimiser
     draws: images, times, dropped labels, noise.
     """
 
-    means: ClassVar[tuple[str, ...]] = ()
-    remedy: ClassVar[str] = "Another seed, or precision fp32, may help, in a new run"
+    what: ClassVar[str] = "training of the denoiser"
+    block: ClassVar[int] = 20
 
     def __init__(self, config: DenoiserConfig, settings: DenoiserSettings, dataset: Dataset, rng: Rng, compute: Compute):
         self.config, self.settings, self.dataset, self.rng, self.compute = config, settings, dataset, rng, compute
-        self.step = 0
-        self.total = -(-settings.iterations // BLOCK)
+        super().__init__(settings.iterations)
         self.denoiser = build_denoiser(config, rng("denoiser-network", 0)).to(compute.device)
         self.denoiser.net.train()
         self.called = compute.compiled(self.denoiser.net)
@@ -141,16 +139,8 @@ class DenoiserWork:
         """Learn from what `codec` makes of the images; `encoded`: it is there for all training images."""
         self.denoiser.codec, self.encoded = codec, encoded
 
-    def steps(self) -> Iterator[DenoiserSteps]:
-        """The blocks that are left; `RunError` where numbers are no longer finite."""
-        while self.step < self.total:
-            yield self._block(range(self.step * BLOCK, min((self.step + 1) * BLOCK, self.settings.iterations)))
-
-    def units(self, step: int) -> int:
-        """Steps of the optimiser after so many blocks."""
-        return min(step * BLOCK, self.settings.iterations)
-
-    def _block(self, numbers: range) -> DenoiserSteps:
+    def trained(self, numbers: range) -> DenoiserSteps:
+        """See `InBlocks`."""
         losses: list[Tensor] = []
         with self.compute.autocast():
             fit(
@@ -165,10 +155,11 @@ class DenoiserWork:
                 stepped=lambda: self.average.update(self.denoiser.net),
             )
         loss = float(torch.stack(losses).double().mean())
-        if not all(bool(p.isfinite().all()) for p in self.denoiser.net.parameters()):
-            raise RunError("training of the denoiser diverged")
-        self.step += 1
-        return DenoiserSteps(self.step - 1, loss, self.rate(numbers[-1]))
+        return DenoiserSteps(self.step, loss, self.rate(numbers[-1]))
+
+    def moving_parts(self) -> Iterable[Tensor]:
+        """See `InBlocks`."""
+        return self.denoiser.net.parameters()
 
     def rate(self, number: int) -> float:
         """The learning rate of a step of the optimiser, from 0 on."""
@@ -194,7 +185,7 @@ class DenoiserWork:
         """Go on after the block at which `state` was taken."""
         self.step = int(state["step"])
         self.denoiser.load_state({name.removeprefix(NET): t for name, t in state.items() if name.startswith(NET)})
-        self.average.steps = min(self.step * BLOCK, self.settings.iterations)
+        self.average.steps = self.units(self.step)
         for number, hidden in enumerate(self.average.hidden):
             hidden.copy_(state[f"{AVERAGE}{number}"])
         restore_optimiser(self.optimiser, state)
