@@ -140,8 +140,8 @@ def test_the_first_stage_is_that_of_igd_and_later_ones_teach_more():
     igd.parts = made.parts
     list(igd.steps())
     assert torch.equal(made.z[:6], igd.z[:6])
-    assert made.learnable is not None
-    began, energy = made.learnable
+    assert made.stages.current is not None
+    began, energy = made.stages.current
     assert began == 6
     unguided = work(replace(settings, guidance=Guidance()), (4, 4, 4))
     list(unguided.steps())
@@ -155,11 +155,11 @@ def test_of_two_candidates_the_one_with_more_left_to_learn_stays():
     two, one = (work(Settings(steps=4, batch=9, guidance=replace(guidance, candidates=n)), (2, 2, 2)) for n in (2, 1))
     for each in (two, one):
         list(each.steps())
-    assert two.learnable is not None
+    assert two.stages.current is not None
     part = two.parts[1]
-    other = two._sampled(part, two.learnable[1], two.settings, "-1").z
+    other = two._sampled(part, two.stages.current[1], two.settings, "-1").z
     with torch.no_grad():
-        first, second = (two.learnable[1].score(two.look(z), two.labels[part]) for z in (one.z[part], other))
+        first, second = (two.stages.current[1].score(two.look(z), two.labels[part]) for z in (one.z[part], other))
     expected = torch.where((second > first).view(-1, 1, 1, 1), other, one.z[part])
     assert torch.equal(two.z[part], expected)
     assert not torch.equal(expected, one.z[part])

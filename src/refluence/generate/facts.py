@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from refluence.errors import option
 from refluence.files import Json
 from refluence.generate.influence import InfluenceEnergy
 
 CHUNK = 50  # images at a time
+STILL = 1e-4  # of its norm: an image that a guided step moves by less is not guided to be seen
 
 
 def influence_facts(
@@ -45,3 +48,18 @@ def redundancy_facts(pixels: Tensor, labels: Tensor, classes: Sequence[str]) -> 
 def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Images `(N, C, H, W)` of pixels from 0 to 1."""
     return (pixels - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+def warn_where_still(moves: Mapping[str, Sequence[float]]) -> None:
+    """Say so where guidance by "influence" or "deviation" moved images by next to nothing, and what would change it.
+
+    `moves`: by how much of their norm it did, at a guided step, for each batch.
+    """
+    larger = {"influence": f"{option('k')} or {option('kappa')}", "deviation": f"{option('gamma')} (or more images a class)"}
+    for what, shares in moves.items():
+        if shares and (moved := sum(shares) / len(shares)) < STILL:
+            warnings.warn(
+                f"guidance by {what} moved images by {moved:.1e} of their norm a guided step, which is next to nothing: "
+                f"a larger {larger[what]}, or another {option('range')}, would change it",
+                stacklevel=2,
+            )

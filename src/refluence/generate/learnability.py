@@ -15,14 +15,16 @@ IGD's eq. 8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from refluence.generate.settings import Guidance
+from refluence.generate.facts import normalised
+from refluence.generate.influence import InfluenceEnergy
+from refluence.generate.settings import Guidance, Settings
 from refluence.generate.surrogate import Surrogate
 from refluence.models import build
 from refluence.seeds import Rng
@@ -56,11 +58,6 @@ def parts(begin: Sequence[int], count: int, batch: int) -> list[slice]:
     return [slice(at, min(at + batch, end)) for start, end in zip(begin, ends, strict=True) for at in range(start, end, batch)]
 
 
-def seed_of(guidance: Guidance) -> Guidance:
-    """The guidance of the first stage: influence and deviation."""
-    return replace(guidance, learnability=False, influence=True)
-
-
 class LearnabilityEnergy:
     """S of images.
 
@@ -80,6 +77,12 @@ class LearnabilityEnergy:
         """S `(B,)` of images `(B, C, H, W)`, normalised as the surrogate's, of classes y `(B,)`; differentiable in x."""
         ours, theirs = (cross_entropy(net(x), y, reduction="none") for net in (self.current, self.reference))
         return ours - self.omega * theirs
+
+    def better(self, first: Tensor, second: Tensor, y: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
+        """Of each pair of samples `(B, ...)` the one with the higher S; `look` gives their normalised images."""
+        with torch.no_grad():
+            ours, theirs = (self.score(look(z), y) for z in (first, second))
+        return torch.where((theirs > ours).view(-1, *[1] * (first.dim() - 1)), second, first)
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """S `(B,)` and its gradient by x, both detached."""
@@ -102,3 +105,45 @@ def learner(surrogate: Surrogate, images: Tensor, labels: Tensor, rng: Rng, devi
     training = rng("learner-training", len(images))
     fit(net, make(net, "sgd", RATE, momentum=MOMENTUM), batches, Objective(), generator=training, device=device)
     return net.eval()
+
+
+class Stages:
+    """The stages of a set on its way: what guides each, from the images of those before.
+
+    Args:
+        surrogate: of the source.
+        guidance: its `omega`, `candidates`.
+        begins: the positions at which stages begin.
+        labels: `(N,)` of all images of the set.
+        rng: see `learner`.
+        device: where networks are.
+    """
+
+    def __init__(
+        self, surrogate: Surrogate, guidance: Guidance, begins: Sequence[int], labels: Tensor, rng: Rng, device: torch.device
+    ):
+        self.surrogate, self.guidance, self.begins, self.labels = surrogate, guidance, begins, labels
+        self.rng, self.device = rng, device
+        self.current: tuple[int, LearnabilityEnergy] | None = None  # where the stage begins that was asked for last
+
+    def steered_by(
+        self, part: slice, first: InfluenceEnergy, settings: Settings, pixels: Callable[[], Tensor]
+    ) -> tuple[InfluenceEnergy | LearnabilityEnergy, Settings]:
+        """The energy and the settings of a batch; `first`: of the first stage. `pixels` gives the images so far."""
+        made = max(begin for begin in self.begins if begin <= part.start)
+        if made == 0:
+            return first, replace(settings, guidance=replace(settings.guidance, learnability=False, influence=True))
+        if self.current is None or self.current[0] != made:
+            self.current = made, self.energy_after(made, pixels)
+        return self.current[1], settings
+
+    def energy_after(self, made: int, pixels: Callable[[], Tensor]) -> LearnabilityEnergy:
+        """The energy of the stage before which `made` images stand."""
+        images = normalised(pixels()[:made], self.surrogate.mean, self.surrogate.std)
+        current = learner(self.surrogate, images, self.labels[:made], self.rng, self.device)
+        return LearnabilityEnergy(current, self.surrogate, self.guidance.omega, self.device)
+
+    def further(self) -> int:
+        """Candidates that are sampled beside the images of the set."""
+        later = len(self.labels) - self.begins[1] if len(self.begins) > 1 else 0
+        return (self.guidance.candidates - 1) * later

@@ -9,7 +9,6 @@ the mates of its class.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -20,13 +19,13 @@ from torch import Tensor
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
 from refluence.data.distilled import DistilledSet
-from refluence.errors import InputError, RunError, option
+from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser, digest
 from refluence.generate.entropy import EntropyEnergy
-from refluence.generate.facts import influence_facts, normalised, redundancy_facts
+from refluence.generate.facts import influence_facts, normalised, redundancy_facts, warn_where_still
 from refluence.generate.influence import InfluenceEnergy
-from refluence.generate.learnability import LearnabilityEnergy, begins, learner, parts, seed_of
+from refluence.generate.learnability import LearnabilityEnergy, Stages, begins, parts
 from refluence.generate.memory import Memory
 from refluence.generate.modes import modes_of
 from refluence.generate.noise import guided_steps, steps_of
@@ -39,7 +38,6 @@ from refluence.seeds import Rng
 from refluence.training.predict import evaluating
 from refluence.work import Cost, Result
 
-STILL = 1e-4  # of its norm: an image that a guided step moves by less is not guided to be seen
 APART = 2**20  # between the streams of two classes
 MODES = "modes."  # before the number of a class, in a state
 GRAPH_PIXELS = 2**19  # of the images whose graph is kept at a time
@@ -103,8 +101,11 @@ class SamplingWork:
         self.labels = torch.tensor([c for _, c in self.places])
         self.memory = Memory(guidance.memory)
         self.modes: list[Tensor] | None = None  # of each class, once they are looked for
-        self.learnable: tuple[int, LearnabilityEnergy] | None = None  # of the stage that is sampled
         self.begins = begins(self.places, guidance.stages if guidance.learnability else 1)  # of stages
+        self.stages: Stages | None = None
+        if guidance.learnability:
+            assert surrogate is not None, "learnability has a reference"
+            self.stages = Stages(surrogate, guidance, self.begins, self.labels, rng, compute.device)
         self.parts = parts(self.begins, len(self.places), settings.batch)
         self.step, self.batches = 0, len(self.parts)
         self.total = self.batches + (settings.pool is not None)
@@ -130,7 +131,8 @@ class SamplingWork:
         found = self._sampled(part, energy, settings)
         if isinstance(energy, LearnabilityEnergy):
             for number in range(1, settings.guidance.candidates):
-                found = self._better(part, energy, found, self._sampled(part, energy, settings, f"-{number}"))
+                other, y = self._sampled(part, energy, settings, f"-{number}"), self.labels[part].to(self.compute.device)
+                found = replace(found, z=energy.better(found.z, other.z, y, self.look))
         if not bool(found.z.isfinite().all()):
             bad = [c for z, (_, c) in zip(found.z, self.places[part], strict=True) if not bool(z.isfinite().all())]
             raise RunError(f"an image of class '{self.dataset.classes[bad[0]]}' is not finite")
@@ -154,58 +156,30 @@ class SamplingWork:
             return sample(self.denoiser, start, y, settings, steering, draws, self.compute)
 
     def _steered_by(self, part: slice) -> tuple[Energy | None, Settings]:
-        """What guides a batch, and its settings: by learnability the first stage has those of IGD."""
-        guidance = self.settings.guidance
-        if not guidance.learnability:
-            return self.unsure if guidance.entropy else self.energy, self.settings
-        made = max(begin for begin in self.begins if begin <= part.start)
-        if made == 0:
-            return self.energy, replace(self.settings, guidance=seed_of(guidance))
-        if self.learnable is None or self.learnable[0] != made:
-            self.learnable = made, self._learnable(made)
-        return self.learnable[1], self.settings
-
-    def _learnable(self, made: int) -> LearnabilityEnergy:
-        """The energy of a stage before which `made` images stand."""
-        assert self.surrogate is not None, "learnability has a reference"
-        images = normalised(self.pixels()[:made], self.surrogate.mean, self.surrogate.std)
-        device = self.compute.device
-        current = learner(self.surrogate, images, self.labels[:made], self.rng, device)
-        return LearnabilityEnergy(current, self.surrogate, self.settings.guidance.omega, device)
+        """What guides a batch, and its settings."""
+        if self.stages is None:
+            return self.unsure if self.settings.guidance.entropy else self.energy, self.settings
+        assert self.energy is not None, "the first stage is guided by influence"
+        return self.stages.steered_by(part, self.energy, self.settings, self.pixels)
 
     def ahead(self) -> list[Cost]:
         """What stages of learnability take beside batches as the first stage has them, where none was sampled yet."""
-        if not self.settings.guidance.learnability or self.learnable is not None:
+        if self.stages is None or self.stages.current is not None:
             return []
-        first = self.parts[0]
-        later = [part for part in self.parts if part.start >= self.begins[1]]
-        _, settings = self._steered_by(first)
+        first, stages = self.parts[0], self.stages
+        energy, settings = self._steered_by(first)
 
         def networks(count: int) -> None:
             for _ in range(count):
-                self._learnable(first.stop)
+                stages.energy_after(first.stop, self.pixels)
 
         def candidates(count: int) -> None:
             for _ in range(count):
-                self._sampled(first, self.energy, settings)
+                self._sampled(first, energy, settings)
 
-        more = (settings.guidance.candidates - 1) * len(later)
+        more = (settings.guidance.candidates - 1) * sum(part.start >= self.begins[1] for part in self.parts)
         costs = [Cost("networks of the stages", len(self.begins) - 1, networks)]
         return costs + ([Cost("candidates", more, candidates)] if more else [])
-
-    def _further(self) -> int:
-        """Candidates that are sampled beside the images, of later stages of learnability."""
-        if not self.settings.guidance.learnability or len(self.begins) == 1:
-            return 0
-        return (self.settings.guidance.candidates - 1) * (len(self.places) - self.begins[1])
-
-    def _better(self, part: slice, energy: LearnabilityEnergy, first: Samples, second: Samples) -> Samples:
-        """Of each image of two batches the one with the higher score; what guidance measured is the first one's."""
-        y = self.labels[part].to(self.compute.device)
-        with torch.no_grad():
-            ours, theirs = (energy.score(self.look(each.z), y) for each in (first, second))
-        better = (theirs > ours).view(-1, *[1] * (first.z.dim() - 1))
-        return replace(first, z=torch.where(better, second.z, first.z))
 
     def _modes(self, part: slice) -> Tensor | None:
         """The mode of each image of a batch, where the settings go by modes."""
@@ -283,23 +257,9 @@ class SamplingWork:
         images = normalised(pixels[order], data.mean, data.std)
         return DistilledSet(images, self.labels[order], data.classes, data.mean, data.std)
 
-    def _warn_where_still(self) -> None:
-        """Say so where guidance moved nothing, and what would change it."""
-        larger = {
-            "influence": f"{option('k')} or {option('kappa')}",
-            "deviation": f"{option('gamma')} (or more images a class)",
-        }
-        for what, shares in self.moves.items():
-            if shares and (moved := sum(shares) / len(shares)) < STILL:
-                warnings.warn(
-                    f"guidance by {what} moved images by {moved:.1e} of their norm a guided step, which is next to nothing: "
-                    f"a larger {larger[what]}, or another {option('range')}, would change it",
-                    stacklevel=2,
-                )
-
     def result(self) -> Result:
         """The set, and what its card says of how it was made."""
-        self._warn_where_still()
+        warn_where_still(self.moves)
         pixels, order, facts = self.pixels(), self.order(), self.denoiser.card
         made, influence = self._set(order, pixels), None
         if self.surrogate is not None and self.energy is not None:
@@ -319,8 +279,8 @@ class SamplingWork:
             "steps": self.settings.steps,
             **({} if self.settings.strength is None else {"strength": self.settings.strength}),
             "guided_steps": [number + 1 for number in self.guided],
-            **({"stages": len(self.begins)} if self.settings.guidance.learnability else {}),
-            "sampled": len(self.places) + self._further(),
+            **({} if self.stages is None else {"stages": len(self.begins)}),
+            "sampled": len(self.places) + (0 if self.stages is None else self.stages.further()),
             "influence": influence,
             **redundancy_facts(pixels[order], made.labels, self.dataset.classes),
         }
