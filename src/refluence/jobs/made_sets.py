@@ -7,6 +7,7 @@ from pathlib import Path
 from refluence.data.distilled import DistilledSet
 from refluence.files import Json
 from refluence.jobs import quality
+from refluence.jobs.card import beginning
 from refluence.jobs.cleaned import facts
 from refluence.jobs.job import Job
 from refluence.jobs.judge import judge as judge_set
@@ -28,17 +29,9 @@ def make(job: Job, session: Session, folder: Path | None, shared: Path | None = 
     work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     before = 0.0 if prepared.parts else prepared.seconds  # what all seeds share is said apart
     result, costs = drive(work, folder, job.what, session.driver, before)
-    summary, weights = job.plan.summary
     card = {
-        "arm": job.arm.name,
-        "method": job.arm.method,
-        "summary": summary,
-        "weights_summary": weights,
-        "seed": job.seed,
+        **beginning(job, session),
         "ipc": job.ipc,
-        "source": session.dataset.source,
-        "model": job.model.to_json(),
-        "validation": session.dataset.validation,
         **_notes(job, session, alone=folder is not None and shared is None),
         **result.card,
         **facts(job, session, prepared),

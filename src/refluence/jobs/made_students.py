@@ -10,6 +10,7 @@ import torch
 
 from refluence.files import Json
 from refluence.jobs import teachers
+from refluence.jobs.card import beginning
 from refluence.jobs.job import StudentJob
 from refluence.jobs.needs import key
 from refluence.jobs.session import Session
@@ -35,17 +36,10 @@ def make(job: StudentJob, session: Session, folder: Path | None, shared: Path | 
     plan, prepared = job.plan, teachers.prepare(job, session, shared)
     work = plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
-    made, (summary, weights) = result.artifact, job.plan.summary
+    made = result.artifact
     assert isinstance(made, Student), "what transfers make"
     card = {
-        "arm": job.arm.name,
-        "method": job.arm.method,
-        "summary": summary,
-        "weights_summary": weights,
-        "seed": job.seed,
-        "source": session.dataset.source,
-        "model": job.model.to_json(),
-        "validation": session.dataset.validation,
+        **beginning(job, session),
         "train": len(session.dataset.train),
         **({"notes": list(session.dataset.notes)} if alone else {}),
         **_of_teacher(job, session, shared, prepared),
