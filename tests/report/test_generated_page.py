@@ -69,7 +69,7 @@ def test_what_is_missing_is_left_out(words):
 def test_few_batches_are_told_in_words(tmp_path):
     fabricate_generated.unit(tmp_path / "run", batches=2)
     text = Outline(report.write(tmp_path / "run").read_text(encoding="utf-8")).text
-    assert "At the end energy: dit+igd 0.59." in text
+    assert "Energy at the end: dit+igd 0.59." in text
     assert "Too few points" not in text
 
 

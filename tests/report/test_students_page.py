@@ -221,7 +221,7 @@ def test_few_points_are_words_and_few_scorings_no_finding(tmp_path):
     unit = read_unit(folder)
     assert learning.helped([unit]) == ""
     found = {figure.heading: figure for figure in learning.figures([unit], {}, compare=False)}
-    assert found["Distance from equal weights"].finding == "At the end χ² 0.11."
+    assert found["Distance from equal weights"].finding == "χ² at the end: 0.11."
     assert found["Distance from equal weights"].chart == ""
     whole = learning.figures([read_unit(fabricate_students.student(tmp_path / "v"))], {}, compare=False)
     assert all(figure.chart for figure in whole)

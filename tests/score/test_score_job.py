@@ -81,7 +81,7 @@ def test_a_work_stopped_after_any_step_goes_on_to_the_same_bits(works, kind):
 
 
 @pytest.mark.parametrize("kind", ["folds", "trained"])
-def test_the_checkpoint_of_any_run_continues_it(works, kind, tmp_path):
+def test_the_checkpoint_of_any_run_continues_it(works, kind, tmp_path, monkeypatch):
     def stopped(work, after):
         real = work.steps
 
@@ -97,8 +97,11 @@ def test_the_checkpoint_of_any_run_continues_it(works, kind, tmp_path):
     for after in (0, 1):
         with pytest.raises(KeyboardInterrupt):
             drive(stopped(works(kind), after), tmp_path, "scores", DRIVER)
-    work = works(kind)
-    result, costs = drive(work, tmp_path, "scores", DRIVER)
+    work, said = works(kind), list[str]()
+    reporter = Reporter(quiet=True)
+    monkeypatch.setattr(reporter, "say", said.append)
+    result, costs = drive(work, tmp_path, "scores", Driver(CPU, reporter, 0.0))
+    assert said == [f"scores: goes on after 2 of {work.total} steps"]
     whole = works(kind)
     assert list(whole.steps())
     assert bits(work) == bits(whole)

@@ -183,11 +183,13 @@ def drawn(
 ) -> Figure:
     """The chart, small numbers in a unit that makes them short; of fewer than 3 points the numbers in words."""
     if max(map(len, series.values())) < FEWEST:
-        last = ", ".join(f"{each} {compact(points[-1][1])}" for each, points in series.items())
-        last = last if len(series) == 1 and axes[1] in series else f"{axes[1]}: {last}"
+        ends = [(each, compact(points[-1][1])) for each, points in series.items()]
+        alone = len(series) == 1 and axes[1] in series
+        head = axes[1][:1].upper() + axes[1][1:] if axes[1].isascii() else axes[1]
+        last = ends[0][1] if alone else ", ".join(f"{each} {end}" for each, end in ends)
         return Figure(
             heading,
-            f"At the end {last}.",
+            f"{head} at the end: {last}.",
             f"Too few points for a chart. {words.replace(' the dashed line at zero', ' zero')}",
             Markup(""),
         )

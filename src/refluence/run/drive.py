@@ -58,6 +58,8 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
                 f"{path} is not a checkpoint of this version (no {missing}); delete it to start again"
             ) from missing
         spent.restore(saved[1])
+        if 0 < work.step < work.total:
+            driver.reporter.say(f"{what}: goes on after {_units(work)(work.step)} of {_units(work)(work.total)} steps")
     metrics = None if folder is None else Metrics(folder / METRICS, work.step)
     last = time.monotonic()
     try:
