@@ -13,10 +13,12 @@ from refluence.cli import main
 from refluence.condense.dm import METHOD
 from refluence.data import load_distilled
 from refluence.errors import InputError
+from refluence.jobs import comparison
+from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Machine, open_session
 from refluence.options import SourceOptions
 from refluence.run import device
-from refluence.run.execute import Serial
+from refluence.run.execute import KINDS, Serial
 from support.command_line import pictures, read, without_seconds
 
 SHORT = {"ipc": 1, "width": 4, "nets": 1, "epochs": 1, "threads": 1}
@@ -189,6 +191,25 @@ def test_a_network_that_others_cannot_import_is_refused_before_anything_is_writt
 def test_an_arm_written_in_two_ways_is_one(data, arms, both, right):
     with pytest.raises(InputError, match=f"the arms {both} are the same: give one of them, as '.*{right}'"):
         rf.compare(data, arms, **SHORT)
+
+
+def test_processes_work_for_different_seeds_and_rows_keep_their_order(data, monkeypatch):
+    """Arms of a seed would wait for each other's teacher."""
+    begun, session = [], open_session("digits", Machine(threads=1))
+
+    def make(opened, task):
+        begun.append((task[0].arm.name, task[0].seed))
+        return run_job(task[0], session, None)
+
+    class Here(Serial):
+        def __init__(self, size):
+            self.size = size
+
+    monkeypatch.setattr(comparison, "_make", make)
+    monkeypatch.setitem(KINDS, "processes", Here)
+    found = rf.compare(data, ["random", "herding"], executor="processes:2", seeds=2, **SHORT)
+    assert begun == [("random", 0), ("random", 1), ("herding", 0), ("herding", 1)]
+    assert [(row["arm"], row["seed"]) for row in found.rows] == [("random", 0), ("herding", 0), ("random", 1), ("herding", 1)]
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def done(work):
 
 @pytest.mark.parametrize("arm", ["semi", "semi+influence", "semi+shuffled", "semi+influence:bag=batch,memory=.5", "semi+loss"])
 def test_a_work_stopped_after_any_block_goes_on_to_the_same_bits(data, arm, monkeypatch):
-    monkeypatch.setattr("refluence.transfer.semi_course.BLOCK", 2)
+    monkeypatch.setattr("refluence.transfer.semi_work.BLOCK", 2)
     whole, states, events = work_of(data, arm), [], []
     for event in whole.steps():
         states.append({name: t.clone() for name, t in whole.state().items()})

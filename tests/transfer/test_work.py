@@ -24,7 +24,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_work_stopped_after_any_block_goes_on_to_the_same_bits(arm, monkeypatch):
-    monkeypatch.setattr("refluence.transfer.batches.BLOCK", 3)
+    monkeypatch.setattr("refluence.transfer.stage.BLOCK", 3)
     whole = work_of(arm, DATA)
     states, events = [], []
     for event in whole.steps():

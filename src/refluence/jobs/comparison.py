@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def _all(
     """All jobs, then those of which the seconds of others decide how much they do."""
     waiting = [job for job in jobs if pool_seconds.waits(job, jobs)]
     at_once = [pool_seconds.alone(job) for job in jobs if job not in waiting]
-    rows, notes = list(_rows(asked, at_once, session, out, executor, facts)), list(session.dataset.notes)
+    rows, notes = _rows(asked, at_once, session, out, executor, facts), list(session.dataset.notes)
     if waiting:
         shared = None if out is None else out / "shared"
 
@@ -168,7 +169,7 @@ def _all(
 
 def _rows(
     asked: Comparing, jobs: Sequence[ArmJob], session: Session, out: Path | None, executor: Executor, facts: Json
-) -> Iterator[Row]:
+) -> list[Row]:
     """Rows of all jobs, in order. Finished ones are read; the executor makes the others."""
     shared = None if out is None else out / "shared"
     folders = [None if out is None else unit_folder(out, job) for job in jobs]
@@ -176,21 +177,33 @@ def _rows(
         if folder is not None:
             write_unit_config(job, asked, session, folder, facts)
     done = [folder is not None and finished(folder) for folder in folders]
+    order = range(len(jobs)) if executor.size == 1 else seed_after_seed(jobs)
     threads = torch.get_num_threads()
-    tasks: list[Task] = [
-        (job, folder, shared, threads) for job, folder, whole in zip(jobs, folders, done, strict=True) if not whole
-    ]
+    tasks: list[Task] = [(jobs[at], folders[at], shared, threads) for at in order if not done[at]]
     context = session.reopened() if executor.size > 1 else lambda: session
     try:
         made = executor.run(_make, tasks, context)
         if executor.size > 1 and tasks:
             made = session.reporter.track(made, "units", len(tasks))
-        for number, (job, folder, whole) in enumerate(zip(jobs, folders, done, strict=True), 1):
-            own = run_job(job, session, folder) if whole else next(made)
+        found: dict[int, list[Row]] = {}
+        for number, at in enumerate(order, 1):
+            job = jobs[at]
+            found[at] = own = run_job(job, session, folders[at]) if done[at] else next(made)
             session.reporter.say(f"[{number}/{len(jobs)}] {job.arm.name}, seed {job.seed}: {own[0]['accuracy']:.1f} %")
-            yield from own
+        return [row for at in range(len(jobs)) for row in found[at]]
     finally:
         executor.close()
+
+
+def seed_after_seed(jobs: Sequence[ArmJob]) -> list[int]:
+    """Positions: the first job of every seed, then the second. Arms of a seed share a teacher or surrogate, which one of them
+    makes while the others would wait for it, each in a process that could work for another seed.
+    """
+    seen, turns = Counter[int](), list[tuple[int, int]]()
+    for at, job in enumerate(jobs):
+        turns.append((seen[job.seed], at))
+        seen[job.seed] += 1
+    return [at for _, at in sorted(turns)]
 
 
 def _make(session: Session, task: Task) -> list[Row]:

@@ -29,6 +29,7 @@ from refluence.work import Cost, Prepared, Stepping, Work
 W = TypeVar("W", bound=Stepping)
 STEPS = 3
 EPOCHS = 5
+LONG = 10.0  # seconds of what is measured once: it has no need to warm up
 
 
 def warm_up(job: ArmJob, session: Session) -> None:
@@ -67,11 +68,11 @@ def _student_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
     if isinstance(need, TeacherNeed):
         name = key(need, session)
         if name not in session.made:
-            teacher = need.plan.open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
+            teacher = need.plan.steady().open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
             seconds = _stepping(teacher, need.plan.ahead)
             session.made[name] = Prepared(need.tensors(teacher.artifact()), 0.0)
     prepared = teachers.prepare(job, session, None)
-    work = plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
+    work = plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     return seconds + _stepping(work, plan.ahead), work.artifact().stored_bytes
 
 
@@ -79,15 +80,13 @@ def _stepping(work: W, ahead: Callable[[W], Sequence[Cost]]) -> float:
     """Seconds of all steps, from a few of them, and of what comes beside."""
     steps, begin = work.steps(), time.perf_counter()
     next(steps)  # the first step warms up
-    seconds, begin = time.perf_counter() - begin, time.perf_counter()
-    done = sum(1 for _, _ in zip(range(STEPS), steps, strict=False))
+    seconds, begin, done = time.perf_counter() - begin, time.perf_counter(), 0
+    for done, _ in enumerate(steps, 1):
+        if done == STEPS or time.perf_counter() - begin > LONG:
+            break
     if done:
         seconds = work.total * (time.perf_counter() - begin) / done
-    for cost in ahead(work):
-        begin = time.perf_counter()
-        cost.run(STEPS)
-        seconds += cost.count * (time.perf_counter() - begin) / STEPS
-    return seconds
+    return seconds + _tried(ahead(work))
 
 
 def stand_in(job: Job, session: Session) -> None:
@@ -140,8 +139,11 @@ def _tried(costs: Sequence[Cost]) -> float:
     """Seconds of all, from a few of each."""
     seconds = 0.0
     for cost in costs:
-        cost.run(1)  # warms up
         begin = time.perf_counter()
-        cost.run(STEPS)
-        seconds += cost.count * (time.perf_counter() - begin) / STEPS
+        cost.run(1)  # warms up
+        if (one := time.perf_counter() - begin) < LONG:
+            begin = time.perf_counter()
+            cost.run(STEPS)
+            one = (time.perf_counter() - begin) / STEPS
+        seconds += cost.count * one
     return seconds

@@ -71,7 +71,7 @@ class Needed:
         self, need: DenoiserNeed | MinimaxNeed | TrajectoryNeed | SurrogateNeed | TeacherNeed, session: Session
     ) -> tuple[float, dict[str, Tensor]]:
         if isinstance(need, TeacherNeed):
-            teacher = need.plan.open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
+            teacher = need.plan.steady().open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
             return self.stepping(teacher), need.tensors(teacher.artifact())
         if isinstance(need, SurrogateNeed):
             return self._surrogate(need, session)

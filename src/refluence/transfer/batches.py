@@ -99,10 +99,11 @@ def joined(dataset: Dataset, first: Split, second: Split) -> Split:
 
 @dataclass(frozen=True)
 class Course:
-    """The steps of an optimiser over `epochs` of so many instances."""
+    """The steps of an optimiser over `epochs` of so many instances, in blocks of `length` at most."""
 
     instances: int
     settings: Settings
+    length: int = BLOCK
 
     @property
     def size(self) -> int:
@@ -122,13 +123,13 @@ class Course:
     @property
     def blocks(self) -> int:
         """Blocks in all."""
-        return self.settings.epochs * -(-self.per_epoch // BLOCK)
+        return self.settings.epochs * -(-self.per_epoch // self.length)
 
     def block(self, number: int) -> range:
         """The steps of a block, all of one epoch."""
-        epoch, part = divmod(number, -(-self.per_epoch // BLOCK))
+        epoch, part = divmod(number, -(-self.per_epoch // self.length))
         begin = epoch * self.per_epoch
-        return range(begin + part * BLOCK, begin + min((part + 1) * BLOCK, self.per_epoch))
+        return range(begin + part * self.length, begin + min((part + 1) * self.length, self.per_epoch))
 
     def rows(self, step: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Positions `(B,)` of the batches of an epoch from this step on; `generator` is that of the epoch."""

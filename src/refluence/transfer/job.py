@@ -31,6 +31,7 @@ __all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "pla
 KEY = "transfer"  # in JSON, what tells these plans from others
 HEAD = "head/"  # before those of a last layer that is trained for a loaded teacher
 TEACHER = "teacher/"  # before the names of its tensors, where a teacher is prepared
+SHORT = 4  # steps of a block that is measured
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,17 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Transferring:
-    """Everything that decides a student beside seed and network, resolved."""
+    """Everything that decides a student beside seed and network, resolved.
+
+    `block`: steps of the optimiser between two checkpoints, where they are not the usual ones; it decides no number.
+    """
 
     mechanism: Mechanism
     arm: Arm
     settings: Settings
     weighting: Weighting = field(default_factory=Weighting)
     teacher: Teacher | None = None
+    block: int = 0
 
     artifact: ClassVar[type[Student]] = Student
     family: ClassVar[str] = "transfer"
@@ -120,8 +125,8 @@ class Transferring:
         return [f"{len(dataset.train):,} training rows", *remarks(self, model)]
 
     def steady(self) -> Transferring:
-        """The same: its steps are alike."""
-        return self
+        """The same in short blocks, for an estimate: a few of the usual ones may be all of the run."""
+        return replace(self, block=SHORT)
 
     def shortened(self, steps: int, rows: int) -> Transferring:
         """The same with that many epochs or steps, of its teacher too: does it start?"""

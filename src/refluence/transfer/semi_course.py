@@ -35,19 +35,20 @@ class Stream:
 
 @dataclass(frozen=True)
 class SemiCourse:
-    """Blocks of steps: those in which teacher and student learn, then those on labelled instances alone."""
+    """Blocks of `length` steps at most: those in which teacher and student learn, then those on labelled instances alone."""
 
     settings: SemiSettings
+    length: int = BLOCK
 
     @property
     def together(self) -> int:
         """Blocks in which both learn."""
-        return -(-self.settings.steps // BLOCK)
+        return -(-self.settings.steps // self.length)
 
     @property
     def total(self) -> int:
         """Blocks in all."""
-        return self.together + -(-self.settings.tune // BLOCK)
+        return self.together + -(-self.settings.tune // self.length)
 
     def tunes(self, block: int) -> bool:
         """Whether a block is of labelled instances alone."""
@@ -56,8 +57,8 @@ class SemiCourse:
     def block(self, number: int) -> range:
         """The steps of a block, counted from the first of its kind."""
         tunes = self.tunes(number)
-        begin = (number - self.together if tunes else number) * BLOCK
-        return range(begin, min(begin + BLOCK, self.settings.tune if tunes else self.settings.steps))
+        begin = (number - self.together if tunes else number) * self.length
+        return range(begin, min(begin + self.length, self.settings.tune if tunes else self.settings.steps))
 
     def watches(self, number: int) -> bool:
         """Whether networks are measured after a block: four times, and at the end."""

@@ -32,7 +32,7 @@ from refluence.training.optimisers import Average, make, optimiser_state, restor
 from refluence.training.predict import evaluating
 from refluence.transfer import semi_views
 from refluence.transfer.artifact import Student, Taught
-from refluence.transfer.batches import Instances, augmented, logits_of
+from refluence.transfer.batches import BLOCK, Instances, augmented, logits_of
 from refluence.transfer.facts import sha256_of, shown, table_of
 from refluence.transfer.halves import halves
 from refluence.transfer.job import Transferring
@@ -85,7 +85,7 @@ class SemiWork:
         self.plan, self.dataset, self.model, self.rng, self.compute = plan, dataset, model, rng, compute
         self.device, self.settings, self.unlabelled = compute.device, plan.settings, dataset.unlabelled
         how = self.settings
-        self.course, self.step = SemiCourse(how), 0
+        self.course, self.step = SemiCourse(how, plan.block or BLOCK), 0
         self.total = self.course.total
         self.labelled = Instances(dataset, dataset.train, torch.arange(len(dataset.train)), self.device)
         self.watching = Instances(dataset, dataset.val, halves(dataset.val)[1], self.device)

@@ -24,7 +24,7 @@ from refluence.training.loop import Batch
 from refluence.training.objectives import Targets
 from refluence.training.optimisers import make, optimiser_state, restore_optimiser
 from refluence.transfer.answers import Answers
-from refluence.transfer.batches import Course, Instances, accuracy, augmented, joined
+from refluence.transfer.batches import BLOCK, Course, Instances, accuracy, augmented, joined
 from refluence.transfer.halves import halves
 from refluence.transfer.job import Transferring
 from refluence.transfer.learning import LearningTeacher, within
@@ -71,7 +71,7 @@ class Setting:
         self.rows = Instances(dataset, split, torch.arange(len(split)), device)
         self.weighing = Instances(dataset, dataset.val, weighing, device)
         self.watching = Instances(dataset, dataset.val, watching, device)
-        self.course = Course(len(split), plan.settings)
+        self.course = Course(len(split), plan.settings, plan.block or BLOCK)
         self.augments = plan.settings.augment and split.images.dim() == 4
 
 

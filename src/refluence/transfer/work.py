@@ -28,7 +28,7 @@ from refluence.models import ModelSpec
 from refluence.seeds import Rng
 from refluence.training.loop import fit
 from refluence.transfer.artifact import Student, Taught
-from refluence.transfer.batches import accuracy
+from refluence.transfer.batches import accuracy, logits_of
 from refluence.transfer.events import TaughtSteps
 from refluence.transfer.facts import shown, table_of, teacher_facts, weights_by_truth
 from refluence.transfer.job import Transferring
@@ -37,6 +37,7 @@ from refluence.transfer.stage import Setting, Stage, phases_of
 from refluence.work import Beside, Cost, Result
 
 TEACHER = "teacher."  # before its names in a state
+PART = 256  # rows of which a teacher is asked in a try
 
 
 class TransferWork:
@@ -125,16 +126,25 @@ class TransferWork:
         )
 
     def costs(self) -> list[Cost]:
-        """What comes beside the steps, for an estimate: the scorings."""
-        stage, every = self.stage, self.stage.every
+        """What comes beside the steps, for an estimate: what a fixed teacher says once of all rows, and the scorings."""
+        stage, every, rows = self.stage, self.stage.every, self.setting.rows
+        answers, costs = stage.answers, list[Cost]()
+        if answers is not None and answers.fixed and not self.setting.augments:
+            part, net = rows.take(torch.arange(min(len(rows.positions), PART))), answers.net
+
+            def answer(times: int) -> None:
+                for _ in range(times):
+                    logits_of(net, part)
+
+            costs.append(Cost("the teacher's answers", len(rows.positions) / len(part.positions), answer))
         if not every:
-            return []
+            return costs
 
         def score(times: int) -> None:
             for _ in range(times):
                 next(stage.batches(range(every, every + 1)))
 
-        return [Cost("scoring", len(self.phases) * self.course.total / every, score)]
+        return [*costs, Cost("scoring", len(self.phases) * self.course.total / every, score)]
 
     def state(self) -> dict[str, Tensor]:
         """The student, its optimiser, the weights, a teacher that learns or has learned, and what was measured last."""
