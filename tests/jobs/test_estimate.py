@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import refluence as rf
-from refluence.jobs import estimate, source_network
+from refluence.jobs import estimate, estimated_sets, few_steps, source_network
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.denoisers import SurrogateNeed
 from refluence.jobs.resolve import resolve
@@ -28,8 +28,8 @@ def test_the_first_arm_does_not_pay_for_what_is_loaded_once(monkeypatch):
         trained.append(protocol.epochs)
         clock[0] += (50.0 if len(trained) == 1 else 0.0) + 3.0 + 0.5 * protocol.epochs
 
-    monkeypatch.setattr(estimate, "evaluate", train)
-    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(estimated_sets, "evaluate", train)
+    monkeypatch.setattr(estimated_sets, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     scale = len(session.dataset.test) / len(session.dataset.val)
     assert [estimate.judging_seconds(job, session) for _ in range(2)] == [pytest.approx(2 * (0.5 * 40 + 3.0 * scale))] * 2
     assert trained == [1, 5, 10] * 2
@@ -58,7 +58,7 @@ def test_a_student_and_its_teacher_are_measured_on_a_few_steps_and_counted_whole
             seen(batch, None, torch.zeros(()))
 
     monkeypatch.setattr("refluence.transfer.work.fit", fit)
-    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(few_steps, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     session = open_session("digits", Machine())
     asked = TransferOptions(teacher="convnet1:4", student="convnet1:4", epochs=3, batch=8)
     job = resolve_student(asked, parse_arm("kd"), session.dataset, 0, kd.METHOD, teacher_of(asked, session.dataset))
@@ -75,6 +75,6 @@ def test_what_takes_long_is_measured_once(monkeypatch):
         done.append(times)
         clock[0] += 20.0 * times
 
-    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    assert estimate._tried([Cost("slow", 3, run)]) == 60.0
+    monkeypatch.setattr(few_steps, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    assert few_steps.tried([Cost("slow", 3, run)]) == 60.0
     assert done == [1]

@@ -23,7 +23,7 @@ from refluence.recipes.find import recipe_named, recipes
 from refluence.recipes.making import Making
 from refluence.recipes.rows import describe
 from refluence.recipes.sampled import scaled
-from refluence.recipes.trial import shortened, teach_briefly, try_part
+from refluence.recipes.trial import teach_briefly, try_part
 from support.diffusers_folders import save_pipeline
 
 SAMPLED = [recipe for name, recipe in recipes().items() if name.startswith("igd-")]
@@ -139,7 +139,7 @@ def test_a_trial_trains_its_teachers_for_a_step_too(monkeypatch, tmp_path):
     monkeypatch.setattr(source_network, "TEACHERS", {"paper": "convnet1:4"})
     session = open_session(load("digits", SourceOptions(rows=400)), Machine())
     asked = SetOptions(ipc=1, nets=1, model="convnet1:4", protocol=("rded",))
-    job = shortened(resolve(asked, parse_arm("random"), session.dataset, 0), 1)
+    job = resolve(asked, parse_arm("random"), session.dataset, 0).shortened(1, 16)
     teach_briefly(job, session, tmp_path, 1)
     (need,) = (source_network.taught_by(protocol, session.dataset) for protocol in job.protocols)
     assert need.teacher.settings.epochs == 240, "as published"

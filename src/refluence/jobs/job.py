@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from refluence.arm import Arm, read_arm
@@ -87,6 +87,14 @@ class Job(BareJob[SetPlan]):
             return self.plan.counts(dataset)
         return counts_of(dataset, self.ipc, self.plan.allocation)
 
+    def shortened(self, steps: int, real_batch: int) -> Job:
+        """The job with that many image steps, epochs and steps between, one network judges: does it start?
+
+        What it does stays as it is: the method, its augmentation, the width of its networks, every rate.
+        """
+        judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in self.protocols)
+        return replace(self, plan=self.plan.shortened(steps, real_batch), protocols=judged, nets=1)
+
     def to_json(self) -> Json:
         """Plain values for config.json, the plan's own among them."""
         own = {"arm": self.arm.name, "seed": self.seed, "ipc": self.ipc, "nets": self.nets, "split": self.split}
@@ -129,12 +137,18 @@ class StudentJob(BareJob[Transferring]):
 
     ipc: ClassVar[int] = 0  # images a class: it keeps none
     nets: ClassVar[int] = 1  # networks that judge: itself
-    judged_by: ClassVar[tuple[str, ...]] = ("student",)  # no protocol: it is judged as it is
+    per_class: ClassVar[int] = 1  # real images that a class must have not to be small
+    protocols: ClassVar[tuple[Protocol, ...]] = ()  # it is judged as it is
+    judged_by: ClassVar[tuple[str, ...]] = ("student",)
 
     @property
     def what(self) -> str:
         """The job as messages call it."""
         return f"{self.arm.name} seed {self.seed}"
+
+    def shortened(self, steps: int, real_batch: int) -> StudentJob:
+        """The job with that many epochs or steps, of its teacher too: does it start?"""
+        return replace(self, plan=self.plan.shortened(steps, real_batch))
 
     def to_json(self) -> Json:
         """Plain values for config.json, the plan's own among them."""

@@ -91,7 +91,7 @@ def _per_class(config: Json) -> int:
     resolved = config["resolved"]
     stored = resolved["arms"].values() if "arms" in resolved else [resolved["unit"]] if "unit" in resolved else []
     jobs = [read_arm_job(each) for each in stored]
-    return max((job.per_class for job in jobs if isinstance(job, Job)), default=1)
+    return max((job.per_class for job in jobs), default=1)
 
 
 def _measured(path: Path) -> Json | None:

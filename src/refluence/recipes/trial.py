@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from refluence.data.dataset import Split
-from refluence.jobs.job import ArmJob, Job, StudentJob
+from refluence.jobs.job import ArmJob
 from refluence.jobs.needs import obtain, place_of
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Session, usual_threads
@@ -31,7 +31,7 @@ def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -
     session = few(making.open(part, given), part.ipc)
     with tempfile.TemporaryDirectory() as place:
         for number, arm in enumerate(fitting(part, asked, session, making.say)):
-            job = shortened(asked.resolver(session.dataset)(arm, asked.seed), steps)
+            job = asked.resolver(session.dataset)(arm, asked.seed).shortened(steps, REAL_BATCH)
             begin, shared = time.perf_counter(), Path(place) / "shared"
             with device.threads(usual_threads(session)):
                 teach_briefly(job, session, shared, steps)
@@ -43,7 +43,7 @@ def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -
 
 def teach_briefly(job: ArmJob, session: Session, shared: Path, steps: int) -> None:
     """Put in the place of the teachers that its protocols need such as were trained for so many epochs."""
-    for protocol in job.protocols if isinstance(job, Job) else ():
+    for protocol in job.protocols:
         if protocol.taught and not (folder := place_of(taught_by(protocol, session.dataset), session, shared)).exists():
             need = taught_by(protocol, session.dataset)
             short = replace(need, teacher=replace(need.teacher, settings=need.teacher.settings.lasting(steps)))
@@ -64,15 +64,3 @@ def spread(split: Split, count: int) -> Split:
     members = [split.members(label) for label in split.labels.unique().tolist()]
     chosen = [own[torch.linspace(0, len(own) - 1, min(count, len(own))).long()] for own in members]
     return split.take(torch.cat(chosen).sort().values)
-
-
-def shortened(job: ArmJob, steps: int) -> ArmJob:
-    """The job with that many image steps, epochs and steps between; one network judges.
-
-    At least two image steps a network and stage, so that what trains it in between is run too. What the job does stays as
-    published: the method, its augmentation, the width of its networks, every rate; weights begin at once.
-    """
-    if isinstance(job, StudentJob):
-        return replace(job, plan=job.plan.shortened(steps, REAL_BATCH))
-    judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in job.protocols)
-    return replace(job, plan=job.plan.shortened(steps, REAL_BATCH), protocols=judged, nets=1)
