@@ -85,3 +85,14 @@ def test_every_published_number_has_its_line(recipe):
     assert bool(shown) == any(key[2] in arms for key in (*recipe.published, *recipe.by_network))
     assert all(x["n"] == 3 for x in results["lines"])
     assert not any("–" in note for note in results["notes"]) or any(part.seeds != 3 for part in recipe.parts("paper"))
+
+
+def test_a_part_whose_sampled_sets_teach_nothing_says_so_first():
+    recipe = recipes()["igd-table1"]
+    part = recipe.parts("cpu")[0]
+    for accuracy, begins in ((10.5, True), (60.0, False)):
+        rows = [row(recipe, part, arm, seed, accuracy + seed / 10, classes=10) for arm in ("dit", "dit+igd") for seed in (0, 1)]
+        found = tabulate(recipe, [part], "cpu", rows)["parts"][0]["verdict"]
+        assert ("above chance (10 %)" in found) is begins
+    older = [{k: v for k, v in each.items() if k != "classes"} for each in rows]
+    assert "chance" not in tabulate(recipe, [part], "cpu", older)["parts"][0]["verdict"]

@@ -11,7 +11,6 @@ from refluence.arm import Arm
 from refluence.data import SourceOptions
 from refluence.errors import InputError, NoRoomError, RunError, option
 from refluence.evaluate.paired import summarise
-from refluence.evaluate.verdict import verdict
 from refluence.files import Json, read_json, write_json
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.comparing import Comparing
@@ -23,7 +22,7 @@ from refluence.options import SetOptions, TransferOptions
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.pooled import FOLDER, pool
 from refluence.recipes.reading import reading, said
-from refluence.recipes.rows import Row, borrow, describe, present
+from refluence.recipes.rows import Row, borrow, describe, present, verdict_of
 from refluence.run import device
 from refluence.run.folder import CONFIG, ENDING, check_same, locked, recorded_threads, write_config
 from refluence.run.rows import append_rows
@@ -120,7 +119,7 @@ def write_part(making: Making, part: Part, rows: list[Row]) -> None:
     declared = part.primary if any(row["arm"] == part.primary for row in rows) else None
     summary = summarise(rows, declared, part.pairs)
     notes = [f"A part of the recipe {recipe.name}: {recipe.summary}."]
-    write_json(folder / RESULTS, {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": notes})
+    write_json(folder / RESULTS, {"rows": rows, "summary": summary, "verdict": verdict_of(summary, rows), "notes": notes})
     making.page(folder)
 
 

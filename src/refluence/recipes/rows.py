@@ -10,6 +10,9 @@ from pathlib import Path
 from refluence.arm import read_arm
 from refluence.compute import Compute
 from refluence.errors import InputError, option
+from refluence.evaluate.at_chance import at_chance
+from refluence.evaluate.paired import Summary
+from refluence.evaluate.verdict import verdict
 from refluence.files import Json
 from refluence.generate.settings import deciding
 from refluence.jobs.job import ArmJob
@@ -49,6 +52,7 @@ def describe(recipe: Recipe, part: Part, unit: ArmJob, compute: Compute, source:
         "ipc": unit.ipc,
         "model": model.name,
         "width": model.width,
+        "classes": model.classes,
         "norm": model.norm,
         "real_batch": (numbers.get("settings") or {}).get("real_batch"),
         "split": unit.split,
@@ -59,6 +63,12 @@ def describe(recipe: Recipe, part: Part, unit: ArmJob, compute: Compute, source:
         "compile": compute.compile,
         "source": read,
     }
+
+
+def verdict_of(summary: list[Summary], rows: list[Row]) -> str:
+    """The verdict on a part, and before it whether sets that are sampled teach nothing (rows of before it know no classes)."""
+    classes = next((row["classes"] for row in rows if "classes" in row), None)
+    return (at_chance(rows, classes) if classes else "") + verdict(summary, rows)
 
 
 def data_name(source: str) -> str:

@@ -16,10 +16,10 @@ from refluence.errors import InputError, option
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.references import kind
 from refluence.evaluate.relations import RANDOM
-from refluence.evaluate.verdict import verdict
 from refluence.files import Json
 from refluence.recipes.base import SETS, Part, Published, Recipe
 from refluence.recipes.reading import in_words
+from refluence.recipes.rows import verdict_of
 
 Row = Json
 ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split", "settings")
@@ -46,7 +46,7 @@ def tabulate(recipe: Recipe, parts: Sequence[Part], size: str, rows: Sequence[Ro
             lines += [_line(recipe, part, arm, protocol, own, summary, seeds or part.seeds) for arm in part.arms]
         if part.clean is not None:
             lines = [line | {"kept": _kept(part, line, rows)} if line["part"] == part.name else line for line in lines]
-        found = verdict(summary, own) if own else None
+        found = verdict_of(summary, own) if own else None
         read = next((row["source"] for row in own if "source" in row), dict(part.source))
         described.append({"part": part.name, "set": SETS[part.data], "data": data, "source": read, "verdict": found})
     return {
