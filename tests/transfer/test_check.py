@@ -87,6 +87,25 @@ def test_the_test_split_is_no_validation_split(mechanism):
     check(plan, load((images, labels), test=(others[15:], theirs[15:]), validation=(others[:15], theirs[:15])), SMALL)
 
 
+def test_a_validation_split_does_not_hold_the_test_split_and_is_not_the_training_split():
+    g = np.random.default_rng(0)
+    images, labels = g.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8), np.arange(60) % 3
+    others, theirs = g.integers(0, 256, (45, 8, 8, 3), dtype=np.uint8), np.arange(45) % 3
+    holding = load((images, labels), test=(others[:9], theirs[:9]), validation=(others, theirs))
+    assert "holds the test split: 9 of 9 test instances" in refused(plan_of(), holding)
+    same = load((images, labels), test=(others[:9], theirs[:9]), validation=(images[:30], labels[:30]))
+    assert "is the training split: 30 of 30 of its instances are training instances" in refused(plan_of(), same)
+
+
+def test_groups_stay_whole_and_leave_no_class_out_of_a_half():
+    data = tiny_dataset()
+    groups = torch.where(data.val.labels == 0, 0, torch.arange(len(data.val)) + 1)
+    grouped = replace(data, val=replace(data.val, groups=groups))
+    said = refused(plan_of(student.METHOD, "student"), grouped)
+    assert "has no instance of class 'class 0', whose instances lie in too few groups, which stay whole" in said
+    check(plan_of(), grouped, SMALL)
+
+
 def few(data, counts):
     kept = torch.cat([data.val.members(c)[:n] for c, n in enumerate(counts)])
     return replace(data, val=data.val.take(kept))
@@ -99,9 +118,9 @@ def test_weights_need_two_validation_instances_of_each_class():
         "class 'class 1' has 0 validation instances (cut from train), and 2 are needed, one to make weights and one to watch "
         "(and 1 other classes have too few): give a larger val_fraction"
     )
-    elsewhere = replace(
-        few(data, (5, 4, 1)), validation="other", test=Split(data.test.images[:0], *2 * [torch.zeros(0).long()])
-    )
+    some, none = few(data, (5, 4, 1)), Split(data.test.images[:0], *2 * [torch.zeros(0).long()])
+    val = replace(some.val, images=some.val.images ^ 1)
+    elsewhere = replace(some, validation="other", val=val, test=none)
     assert refused(weighted, elsewhere).endswith(
         "(other), and 2 are needed, one to make weights and one to watch: give more of its instances"
     )

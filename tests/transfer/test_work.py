@@ -1,5 +1,6 @@
 """Works of transfers: stopped after any block and continued to the same bits, and what weights do to a run."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,15 @@ def test_uniform_weights_and_a_teacher_that_stays_give_kd_back(arm):
         list(work.steps())
     assert same(bits(even), bits(plain))
     assert not same(bits(weighted), bits(plain))
+
+
+def test_weights_that_never_come_to_be_raise_a_warning():
+    with pytest.warns(UserWarning, match=r"nothing is scored, .* after step (\d+) of \1; more epochs"):
+        work_of("student", DATA, replace(FEW, epochs=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for arm, epochs, refresh in (("student", 2, 0), ("student", 1, 1), ("kd", 1, 0)):
+            work_of(arm, DATA, replace(FEW, epochs=epochs, refresh=refresh))
 
 
 @pytest.mark.parametrize("kind", ["loss", "small-loss", "adapt"])

@@ -14,6 +14,7 @@ from refluence.influence.weighting import BY_INFLUENCE
 from refluence.models import ModelSpec
 from refluence.seeds import streams
 from refluence.training.predict import evaluating
+from refluence.transfer.halves import halves
 from refluence.transfer.job import Transferring
 from refluence.transfer.settings import PARAMETERS
 
@@ -43,6 +44,8 @@ def check(plan: Transferring, dataset: Dataset, model: ModelSpec) -> None:
         _check_apart(dataset)
     if validates(plan):
         _check_validation(dataset)
+    else:
+        halves(dataset.val)  # raises where nothing would be left to watch
 
 
 def validates(plan: Transferring) -> bool:
@@ -132,17 +135,29 @@ def _check_logits(net: nn.Module, name: str, dataset: Dataset) -> None:
 
 
 def _check_apart(dataset: Dataset) -> None:
-    """Whether the validation split is the test split: half of its instances would do."""
-    val, test = dataset.val, dataset.test
-    step = max(1, len(val) // LOOKED_AT)
-    wanted = _contents(val.take(torch.arange(0, len(val), step)))
-    shared = len(wanted & _contents(test))
-    if wanted and 2 * shared >= len(wanted):
+    """Whether the validation split is the test split or the training split, or holds it: half of the instances would do."""
+    val, remedy = dataset.val, f"leave out {option('validation')}, or name other data"
+    for other, name, why in (
+        (dataset.test, "test", "what is chosen on them is measured on them"),
+        (dataset.train, "training", "what is learned on them is judged on them"),
+    ):
+        wanted, there = _some(val), _contents(other)
+        if wanted and 2 * (shared := len(wanted & there)) >= len(wanted):
+            raise InputError(
+                f"the validation split ({dataset.validation}) is the {name} split: {shared} of {len(wanted)} of its instances "
+                f"are {name} instances of {dataset.source}, and {why}: {remedy}"
+            )
+    held, there = _some(dataset.test), _contents(val)
+    if held and 2 * (shared := len(held & there)) >= len(held):
         raise InputError(
-            f"the validation split ({dataset.validation}) is the test split: {shared} of {len(wanted)} of its instances are "
-            f"test instances of {dataset.source}, and what is chosen on them is measured on them: leave out "
-            f"{option('validation')}, or name other data"
+            f"the validation split ({dataset.validation}) holds the test split: {shared} of {len(held)} test instances of "
+            f"{dataset.source} are in it, and what is chosen on them is measured on them: {remedy}"
         )
+
+
+def _some(split: Split) -> set[bytes]:
+    """Contents of the instances that are looked for elsewhere: all of a small split."""
+    return _contents(split.take(torch.arange(0, len(split), max(1, len(split) // LOOKED_AT))))
 
 
 def _contents(split: Split) -> set[bytes]:
@@ -153,7 +168,7 @@ def _check_validation(dataset: Dataset) -> None:
     counts = torch.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist()
     fewest = min(range(len(counts)), key=counts.__getitem__)
     if counts[fewest] >= PER_CLASS:
-        return
+        return _check_halves(dataset)
     few = sum(count < PER_CLASS for count in counts)
     others = f" (and {few - 1} other classes have too few)" if few > 1 else ""
     more = f"a larger {option('val_fraction')}" if dataset.validation == "cut from train" else "more of its instances"
@@ -161,3 +176,15 @@ def _check_validation(dataset: Dataset) -> None:
         f"class '{dataset.classes[fewest]}' has {counts[fewest]} validation instances ({dataset.validation}), and "
         f"{PER_CLASS} are needed, one to make weights and one to watch{others}: give {more}"
     )
+
+
+def _check_halves(dataset: Dataset) -> None:
+    """Whether both halves have each class: groups stay whole, so that one of them may get none of it."""
+    for half, what in zip(halves(dataset.val), ("makes weights", "watches"), strict=True):
+        counts = torch.bincount(dataset.val.labels[half], minlength=len(dataset.classes)).tolist()
+        if 0 in counts:
+            more = f"a larger {option('val_fraction')}" if dataset.validation == "cut from train" else "more groups of it"
+            raise InputError(
+                f"the half of the validation split ({dataset.validation}) that {what} has no instance of class "
+                f"'{dataset.classes[counts.index(0)]}', whose instances lie in too few groups, which stay whole: give {more}"
+            )

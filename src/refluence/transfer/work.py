@@ -13,6 +13,7 @@ as a batch, drawn anew each time: with curvature identity and link relu that is 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import ClassVar
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from refluence.compute import Compute
 from refluence.data.dataset import Dataset
-from refluence.errors import InputError, RunError
+from refluence.errors import InputError, RunError, option
 from refluence.files import Json
 from refluence.models import ModelSpec
 from refluence.seeds import Rng
@@ -65,6 +66,12 @@ class TransferWork:
             self.teacher_facts = teacher_facts(plan.teacher, teacher, accuracy(teacher, self.setting.watching))
             self.teacher = copy.deepcopy(teacher) if self.teaches else teacher  # the caller's stays as it is
         self.stage = self._stage(0, self.teacher_facts.get("accuracy"))
+        if (every := self.stage.every) >= self.course.total:
+            warnings.warn(
+                f"nothing is scored, so every instance weighs the same: the first scoring would be after step {every} of "
+                f"{self.course.total}; more {option('epochs')} or a smaller refresh may help",
+                stacklevel=2,
+            )
 
     def _stage(self, number: int, accuracy: float | None) -> Stage:
         """The beginning of a phase. `accuracy`: the teacher's."""
