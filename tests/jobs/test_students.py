@@ -46,6 +46,22 @@ def test_json_reads_back_to_the_same_job(data, arm, size):
     assert json.loads(json.dumps(StudentJob.from_json(stored).to_json())) == stored
 
 
+def test_at_size_paper_each_network_learns_at_its_rate(data):
+    """The CRD protocol: .01 for MobileNetV2 and ShuffleNets, .05 for the others."""
+    for teacher, student, rates in (
+        ("resnet32x4", "mobilenetv2", (0.05, 0.01)),
+        ("shufflenetv2", "resnet8x4", (0.01, 0.05)),
+    ):
+        for arm in ("kd", "kd:loss=dkd"):
+            asked = TransferOptions(size="paper", teacher=teacher, student=student)
+            (job,) = Comparing(methods=(arm,), transfer=asked, seeds=1, controls=False).jobs(data)
+            assert (job.plan.teacher.settings.lr, job.plan.settings.lr) == rates
+            assert job.plan.settings.epochs == job.plan.teacher.settings.epochs == 240
+    asked = TransferOptions(size="paper", teacher="resnet32x4", student="mobilenetv2", lr=0.02)
+    (job,) = Comparing(methods=("kd",), transfer=asked, seeds=1, controls=False).jobs(data)
+    assert (job.plan.teacher.settings.lr, job.plan.settings.lr) == (0.02, 0.02)
+
+
 def test_a_mechanism_by_influence_brings_what_it_is_compared_with():
     arms = [arm.name for arm in with_controls(["joint:teacher_lr=.1,epochs=2,temperature=3"], True)]
     own = "teacher_lr=.1,epochs=2,temperature=3"

@@ -49,7 +49,7 @@ def resolve_student(
         example = option("teacher", "convnet:128")
         raise InputError(f"{option('teacher')} is missing: '{arm.name}' learns from one, for example {example}")
     cut = isinstance(model, TextSpec) and read_text_name(model.name).layers is not None
-    settings = settings_for(arm, asked, mechanism, text=text, cut=cut)
+    settings = settings_for(arm, asked, mechanism, network=model.name, text=text, cut=cut)
     plan = Transferring(mechanism, arm, settings, weighting_of(arm, mechanism), teacher)
     if alone and not plan.teaches_itself:
         plan = replace(plan, teacher=None)

@@ -177,7 +177,8 @@ def teacher_of(asked: TransferOptions, dataset: Dataset) -> Teacher | None:
         InputError: a network or weights that cannot be a teacher here.
     """
     shape, classes = dataset.shape, len(dataset.classes)
-    settings = settings_for(None, asked, text=is_text(dataset))
+    named = asked.teacher if isinstance(asked.teacher, str) else ""
+    settings = settings_for(None, asked, network=named, text=is_text(dataset))
     with called(model="teacher", pixels="teacher_pixels"):
         theirs = _pixels(asked, dataset)
         if isinstance(asked.teacher, nn.Module):

@@ -23,7 +23,7 @@ from refluence.transfer import kd, semi_settings
 from refluence.transfer.arms import WEIGHTS, changes, check, numbers, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
-from refluence.transfer.settings import CPU, CUT, DKD, ONSET, PAPER, TEXT, Settings
+from refluence.transfer.settings import CPU, CUT, DKD, LIGHT, LIGHT_NETWORKS, ONSET, PAPER, TEXT, Settings
 from refluence.work import Cost, Prepared, Work
 
 __all__ = ["KEY", "Loaded", "Teacher", "Transferring", "check", "own_keys", "plan_from", "settings_for"]
@@ -181,13 +181,14 @@ class Transferring:
 
 
 def settings_for(
-    arm: Arm | None, asked: TransferOptions, mechanism: Mechanism | None = None, *, text: bool, cut: bool = False
+    arm: Arm | None, asked: TransferOptions, mechanism: Mechanism | None = None, *, network: str, text: bool, cut: bool = False
 ) -> Settings:
     """The numbers of the size, then what is asked, then what the arm says (None: of a teacher that is trained first).
 
-    `cut`: the student has some of the layers of a network of texts.
+    `network`: the name of the one that learns. `cut`: it has some of the layers of a network of texts.
     """
-    size = (CUT if cut else TEXT) if text else PAPER if asked.size == "paper" else CPU
+    paper = LIGHT if network in LIGHT_NETWORKS else PAPER
+    size = (CUT if cut else TEXT) if text else paper if asked.size == "paper" else CPU
     if mechanism is not None and mechanism.schedule == "semi":
         size = semi_settings.PAPER if asked.size == "paper" else semi_settings.CPU
     names = [name for name in own_keys(mechanism) if getattr(asked, name, None) is not None]
@@ -197,7 +198,7 @@ def settings_for(
         return settings.with_(epochs=asked.teacher_epochs or settings.epochs)
     said |= changes(arm, mechanism)
     if said.get("loss") == "dkd" and (mechanism is None or mechanism.name != "scratch"):
-        size = DKD if size == CPU else size.with_(onset=ONSET) if size == PAPER else size
+        size = DKD if size == CPU else size.with_(onset=ONSET) if size == paper else size
     return size.with_(**said)
 
 

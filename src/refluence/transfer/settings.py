@@ -107,6 +107,9 @@ CPU = Settings(batch=32, lr=0.2)
 """Of some thousand instances and 15 epochs: at the numbers of CRD students stay undertrained, and more so under a soft teacher
 (digits with 20 % of the labels wrong, width 16: 28.7 % by kd where these give 96.7 %)."""
 PAPER = Settings(epochs=240, schedule="steps")
+LIGHT = PAPER.with_(lr=0.01)
+"""Of CRD for networks of depthwise or grouped convolutions, as a student or as a teacher."""
+LIGHT_NETWORKS = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
 ONSET = 20
 """Of DKD at size paper, as in the code of its authors."""
 DKD = CPU.with_(lr=0.02)
