@@ -129,11 +129,11 @@ class Transferring:
         return replace(self, block=SHORT)
 
     def shortened(self, steps: int, rows: int) -> Transferring:
-        """The same with that many epochs or steps, of its teacher too: does it start?"""
-        teacher = self.teacher
+        """The same with that many epochs or steps, of its teacher too: does it start? Two where weights come after the first."""
+        teacher, own = self.teacher, max(steps, 2) if self.weighting.scored else steps
         if teacher is not None:
             teacher = replace(teacher, settings=teacher.settings.tried(steps, rows))
-        return replace(self, settings=self.settings.tried(steps, rows), teacher=teacher)
+        return replace(self, settings=self.settings.tried(own, rows), teacher=teacher)
 
     def open(self, dataset: Dataset, model: ModelSpec, rng: Rng, compute: Compute, prepared: Prepared) -> Work:
         """The work at its first step. `prepared`: the teacher's tensors, `teacher/NAME`, where it was trained first."""
