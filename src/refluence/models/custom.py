@@ -27,6 +27,7 @@ from refluence.files import Json
 from refluence.models import user_file
 from refluence.models.build import ModelSpec
 from refluence.models.library import SEEDS, norm_of, reason
+from refluence.models.logits import of_images
 from refluence.models.own import Own, last_linear
 from refluence.models.plain import plain
 from refluence.models.text_net import of_texts
@@ -131,9 +132,10 @@ def own_spec(model: str | Maker, shape: Shape, classes: int, *, trains: bool = T
 def trained_spec(net: nn.Module, shape: Shape, classes: int) -> OwnSpec:
     """A network that is trained already, as it is: `bare` gives a copy of it. Tried on a few images `shape` (C, H, W).
 
-    Errors: `InputError` for one that does not give logits `(n, classes)` in evaluation mode, or is random there.
+    The output of a classifier of transformers is taken for its logits. Errors: `InputError` for one that does not give logits
+    `(n, classes)` in evaluation mode, or is random there.
     """
-    name = f"{type(net).__name__}()"
+    name, net = f"{type(net).__name__}()", of_images(net)
     spec = OwnSpec(name, shape, classes, 0, "none", digest(net), lambda shape, classes: copy.deepcopy(net))
     check(lambda: spec.bare(torch.Generator().manual_seed(0)), name, shape, classes, trains=False)
     return spec
@@ -173,8 +175,7 @@ def _made(spec: OwnSpec, generator: torch.Generator) -> tuple[nn.Module, list[st
         if not isinstance(net, nn.Module):
             raise unusable(spec.name, f"{_name(function)} returned a {type(net).__name__}; expected an nn.Module")
         net, words = plain(net)
-        if isinstance(shape, TextShape):
-            net = of_texts(net, shape)
+        net = of_texts(net, shape) if isinstance(shape, TextShape) else of_images(net)
         if any(is_lazy(t) for t in (*net.parameters(), *net.buffers())):  # they draw their weights in the first pass
             with tried(spec.name, shape, TRIED):
                 net.eval()(inputs(shape))

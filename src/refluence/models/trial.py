@@ -34,7 +34,8 @@ def check(make: Callable[[], nn.Module], name: str, shape: tuple[int, int, int],
         when = f"{_images(count, shape)}{' while it trains' if mode else ''}"
         got = f"{tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
         if got != str((count, classes)):
-            raise unusable(name, f"the network gives {got} for {when}; expected logits {(count, classes)}")
+            boxed = " (return its .logits)" if isinstance(getattr(logits, "logits", None), torch.Tensor) else ""
+            raise unusable(name, f"the network gives {got} for {when}; expected logits {(count, classes)}{boxed}")
         if not logits.is_floating_point():
             raise unusable(name, f"the network gives {logits.dtype} for {when}; expected logits, which are floats")
         if not bool(logits.isfinite().all()):

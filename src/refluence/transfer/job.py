@@ -129,7 +129,7 @@ class Transferring:
         return replace(self, block=SHORT)
 
     def shortened(self, steps: int, rows: int) -> Transferring:
-        """The same with that many epochs or steps, of its teacher too: does it start? Two where weights come after the first."""
+        """The same with that many epochs or steps, of its teacher too: does it start? Two with weights, which come later."""
         teacher, own = self.teacher, max(steps, 2) if self.weighting.scored else steps
         if teacher is not None:
             teacher = replace(teacher, settings=teacher.settings.tried(steps, rows))
