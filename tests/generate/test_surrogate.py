@@ -110,6 +110,22 @@ def test_regular_checkpoints_span_the_training():
     assert found.epochs == (0, 3)
 
 
+@pytest.mark.parametrize("threshold", [-1.0, 0.9999, 1.0])
+def test_as_many_regular_checkpoints_as_are_retained(threshold):
+    retaining = dataclasses.replace(SETTINGS, threshold=threshold)
+    retained, spread = finished(work(retaining)), work(dataclasses.replace(retaining, evenly=True))
+    states = [spread.state() for _ in spread.steps()]
+    found = spread.artifact()
+    assert list(found.epochs) == regular(SETTINGS.epochs, len(retained))
+    for net, gradients in zip(found.networks(), found.gradients, strict=True):
+        torch.testing.assert_close(class_gradients(net, DATA, spread.positions), gradients)
+    for state in states:
+        other = work(dataclasses.replace(retaining, evenly=True))
+        other.restore(state)
+        assert finished(other).epochs == found.epochs
+    assert "evenly" not in retaining.to_json()
+
+
 def test_kept_checkpoints_are_those_of_the_training_with_their_gradients():
     one = work()
     found = finished(one)

@@ -167,7 +167,7 @@ def test_a_surrogate_that_was_stopped_while_it_is_trained_or_looked_at_has_the_s
 def test_the_recipe_of_checkpoints_trains_one_surrogate(data):
     (part,) = RECIPE.parts("cpu")
     needed = [SurrogateNeed(job_of(text, data).plan.guide) for text in part.arms if "+igd" in text]
-    assert len({needs.key(need, open_session(data, Machine())) for need in needed}) == len(needed) == 6
+    assert len({needs.key(need, open_session(data, Machine())) for need in needed}) == len(needed) == 7
     assert len({needs.key(need.trajectory, open_session(data, Machine())) for need in needed}) == 1
 
 

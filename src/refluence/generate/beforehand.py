@@ -96,7 +96,7 @@ class Guide:
 
     def to_json(self) -> Json:
         """Plain values, as config.json keeps them."""
-        return {"model": self.model.to_json(), "settings": asdict(self.settings)}
+        return {"model": self.model.to_json(), "settings": self.settings.to_json()}
 
 
 def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained | Loaded:
@@ -169,7 +169,7 @@ def guide_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Guide:
     with called(model="surrogate"):
         model = network(asked.surrogate, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
     settings = surrogate_defaults(dataset, size)
-    settings = replace(settings, threshold=asked.threshold, regular=asked.regular)
+    settings = replace(settings, threshold=asked.threshold, regular=asked.regular, evenly=asked.evenly)
     return Guide(model, settings if asked.surrogate_epochs is None else replace(settings, epochs=asked.surrogate_epochs))
 
 

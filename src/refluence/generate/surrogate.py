@@ -5,7 +5,7 @@ Published: ConvNet-6, 50 epochs of SGD, learning rate .01, delta .7. The batch o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,8 +34,8 @@ class TrajectorySettings:
 class SurrogateSettings:
     """How the surrogate is trained and which checkpoints it keeps.
 
-    `regular`: so many evenly spaced checkpoints instead of Algorithm 2. `real`: images of each class in its mean gradient, None
-    for all.
+    `regular`: so many evenly spaced checkpoints instead of Algorithm 2; `evenly`: as many as it retains. `real`: images of each
+    class in its mean gradient, None for all.
     """
 
     epochs: int = 50
@@ -45,6 +45,11 @@ class SurrogateSettings:
     similarity: str = "mean-gradient"
     regular: int | None = None
     real: int | None = None
+    evenly: bool = False
+
+    def to_json(self) -> Json:
+        """Plain values; what came later only where it is unusual, so that what was made before is found."""
+        return {name: value for name, value in asdict(self).items() if name != "evenly" or value}
 
     @property
     def training(self) -> TrajectorySettings:

@@ -68,20 +68,33 @@ class SurrogateWork:
         while self.step < self.total:
             event = self._look()
             self.step += 1
+            if self.step == self.total and self.settings.evenly:
+                self._spread()
             yield event
 
     def _look(self) -> SurrogateStep:
         epoch = self.ahead[self.step]
-        self.net.load_state_dict(self.trajectory.checkpoints[epoch])
-        found = class_gradients(self.net, self.dataset, self.positions, self.weights, self.compute.device)
-        if not bool(found.isfinite().all()):
-            raise RunError(f"the class-mean gradients of the surrogate after epoch {epoch} are not finite")
+        found = self._gradients(epoch)
         last = self.kept[max(self.kept)] if self.kept else None
         similarity, keeps = look(found, last, self.settings.threshold, SIMILARITIES[self.settings.similarity])
         keeps = keeps or self.settings.regular is not None
         if keeps:
             self.kept[epoch] = found
         return SurrogateStep(self.step, epoch, similarity, keeps)
+
+    def _gradients(self, epoch: int) -> Tensor:
+        """Class-mean gradients `(C, P)` at a checkpoint."""
+        self.net.load_state_dict(self.trajectory.checkpoints[epoch])
+        found = class_gradients(self.net, self.dataset, self.positions, self.weights, self.compute.device)
+        if not bool(found.isfinite().all()):
+            raise RunError(f"the class-mean gradients of the surrogate after epoch {epoch} are not finite")
+        return found
+
+    def _spread(self) -> None:
+        """As many checkpoints as are kept, evenly spaced, in their place."""
+        kept = self.kept
+        epochs = regular(len(self.trajectory) - 1, len(kept))
+        self.kept = {epoch: kept[epoch] if epoch in kept else self._gradients(epoch) for epoch in epochs}
 
     def state(self) -> dict[str, Tensor]:
         """The gradients of the checkpoints that are kept so far."""

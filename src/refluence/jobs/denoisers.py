@@ -136,7 +136,7 @@ class SurrogateNeed:
     @property
     def facts(self) -> Json:
         """Everything that decides it beside data and machine."""
-        own = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings), "seed": self.seed}
+        own = {"model": self.guide.model.to_json(), "settings": self.guide.settings.to_json(), "seed": self.seed}
         if self.weights is None:
             return own
         return {**own, "weights": hashlib.sha256(self.weights.double().numpy().tobytes()).hexdigest()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from refluence.data import Dataset
@@ -46,7 +46,7 @@ class Measuring:
 
     def to_json(self) -> Json:
         """Plain values."""
-        guide = {"model": self.guide.model.to_json(), "settings": asdict(self.guide.settings)}
+        guide = {"model": self.guide.model.to_json(), "settings": self.guide.settings.to_json()}
         own = {"weights": self.weights, "size": self.size, "real": self.real, "seed": self.seed, "threshold": self.threshold}
         return {"network": self.network.to_json(), "guide": guide, **own}
 

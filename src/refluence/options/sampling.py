@@ -61,6 +61,7 @@ class SamplingOptions(Options):
         most=1,
     )
     regular: int | None = setting(None, "As many checkpoints at regular epochs, in the place of those by --threshold.", least=1)
+    evenly: bool = setting(False, "As many checkpoints as --threshold retains, but at regular epochs.")
     cfg: float = setting(
         2.0, "Scale of classifier-free guidance; 1: none. More makes images easier to recognise and less diverse.", least=0
     )
@@ -132,7 +133,7 @@ class SamplingOptions(Options):
 
 
 OF_INFLUENCE = ("k", "kappa", "averaging")
-OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular")
+OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular", "evenly")
 OF_DEVIATION = ("gamma", "memory", "raw_gamma")
 OF_POOL = ("factor", "by")
 OF_LEARNABILITY = ("learnability_scale", "omega", "stages", "candidates")

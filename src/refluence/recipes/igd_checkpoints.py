@@ -9,15 +9,16 @@ from refluence.recipes.base import Part, Recipe
 from refluence.recipes.sampled import part, scaled
 
 THRESHOLDS = (".6", ".7", ".8")
-REGULAR = ("2", "4", "10")
+REGULAR = ("10",)
 
 
 def parts(size: str) -> tuple[Part, ...]:
-    """One comparison: the thresholds, the regular numbers, and no guidance."""
+    """One comparison: the thresholds, as many at regular epochs as each of them retains, 10, and no guidance."""
     data, ipc = ("digits", 5) if size == "cpu" else ("imagenette", 50)
     method = "dit+igd" if size == "cpu" else scaled("minimax+igd", data, ipc)
     more = "," if ":" in method else ":"
-    arms = [f"{method}{more}threshold={value}" for value in THRESHOLDS] + [f"{method}{more}regular={n}" for n in REGULAR]
+    retained = [f"{method}{more}threshold={value}" for value in THRESHOLDS]
+    arms = [*retained, *(f"{arm},evenly=1" for arm in retained), *(f"{method}{more}regular={n}" for n in REGULAR)]
     return (part(f"{data}-ipc{ipc}", data, ipc, (method.partition("+")[0], *arms), size, primary=arms[1]),)
 
 

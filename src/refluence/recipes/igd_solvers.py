@@ -30,7 +30,11 @@ def parts(size: str) -> tuple[Part, ...]:
         return (part("digits-ipc5", "digits", 5, arms, size),)
     return tuple(
         part(
-            f"{data}-ipc50", data, 50, tuple(saying(scaled(arm, data, 50), said) for said in ("", DPM) for arm in METHODS), size
+            f"{data}-ipc50",
+            data,
+            50,
+            tuple(saying(scaled(arm, data, 50), said) for said in ("", DPM, DDPM) for arm in METHODS),
+            size,
         )
         for data in TABLE
     )
