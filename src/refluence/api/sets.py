@@ -121,7 +121,7 @@ def generate(
     if not isinstance(declared, Generator):
         raise InputError(f"{stated('method', arm.name)}: it samples no images: rf.distill makes its set")
     refuse_idle(arm, declared, asked)
-    session = session_for(data, {name: value for name, value in options.items() if name != "ipc"})
+    session = session_for(data, options)
     job = resolve(asked, arm, session.dataset, SeedOptions(seed=seed).seed, own.get(arm.method))
     refuse_unread(asked.scores, [job])
     return _run(job, asked, session, keywords.folder(out))

@@ -24,12 +24,12 @@ Flags = Compare | Distill | GenerateTrain | GenerateFinetune | GenerateSample | 
 def open_session(flags: Flags, per_class: int | None = None, threads: int = 0, students: bool = False) -> Session:
     """Prepare threads and device, load `flags.data` under its options, and say what the source has to tell.
 
-    `per_class`: training images that a class must have not to be small (default: `--ipc` where real images may be kept, else
-    1). `threads`: those of the run that continues, where none are asked for. `students`: what is made of the data, which at
-    size cpu are only so many rows.
+    `per_class`: training images that a class must have not to be small (default: `--ipc` of a set, else 1). `threads`: those
+    of the run that continues, where none are asked for. `students`: what is made of the data, which at size cpu are only so
+    many rows.
     """
     assert flags.data is not None, "checked before"
-    ipc = flags.ipc if isinstance(flags, (Compare, Distill)) and not students else 1
+    ipc = flags.ipc if isinstance(flags, (Compare, Distill, GenerateSample)) and not students else 1
     options = subset(SourceOptions, flags)
     if students and isinstance(flags, (Compare, Transfer)):
         options = rows_of_size(options, flags.size)

@@ -157,12 +157,6 @@ class Sampling:
         assert isinstance(work, SamplingWork), "the work of this plan"
         return work.ahead()
 
-    def counts(self, dataset: Dataset) -> tuple[int, ...]:
-        """Images of each class: as many as are asked for, though it may have fewer; `small_classes="cap"`: not more."""
-        if dataset.options.small_classes == "cap" or self.allocation != "equal":
-            return counts_of(dataset, self.ipc, self.allocation)
-        return (self.ipc,) * len(dataset.classes)
-
     def check_data(self, dataset: Dataset, counts: tuple[int, ...]) -> None:
         """`InputError`, before any work, where diffusers is missing, for more steps than the schedule has, a range that no step
         falls in, and a denoiser that cfg cannot guide."""
@@ -217,7 +211,7 @@ class Sampling:
         surrogate = None
         if self.guide is not None:
             surrogate = Surrogate.from_state(self.guide.model, named(prepared, SURROGATE))
-        counts = self.counts(dataset)
+        counts = counts_of(dataset, self.ipc, self.allocation)
         return SamplingWork(self.settings, self.sampled_from(prepared), surrogate, dataset, counts, rng, compute)
 
     def sampled_from(self, prepared: Prepared) -> Denoiser:

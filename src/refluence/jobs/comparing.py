@@ -91,9 +91,8 @@ class Comparing:
 
     @property
     def per_class(self) -> int:
-        """Training images that a class must have: none is kept where all sets are sampled, or students are made."""
-        declared = [self._declared(arm) for arm in self.arms()]
-        return 1 if all(isinstance(each, (Generator, Mechanism)) for each in declared) else self.options.ipc
+        """Training images that a class must have: as many as a set has of it; of students no set is made."""
+        return 1 if self.of_students else self.options.ipc
 
     @property
     def size(self) -> str:

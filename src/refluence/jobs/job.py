@@ -78,13 +78,11 @@ class Job(BareJob[SetPlan]):
 
     @property
     def per_class(self) -> int:
-        """Real images that a class must have not to be small: none is kept where all are sampled."""
-        return 1 if isinstance(self.plan, Sampling) else self.ipc
+        """Real images that a class must have not to be small: no set has more images of a class than the data."""
+        return self.ipc
 
     def counts(self, dataset: Dataset) -> tuple[int, ...]:
         """Images that are stored of each class: the same numbers for every arm of a comparison."""
-        if isinstance(self.plan, Sampling):
-            return self.plan.counts(dataset)
         return counts_of(dataset, self.ipc, self.plan.allocation)
 
     def shortened(self, steps: int, real_batch: int) -> Job:
