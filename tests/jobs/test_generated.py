@@ -171,6 +171,14 @@ def test_the_recipe_of_checkpoints_trains_one_surrogate(data):
     assert len({needs.key(need.trajectory, open_session(data, Machine())) for need in needed}) == 1
 
 
+def test_arms_say_how_checkpoints_are_retained(data):
+    usual, other = (job_of(text, data).plan.guide for text in ("dit+igd", "dit+igd:similarity=per-class,evenly=1"))
+    assert (usual.settings.similarity, usual.settings.evenly) == ("mean-gradient", False)
+    assert (other.settings.similarity, other.settings.evenly) == ("per-class", True)
+    keys = {needs.key(SurrogateNeed(guide), open_session(data, Machine())) for guide in (usual, other)}
+    assert len(keys) == 2
+
+
 def test_a_surrogate_of_an_earlier_version_is_read_and_not_trained_again(data, tmp_path, monkeypatch):
     session = open_session(data, Machine())
     need = SurrogateNeed(job_of("dit+igd", data).plan.guide)

@@ -169,7 +169,8 @@ def guide_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Guide:
     with called(model="surrogate"):
         model = network(asked.surrogate, dataset.shape, len(dataset.classes), convnet=WIDTHS[size])
     settings = surrogate_defaults(dataset, size)
-    settings = replace(settings, threshold=asked.threshold, regular=asked.regular, evenly=asked.evenly)
+    chosen = {name: getattr(asked, name) for name in ("threshold", "similarity", "regular", "evenly")}
+    settings = replace(settings, **chosen)
     return Guide(model, settings if asked.surrogate_epochs is None else replace(settings, epochs=asked.surrogate_epochs))
 
 

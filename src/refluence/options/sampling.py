@@ -61,6 +61,11 @@ class SamplingOptions(Options):
         most=1,
     )
     regular: int | None = setting(None, "As many checkpoints at regular epochs, in the place of those by --threshold.", least=1)
+    similarity: str = setting(
+        "mean-gradient",
+        "Of two checkpoints, for --threshold: the cosine of their mean gradients, or the mean cosine of those of each class.",
+        choices=("mean-gradient", "per-class"),
+    )
     evenly: bool = setting(False, "As many checkpoints as --threshold retains, but at regular epochs.")
     cfg: float = setting(
         2.0, "Scale of classifier-free guidance; 1: none. More makes images easier to recognise and less diverse.", least=0
@@ -133,7 +138,7 @@ class SamplingOptions(Options):
 
 
 OF_INFLUENCE = ("k", "kappa", "averaging")
-OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "regular", "evenly")
+OF_SURROGATE = ("surrogate", "surrogate_epochs", "threshold", "similarity", "regular", "evenly")
 OF_DEVIATION = ("gamma", "memory", "raw_gamma")
 OF_POOL = ("factor", "by")
 OF_LEARNABILITY = ("learnability_scale", "omega", "stages", "candidates")
