@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from refluence.errors import InputError, option
 from refluence.files import Json, read_json
 from refluence.models.library import Library, reason, timm_network
+from refluence.models.logits import ImageLogits
 from refluence.models.own import Own, last_linear
 from refluence.models.plain import plain
 from refluence.models.renormalised import Normalisation
@@ -46,18 +46,6 @@ class Hub:
     normalisation: Normalisation
     size: int | None
     headless: bool = False
-
-
-class Logits(nn.Module):
-    """A classifier of transformers as one that returns logits `(B, classes)`."""
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of normalised images `(B, C, H, W)`."""
-        return self.net(pixel_values=x).logits
 
 
 def is_hub(folder: Path) -> bool:
@@ -134,11 +122,11 @@ def _transformers(folder: Path) -> Hub:
     names = tuple(found.config.id2label[i] for i in range(found.config.num_labels))
     size = getattr(found.config, "image_size", None)
     size = size if isinstance(size, int) else None
-    whole = Logits(plain(found)[0]).eval()
+    whole = ImageLogits(plain(found)[0]).eval()
     place, _ = last_linear(whole, torch.zeros(2, found.config.num_channels, *[size or TRIED] * 2), len(names))
     if place is None:
         raise InputError(f"{type(found).__name__} does not end in a linear layer")
-    missing = [key for key in told["missing_keys"] if not f"net.{key}".startswith(f"{place}.")]
+    missing = [key for key in told["missing_keys"] if not f"module.{key}".startswith(f"{place}.")]
     if missing:
         raise InputError(f"{missing[0]} is missing there")
     mean, std = (tuple(pixels[key]) for key in ("image_mean", "image_std"))

@@ -1,4 +1,4 @@
-"""Classifiers of transformers that a user hands over, as networks of images that return logits."""
+"""Classifiers of transformers, from a folder or handed over, as networks of images that return logits."""
 
 from __future__ import annotations
 
