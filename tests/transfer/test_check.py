@@ -95,6 +95,11 @@ def test_a_validation_split_does_not_hold_the_test_split_and_is_not_the_training
     assert "holds the test split: 9 of 9 test instances" in refused(plan_of(), holding)
     same = load((images, labels), test=(others[:9], theirs[:9]), validation=(images[:30], labels[:30]))
     assert "is the training split: 30 of 30 of its instances are training instances" in refused(plan_of(), same)
+    more = (np.concatenate([images, others]), np.concatenate([labels, theirs]))
+    whole = load(
+        (images[:40], labels[:40]), test=(g.integers(0, 256, (9, 8, 8, 3), dtype=np.uint8), theirs[:9]), validation=more
+    )
+    assert "holds the training split: 40 of 40 training instances" in refused(plan_of(), whole)
 
 
 def test_groups_stay_whole_and_leave_no_class_out_of_a_half():

@@ -136,23 +136,21 @@ def _check_logits(net: nn.Module, name: str, dataset: Dataset) -> None:
 
 def _check_apart(dataset: Dataset) -> None:
     """Whether the validation split is the test split or the training split, or holds it: half of the instances would do."""
-    val, remedy = dataset.val, f"leave out {option('validation')}, or name other data"
+    val, within = dataset.val, _contents(dataset.val)
     for other, name, why in (
         (dataset.test, "test", "what is chosen on them is measured on them"),
         (dataset.train, "training", "what is learned on them is judged on them"),
     ):
-        wanted, there = _some(val), _contents(other)
-        if wanted and 2 * (shared := len(wanted & there)) >= len(wanted):
-            raise InputError(
-                f"the validation split ({dataset.validation}) is the {name} split: {shared} of {len(wanted)} of its instances "
-                f"are {name} instances of {dataset.source}, and {why}: {remedy}"
-            )
-    held, there = _some(dataset.test), _contents(val)
-    if held and 2 * (shared := len(held & there)) >= len(held):
-        raise InputError(
-            f"the validation split ({dataset.validation}) holds the test split: {shared} of {len(held)} test instances of "
-            f"{dataset.source} are in it, and what is chosen on them is measured on them: {remedy}"
-        )
+        mine, theirs = _some(val), _some(other)
+        shared, held = len(mine & _contents(other)), len(theirs & within)
+        if mine and 2 * shared >= len(mine):
+            said = f"is the {name} split: {shared} of {len(mine)} of its instances are {name} instances of {dataset.source}"
+        elif theirs and 2 * held >= len(theirs):
+            said = f"holds the {name} split: {held} of {len(theirs)} {name} instances of {dataset.source} are in it"
+        else:
+            continue
+        remedy = f"leave out {option('validation')}, or name other data"
+        raise InputError(f"the validation split ({dataset.validation}) {said}, and {why}: {remedy}")
 
 
 def _some(split: Split) -> set[bytes]:
