@@ -11,6 +11,8 @@ from torch import nn
 import refluence as rf
 from refluence.cli import main
 from refluence.errors import InputError
+from refluence.evaluate.relations import RANDOM
+from refluence.evaluate.students import relation
 from refluence.jobs.catalogue import students_beside, with_controls
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import StudentJob, read_arm_job
@@ -19,6 +21,8 @@ from refluence.jobs.teachers import TeacherNeed
 from refluence.models import ModelSpec
 from refluence.options import TransferOptions
 from refluence.transfer.artifact import Student
+from refluence.transfer.batches import Course
+from refluence.transfer.halves import halves
 from refluence.transfer.work import TransferWork
 
 SHORT = {"teacher": "convnet1:6", "student": "convnet1:4", "epochs": 2, "threads": 1}
@@ -78,11 +82,50 @@ def test_a_mechanism_by_influence_brings_what_it_is_compared_with():
         ("kd:also=validation", ["scratch", "kd", "kd:also=validation"]),
         ("student:tau=2", ["scratch", "kd", "student:tau=2", "student+shuffled:tau=2"]),
         ("scratch", ["scratch"]),
-        ("semi+influence", ["semi", "semi+influence", "semi+shuffled"]),
+        ("semi", ["scratch:batch=32,steps=2000", "semi"]),
+        ("semi+influence", ["scratch:batch=32,steps=2000", "semi", "semi+influence", "semi+shuffled"]),
+        (
+            "semi+loss:lr=.1,steps=900",
+            ["scratch:lr=.1,batch=32,steps=900", "semi:lr=.1,steps=900", "semi+loss:lr=.1,steps=900"],
+        ),
     ],
 )
 def test_transfer_over_seeds_compares_with_the_student_alone_and_plain_distillation(arm, arms):
     assert [each.name for each in with_controls(students_beside(arm), True)] == arms
+
+
+def test_the_student_alone_beside_pseudo_labels_takes_as_many_updates():
+    few = rf.load("digits", labelled=100)
+    for size, options, batch, steps in (
+        ("cpu", "", 32, 2000),
+        ("cpu", ":batch=16,steps=400,wait=9", 16, 400),
+        ("paper", "", 100, 300_000),
+    ):
+        asked = short(size=size)
+        arms = students_beside(f"semi+influence{options}", asked)
+        alone, semi, *_ = Comparing(methods=arms, transfer=asked, seeds=1).jobs(few)
+        course = Course(len(few.train), alone.plan.settings)
+        assert (course.size, semi.plan.settings.steps) == (batch, steps)
+        assert steps <= course.total < steps + course.per_epoch
+        assert relation(semi.arm, alone.arm) == RANDOM
+        assert alone.plan.settings.lr == (0.2 if size == "cpu" else 0.05), "its own rate"
+
+
+def test_a_student_alone_that_is_asked_for_is_the_one_beside_pseudo_labels():
+    names = [arm.name for arm in with_controls(["scratch:batch=32,epochs=667", "semi+influence"], True)]
+    assert names == ["scratch:batch=32,epochs=667", "semi", "semi+influence", "semi+shuffled"]
+
+
+def test_steps_may_say_how_long_a_student_learns(data):
+    jobs = Comparing(methods=("kd:steps=20", "kd:also=validation,steps=20"), transfer=short(), seeds=1, controls=False).jobs(
+        data
+    )
+    counts = [len(data.train), len(data.train) + len(halves(data.val)[0])]
+    for job, count in zip(jobs, counts, strict=True):
+        course = Course(count, job.plan.settings)
+        assert 20 <= course.total < 20 + course.per_epoch
+    with pytest.raises(InputError, match="epochs and steps both say how long it is"):
+        with_controls(["kd:epochs=2,steps=20"], False)
 
 
 def test_arms_that_mean_nothing_are_refused():

@@ -12,7 +12,8 @@ from refluence.jobs.catalogue import check_mechanism, parse_arm, students_beside
 from refluence.jobs.comparing import Comparing, executor_name
 from refluence.jobs.job import StudentJob
 from refluence.jobs.run_job import card_of
-from refluence.jobs.single import PAGE, transfer
+from refluence.jobs.single import PAGE
+from refluence.jobs.single import transfer as make_student
 from refluence.options import TransferOptions
 from refluence.run.folder import check_free, recorded_threads
 
@@ -30,7 +31,7 @@ def run(flags: Transfer) -> None:
     session = open_session(flags, threads=recorded_threads(flags.out), students=True)
     (job,) = asked.jobs(session.dataset)
     assert isinstance(job, StudentJob), "of a mechanism"
-    rows, done = transfer(job, asked.transfer, session, flags.out, resume=flags.resume, page=report.write)
+    rows, done = make_student(job, asked.transfer, session, flags.out, resume=flags.resume, page=report.write)
     (row,), card = rows, card_of(flags.out)
     beside = f", its teacher {row['teacher_accuracy']:.1f} %" if "teacher_accuracy" in row else ""
     print(
@@ -47,9 +48,10 @@ def comparing(flags: Transfer) -> Comparing:
     check_mechanism(flags.mechanism)
     arm = parse_arm(flags.mechanism)
     compared = flags.controls and flags.seeds is not None
+    transfer = subset(TransferOptions, flags)
     asked = Comparing(
-        methods=students_beside(flags.mechanism) if compared else (flags.mechanism,),
-        transfer=subset(TransferOptions, flags),
+        methods=students_beside(flags.mechanism, transfer) if compared else (flags.mechanism,),
+        transfer=transfer,
         seeds=flags.seeds or 1,
         seed=flags.seed,
         controls=compared,

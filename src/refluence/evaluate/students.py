@@ -34,8 +34,8 @@ OF_WEIGHTS = ("tau", "ess", "sign", "bag", "standardise", "link", "keep", "memor
 OF_TEACHER = ("teacher_alpha", "teacher_gradient", "teacher_lr", "teacher_every")
 OF_IMITATION = frozenset(("loss", "alpha", "temperature", "beta", "onset"))
 OF_VIEWS = ("threshold", "smoothing", "operations", "magnitude")
-OF_SEMI = ("steps", "mu", "lambda_u", *OF_VIEWS, "average", "rise", "ramp", "wait", "tune", "tune_lr", "tune_batch")
-UNLIKE = frozenset((*OF_IMITATION, *OF_SEMI, "epochs", "batch", "schedule"))
+OF_SEMI = ("mu", "lambda_u", *OF_VIEWS, "average", "rise", "ramp", "wait", "tune", "tune_lr", "tune_batch")
+UNLIKE = frozenset((*OF_IMITATION, *OF_SEMI, "epochs", "steps", "batch", "schedule"))
 """Options in which `semi` and the `scratch` beside it, which learns from labelled instances alone, may differ."""
 IDLE = frozenset((*OF_SCORES, *OF_WEIGHTS, *OF_TEACHER, ALSO, EQUAL))
 """Options that say nothing of the numbers of a plain `kd`."""

@@ -17,16 +17,18 @@ from refluence.errors import InputError, did_you_mean, option, says_flags, state
 from refluence.evaluate import generated
 from refluence.evaluate.cleaning import CHANCE, HELD_OUT, by_another, cleaning
 from refluence.evaluate.references import base, by_score
+from refluence.evaluate.students import SCRATCH, SEMI
 from refluence.files import Json
 from refluence.generate import arms as generate_arms
 from refluence.generate import job as generate
 from refluence.generate.method import Generator
 from refluence.influence.weighting import KINDS
 from refluence.matching.discrepancies import FlatCosine
+from refluence.options import TransferOptions
 from refluence.select import job as select
 from refluence.select.selection import Selection
 from refluence.transfer import job as transfer
-from refluence.transfer.arms import OF_IMITATION, WEIGHTS, shared_options
+from refluence.transfer.arms import OF_IMITATION, WEIGHTS, shared_options, supervised
 from refluence.transfer.mechanism import Mechanism
 
 Declaration = Method | Selection | Mechanism | Generator
@@ -39,6 +41,7 @@ TOGETHER = ("influence", "deviation")
 ALONE = ("none", "entropy", "modes", "learnability")
 """What goes with no other guidance."""
 GIVEN = "a method that was given in Python"
+DEFAULTS = TransferOptions()
 HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
 
 
@@ -197,9 +200,10 @@ def base_of(arm: Arm) -> Arm:
     return Arm(arm.method, options=tuple((k, v) for k, v in arm.options if k in keys))
 
 
-def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Arm]:
+def with_controls(given: Sequence[str | Declaration], controls: bool, students: TransferOptions = DEFAULTS) -> list[Arm]:
     """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it, a
-    transfer by influence `scratch` and `kd` before it.
+    transfer by influence `scratch` and `kd` before it, `semi+influence` a `scratch` of as many steps (`students`: how they
+    learn) where no other is asked for.
 
     `X+pruned:by=score` (`selected`, `relabelled`, `scores` alike) brings `X` before it, and behind it the same at random and
     by held-out loss. A method that is given as an object is an arm, and its name may stand in others.
@@ -222,7 +226,9 @@ def with_controls(given: Sequence[str | Declaration], controls: bool) -> list[Ar
         if controls and isinstance(declared, Generator):
             own = _of_sampling(arm)
         elif controls and isinstance(declared, Mechanism):
-            own = _of_transfer(arm, declared)
+            own = _of_transfer(arm, declared, students)
+            if arm.method == SEMI and any(other.method == SCRATCH for other in asked):
+                own = [each for each in own if each.method != SCRATCH]
         elif controls and by_score(arm.name):
             own = [read_arm(base(arm.name)), arm, by_another(arm, CHANCE), by_another(arm, HELD_OUT)]
             own = [next((other for other in asked if _alike(other, each)), each) for each in own]
@@ -242,31 +248,37 @@ def _of_sampling(arm: Arm) -> list[Arm]:
     return [plain, *weighted, Arm(arm.method, "pool", plain.options)]
 
 
-def _of_transfer(arm: Arm, mechanism: Mechanism) -> list[Arm]:
+def _of_transfer(arm: Arm, mechanism: Mechanism, students: TransferOptions) -> list[Arm]:
     """An arm of a transfer with what it brings: what weighs by influence, the student alone, plain distillation and the same
     weights shuffled."""
     influence = arm.kind == "influence" or (arm.kind == UNIFORM and (mechanism.weighs or mechanism.teacher == "weighted"))
     if not influence:
         return [arm]
     shuffled = Arm(arm.method, "shuffled", arm.options)
-    if mechanism.schedule == "semi":  # how many epochs of the labelled instances alone are as long is not known here
-        return [base_of(arm), arm, shuffled]
-    return [Arm("scratch", options=shared_options(arm, OF_IMITATION)), base_of(arm), arm, shuffled]
+    if mechanism.schedule == "semi":
+        return [_supervised(arm, mechanism, students), base_of(arm), arm, shuffled]
+    return [Arm(SCRATCH, options=shared_options(arm, OF_IMITATION)), base_of(arm), arm, shuffled]
 
 
-def students_beside(text: str) -> tuple[str, ...]:
+def _supervised(arm: Arm, mechanism: Mechanism, students: TransferOptions) -> Arm:
+    """`scratch` beside an arm of `semi`."""
+    return supervised(arm, transfer.settings_for(arm, students, mechanism, network="", text=False))
+
+
+def students_beside(text: str, students: TransferOptions = DEFAULTS) -> tuple[str, ...]:
     """An arm of a transfer behind the student alone and plain distillation, as `transfer --seeds` compares it.
 
-    Of `semi`, whose steps are no epochs, the arm alone.
+    Of `semi`, which has no teacher that is there first, behind the student alone. `students`: how they learn.
     """
     arm = parse_arm(text)
     mechanism = methods()[arm.method]
-    if not isinstance(mechanism, Mechanism) or mechanism.schedule == "semi":
+    if not isinstance(mechanism, Mechanism) or arm.method == SCRATCH:
         return (arm.name,)
-    scratch = Arm("scratch", options=shared_options(arm, (*OF_IMITATION, "also")))
-    arms = [scratch, Arm("kd", options=shared_options(arm, ("also",))), arm]
-    if arm.method == "scratch":
-        arms = [arm]
+    if mechanism.schedule == "semi":
+        arms = [_supervised(arm, mechanism, students), base_of(arm), arm]
+    else:
+        scratch = Arm(SCRATCH, options=shared_options(arm, (*OF_IMITATION, "also")))
+        arms = [scratch, Arm("kd", options=shared_options(arm, ("also",))), arm]
     return tuple(each.name for number, each in enumerate(arms) if not any(each.same(other) for other in arms[:number]))
 
 

@@ -49,7 +49,7 @@ class Comparing:
         if isinstance(self.methods, str) or not self.methods:
             raise InputError(f"methods is {self.methods!r}: give a list of arms, such as ['random', 'dc', 'dc+influence']")
         SeedOptions(seed=self.seed, seeds=self.seeds)
-        arms = with_controls(self.methods, self.controls)
+        arms = with_controls(self.methods, self.controls, self.transfer)
         if self.equal_seconds:
             equal_seconds.check(arms)
         parse(self.executor)

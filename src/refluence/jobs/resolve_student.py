@@ -17,6 +17,7 @@ from refluence.models.text import TextSpec, read_text_name
 from refluence.options import SourceOptions, TransferOptions
 from refluence.transfer.arms import weighting_of
 from refluence.transfer.check import check
+from refluence.transfer.halves import halves
 from refluence.transfer.job import Teacher, Transferring, settings_for
 from refluence.transfer.mechanism import Mechanism
 
@@ -50,6 +51,9 @@ def resolve_student(
         raise InputError(f"{option('teacher')} is missing: '{arm.name}' learns from one, for example {example}")
     cut = isinstance(model, TextSpec) and read_text_name(model.name).layers is not None
     settings = settings_for(arm, asked, mechanism, network=model.name, text=text, cut=cut)
+    if settings.steps:
+        also = len(halves(dataset.val)[0]) if settings.also == "validation" else 0
+        settings = settings.in_epochs(len(dataset.train) + also)
     plan = Transferring(mechanism, arm, settings, weighting_of(arm, mechanism), teacher)
     if alone and not plan.teaches_itself:
         plan = replace(plan, teacher=None)

@@ -7,11 +7,10 @@ steps, teacher and student ConvNets of width 32.
 
 from __future__ import annotations
 
-import math
-
 from refluence.recipes.base import Part, Recipe
 from refluence.recipes.students import WIDE, part
 from refluence.transfer import semi_settings
+from refluence.transfer.settings import whole_epochs
 
 ARMS = ("scratch", "semi", "semi+influence", "semi+shuffled")
 LABELLED = {"cifar10": 4000, "svhn": 1000, "mnist": 100, "digits": 100}
@@ -39,7 +38,7 @@ def lengths(size: str, labelled: int) -> dict[str, object]:
     """The batch of all arms, and the epochs of `scratch` that are as many steps as `semi` has, which epochs do not concern."""
     settings = semi_settings.PAPER if size == "paper" else semi_settings.CPU
     batch = min(settings.batch, labelled)
-    own: dict[str, object] = {"batch": batch, "epochs": math.ceil(settings.steps / (labelled // batch))}
+    own: dict[str, object] = {"batch": batch, "epochs": whole_epochs(settings.steps, labelled, batch)}
     return own if size == "paper" else {**own, "teacher": "convnet:32"}
 
 

@@ -68,6 +68,8 @@ def check(arm: Arm, mechanism: Mechanism) -> None:
     for key, value in arm.options:
         if key not in known:
             raise InputError(f"arm '{arm.name}': unknown option '{key}={value}': {did_you_mean(key, known)}")
+    if arm.option("epochs") is not None and arm.option("steps") is not None:
+        raise InputError(f"arm '{arm.name}': epochs and steps both say how long it is: leave one out")
     if said := next(((key, why) for key, why in idle(arm, mechanism).items() if arm.option(key) is not None), None):
         raise InputError(f"arm '{arm.name}': {said[0]} means nothing there: {said[1]}")
     try:
@@ -114,6 +116,13 @@ def shared_options(arm: Arm, without: Collection[str] = ()) -> tuple[tuple[str, 
     """The options of an arm that its unweighted references have too: neither of weights nor of a teacher that learns."""
     keys = set(own_keys()) - {*OF_WEIGHTS, *OF_TEACHER, *without}
     return tuple((key, text) for key, text in arm.options if key in keys)
+
+
+def supervised(arm: Arm, settings: Settings) -> Arm:
+    """`scratch` beside an arm of `semi` with these numbers: labelled instances alone, for as many steps of as many of them."""
+    own = {f.name for f in fields(SemiSettings)} - {f.name for f in fields(Settings)}
+    numbers = shared_options(arm, {*own, *OF_IMITATION, "batch", "steps", "schedule"})
+    return Arm("scratch", options=(*numbers, ("batch", str(settings.batch)), ("steps", str(settings.steps))))
 
 
 def weighting_of(arm: Arm, mechanism: Mechanism) -> Weighting:

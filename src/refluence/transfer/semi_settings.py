@@ -45,7 +45,7 @@ class SemiSettings(Settings):
     )
     temperature: float = same(Settings, "temperature", default=0.7, help="Temperature T_0 of the teacher's soft pseudo-labels.")
     refresh: int = same(Settings, "refresh", default=1, help="Steps from one scoring to the next (0: each).", least=0)
-    steps: int = setting(2000, "Steps in which teacher and student learn.", least=1)
+    steps: int = same(Settings, "steps", default=2000, help="Steps in which teacher and student learn.", least=1)
     mu: int = setting(2, "Instances without labels for each labelled one of a step.", least=1)
     lambda_u: float = setting(1.0, "Weight of the consistency term.", least=0)
     threshold: float = setting(0.6, "What is less sure than this is no pseudo-label.", least=0, below=1)
@@ -74,6 +74,10 @@ class SemiSettings(Settings):
         """The same for so many steps, of which the student waits for as large a share, and is tuned for no more."""
         wait = self.wait if length >= self.steps else self.wait * length // self.steps
         return self.with_(steps=length, tune=min(self.tune, length), wait=wait)
+
+    def in_epochs(self, rows: int) -> SemiSettings:
+        """The same: its length is steps."""
+        return self
 
     def tried(self, steps: int, rows: int) -> SemiSettings:
         """The same for so many steps of at most so many labelled rows, in which every pseudo-label counts: does it start?"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from refluence.influence.curvature import CURVATURES
 from refluence.options import EvaluationOptions, TransferOptions
 
 S = TypeVar("S", bound="Settings")
-LATER = ("onset",)
+LATER = ("onset", "steps")
 PARAMETERS = ("all", "last")
 """The parameters that influence is measured by, where no pattern names them."""
 
@@ -30,6 +31,7 @@ class Settings:
     """
 
     epochs: int = same(EvaluationOptions, "epochs", default=15)
+    steps: int = setting(0, "Steps of the optimiser in the place of epochs, in whole ones (0: epochs says it).", least=0)
     batch: int = same(EvaluationOptions, "batch", default=64)
     lr: float = same(TransferOptions, "lr", default=0.05)
     momentum: float = setting(0.9, "Momentum of SGD.", least=0, below=1)
@@ -87,6 +89,10 @@ class Settings:
         """The same for so long."""
         return self.with_(epochs=length)
 
+    def in_epochs(self: S, rows: int) -> S:
+        """The same with `steps` said in epochs of so many instances: at least as many steps."""
+        return self.with_(epochs=whole_epochs(self.steps, rows, self.batch), steps=0) if self.steps else self
+
     def tried(self: S, steps: int, rows: int) -> S:
         """The same for so many epochs: does it start?"""
         return self.lasting(steps)
@@ -101,6 +107,16 @@ class Settings:
             return replace(self, **changes)
         except TypeError:
             raise InputError(f"unknown settings: {', '.join(changes)}") from None
+
+
+def whole_epochs(steps: int, rows: int, batch: int) -> int:
+    """The least epochs of so many instances that have so many steps: a last, smaller batch is left out.
+
+    Example:
+        >>> whole_epochs(2000, 100, 32)
+        667
+    """
+    return math.ceil(steps / (rows // min(batch, rows)))
 
 
 CPU = Settings(batch=32, lr=0.2)
