@@ -23,7 +23,7 @@ from refluence.models.own import Own, last_linear
 from refluence.models.plain import plain
 from refluence.models.renormalised import Normalisation
 from refluence.randomness import seeded
-from refluence.text import reached
+from refluence.text import quiet, reached
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -116,9 +116,10 @@ def _transformers(folder: Path) -> Hub:
     if not (folder / PREPROCESSOR).is_file():
         raise InputError(f"it has no {PREPROCESSOR}, which says what its pixels are normalised by")
     pixels = read_json(folder / PREPROCESSOR)
-    found, told = AutoModelForImageClassification.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
+    with quiet():
+        found, told = AutoModelForImageClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
     names = tuple(found.config.id2label[i] for i in range(found.config.num_labels))
     size = getattr(found.config, "image_size", None)
     size = size if isinstance(size, int) else None
