@@ -209,6 +209,7 @@ def test_an_estimate_measures_what_is_trained_first_once(refluence, tmp_path):
         ([*BOTH, "--range", "150%:160%"], ["--range 150%:160%:"]),
         (["--solver", "euler"], ["--solver euler: choose one of ddim, ddpm, dpm"]),
         (["--steps", "0"], ["--steps 0:", "at least 1"]),
+        (["--guidance", "deviation", "--memory", "some"], ["--memory some: expected a whole number, or all"]),
         (["--surrogate", "convnot", *BOTH], ["unknown model 'convnot'", "did you mean convnet?"]),
         (["--denoiser", "/nowhere/at/all"], ["there is no folder /nowhere/at/all", "generate train"]),
         (["--denoiser-iterations", "0"], ["--denoiser-iterations 0:", "at least 1"]),

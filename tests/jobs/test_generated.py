@@ -22,6 +22,7 @@ from refluence.jobs.comparing import Comparing
 from refluence.jobs.denoisers import DenoiserNeed, SurrogateNeed, TrajectoryNeed
 from refluence.jobs.estimate import making_seconds, needed_seconds
 from refluence.jobs.job import Job
+from refluence.jobs.record import options_from
 from refluence.jobs.repeat import repeat_run
 from refluence.jobs.resolve import resolve
 from refluence.jobs.session import Machine, open_session
@@ -111,6 +112,18 @@ def test_json_reads_back_to_the_same_job(data, text):
     job = job_of(text, data)
     stored = json.loads(json.dumps(job.to_json(), allow_nan=False))
     assert Job.from_json(stored) == job
+
+
+def test_all_earlier_images_is_a_word_beside_numbers(data):
+    said = {
+        ("dit+igd", "all"): None, ("dit+igd", 64): 64, ("dit+igd:memory=all", 64): None, ("dit+igd:memory=3", "all"): 3
+    }  # fmt: skip
+    for (arm, memory), expected in said.items():
+        assert job_of(arm, data, memory=memory).plan.settings.guidance.memory == expected
+    assert job_of("dit+igd", data).plan.settings.guidance.memory is None
+    assert options_from({"memory": None}) == SetOptions(), "as folders of earlier versions have it"
+    with pytest.raises(InputError, match="memory is 'al': it must be a whole number, at least 0, or all"):
+        SetOptions(memory="al")
 
 
 def test_all_arms_and_seeds_share_one_denoiser_and_one_surrogate(compared):
@@ -225,7 +238,7 @@ def test_a_comparison_goes_on_with_the_pools_that_it_measured(data, compared):
 
 def test_a_comparison_repeats_to_the_same_bits(tmp_path):
     out = tmp_path / "run"
-    rf.compare("digits", ["dit+deviation"], seeds=1, out=out, **{**TINY, "ipc": 1})
+    rf.compare("digits", ["dit+deviation:memory=all"], seeds=1, out=out, **{**TINY, "ipc": 1})
     repeated = repeat_run(out, tmp_path / "again")
     assert repeated.names
     assert not repeated.differing

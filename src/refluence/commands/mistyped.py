@@ -32,8 +32,9 @@ def one_line(box: str, kind: type, words: Sequence[str]) -> str:
     if found := re.search(r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.+?)\)", text):
         return f"{found[2]} {found[1]}: choose one of {', '.join(_setting(found[2], kind).choices)}".replace("'", "")
     if found := re.search(r"Error parsing (--[a-z-]+): .*?: ?'?([^']*)'", text):
-        number = _setting(found[1], kind).number
-        what = "a whole number" if number is int else "a number" if number is float else "another value"
+        setting = _setting(found[1], kind)
+        what = {int: "a whole number", float: "a number", None: "another value"}[setting.number]
+        what += "".join(f", or {word}" for word in setting.also)
         given = re.search(r"from \['(.*?)'\]", text)
         return f"{found[1]} {given[1] if given else found[2]}: expected {what}"
     if found := re.search(r"Missing value for argument '(.+?)'", text):

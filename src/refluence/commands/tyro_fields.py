@@ -42,6 +42,8 @@ def for_tyro(kind: type) -> type:
 def _field(name: str, setting: Setting) -> tuple[str, Any, Any]:
     """One field of a group; what its absence means stands in the help, so None is not printed as a default."""
     hint: Any = Literal[setting.choices] if setting.choices else _type(setting)
+    if setting.also:
+        hint = hint | Literal[setting.also]
     if setting.positional:
         hint = _marked(hint, Positional)
     if bool in setting.kinds and not setting.pair:
@@ -71,4 +73,4 @@ def _metavar(setting: Setting) -> str | None:
         return "{" + ",".join(map(str, setting.choices)) + "}"
     if Ellipsis in setting.kinds:
         return "[NAME …]"
-    return METAVARS[_type(setting)]
+    return "|".join((METAVARS[_type(setting)], *setting.also))

@@ -100,7 +100,7 @@ def settings_from(asked: SamplingOptions, variant: str, from_modes: bool = False
         low=low,
         high=high,
         fraction=fraction,
-        memory=asked.memory,
+        memory=None if isinstance(asked.memory, str) else asked.memory,  # the word says all
         through=asked.through == "full",
         scaled_gamma=not asked.raw_gamma,
         averaging=asked.averaging,

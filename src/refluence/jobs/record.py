@@ -90,6 +90,8 @@ def transfer_from(arguments: Json) -> TransferOptions:
 def options_from(arguments: Json) -> SetOptions:
     """What was asked for in a run whose config.json has these arguments."""
     known: Json = {f.name: arguments[f.name] for f in fields(SetOptions) if f.name in arguments}
+    if known.get("memory", 0) is None:
+        known["memory"] = "all"  # earlier versions had no word for it
     return SetOptions(**{**known, "protocol": tuple(known.get("protocol") or ())})
 
 

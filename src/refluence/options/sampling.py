@@ -89,8 +89,11 @@ class SamplingOptions(Options):
         "share of 50 steps on DiT's noise schedule; of entropy -6.42:10, of modes 50%:100%).",
         metavar="LOW:HIGH|P%:Q%",
     )
-    memory: int | None = setting(
-        None, "The deviation looks at the last so many images of a class (default: all; the released code: 64).", least=0
+    memory: int | str = setting(
+        "all",
+        "Earlier images of a class that the deviation looks at: all (the paper), or the last so many (released code: 64).",
+        least=0,
+        also=("all",),
     )
     through: str = setting(
         "full",
