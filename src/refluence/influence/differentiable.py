@@ -83,7 +83,8 @@ def only_leaves(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
 @contextmanager
 def leaves(model: nn.Module, names: Iterable[str]) -> Iterator[Parameters]:
     """The model's own parameters in `names`, each with `requires_grad` inside; it is put back at the end."""
-    own = {name: p for name, p in model.named_parameters() if name in set(names)}
+    chosen = set(names)
+    own = {name: p for name, p in model.named_parameters() if name in chosen}
     before = {name: p.requires_grad for name, p in own.items()}
     try:
         yield {name: p.requires_grad_() for name, p in own.items()}

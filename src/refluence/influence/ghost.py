@@ -3,8 +3,9 @@
     <v, g_j> = sum over the calls of every layer of < delta_j, layer(a_j; v) >
 
 One forward for the layers' inputs a, one activation-backward of the sum of the losses for their output gradients delta, and
-each layer once more with v in the place of its parameters; for a norm, layer(a; v) = v_weight xhat + v_bias. About 3
-forwards of arithmetic, since nothing is propagated into the first layer's input.
+each layer once more with v in the place of its parameters; for a norm, layer(a; v) = v_weight xhat + v_bias. A convolution
+and the batch norm behind it are one such layer (folded.py). About 3 forwards of arithmetic, since nothing is propagated into
+the first layer's input.
 
 In half precision ("bf16", the rule is ours) the forward stays as it is, so that no ReLU changes its side; the convolutions
 and matrix products of the other two thirds run in bfloat16, and are summed in float32 at least.
@@ -24,15 +25,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from refluence.influence.differentiable import leaves, only_leaves, per_sample, plain_kernels
+from refluence.influence.folded import folded, folded_direction
 from refluence.influence.layers import (
     NORMS,
     Call,
-    Unsupported,
-    changed,
     is_product,
     normalised,
     padded,
     per_sample_sum,
+    unchanged,
     unpadded,
 )
 from refluence.influence.losses import Loss
@@ -61,8 +62,9 @@ class Ghost(nn.Module):
 
     def forward(self, v: dict[str, Tensor], x: Tensor, y: Targets, kept: list[Tensor] | None = None) -> Tensor:
         """<v, g_j> `(n,)` for inputs x `(n, ...)` and targets y, in float32 at least. `kept` gets the losses `(n,)` too."""
-        own = all(isinstance(p, nn.Parameter) for p in self.model.parameters())  # else `functional_call` has put others there
-        part = own and len(self.names) < len(list(self.model.parameters()))
+        every = list(self.model.parameters())
+        own = all(isinstance(p, nn.Parameter) for p in every)  # else `functional_call` has put others there
+        part = own and len(self.names) < len(every)
         plain = plain_pooling() if self.low else nullcontext()  # its backward is no product of the network's own
         with (
             watch(self.layers, len(x)) as calls,
@@ -76,12 +78,13 @@ class Ghost(nn.Module):
             each = per_sample(self.loss(self.model(x), y), len(x))
             check_called(calls, self.layers)
             check_rows(calls, self.layers, len(x))
+            pairs = folded(each, calls) if own and not self.low else {}
             with _HalfProducts() if self.low else nullcontext():
-                deltas = output_gradients(each, calls, self.layers)
+                deltas = output_gradients(each, calls, self.layers, {id(conv) for conv in pairs.values()})
         if kept is not None:
             kept.append(each.detach())
         with torch.no_grad():
-            parts = [_dot(call, delta, v, self.low, own) for call, delta in deltas]
+            parts = [_dot(call, delta, v, self.low, own, pairs.get(id(call))) for call, delta in deltas]
             return torch.stack(parts).sum(0) if parts else torch.zeros_like(each, dtype=_wide(each))
 
     def _leaves(self, own: bool, part: bool) -> AbstractContextManager[Parameters | None]:
@@ -91,16 +94,17 @@ class Ghost(nn.Module):
         return only_leaves(self.model, self.names) if part else leaves(self.model, self.names)
 
 
-def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool, eager: bool) -> Tensor:
-    """< delta_j, layer(a_j; v) > `(n,)` of one call. `eager`: it is not traced."""
-    if changed(call):
-        raise Unsupported(f"the input of the layer of '{next(iter(call.names.values()))}' is changed in place after it")
-    module = call.module
+def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool, eager: bool, maker: Call | None = None) -> Tensor:
+    """< delta_j, layer(a_j; v) > `(n,)` of one call. `eager`: it is not traced. `maker`: the convolution folded into a norm."""
+    if maker is not None:
+        layer, along = folded_direction(maker, call, v, delta.dtype)
+        return _convolved(layer, unchanged(maker).to(delta.dtype), delta, *along, eager)
+    module, a = call.module, unchanged(call)
     own = {kind: v[name].detach().to(delta.dtype) for kind, name in call.names.items()}
     weight, bias = own.get("weight"), own.get("bias")
     if isinstance(module, nn.Embedding) and weight is not None:
-        return (unpadded(module, call.a, delta) * F.embedding(call.a, weight)).flatten(1).sum(1, dtype=_wide(delta))
-    a, product = call.a.to(delta.dtype), is_product(module)
+        return (unpadded(module, a, delta) * F.embedding(a, weight)).flatten(1).sum(1, dtype=_wide(delta))
+    a, product = a.to(delta.dtype), is_product(module)
     if not product and not isinstance(module, (nn.Conv2d, *NORMS)):
         return (delta * tangent(module, a, own)).flatten(1).sum(1, dtype=_wide(delta))
     if weight is not None and (product or isinstance(module, nn.Conv2d)):
@@ -108,12 +112,7 @@ def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool, eager: boo
             a, weight = a.to(torch.bfloat16), weight.to(torch.bfloat16)
             bias = None if bias is None else bias.to(torch.bfloat16)
         if isinstance(module, nn.Conv2d):
-            a, padding = padded(module, a)
-            if bias is None and eager and _pointwise(module, a, delta):  # delta_j a_j^T is small: no map is written
-                rows = delta.flatten(2) @ a.flatten(2).mT
-                return rows.flatten(1) @ weight.flatten()
-            out = F.conv2d(a, weight, bias, module.stride, padding, module.dilation, module.groups)
-            return _inner(delta, out, eager)
+            return _convolved(module, a, delta, weight, bias, eager)
         out = F.linear(a, weight if isinstance(module, nn.Linear) else weight.T, bias)
         return _times(out, delta, eager).flatten(1).sum(1, dtype=_wide(delta))
     if isinstance(module, _BatchNorm) and weight is not None and eager and delta[0].numel() > LARGE:
@@ -124,6 +123,15 @@ def _dot(call: Call, delta: Tensor, v: dict[str, Tensor], half: bool, eager: boo
     if bias is not None:
         total = total + per_sample_sum(module, delta) @ bias.flatten()
     return total
+
+
+def _convolved(module: nn.Conv2d, a: Tensor, delta: Tensor, weight: Tensor, bias: Tensor | None, eager: bool) -> Tensor:
+    """<delta_j, conv(a_j; weight) + bias> `(n,)`."""
+    a, padding = padded(module, a)
+    if eager and _pointwise(module, a, delta):  # delta_j a_j^T is small: no map is written
+        rows = (delta.flatten(2) @ a.flatten(2).mT).flatten(1) @ weight.flatten()
+        return rows if bias is None else rows + delta.sum((2, 3)) @ bias
+    return _inner(delta, F.conv2d(a, weight, bias, module.stride, padding, module.dilation, module.groups), eager)
 
 
 def _inner(delta: Tensor, out: Tensor, eager: bool) -> Tensor:

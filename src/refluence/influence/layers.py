@@ -171,19 +171,19 @@ def unpadded(module: nn.Embedding, ids: Tensor, delta: Tensor) -> Tensor:
     return delta if module.padding_idx is None else delta.masked_fill((ids == module.padding_idx)[..., None], 0)
 
 
-def changed(call: Call) -> bool:
-    """Whether the layer's input was overwritten after the call: what it saw is lost."""
-    return call.a._version != call.version
+def unchanged(call: Call) -> Tensor:
+    """The layer's input, or `Unsupported` where it was overwritten after the call: what the layer saw is lost."""
+    if call.a._version != call.version:
+        raise Unsupported(f"the input of the layer of '{next(iter(call.names.values()))}' is changed in place after it")
+    return call.a
 
 
 def pieces(call: Call, delta: Tensor, room: Room) -> list[Piece]:
     """What to keep of a call whose output has the gradient `delta`. Under autocast both are held at the dtype of `delta`."""
-    module, names = call.module, call.names
-    if changed(call):
-        raise Unsupported(f"the input of the layer of '{next(iter(names.values()))}' is changed in place after it")
+    module, names, a = call.module, call.names, unchanged(call)
     if isinstance(module, nn.Embedding):
-        return [_Embedded(names["weight"], call.a, unpadded(module, call.a, delta), module.num_embeddings)]
-    a = call.a.to(delta.dtype)
+        return [_Embedded(names["weight"], a, unpadded(module, a, delta), module.num_embeddings)]
+    a = a.to(delta.dtype)
     if isinstance(module, nn.Conv2d):
         return _conv_pieces(module, names, a, delta, room)
     if is_product(module):

@@ -10,7 +10,7 @@ every sample before it goes on, so that each has an output gradient of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -143,8 +143,12 @@ def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) 
     return frozenset(wanted[module].label for module in shared)
 
 
-def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched]) -> list[tuple[Call, Tensor]]:
+def output_gradients(
+    each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched], unread: Collection[int] = ()
+) -> list[tuple[Call, Tensor]]:
     """The calls that the losses `each` `(n,)` depend on, with the gradient of their sum by the layer's output.
+
+    `unread`: the `id` of calls that are left out.
 
     A call under `no_grad` has none. One that the backward pass makes (checkpointing) is refused where the first one was
     under `no_grad`: what it computed is gone.
@@ -156,12 +160,13 @@ def output_gradients(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Wa
     if not seen or not each.requires_grad:
         return []
     check_inside(each, seen, wanted)
-    found = torch.autograd.grad(each.sum(), [edge for _, edge in edges], allow_unused=True)
+    read = [(call, edge) for call, edge in edges if id(call) not in unread]
+    found = torch.autograd.grad(each.sum(), [edge for _, edge in read], allow_unused=True)
     again = {call.module for call in calls[before:]} & blind
     if again:
         label = min(wanted[module].label for module in again)
         raise Unsupported(f"layer '{label}' is called again in the backward pass (checkpointing)")
-    return [(call, delta) for call, delta in zip(seen, found, strict=True) if delta is not None]
+    return [(call, delta) for (call, _), delta in zip(read, found, strict=True) if delta is not None]
 
 
 def check_inside(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watched]) -> None:
@@ -173,13 +178,13 @@ def check_inside(each: Tensor, calls: list[Call], wanted: dict[nn.Module, Watche
             if isinstance(p, nn.Parameter) and p.requires_grad and p.is_leaf:
                 ends[get_gradient_edge(p).node] = name
     read = [(call.edge.node, call.below) for call in calls if call.edge is not None]
-    inside = {edge for node, below in read for edge, end in _edges(node, below) if end in ends}
-    for edge, end in _edges(each.grad_fn, None):
+    inside = {edge for node, below in read for edge, end in edges_below(node, below) if end in ends}
+    for edge, end in edges_below(each.grad_fn):
         if end in ends and edge not in inside:
             raise Unsupported(outside(ends[end]))
 
 
-def _edges(start: Node | None, stop: Node | None) -> Iterator[tuple[tuple[Node, int], Node]]:
+def edges_below(start: Node | None, stop: Node | None = None) -> Iterator[tuple[tuple[Node, int], Node]]:
     """((node, slot), following) of the graph from a node on, not beyond another."""
     seen, ahead = {stop}, [start]
     while ahead:
