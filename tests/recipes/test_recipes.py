@@ -38,6 +38,7 @@ OF_SAMPLED = {
     "igd-solvers",
     "igd-scales",
     "igd-surrogates",
+    "igd-networks",
     "igd-cifar",
 }
 OF_DATA = {"noisy", "targeted"}  # what is done to the data is compared, not methods or weights: no herding

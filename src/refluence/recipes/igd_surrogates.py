@@ -1,7 +1,6 @@
 """Table 4 of IGD (ICLR 2025): which network guides, and which network is trained on the set.
 
-A part for each network that is trained; its arms differ in the surrogate. Table 3's networks (ResNet-101, MobileNetV2,
-EfficientNet-B0, Swin) judge by name too, as in `refluence evaluate DIR --model torchvision:mobilenet_v2`.
+A part for each network that is trained; its arms differ in the surrogate. Networks that guide nothing: igd_networks.py.
 """
 
 from __future__ import annotations
