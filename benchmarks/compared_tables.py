@@ -1,6 +1,7 @@
 """Comparisons as rows and tables of docs/results/kd-aif.md and igd.md: no number is typed.
 
-    python benchmarks/compared_tables.py keep NAME FOLDER     rows of the folder's results.json -> docs/results/raw/NAME.jsonl
+    python benchmarks/compared_tables.py keep NAME FOLDER     rows of the folder's results.json -> docs/results/raw/NAME.jsonl,
+                                                              what they needed -> docs/results/raw/NAME.needs.jsonl
     python benchmarks/compared_tables.py tables               fills the marks of the documents
 
 A table stands between `<!-- compared: NAME [clean NAME] -->` and `<!-- end -->`. With `clean` the share of the accuracy of that
@@ -17,9 +18,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from refluence.data.readme import CARD
 from refluence.evaluate.paired import Summary, summarise
 from refluence.evaluate.verdict import verdict
 from refluence.files import read_json
+from refluence.jobs import pool_seconds
+from refluence.jobs.needs import FACTS, TENSORS, read_prepared
 from refluence.run.rows import read_rows
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -42,11 +46,27 @@ Row = dict[str, Any]
 
 
 def keep(name: str, folder: Path, raw: Path = RAW) -> None:
-    """The rows of a comparison, with what it was asked for, in the place of an earlier file of that name."""
+    """The rows of a comparison, with what it was asked for, and what they needed, instead of earlier files of that name."""
     rows, asked = read_json(folder / "results.json")["rows"], read_json(folder / "config.json")["arguments"]
     about = {k: v for k, v in asked.items() if isinstance(v, (str, int, float)) and not str(v).startswith("/") and k != "out"}
-    lines = [json.dumps({"run": name, **row, **({"asked": about} if number == 0 else {})}) for number, row in enumerate(rows)]
-    (raw / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    asked_first = [{**row, **({"asked": about} if number == 0 else {})} for number, row in enumerate(rows)]
+    for path, found in ((raw / f"{name}.jsonl", asked_first), (raw / f"{name}.needs.jsonl", needed(folder))):
+        path.unlink(missing_ok=True)
+        if found:
+            path.write_text("".join(json.dumps({"run": name, **row}) + "\n" for row in found), encoding="utf-8")
+
+
+def needed(folder: Path) -> list[Row]:
+    """What the jobs of a comparison shared: kind, seconds (of a surrogate with those of its training), processor seconds where
+    they are known, and the numbers of the training; then how large each pool was, and why."""
+    found: list[Row] = []
+    for path in sorted(folder.glob(f"shared/*/{FACTS}")):
+        facts, cards = read_json(path), [read_json(card) for card in path.parent.glob(f"*/{CARD}")]
+        known = {key: card[key] for card in cards for key in ("cpu_seconds", "parameters") if key in card}
+        training = {key: facts[key] for key in ("settings", "minimax") if key in facts}
+        found.append({"need": facts["need"], "seconds": read_prepared(path.parent / TENSORS).seconds, **known, **training})
+    pools = read_json(folder / pool_seconds.FILE) if (folder / pool_seconds.FILE).exists() else {}
+    return found + [{"need": pool_seconds.POOL, "arm": arm, **measured} for arm, measured in pools.items()]
 
 
 def filled(text: str, raw: Path = RAW) -> str:

@@ -1,8 +1,12 @@
-"""Comparisons of students as rows and as tables: nothing is typed, and what is not there is left alone."""
+"""Comparisons as rows and as tables: nothing is typed, and what is not there is left alone."""
 
 import json
 
 import compared_tables as tables
+import pytest
+
+import refluence as rf
+from refluence.run.rows import read_rows
 
 ARMS = {"scratch": 70.0, "kd": 80.0, "student": 82.0, "student+shuffled": 80.5}
 
@@ -42,3 +46,23 @@ def test_rows_are_kept_without_places_of_a_machine(tmp_path):
     assert "old" not in made
     assert "as it is" in made
     assert "| kd | 80.5 ± 0.5 | 3 |" in made
+
+
+@pytest.mark.slow
+def test_what_sampled_sets_needed_is_kept_beside_their_rows(tmp_path):
+    short = {"ipc": 1, "steps": 4, "denoiser_iterations": 2, "minimax_iterations": 1, "surrogate_epochs": 1, "threads": 1}
+    judged = {"nets": 1, "epochs": 1, "width": 4, "surrogate": "convnet1:4"}
+    out, raw = tmp_path / "run", tmp_path / "raw"
+    raw.mkdir()
+    rf.compare("digits", ["minimax+igd"], seeds=1, out=out, **short, **judged)
+    tables.keep("igd-digits", out, raw)
+    needs = {line["need"]: line for line in map(json.loads, (raw / "igd-digits.needs.jsonl").read_text().splitlines())}
+    assert set(needs) == {"denoiser", "minimax", "surrogate", "trajectory", "pool"}
+    row = next(line for line in read_rows(raw / "igd-digits.jsonl") if line["arm"] == "minimax+igd")
+    for kind in ("denoiser", "minimax", "surrogate"):
+        assert needs[kind]["seconds"] == pytest.approx(row[f"{kind}_seconds"], abs=0.001)
+    assert needs["surrogate"]["seconds"] >= needs["trajectory"]["seconds"] > 0
+    assert needs["denoiser"]["settings"]["iterations"] == 2
+    assert (needs["pool"]["arm"], needs["pool"]["of"]) == ("minimax+pool", "minimax+igd")
+    assert needs["pool"]["factor"] >= 1
+    assert str(tmp_path) not in (raw / "igd-digits.needs.jsonl").read_text()
