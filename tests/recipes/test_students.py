@@ -12,7 +12,7 @@ from refluence.recipes.base import SETS
 from refluence.recipes.find import recipe_named, recipes
 from refluence.recipes.making import Making
 from refluence.recipes.table import tabulate
-from refluence.recipes.trial import try_part
+from refluence.recipes.trial import try_parts
 from refluence.report.recipe import columns, markdown
 
 OF_STUDENTS = [recipe for recipe in recipes().values() if recipe.parts("cpu")[0].of_students]
@@ -81,7 +81,7 @@ def test_arms_start_and_step(name, tmp_path):
     making = Making(recipe=recipe, out=tmp_path, rows=tmp_path / "rows.jsonl")
     part = next(part for part in recipe.parts("cpu") if part.data == "digits")
     part = replace(part, transfer={**part.transfer, "teacher": "convnet1:4", "student": "convnet1:2"})
-    lines = list(try_part(making, part, {"digits": "digits"}, 1))
+    lines = list(try_parts(making, [part], {"digits": "digits"}, 1))
     assert [line.split(": ")[1].split(":")[0] for line in lines] == [arm.split(":")[0] for arm in part.arms]
 
 
@@ -92,4 +92,4 @@ def test_the_published_size_starts_and_steps(name, tmp_path):
     making = Making(recipe=recipe, out=tmp_path, rows=tmp_path / "rows.jsonl", size="paper")
     part = next(part for part in recipe.parts("paper") if part.data == "digits")
     part = replace(part, arms=part.arms[-2:], transfer={**part.transfer, "teacher": "convnet1:4", "student": "convnet1:2"})
-    assert len(list(try_part(making, part, {"digits": "digits"}, 1))) == 2
+    assert len(list(try_parts(making, [part], {"digits": "digits"}, 1))) == 2

@@ -19,7 +19,7 @@ from refluence.recipes.base import Recipe
 from refluence.recipes.find import recipe_named
 from refluence.recipes.making import Making
 from refluence.recipes.run import choose_parts, make, sources, tables, with_data
-from refluence.recipes.trial import try_part
+from refluence.recipes.trial import try_parts
 from refluence.run import device
 from refluence.run.folder import check_free
 
@@ -34,10 +34,9 @@ def run(flags: Run) -> None:
     device.prepare(flags.threads)
     if flags.steps is not None:
         given, count = sources(recipe, flags.size, flags.data), 0
-        for part in with_data(parts, given, making.say):
-            for line in try_part(making, part, given, flags.steps):
-                print(line, flush=True)
-                count += 1
+        for line in try_parts(making, with_data(parts, given, making.say), given, flags.steps):
+            print(line, flush=True)
+            count += 1
         print(f"{recipe.name} at size {flags.size}: {count} arms start and step; nothing is written")
         return
     if flags.tables:

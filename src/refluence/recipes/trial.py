@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,21 +24,29 @@ REAL_BATCH, JUDGES = 16, 4  # images per class: real ones in a step, validation 
 UNLABELLED = 20 * REAL_BATCH  # training images without labels, in all
 
 
-def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int) -> Iterator[str]:
-    """Each arm of the part with its first seed, that many steps, judged on validation data; a line each."""
+def try_parts(making: Making, parts: Iterable[Part], given: Mapping[str, str], steps: int) -> Iterator[str]:
+    """Each arm of the parts with its first seed, that many steps, judged on validation data; a line each.
+
+    What parts need beforehand is made once for all that need the same.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        for part in parts:
+            yield from try_part(making, part, given, steps, Path(place))
+
+
+def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int, place: Path) -> Iterator[str]:
+    """Each arm of one part; it writes into the folder `place`."""
     asked = making.comparing(part)
     asked = replace(asked, options=replace(asked.options, split="val"), transfer=replace(asked.transfer, split="val"))
-    session = few(making.open(part, given), part.ipc)
-    with tempfile.TemporaryDirectory() as place:
-        for number, arm in enumerate(fitting(part, asked, session, making.say)):
-            job = asked.resolver(session.dataset)(arm, asked.seed).shortened(steps, REAL_BATCH)
-            begin, shared = time.perf_counter(), Path(place) / "shared"
-            with device.threads(usual_threads(session)):
-                teach_briefly(job, session, shared, steps)
-                rows = run_job(job, session, Path(place) / str(number), shared)
-            judged = ", ".join(row["protocol"] for row in rows)
-            seconds = time.perf_counter() - begin
-            yield f"{part.name}: {arm.name}: {rows[0]['iterations']} steps, judged by {judged}, {seconds:.1f} s"
+    session, shared = few(making.open(part, given), part.ipc), place / "shared"
+    for number, arm in enumerate(fitting(part, asked, session, making.say)):
+        job, begin = asked.resolver(session.dataset)(arm, asked.seed).shortened(steps, REAL_BATCH), time.perf_counter()
+        with device.threads(usual_threads(session)):
+            teach_briefly(job, session, shared, steps)
+            rows = run_job(job, session, place / part.name / str(number), shared)
+        judged = ", ".join(row["protocol"] for row in rows)
+        seconds = time.perf_counter() - begin
+        yield f"{part.name}: {arm.name}: {rows[0]['iterations']} steps, judged by {judged}, {seconds:.1f} s"
 
 
 def teach_briefly(job: ArmJob, session: Session, shared: Path, steps: int) -> None:
