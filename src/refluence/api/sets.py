@@ -24,7 +24,7 @@ from refluence.jobs.preparing import prepared_for
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import make
 from refluence.jobs.session import Machine, Session
-from refluence.jobs.single import distill as distill_into
+from refluence.jobs.single import make as make_in
 from refluence.options import (
     JobOptions,
     SampleOptions,
@@ -215,7 +215,7 @@ def _run(job: Job, asked: SetOptions, session: Session, folder: Path | None) -> 
         if folder is None:
             small, card, measured = _made(job, session)
             return Run(job, small, card, measured=measured, data=session.dataset)
-        distill_into(job, asked, session, folder, page=report.write)
+        make_in(job, asked, session, folder, page=report.write)
     return Run(job, load_distilled(folder / "distilled"), read_card(folder / "distilled"), folder, data=session.dataset)
 
 

@@ -17,7 +17,7 @@ from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import StudentJob
 from refluence.jobs.run_job import make
 from refluence.jobs.session import Machine
-from refluence.jobs.single import transfer as transfer_into
+from refluence.jobs.single import make as make_in
 from refluence.jobs.students import judgement
 from refluence.options import (
     SeedOptions,
@@ -84,5 +84,5 @@ def transfer(
             accuracy = judgement(result.artifact, session, job.split, job.what)["accuracy"]
             measured = next((each for each in result.beside if isinstance(each, ScoreTable)), None)
             return StudentRun(job, result.artifact, card, accuracy, measured=measured)
-        transfer_into(job, asked, session, folder, page=report.write)
+        make_in(job, asked, session, folder, page=report.write)
     return StudentRun.load(folder, job)

@@ -14,7 +14,7 @@ from refluence.jobs.catalogue import arm_of, refuse_sampled
 from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.resolve import resolve
 from refluence.jobs.run_job import Row
-from refluence.jobs.single import PAGE, distill
+from refluence.jobs.single import PAGE, make
 from refluence.options import JobOptions
 from refluence.report import cleaned
 from refluence.report.words import counted
@@ -30,7 +30,7 @@ def run(flags: Distill) -> None:
     job = resolve(asked, arm, session.dataset, flags.seed)
     job.plan.check_model(job.model)
     refuse_unread(asked.scores, [job])
-    rows, done = distill(job, asked, session, flags.out, resume=flags.resume, page=report.write)
+    rows, done = make(job, asked, session, flags.out, resume=flags.resume, page=report.write)
     say(rows, flags.out, done)
 
 

@@ -13,9 +13,9 @@ from refluence.generate.method import Generator
 from refluence.jobs.catalogue import guided_arm, methods
 from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.denoiser_runs import method_of
-from refluence.jobs.record import SAMPLE
+from refluence.jobs.job import SAMPLE
 from refluence.jobs.resolve import resolve
-from refluence.jobs.single import distill
+from refluence.jobs.single import make
 from refluence.options import SetOptions
 from refluence.run.folder import check_free, recorded_threads
 
@@ -27,7 +27,7 @@ def run(flags: GenerateSample) -> None:
     session = open_session(flags, threads=recorded_threads(flags.out))
     job = resolve(asked, arm, session.dataset, flags.seed)
     refuse_unread(asked.scores, [job])
-    rows, done = distill(job, asked, session, flags.out, resume=flags.resume, page=report.write)
+    rows, done = make(job, asked, session, flags.out, resume=flags.resume, page=report.write)
     remarks = job.plan.remarks(session.dataset, job.model, job.seed, session.compute) if flags.quiet or done else []
     say(rows, flags.out, done, remarks)  # else they were said at the start
 

@@ -10,10 +10,8 @@ from refluence.errors import InputError
 from refluence.fields import subset
 from refluence.jobs.catalogue import check_mechanism, parse_arm, students_beside
 from refluence.jobs.comparing import Comparing, executor_name
-from refluence.jobs.job import StudentJob
 from refluence.jobs.run_job import card_of
-from refluence.jobs.single import PAGE
-from refluence.jobs.single import transfer as make_student
+from refluence.jobs.single import PAGE, make
 from refluence.options import TransferOptions
 from refluence.run.folder import check_free, recorded_threads
 
@@ -30,8 +28,7 @@ def run(flags: Transfer) -> None:
     check_free(flags.out, "transfer", flags.resume)
     session = open_session(flags, threads=recorded_threads(flags.out), students=True)
     (job,) = asked.jobs(session.dataset)
-    assert isinstance(job, StudentJob), "of a mechanism"
-    rows, done = make_student(job, asked.transfer, session, flags.out, resume=flags.resume, page=report.write)
+    rows, done = make(job, asked.transfer, session, flags.out, resume=flags.resume, page=report.write)
     (row,), card = rows, card_of(flags.out)
     beside = f", its teacher {row['teacher_accuracy']:.1f} %" if "teacher_accuracy" in row else ""
     print(

@@ -14,7 +14,7 @@ from refluence.generate.method import Generator
 from refluence.jobs import equal_seconds, record
 from refluence.jobs.catalogue import Declaration, methods, own_methods, parse_arm, with_controls
 from refluence.jobs.cleanable import refuse_unread
-from refluence.jobs.job import ArmJob, StudentJob
+from refluence.jobs.job import ArmJob
 from refluence.jobs.resolve import resolve
 from refluence.jobs.resolve_student import resolve_student
 from refluence.jobs.session import Session
@@ -90,6 +90,11 @@ class Comparing:
         return isinstance(self._declared(parse_arm(self.methods[0], own_methods(self.methods))), Mechanism)
 
     @property
+    def asked(self) -> SetOptions | TransferOptions:
+        """How what the arms make is made."""
+        return self.transfer if self.of_students else self.options
+
+    @property
     def per_class(self) -> int:
         """Training images that a class must have: as many as a set has of it; of students no set is made."""
         return 1 if self.of_students else self.options.ipc
@@ -97,7 +102,7 @@ class Comparing:
     @property
     def size(self) -> str:
         """cpu or paper."""
-        return self.transfer.size if self.of_students else self.options.size
+        return self.asked.size
 
     def _declared(self, arm: Arm) -> Declaration:
         return own_methods(self.methods).get(arm.method) or methods()[arm.method]
@@ -127,17 +132,12 @@ class Comparing:
 
     def record(self, job: ArmJob, session: Session, folder: Path, facts: Json) -> tuple[str, record.Record]:
         """The command that makes one job by itself, and what config.json keeps of it."""
-        if isinstance(job, StudentJob):
-            return record.command_of(job), record.transferring(job, self.transfer, session, folder, facts)
-        return record.command_of(job), record.distilling(job, self.options, session, folder, facts)
+        return job.command, record.record_of(job, self.asked, session, folder, facts)
 
     def arguments(self, job: ArmJob, session: Session, out: Path) -> Json:
         """The flags of the `refluence compare` that makes the same folder; `job` is one of its jobs."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("options", "transfer")}
-        if isinstance(job, StudentJob):
-            shared = record.transfer_arguments(self.transfer, job, session, out)
-        else:
-            shared = record.shared_arguments(SetOptions, self.options, job.model, session, out)
+        shared = record.shared_arguments(type(self.asked), self.asked, job.model, session, out)
         return {**shared, **own, "methods": [getattr(each, "name", each) for each in self.methods], "workers": 0}
 
     @classmethod

@@ -25,6 +25,8 @@ from refluence.transfer import job as transfer
 from refluence.transfer.job import Transferring
 from refluence.transfer.mechanism import Mechanism
 
+SAMPLE = "generate sample"
+"""The command of a set that is sampled."""
 SetPlan = Distilling | Selecting | Sampling
 ScorePlan = Scoring | ScoringSet
 Plan = SetPlan | ScorePlan | Transferring
@@ -70,6 +72,11 @@ class Job(BareJob[SetPlan]):
     def what(self) -> str:
         """The job as messages call it."""
         return f"{self.arm.name} seed {self.seed}"
+
+    @property
+    def command(self) -> str:
+        """The command that makes it by itself."""
+        return SAMPLE if self.plan.family == "generate" else "distill"
 
     @property
     def judged_by(self) -> tuple[str, ...]:
@@ -133,6 +140,7 @@ class StudentJob(BareJob[Transferring]):
     arm: Arm
     split: str
 
+    command: ClassVar[str] = "transfer"  # that makes it by itself
     ipc: ClassVar[int] = 0  # images a class: it keeps none
     nets: ClassVar[int] = 1  # networks that judge: itself
     per_class: ClassVar[int] = 1  # real images that a class must have not to be small

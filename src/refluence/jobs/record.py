@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from refluence.arm import Arm
 from refluence.digests import digest
 from refluence.files import Json
-from refluence.generate.beforehand import called_by
 from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import guidance_of, methods
-from refluence.jobs.job import ArmJob, Job, StudentJob
+from refluence.jobs.job import SAMPLE, ArmJob
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec
 from refluence.options import JobOptions, SampleOptions, SetOptions, TransferOptions
 
-SAMPLE = "generate sample"
-"""The command of a set that is sampled."""
+Asked = JobOptions | TransferOptions
+"""What a job was resolved from."""
 
 
 @dataclass(frozen=True)
@@ -27,59 +28,55 @@ class Record:
     resolved: Json
 
 
-def command_of(job: ArmJob) -> str:
-    """The command that makes the job by itself."""
-    if isinstance(job, StudentJob):
-        return "transfer"
-    return SAMPLE if job.plan.family == "generate" else "distill"
-
-
-def distilling(job: Job, asked: JobOptions, session: Session, out: Path, facts: Json | None = None) -> Record:
+def record_of(job: ArmJob, asked: Asked, session: Session, out: Path, facts: Json | None = None) -> Record:
     """The record of one job: of a run, or of a unit of a comparison. `facts` are those of `about`, where they are known."""
-    own = equal_seconds.plain(job.arm)
+    kind, said = COMMANDS[job.command]
+    shared = shared_arguments(kind, asked, job.model, session, out)
     resolved = {"unit": job.to_json(), **(facts or about(session)), **declared(job)}
-    if job.plan.family == "generate":
-        shared = shared_arguments(SampleOptions, asked, job.model, session, out)
-        return Record({**shared, **guidance_of(own), "seed": job.seed}, resolved)
-    which = {"method": own.method, "weights": own.weights, "seed": job.seed}
-    iterations = job.plan.iterations or asked.iterations  # an arm at equal seconds has a number of its own
-    shared = shared_arguments(JobOptions, asked, job.model, session, out)
-    return Record({**shared, **which, "iterations": iterations}, resolved)
+    return Record({**shared, **said(job, equal_seconds.plain(job.arm)), "seed": job.seed}, resolved)
 
 
 def shared_arguments(
-    kind: type[JobOptions | SampleOptions], asked: JobOptions, model: ModelSpec, session: Session, out: Path
+    kind: type[JobOptions | SampleOptions | TransferOptions], asked: Asked, model: ModelSpec, session: Session, out: Path
 ) -> Json:
-    """The arguments that `distill` and `compare` have in common, those of `kind`; a network that is no text has the name of its
-    spec."""
+    """The arguments that a command of one job and `compare` have in common, those of `kind`; what is no text has a name.
+
+    `model`: the network that is made, or that makes the set.
+    """
     there, usual = {f.name for f in fields(asked)}, {f.name: f.default for f in fields(kind)}
     own = {name: getattr(asked, name) if name in there else default for name, default in usual.items()}
-    own["model"] = asked.model if isinstance(asked.model, str) else model.name
-    if "denoiser" in own:
-        own["denoiser"] = called_by(own["denoiser"])
+    own |= {name: model.name for name in ("model", "student") if not isinstance(own.get(name), str | None)}
+    own |= {name: _named(own[name]) for name in ("teacher", "denoiser") if not isinstance(own.get(name), str | None)}
     dataset = session.dataset
     where = {"data": dataset.source, "out": str(out), "resume": False}
     return {**own, **asdict(dataset.options), **session.machine.arguments(), **where}
 
 
-def transferring(job: StudentJob, asked: TransferOptions, session: Session, out: Path, facts: Json | None = None) -> Record:
-    """The record of one job of a transfer: of a run, or of a unit of a comparison."""
-    own = equal_seconds.plain(job.arm)
-    shared = transfer_arguments(asked, job, session, out)
-    epochs = job.plan.iterations if own != job.arm else asked.epochs
-    resolved = {"unit": job.to_json(), **(facts or about(session)), **declared(job)}
-    return Record({**shared, "mechanism": own.name, "seed": job.seed, "seeds": None, "epochs": epochs}, resolved)
+def _named(given: object) -> str:
+    """What was given in Python, in a word."""
+    return getattr(given, "__name__", type(given).__name__) + "()"
 
 
-def transfer_arguments(asked: TransferOptions, job: StudentJob, session: Session, out: Path) -> Json:
-    """The arguments that `transfer` and a `compare` of students have in common; networks that are no text have a name."""
-    own = {f.name: getattr(asked, f.name) for f in fields(TransferOptions)}
-    own["student"] = asked.student if isinstance(asked.student, str | None) else job.model.name
-    if not isinstance(asked.teacher, str | None):
-        own["teacher"] = getattr(asked.teacher, "__name__", type(asked.teacher).__name__) + "()"
-    dataset = session.dataset
-    where = {"data": dataset.source, "out": str(out), "resume": False}
-    return {**own, **asdict(dataset.options), **session.machine.arguments(), **where}
+def _distill(job: ArmJob, arm: Arm) -> Json:
+    steps = {"iterations": job.plan.iterations} if job.plan.iterations else {}  # at equal seconds one of its own
+    return {"method": arm.method, "weights": arm.weights, **steps}
+
+
+def _sample(job: ArmJob, arm: Arm) -> Json:
+    return guidance_of(arm)
+
+
+def _transfer(job: ArmJob, arm: Arm) -> Json:
+    epochs = {"epochs": job.plan.iterations} if arm != job.arm else {}  # at equal seconds
+    return {"mechanism": arm.name, "seeds": None, **epochs}
+
+
+COMMANDS: dict[str, tuple[type[JobOptions | SampleOptions | TransferOptions], Callable[[ArmJob, Arm], Json]]] = {
+    "distill": (JobOptions, _distill),
+    SAMPLE: (SampleOptions, _sample),
+    "transfer": (TransferOptions, _transfer),
+}
+"""Of each command that makes one job: the options that it shares with `compare`, and how it says the arm."""
 
 
 def transfer_from(arguments: Json) -> TransferOptions:

@@ -17,9 +17,9 @@ from refluence.generate.denoiser_folder import CARD
 from refluence.jobs import denoiser_runs, equal_seconds, pool_seconds, single
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.comparison import compare
-from refluence.jobs.job import BareJob, Job, ScorePlan, StudentJob, read_arm_job, read_job
+from refluence.jobs.job import SAMPLE, BareJob, ScorePlan, read_arm_job, read_job
 from refluence.jobs.open_run import DENOISERS, require_finished
-from refluence.jobs.record import SAMPLE, options_from, transfer_from
+from refluence.jobs.record import options_from, transfer_from
 from refluence.jobs.run_job import KINDS
 from refluence.jobs.scoring import Scores, write_scores
 from refluence.jobs.session import Machine, Session, open_session
@@ -64,16 +64,13 @@ def repeat_run(folder: Path, out: Path, *, resume: bool = False, page: Page | No
     _refuse_python(folder, resolved)
     session = _session(resolved, arguments, _per_class(config))
     with device.threads(session.machine.threads):
-        if config["command"] in ("distill", SAMPLE):
-            job, asked = Job.from_json(resolved["unit"]), options_from(arguments)
+        if config["command"] in ("distill", SAMPLE, "transfer"):
+            job = read_arm_job(resolved["unit"])
             job.model.verify()
-            _, already = single.distill(job, asked, session, out, resume=resume, page=page)
+            asked = transfer_from(arguments) if config["command"] == "transfer" else options_from(arguments)
+            _, already = single.make(job, asked, session, out, resume=resume, page=page)
         elif config["command"] in DENOISERS:
             _, _, already = denoiser_runs.make(denoiser_runs.again(config, session), session, out, resume=resume, page=page)
-        elif config["command"] == "transfer":
-            student = StudentJob.from_json(resolved["unit"])
-            student.model.verify()
-            _, already = single.transfer(student, transfer_from(arguments), session, out, resume=resume, page=page)
         else:
             arms = [read_arm_job(stored) for stored in resolved["arms"].values()]
             arms[0].model.verify()
