@@ -33,6 +33,7 @@ COLUMNS = (
     ("worst class", "worst_class", 1),
     ("AUC", "auc", 2),
     ("wrong", "noisy_weight", 2),
+    ("right", "clean_weight", 2),
     ("ESS", "ess", 2),
     ("influence", "influence", 3),
     ("nearest", "nearest", 3),

@@ -22,10 +22,10 @@ def rows_of(less=0.0, **more):
 
 
 def test_a_line_has_the_worst_class_and_the_two_criteria():
-    text = tables.table(rows_of(4.1, noisy_weight=0.71, auc=0.8), rows_of())
+    text = tables.table(rows_of(4.1, noisy_weight=0.71, clean_weight=1.07, auc=0.8), rows_of())
     line = next(line for line in text.splitlines() if line.startswith("| student |"))
     assert "| 78.4 ± 0.5 | 3 |" in line
-    assert "| 60.0 | 0.80 | 0.71 | 0.90 | 95.0 % | 12 |" in line
+    assert "| 60.0 | 0.80 | 0.71 | 1.07 | 0.90 | 95.0 % | 12 |" in line
     assert text.startswith("> ")
 
 

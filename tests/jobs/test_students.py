@@ -194,6 +194,7 @@ def test_a_comparison_shares_one_teacher_a_seed_and_says_what_each_student_is(tm
         assert row["parameters"] == 698
         assert (row.get("teacher_accuracy") is None) == (row["arm"] == "scratch")
         assert (row.get("auc") is None) == (row["arm"] in ("scratch", "kd"))
+        assert {"noisy_weight", "clean_weight"} <= row.keys() or row["arm"] in ("scratch", "kd")
         assert (row["ess"] < 1) == (row["arm"] not in ("scratch", "kd")) or row["ess"] == 1
     folder = tmp_path / "run" / "units" / "student" / "1"
     names = {path.name for path in (folder / "student").iterdir() if not path.name.startswith(".")}

@@ -65,14 +65,14 @@ def test_noise_keeps_a_share_of_the_accuracy_with_right_labels():
     about = {"data": "digits", "seed": 0, "protocol": "student", "nets": [1.0], "arm": "student", "model": "convnet"}
     about |= {"width": 32, "norm": "instance", "ess": 0.9, "seconds": 1.0, "peak_bytes": 1, "stored_bytes": 1}
     rows = [
-        about | {"part": part.name, "accuracy": accuracy, "worst_class": 80.0, "noisy_weight": weight}
-        for part, accuracy, weight in zip(parts, (90.0, 81.0), (None, 0.7), strict=True)
+        about | {"part": part.name, "accuracy": accuracy, "worst_class": 80.0, **weights}
+        for part, accuracy, weights in zip(parts, (90.0, 81.0), ({}, {"noisy_weight": 0.7, "clean_weight": 1.1}), strict=True)
     ]
     results = tabulate(recipe, parts, "cpu", rows)
     kept = {line["part"]: line.get("kept") for line in results["lines"] if line["arm"] == "student"}
     assert kept == {"digits-0": None, "digits-2": pytest.approx(0.9)}
-    assert {"worst class", "kept", "wrong"} <= {*columns(results)}
-    assert "| 0.900 | 0.70 |" in markdown(results)
+    assert {"worst class", "kept", "wrong", "right"} <= {*columns(results)}
+    assert "| 0.900 | 0.70 | 1.10 |" in markdown(results)
 
 
 @pytest.mark.parametrize("name", [recipe.name for recipe in OF_STUDENTS if "digits" in recipe.sets("cpu")])

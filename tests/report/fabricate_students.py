@@ -16,6 +16,8 @@ from refluence.evaluate.references import by_chance
 from report.fabricate import shapes
 
 TEACHER = {"model": {"name": "convnet1", "width": 128, "norm": "instance"}, "parameters": 80_000, "sha256": "ab" * 32}
+OF_WEIGHTS = {"auc": "auc", "noisy": "noisy_weight", "clean": "clean_weight"}
+"""What a card says of weights, and what a row calls it."""
 ARMS = {"scratch": 93.1, "kd": 94.0, "kd+shuffled": 94.1, "kd+loss": 94.6, "joint+shuffled": 93.9, "joint": 95.2}
 
 
@@ -70,7 +72,8 @@ def compare(folder: Path, seeds: int = 3, arms: dict[str, float] | None = None, 
             row |= {"worst_class": entry["worst_class"]["accuracy"], "imbalance": 1.0}
             row |= {key: card[key] for key in ("seconds", "peak_bytes", "stored_bytes", "ess", "parameters")}
             row |= {"teacher_accuracy": 97.5 + seed / 10} if arm != "scratch" else {}
-            rows.append(row | ({"auc": card["weights"]["auc"]} if "weights" in card else {}))
+            known = card.get("weights") or {}
+            rows.append(row | {name: known[key] for key, name in OF_WEIGHTS.items() if key in known})
     summary = summarise(rows)
     results = {"rows": rows, "summary": summary, "verdict": verdict(summary, rows), "notes": ["The test split was read once."]}
     (folder / "results.json").write_text(json.dumps(results))

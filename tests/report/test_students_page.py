@@ -169,9 +169,12 @@ def test_a_comparison_has_the_worst_class_and_the_teacher(folders, outlines):
     tables = re.findall(r"<table.*?</table>", page, re.S)
     heads = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", tables[0])
     assert heads == [
-        "Arm", "Accuracy, %", "n", "Difference, points [low, high]", "Worst class, %", "Teacher, %", "AUC", "ESS", "Time",
-        "Peak memory", "Parameters",
+        "Arm", "Accuracy, %", "n", "Difference, points [low, high]", "Worst class, %", "Teacher, %", "AUC",
+        "Weight, label wrong", "Weight, label right", "ESS", "Time", "Peak memory", "Parameters",
     ]  # fmt: skip
+    joint = next(row for row in re.findall(r"<tr.*?</tr>", tables[0], re.S) if ">joint<" in row)
+    cells = [re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", joint, re.S)]
+    assert cells[-6:-4] == ["0.60", "1.10"]
     assert "all arms of a seed begin with the same teacher" in text
     assert "The teachers that learn" in text
     by_arm = {line["Arm"]: line for line in weighed.table([read_unit(folders["joint"])])}

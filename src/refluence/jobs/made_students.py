@@ -87,6 +87,7 @@ def of_row(job: StudentJob, entry: Json, card: Json) -> Json:
         "teacher_accuracy": card.get("teacher_accuracy"),
         "teacher_seconds": card.get("teacher_seconds"),
         "noisy_weight": weights.get("noisy"),
+        "clean_weight": weights.get("clean"),
         "gain_watching": card.get("gain_watching"),
     }
     return {

@@ -2,8 +2,8 @@
 
 Labels of the training rows and of the validation rows that are cut from them are wrong at random (symmetric): none, a tenth, a
 fifth. The two criteria of the paper's summary stand in the table: at least 95 % of the accuracy with right labels is kept
-(column `kept`), and instances with wrong labels weigh less than 1 on average (column `wrong`). Rivals that cost forward passes
-alone stand beside: loss, small loss, similarity of features.
+(column `kept`), and instances with wrong labels weigh less than 1 on average (column `wrong`, beside what the others weigh:
+`right`). Rivals that cost forward passes alone stand beside: loss, small loss, similarity of features.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ Row = Json
 ALIKE = ("data", "model", "width", "norm", "real_batch", "iterations", "split", "settings")
 """What the rows of a line share, beside how many networks there are."""
 OF_SETS = ("influence", "frechet", "coverage", "wasserstein", "redundancy")  # measured beside real images
-MEANS = ("auc", "share", "worst_class", "noisy_weight", "teacher_accuracy", *OF_SETS, "seconds", "peak_bytes", "stored_bytes")
+OF_STUDENTS = ("worst_class", "noisy_weight", "clean_weight", "teacher_accuracy")
+MEANS = ("auc", "share", *OF_STUDENTS, *OF_SETS, "seconds", "peak_bytes", "stored_bytes")
 """What a line has the mean of, over the seeds that know it."""
 
 

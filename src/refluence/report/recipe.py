@@ -19,9 +19,10 @@ STUDENTS = (
     ("teacher", "teacher_accuracy", 1),
     ("kept", "kept", 3),
     ("wrong", "noisy_weight", 2),
+    ("right", "clean_weight", 2),
 )
 """Of students: accuracy of the worst class and of the teacher in percent, the share of the accuracy with right labels that is
-kept, and the mean weight of instances with wrong labels; a column where a line has it."""
+kept, and the mean weights of instances with wrong and with right labels; a column where a line has it."""
 QUALITY = (
     ("influence", "influence", 4),
     ("Fréchet", "frechet", 2),

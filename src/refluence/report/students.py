@@ -44,6 +44,8 @@ def columns(results: Json) -> dict[str, str]:
         **(verdict.BALANCED if verdict.unequal(results) else {}),
         "Teacher, %": "teacher_accuracy",
         "AUC": "auc",
+        "Weight, label wrong": "noisy_weight",
+        "Weight, label right": "clean_weight",
     }
     rows = results.get("rows") or []
     return {name: key for name, key in named.items() if any(finite(row.get(key)) is not None for row in rows)}
