@@ -2,6 +2,7 @@
 
     python benchmarks/transfer_step.py epochs --data CIFAR10 [--rows 10000] [--rounds 3] [--threads 1] [--out FILE.jsonl]
     python benchmarks/transfer_step.py direction [--images 16] [--rounds 3] [--threads 1] [--out FILE.jsonl]
+    python benchmarks/transfer_step.py text [--texts 128] [--lengths 24 64] [--layers 2] [--rounds 5] [--out FILE.jsonl]
 
 epochs: convnet3:128 teaches convnet3:32 at size cpu, the teacher's forward on line. `kd` against `student` with one refresh an
 epoch, by curvature identity, by identity on the last block alone and by GGN-CG. Every arm is a work of its own, advanced an
@@ -13,6 +14,11 @@ direction: <v, grad l_j> of MobileNetV2 (torchvision, 224 px, 100 classes, rando
 one backward pass an image and its product with v. Beside it the same for 100 validation images: here one gradient of their mean
 and one direction; where every validation image has a direction of its own, the backward passes are made 100 times (one is
 timed).
+
+text: scores of texts by a classifier of MiniLM's size (a BERT of so many layers, hidden 384, 12 heads, random weights,
+random token ids) over a forward pass without a graph. Along all parameters by the engine that is chosen and by forward mode,
+along the last block, along the head; then along adapters alone, where query and value of every layer have such of rank 8 (LoRA,
+by hand), over a forward pass of that network.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from refluence.arm import read_arm
 from refluence.compute import Compute
@@ -34,6 +40,8 @@ from refluence.data import load
 from refluence.data.dataset import Dataset, Split
 from refluence.influence import Scorer, risk_gradient
 from refluence.models import ModelSpec
+from refluence.models.last_block import last_block
+from refluence.models.text_net import TextNet
 from refluence.options import SourceOptions
 from refluence.run import device as machine
 from refluence.seeds import streams
@@ -50,6 +58,9 @@ ARMS = {  # name: (whether instances are weighted, numbers)
     "student, ggn": (True, {"curvature": "ggn"}),
 }
 WARM, ENDLESS, VALIDATION = 2, 1000, 100
+PLAIN, FITTED = "forward", "forward with adapters"
+PIECE = 64  # texts at a time
+FIRST, VOCABULARY = 1000, 30522  # token ids; the first that stands for a word
 
 
 def images(data: str | None, rows: int) -> Dataset:
@@ -139,6 +150,80 @@ def direction(count: int, side: int, validation: int, rounds: int) -> dict[str, 
     return found
 
 
+class Adapted(nn.Module):
+    """W x + b + B A x of a linear layer, in the form that peft gives it; B is not 0, as after some steps."""
+
+    def __init__(self, inner: nn.Linear, rank: int):
+        super().__init__()
+        self.inner = inner
+        self.lora_A = nn.Linear(inner.in_features, rank, bias=False)
+        self.lora_B = nn.Linear(rank, inner.out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + self.lora_B(self.lora_A(x))
+
+
+def adapted(net: nn.Module, rank: int) -> nn.Module:
+    """The network with adapters in query and value of every layer; nothing else of it learns."""
+    net.requires_grad_(False)
+    for place, part in list(net.named_modules()):
+        if place.endswith((".query", ".value")):
+            net.set_submodule(place, Adapted(part, rank))
+    return net
+
+
+def classifier(layers: int) -> nn.Module:
+    """MiniLM's network of so many layers with a head for two classes, in evaluation mode."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 384,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+        "num_hidden_layers": layers,
+    }
+    model = BertForSequenceClassification(BertConfig(**sizes, num_labels=2, attn_implementation="eager"))
+    return TextNet(model, pad=0, separator=102).eval()
+
+
+def text(length: int, count: int, layers: int, rank: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds by what is done, round by round, for so many texts of so many tokens."""
+    torch.manual_seed(0)
+    plain, fitted = classifier(layers), adapted(classifier(layers), rank)
+    ids, y = torch.randint(FIRST, VOCABULARY, (count, length)), torch.randint(2, (count,))
+    every = [name for name, _ in plain.named_parameters()]
+    head = next(place for place, part in plain.named_modules() if part is plain.classifier)
+    adapters = [name for name, p in fitted.named_parameters() if p.requires_grad]
+    ways = {
+        "all parameters": (plain, every, "auto"),
+        "all parameters, forward mode": (plain, every, "forward"),
+        "last block": (plain, last_block(plain, head), "auto"),
+        "head": (plain, [name for name in every if name.startswith(head)], "auto"),
+        f"adapters of rank {rank}": (fitted, adapters, "auto"),
+    }
+    found: dict[str, list[float]] = {PLAIN: [], FITTED: [], **{way: [] for way in ways}}
+    actions: dict[str, Callable[[], object]] = {PLAIN: lambda: forward(plain, ids), FITTED: lambda: forward(fitted, ids)}
+    for way, (net, names, engine) in ways.items():
+        own, scorer = dict(net.named_parameters()), Scorer(net, engine=engine)
+        v = {name: torch.randn_like(own[name]) for name in names}
+        first = torch.autograd.grad(F.cross_entropy(net(ids[:1]), y[:1]), [own[name] for name in names])
+        want = sum((g * v[name]).sum() for name, g in zip(names, first, strict=True))
+        torch.testing.assert_close(scorer(ids, y, v)[0], want, rtol=1e-2, atol=1e-2)
+        print(f"{length} tokens, {way}: engine {scorer.choice(ids, y, v).engine}", flush=True)
+        actions[way] = lambda scorer=scorer, v=v: scorer(ids, y, v)
+    for _ in range(rounds):
+        for way, action in actions.items():
+            found[way].append(timed(action))
+    return found
+
+
+@torch.no_grad()
+def forward(net: nn.Module, x: Tensor) -> list[Tensor]:
+    """Logits, in as many pieces as scores are made in."""
+    return [net(part) for part in x.split(PIECE)]
+
+
 def ratio(above: list[float], below: list[float]) -> dict[str, object]:
     """Median, least and largest of the ratios round by round."""
     each = [a / b for a, b in zip(above, below, strict=True)]
@@ -164,15 +249,32 @@ def rows_of_direction(found: dict[str, list[float]], validation: int) -> list[di
     ]
 
 
+def rows_of_text(found: dict[str, list[float]], length: int) -> list[dict]:
+    return [
+        {
+            "what": f"texts of {length} tokens: scores along {way} / forward",
+            **ratio(own, found[FITTED if way.startswith("adapters") else PLAIN]),
+            "seconds": statistics.median(own),
+            "tokens": length,
+        }
+        for way, own in found.items()
+        if way not in (PLAIN, FITTED)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("epochs", "direction"))
+    parser.add_argument("part", choices=("epochs", "direction", "text"))
     parser.add_argument("--data")
     parser.add_argument("--rows", type=int, default=10000)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--validation", type=int, default=VALIDATION)
+    parser.add_argument("--texts", type=int, default=128)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[24, 64])
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
@@ -184,6 +286,10 @@ def main() -> None:
     if flags.part == "epochs":
         rows = rows_of_epochs(epochs(images(flags.data, flags.rows), flags.arms, flags.rounds))
         facts |= {"rows": flags.rows, "data": "random" if flags.data is None else Path(flags.data).name}
+    elif flags.part == "text":
+        sizes = (flags.texts, flags.layers, flags.rank, flags.rounds)
+        rows = [row for length in flags.lengths for row in rows_of_text(text(length, *sizes), length)]
+        facts |= {"texts": flags.texts, "layers": flags.layers}
     else:
         found = direction(flags.images, flags.side, flags.validation, flags.rounds)
         rows = rows_of_direction(found, flags.validation)

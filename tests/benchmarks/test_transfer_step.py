@@ -18,3 +18,18 @@ def test_one_direction_serves_all_validation_images():
     found |= {"validation gradient": [3.0], "one validation gradient": [1.0]}
     ratios = [row["ratio"] for row in transfer_step.rows_of_direction(found, 10)]
     assert ratios == pytest.approx([0.5, 2.0, 4.0, 10.0])
+
+
+def test_texts_are_scored_along_adapters_alone(monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(transfer_step, "VOCABULARY", 1010)
+    net = transfer_step.adapted(transfer_step.classifier(1), 2)
+    learning = [name for name, p in net.named_parameters() if p.requires_grad]
+    assert len(learning) == 4
+    assert all("lora_" in name for name in learning)
+    rows = transfer_step.rows_of_text(transfer_step.text(5, 3, 1, 2, 1), 5)
+    along = [row["what"].partition("along ")[2] for row in rows]
+    known = ["all parameters", "all parameters, forward mode", "last block", "head", "adapters of rank 2"]
+    assert along == [f"{way} / forward" for way in known]
+    made = {"forward": [1.0], "forward with adapters": [2.0], "head": [3.0], "adapters of rank 2": [3.0]}
+    assert [row["ratio"] for row in transfer_step.rows_of_text(made, 5)] == [3.0, 1.5]
