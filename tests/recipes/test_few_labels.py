@@ -14,7 +14,7 @@ from refluence.jobs.catalogue import parse_arm
 from refluence.recipes.find import recipe_named
 from refluence.recipes.kd_semi import ARMS
 from refluence.recipes.making import Making
-from refluence.recipes.trial import try_part
+from refluence.recipes.trial import try_parts
 from refluence.seeds import streams
 from refluence.work import Prepared
 from support.pictures import encoded, parquet
@@ -68,7 +68,7 @@ def test_the_short_size_starts_and_steps(name, tmp_path):
     assert session.dataset.shape == (3, 32, 32)
     assert session.dataset.train.labels.bincount().tolist() == [LABELS[name] // 10] * 10
     assert len(session.dataset.unlabelled) > 2 * 32, "as many as a step takes"
-    assert [line.split(": ")[1] for line in try_part(making, part, given, 1)] == list(ARMS)
+    assert [line.split(": ")[1] for line in try_parts(making, [part], given, 1)] == list(ARMS)
 
 
 @pytest.mark.release
