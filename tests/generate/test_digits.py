@@ -8,11 +8,6 @@ import torch
 from sklearn.svm import SVC
 
 import refluence as rf
-from refluence.compute import Compute
-from refluence.generate.settings import Settings
-from refluence.generate.training import DenoiserWork, denoising_defaults
-from refluence.generate.work import SamplingWork
-from refluence.seeds import streams
 
 pytestmark = pytest.mark.slow
 
@@ -23,18 +18,11 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def samples(digits):
+def samples(digits, digits_denoiser):
     """500 samples at cfg 2: pixels and labels."""
-    config, settings = denoising_defaults(digits.shape, digits.classes)
-    training = DenoiserWork(config, settings, digits, streams(0), Compute())
-    for _ in training.steps():
-        pass
-    work = SamplingWork(
-        Settings(cfg=2.0, batch=100), training.result().artifact, None, digits, (50,) * 10, streams(0), Compute()
-    )
-    for _ in work.steps():
-        pass
-    return work.pixels().flatten(1).numpy(), work.labels.numpy()
+    made = rf.generate(digits, "dit", denoiser=digits_denoiser, ipc=50, cfg=2.0, sample_batch=100, threads=1).set
+    x = made.images * made.std[0] + made.mean[0]
+    return x.flatten(1).numpy(), made.labels.numpy()
 
 
 def pixels(split):
