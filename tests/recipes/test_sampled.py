@@ -12,6 +12,8 @@ from refluence.data import load
 from refluence.evaluate.generated import relation
 from refluence.evaluate.protocols import protocols
 from refluence.files import read_json
+from refluence.generate import training
+from refluence.generate.unet import unet_sizes
 from refluence.jobs import source_network
 from refluence.jobs.catalogue import parse_arm
 from refluence.jobs.needs import place_of
@@ -24,7 +26,7 @@ from refluence.recipes.find import recipe_named, recipes
 from refluence.recipes.making import Making
 from refluence.recipes.rows import describe
 from refluence.recipes.sampled import LARGE, scaled
-from refluence.recipes.trial import teach_briefly, try_parts
+from refluence.recipes.trial import teach_briefly, trained_first, try_parts
 from support.diffusers_folders import save_pipeline
 
 SAMPLED = [recipe for name, recipe in recipes().items() if name.startswith("igd-")]
@@ -140,7 +142,7 @@ def tried(recipe, parts, size, given, tmp_path):
 
 
 def narrow(part):
-    """The part with networks of 8 channels, but for those of torchvision: every other number is its own."""
+    """The part with classifiers of 8 channels, but for those of torchvision: every other number is its own."""
     own = {"surrogate": "convnet:8"} | ({} if part.model.startswith("torchvision") else {"width": 8})
     arms = tuple(re.sub(r"surrogate=(\w+)", r"surrogate=\1:8", arm) for arm in part.arms)
     return replace(part, arms=arms, primary=None, options={**part.options, **own})
@@ -170,6 +172,16 @@ def test_a_trial_trains_its_teachers_for_a_step_too(monkeypatch, tmp_path):
     assert read_json(made)["transfer"]["epochs"] == 1
 
 
+def test_a_trial_measures_by_networks_of_an_epoch(tmp_path):
+    pytest.importorskip("ot")
+    data = load("digits", SourceOptions(rows=400))
+    asked = SetOptions(ipc=1, nets=1, size="paper", quality=True, feature_network="convnet1:4")
+    job = resolve(asked, parse_arm("random"), data, 0).shortened(1, 16)
+    assert (job.quality.guide.settings.epochs, job.quality.guide.settings.real) == (1, 16)
+    (need,) = trained_first(job, data)
+    assert need.teacher.model.name == "convnet1"
+
+
 @pytest.mark.slow
 def test_the_arms_of_the_table_start_and_step_at_the_published_size(as_published, images, tmp_path):
     parts = recipe_named("igd-table1").parts("paper")[:1]
@@ -178,15 +190,16 @@ def test_the_arms_of_the_table_start_and_step_at_the_published_size(as_published
 
 @pytest.mark.release
 @pytest.mark.timeout(1800)
-def test_surrogates_of_the_published_width_start_and_step(as_published, images, tmp_path):
-    recipe = recipe_named("igd-surrogates")
-    parts = recipe.parts("paper")[:1]
-    assert tried(recipe, parts, "paper", {"images": images}, tmp_path) == arms_of(parts)
+@pytest.mark.parametrize("name", ["igd-surrogates", "igd-cifar"])
+def test_networks_of_the_published_width_start_and_step(name, as_published, images, small_images, tmp_path):
+    parts = recipe_named(name).parts("paper")[:1]
+    assert tried(recipe_named(name), parts, "paper", {"images": images, **small_images}, tmp_path) == arms_of(parts)
 
 
 @pytest.mark.release
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("recipe", "size"), EVERY, ids=lambda value: getattr(value, "name", value))
-def test_every_arm_of_every_part_starts_and_steps(recipe, size, as_published, images, small_images, tmp_path):
+def test_every_arm_of_every_part_starts_and_steps(recipe, size, as_published, images, small_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "unet_sizes", lambda shape, size: unet_sizes(shape, "cpu"))
     parts = [narrow(part) for part in recipe.parts(size)]
     assert tried(recipe, parts, size, {"images": images, **small_images}, tmp_path) == arms_of(parts)

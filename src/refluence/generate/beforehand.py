@@ -98,6 +98,11 @@ class Guide:
         """Plain values, as config.json keeps them."""
         return {"model": self.model.to_json(), "settings": self.settings.to_json()}
 
+    def shortened(self, real: int) -> Guide:
+        """The same of one epoch, and at most `real` images of a class in its mean gradient."""
+        settings = replace(self.settings, epochs=1, real=min(self.settings.real or real, real))
+        return replace(self, settings=settings)
+
 
 def denoiser_of(asked: SamplingOptions, dataset: Dataset, size: str) -> Trained | Loaded:
     """The denoiser that is asked for."""

@@ -135,8 +135,7 @@ class Sampling:
         if isinstance(denoiser, Trained):
             denoiser = denoiser.shortened(steps, real_batch)
         if guide is not None:
-            own_guide = replace(guide.settings, epochs=1, real=min(guide.settings.real or real_batch, real_batch))
-            guide = replace(guide, settings=own_guide)
+            guide = guide.shortened(real_batch)
         if minimax is not None:
             minimax = replace(minimax, iterations=steps, batch=min(minimax.batch, real_batch))
         table = None if self.table is None else replace(self.table, epochs=1)

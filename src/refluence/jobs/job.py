@@ -98,7 +98,8 @@ class Job(BareJob[SetPlan]):
         What it does stays as it is: the method, its augmentation, the width of its networks, every rate.
         """
         judged = tuple(protocol.with_(epochs=min(steps, protocol.epochs)) for protocol in self.protocols)
-        return replace(self, plan=self.plan.shortened(steps, real_batch), protocols=judged, nets=1)
+        measured = None if self.quality is None else self.quality.shortened(real_batch)
+        return replace(self, plan=self.plan.shortened(steps, real_batch), protocols=judged, nets=1, quality=measured)
 
     def to_json(self) -> Json:
         """Plain values for config.json, the plan's own among them."""

@@ -44,6 +44,10 @@ class Measuring:
     seed: int = SEED
     threshold: float | None = None
 
+    def shortened(self, real: int) -> Measuring:
+        """The same by a surrogate of one epoch, and at most `real` images of a class in its mean gradient."""
+        return replace(self, guide=self.guide.shortened(real))
+
     def to_json(self) -> Json:
         """Plain values."""
         guide = {"model": self.guide.model.to_json(), "settings": self.guide.settings.to_json()}

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from refluence.data.dataset import Split
-from refluence.jobs.job import ArmJob
+from refluence.data.dataset import Dataset, Split
+from refluence.jobs.job import ArmJob, Job
 from refluence.jobs.needs import obtain, place_of
 from refluence.jobs.run_job import run_job
 from refluence.jobs.session import Session, usual_threads
-from refluence.jobs.source_network import taught_by
+from refluence.jobs.source_network import need_of, taught_by
+from refluence.jobs.teachers import TeacherNeed
 from refluence.recipes.base import Part
 from refluence.recipes.making import Making, fitting
 from refluence.run import device
@@ -50,13 +51,20 @@ def try_part(making: Making, part: Part, given: Mapping[str, str], steps: int, p
 
 
 def teach_briefly(job: ArmJob, session: Session, shared: Path, steps: int) -> None:
-    """Put in the place of the teachers that its protocols need such as were trained for so many epochs."""
-    for protocol in job.protocols:
-        if protocol.taught and not (folder := place_of(taught_by(protocol, session.dataset), session, shared)).exists():
-            need = taught_by(protocol, session.dataset)
+    """Put in the place of the networks that are trained on the source to label or to measure such as saw so many epochs."""
+    for need in trained_first(job, session.dataset):
+        if not (folder := place_of(need, session, shared)).exists():
             short = replace(need, teacher=replace(need.teacher, settings=need.teacher.settings.lasting(steps)))
             obtain(short, session, shared)
             place_of(short, session, shared).rename(folder)
+
+
+def trained_first(job: ArmJob, dataset: Dataset) -> list[TeacherNeed]:
+    """The teachers that the job's protocols learn from, and the network by whose features its set is measured."""
+    found = [taught_by(protocol, dataset) for protocol in job.protocols if protocol.taught]
+    if isinstance(job, Job) and job.quality is not None and not job.quality.weights:
+        found.append(need_of(job.quality.network, dataset, job.quality.size))
+    return found
 
 
 def few(session: Session, ipc: int) -> Session:
