@@ -54,6 +54,14 @@ def test_every_published_number_belongs_to_a_row(recipe):
     assert set(recipe.by_network) <= by_network
 
 
+@pytest.mark.parametrize("recipe", SAMPLED, ids=lambda recipe: recipe.name)
+def test_networks_of_size_cpu_fit_digits(recipe, tmp_path):
+    making, data = Making(recipe=recipe, out=tmp_path, rows=tmp_path / "rows.jsonl"), load("digits")
+    for part in (part for part in recipe.parts("cpu") if part.data == "digits"):
+        resolved = making.comparing(part).resolver(data)
+        assert [resolved(parse_arm(arm), 0).arm.name for arm in part.arms] == list(part.arms)
+
+
 def test_published_cells_are_those_of_the_paper():
     found = recipe_named("igd-table1")
     part = next(part for part in found.parts("paper") if part.name == "imagewoof-ipc100-resnet18")
