@@ -25,7 +25,14 @@ class Pair(nn.Module):
 
     def forward(self, x):
         out = self.conv(x)
+        if self.read == "clamped" or (self.read == "clamped large" and bool(out.abs().max() > 10)):
+            with torch.no_grad():
+                out.clamp_(-1, 1)
+        if self.read == "hooked" and out.requires_grad:
+            out.register_hook(lambda gradient: gradient * 2)
         y = self.norm(out)
+        if self.read == "hooked later" and out.requires_grad:
+            out.register_hook(lambda gradient: gradient * 2)
         if self.read == "skip":
             y = y + out
         if self.read == "twice":
@@ -94,6 +101,24 @@ def test_a_convolution_that_more_than_a_norm_reads_keeps_a_product_of_its_own(re
     v = direction(net)
     assert pairs(net, x, y) == count
     close(Scorer(net, engine="ghost")(x, y, v), by_autograd(net, x, y, v), 1e-10)
+
+
+@pytest.mark.parametrize("between", ["clamped", "hooked", "hooked later"])
+def test_what_is_changed_between_both_keeps_a_product_of_its_own(between):
+    net, (x, y) = net_of(between), batch()
+    v = direction(net)
+    assert pairs(net, x, y) == 0
+    close(Scorer(net, engine="ghost")(x, y, v), by_autograd(net, x, y, v), 1e-10)
+
+
+def test_a_batch_that_is_changed_in_between_behind_one_that_is_not():
+    net, (x, y) = net_of("clamped large"), batch()
+    v = direction(net)
+    scorer = Scorer(net, engine="ghost")
+    assert pairs(net, x, y) == 1
+    close(scorer(x, y, v), by_autograd(net, x, y, v), 1e-10)
+    assert pairs(net, 20 * x, y) == 0
+    close(scorer(20 * x, y, v), by_autograd(net, 20 * x, y, v), 1e-10)
 
 
 @pytest.mark.parametrize("left_out", ["conv.weight", "conv.bias", "norm.weight", "norm.bias"])

@@ -1,9 +1,10 @@
 """A convolution and the batch norm with fixed statistics that alone reads it are one linear layer, so they take one product:
 
-    out = w (conv(a; W) + b - m) / s + c,    s = sqrt(variance + eps)
-    d out along v = conv(a; (w v_W + v_w W) / s) + (w v_b + v_w (b - m)) / s + v_c
+    out = w r (conv(a; W) + b - m) + c,    r = 1 / sqrt(variance + eps)
+    d out along v = conv(a; r (w v_W + v_w W)) + r (w v_b + v_w (b - m)) + v_c
 
-The norm costs no pass of its own, and the gradient at the convolution's output is not read.
+The norm costs no pass of its own, and the gradient at the convolution's output is not read. So nothing may change either of
+them in between, in place outside the graph or by a hook of the tensor.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ def folded(each: Tensor, calls: list[Call]) -> dict[int, Call]:
     readers: dict[Node | None, list[Node]] = defaultdict(list)
     for (node, _), following in edges_below(each.grad_fn):
         readers[following].append(node)
-    return {id(norm): makers[norm.below] for norm in norms if norm.edge and readers[norm.below] == [norm.edge.node]}
+    return {
+        id(norm): maker
+        for norm in norms
+        if norm.edge and readers[norm.below] == [norm.edge.node] and _as_made(maker := makers[norm.below], norm)
+    }
+
+
+def _as_made(conv: Call, norm: Call) -> bool:
+    """Whether the norm read what the convolution gave, and the gradient comes back to it as the norm leaves it."""
+    return norm.version == conv.made and not norm.given._backward_hooks
 
 
 def _weighs(call: Call) -> bool:
@@ -48,9 +58,9 @@ def folded_direction(
     assert after.running_mean is not None
     assert after.running_var is not None
     weight, scale = layer.weight.detach().to(dtype), after.weight.detach().to(dtype)
-    mean, s = after.running_mean.to(dtype), torch.rsqrt(after.running_var.to(dtype) + after.eps)
-    v_scale = v[norm.names["weight"]].to(dtype) * s
-    scale = scale * s
+    mean, r = after.running_mean.to(dtype), torch.rsqrt(after.running_var.to(dtype) + after.eps)
+    v_scale = v[norm.names["weight"]].to(dtype) * r
+    scale = scale * r
     bias = -mean if layer.bias is None else layer.bias.detach().to(dtype) - mean
     along = bias * v_scale
     if "bias" in conv.names:

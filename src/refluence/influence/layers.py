@@ -32,8 +32,8 @@ class Unsupported(ValueError):  # noqa: N818 (read as a state: "this layer is un
 
 @dataclass
 class Call:
-    """One call of a layer: its input, the edge of the graph where its output gradient is read (None: no graph), and the node
-    of the graph that its input comes from.
+    """One call of a layer: its input, the edge of the graph where its output gradient is read (None: no graph), the node of
+    the graph that its input comes from, the input as it was given (with its hooks), and the version of its output.
     """
 
     module: nn.Module
@@ -41,7 +41,9 @@ class Call:
     a: Tensor
     version: int
     edge: GradientEdge | None
-    below: Node | None = None
+    below: Node | None
+    given: Tensor
+    made: int
 
 
 class Room:

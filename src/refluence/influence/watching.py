@@ -216,15 +216,16 @@ def watch(wanted: dict[nn.Module, Watched], samples: int = 0) -> Iterator[list[C
     calls: list[Call] = []
 
     def keep(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], out: Tensor) -> Tensor | None:
-        a = (args[0] if args else next(iter(kwargs.values()))).detach()
+        given = args[0] if args else next(iter(kwargs.values()))
+        a = given.detach()
         graph, repeated = torch.is_grad_enabled(), samples > 0 and wanted[module].shared
         if repeated:
             a, out = (_repeated(t, a.dim() == 1, samples) for t in (a, out))
         if graph and not out.requires_grad:
             label = wanted[module].label
             raise Unsupported(f"layer '{label}' is frozen and sees an input without a graph")
-        below = (args[0] if args else next(iter(kwargs.values()))).grad_fn
-        calls.append(Call(module, wanted[module].names, a, a._version, get_gradient_edge(out) if graph else None, below))
+        edge = get_gradient_edge(out) if graph else None
+        calls.append(Call(module, wanted[module].names, a, a._version, edge, given.grad_fn, given, out._version))
         return out if repeated else None
 
     handles = [module.register_forward_hook(keep, prepend=True, with_kwargs=True) for module in wanted]
