@@ -95,6 +95,12 @@ def test_a_unit_at_equal_seconds_can_be_opened_and_judged(equal, data):
     assert (run.folder / EVALUATIONS).exists()
 
 
+def test_a_unit_at_equal_seconds_records_its_own_number_of_iterations_once(equal):
+    folder, _ = equal(2.0, ("dm:iterations=3", "dm+influence:iterations=3"))
+    arguments = read_json(next((folder / "units").glob("dm@equal_seconds*/0/config.json")))["arguments"]
+    assert (arguments["method"], arguments["weights"], arguments["iterations"]) == ("dm", "uniform", 6)
+
+
 def test_an_influence_arm_that_comes_later_gets_its_own(equal):
     folder, _ = equal(3.0)
     first = read_json(folder / "equal_seconds.json")

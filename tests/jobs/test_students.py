@@ -13,6 +13,8 @@ from refluence.cli import main
 from refluence.errors import InputError
 from refluence.evaluate.relations import RANDOM
 from refluence.evaluate.students import relation
+from refluence.files import read_json
+from refluence.jobs import equal_seconds
 from refluence.jobs.catalogue import students_beside, with_controls
 from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import StudentJob, read_arm_job
@@ -24,6 +26,7 @@ from refluence.transfer.artifact import Student
 from refluence.transfer.batches import Course
 from refluence.transfer.halves import halves
 from refluence.transfer.work import TransferWork
+from support.students import asked_again
 
 SHORT = {"teacher": "convnet1:6", "student": "convnet1:4", "epochs": 2, "threads": 1}
 WORDS = ["transfer", "--data", "digits", "--rows", "300", "--val-fraction", ".25", "--teacher", "convnet1:6", "--student"]
@@ -101,7 +104,7 @@ def test_the_student_alone_beside_pseudo_labels_takes_as_many_updates():
         ("cpu", ":batch=16,steps=400,wait=9", 16, 400),
         ("paper", "", 100, 300_000),
     ):
-        asked = short(size=size)
+        asked = short(size=size, epochs=None)
         arms = students_beside(f"semi+influence{options}", asked)
         alone, semi, *_ = Comparing(methods=arms, transfer=asked, seeds=1).jobs(few)
         course = Course(len(few.train), alone.plan.settings)
@@ -111,9 +114,31 @@ def test_the_student_alone_beside_pseudo_labels_takes_as_many_updates():
         assert alone.plan.settings.lr == (0.2 if size == "cpu" else 0.05), "its own rate"
 
 
-def test_a_student_alone_that_is_asked_for_is_the_one_beside_pseudo_labels():
-    names = [arm.name for arm in with_controls(["scratch:batch=32,epochs=667", "semi+influence"], True)]
-    assert names == ["scratch:batch=32,epochs=667", "semi", "semi+influence", "semi+shuffled"]
+@pytest.mark.parametrize(
+    ("asked", "options", "stands"),
+    [
+        ("scratch:batch=32,epochs=667", {}, True),
+        ("scratch", {"epochs": 667, "batch": 32}, True),
+        ("scratch:steps=2000", {}, True),
+        ("scratch", {}, False),
+        ("scratch:batch=16,steps=2000", {}, False),
+        ("scratch:batch=32,steps=900", {}, False),
+    ],
+)
+def test_a_student_alone_that_is_asked_for_stands_beside_pseudo_labels_where_it_is_as_long(asked, options, stands):
+    semi = ["semi", "semi+influence", "semi+shuffled"]
+    few, own = rf.load("digits", labelled=100), short(**{"epochs": None, **options})
+    jobs = Comparing(methods=(asked, "semi+influence"), transfer=own, seeds=2).jobs(few)
+    brought = "scratch:batch=32,steps=2000"
+    names = [asked, *([] if stands else [brought]), *semi]
+    assert [(job.arm.name, job.seed) for job in jobs] == [(name, seed) for seed in (0, 1) for name in names]
+    assert [arm.name for arm in with_controls([asked, "semi+influence"], True)] == [asked, brought, *semi]
+
+
+def test_one_of_two_ways_to_ask_for_a_student_alone_is_refused():
+    few = rf.load("digits", labelled=100)
+    with pytest.raises(InputError, match="are the same: give one of them"):
+        Comparing(methods=("scratch:batch=32,epochs=667", "scratch:batch=32,steps=2000"), transfer=short()).jobs(few)
 
 
 def test_steps_may_say_how_long_a_student_learns(data):
@@ -151,11 +176,23 @@ def test_arms_that_mean_nothing_are_refused():
         (("kd", "student"), {"teacher_gradient": "influence"}, "means nothing for kd, student: the teacher does not learn"),
         (("scratch",), {"loss": "dkd"}, "loss='dkd' means nothing for scratch: there is no teacher"),
         (("semi",), {"loss": "mse"}, "loss='mse' means nothing for semi: semi has numbers of its own"),
+        (("semi",), {"epochs": 5}, "epochs=5 means nothing for semi: steps say how long it is, as in semi:steps=1000"),
+        (("scratch:steps=9", "semi"), {"epochs": 5}, "means nothing for scratch:steps=9, semi: steps say how long it is"),
+        (
+            ("kd:steps=9",),
+            {"epochs": 5, "teacher_epochs": 2},
+            "epochs=5 means nothing for kd:steps=9: steps say",
+        ),
+        (("scratch", "semi"), {"teacher_epochs": 5}, "means nothing for scratch, semi: no teacher is trained first"),
     ],
 )
 def test_numbers_that_no_arm_reads_are_refused(arms, options, said):
     with pytest.raises(InputError, match=said):
         Comparing(methods=arms, transfer=TransferOptions(teacher="convnet1:6", **options), controls=False).arms()
+
+
+def test_epochs_that_the_teacher_alone_reads_are_not_refused():
+    Comparing(methods=("kd:steps=9",), transfer=TransferOptions(teacher="convnet1:6", epochs=5), controls=False).arms()
 
 
 def test_a_student_by_dkd_has_a_rate_at_which_its_larger_loss_does_not_collapse(data):
@@ -206,6 +243,25 @@ def test_a_comparison_shares_one_teacher_a_seed_and_says_what_each_student_is(tm
     assert len(run.scores) == len(data.train)
     again = rf.compare(data, ["student"], seeds=2, out=tmp_path / "run", **SHORT)
     assert (again.rows, again.verdict) == (found.rows, found.verdict)
+
+
+@pytest.mark.parametrize("length", ["epochs=1", "steps=6"])
+def test_each_unit_records_the_flags_that_make_it_by_itself(tmp_path, data, monkeypatch, length):
+    real = equal_seconds.decide
+    slow = lambda made, rows: real(made, [{**row, "seconds": 3.0 if "student" in row["arm"] else 1.0} for row in rows])  # noqa: E731
+    monkeypatch.setattr(equal_seconds, "decide", slow)
+    monkeypatch.setattr("refluence.report.write", lambda folder: (folder / "report.html").touch())
+    arms = [f"scratch:{length}", f"kd:{length}", f"student:{length}"]
+    options = {**SHORT, "alpha": 0.3}
+    rf.compare(data, arms, seeds=1, controls=False, equal_seconds=True, out=tmp_path / "run", **options)
+    units = {place.parent.parent.name: read_json(place) for place in (tmp_path / "run" / "units").glob("*/0/config.json")}
+    assert len(units) == 4
+    for name, config in units.items():
+        again, made = asked_again(config, data)
+        if name.startswith("scratch"):  # which does not read it: it is not asked of it alone, where it would be refused
+            assert (again["transfer"].pop("alpha"), made["transfer"].pop("alpha")) == (0.1, 0.3)
+        assert again == made, name
+        assert made["transfer"]["epochs"] == (3 if "equal_seconds" in name else 1)
 
 
 def test_the_same_student_comes_from_python_the_command_line_and_again(tmp_path, capsys):

@@ -20,15 +20,16 @@ from refluence.files import read_json
 from refluence.influence.links import sigmoid_weights, standardise
 from refluence.influence.weighting import Weighting
 from refluence.jobs import equal_seconds
-from refluence.jobs.catalogue import parse_arm, with_controls
+from refluence.jobs.catalogue import methods, parse_arm, with_controls
 from refluence.jobs.job import read_job
 from refluence.models import ModelSpec
+from refluence.options import TransferOptions
 from refluence.randomness import drawn_so_far
 from refluence.seeds import streams
 from refluence.transfer.arms import weighting_of
 from refluence.transfer.batches import augmented
 from refluence.transfer.check import check_unlabelled
-from refluence.transfer.job import Loaded, Teacher, Transferring
+from refluence.transfer.job import Loaded, Teacher, Transferring, settings_for
 from refluence.transfer.semi import METHOD
 from refluence.transfer.semi_course import SemiCourse, Stream
 from refluence.transfer.semi_losses import pseudo
@@ -36,6 +37,7 @@ from refluence.transfer.semi_settings import CPU, PAPER, SemiSettings
 from refluence.transfer.semi_views import cut_out, operations, photometric, randomly, views
 from refluence.transfer.semi_work import SemiWork
 from refluence.transfer.settings import Settings
+from support.students import asked_again
 from support.tiny_data import split, tiny_dataset
 
 FEW = SemiSettings(batch=6, lr=0.1, steps=5, mu=2, ramp=4, wait=1, tune=4, tune_batch=8, threshold=0.34, average=0.5)
@@ -299,6 +301,9 @@ def test_shorter_runs_are_of_the_same_kind():
     assert (PAPER.lasting(3).steps, PAPER.lasting(3).tune, PAPER.lasting(3).wait) == (3, 3, 0)
     assert (CPU.lasting(1000).wait, CPU.lasting(4000).wait, CPU.lasting(4000).tune) == (150, 300, 200)
     assert CPU.length == 2000
+    for options, wait in (("steps=300", 45), ("steps=1", 0), ("steps=4000", 300), ("steps=300,wait=7", 7), ("mu=3", 300)):
+        arm = parse_arm(f"semi:{options}")
+        assert settings_for(arm, TransferOptions(), methods()["semi"], network="convnet", text=False).wait == wait
 
 
 def test_numbers_of_this_mechanism_are_named_where_arms_are_compared():
@@ -360,6 +365,10 @@ def test_an_arm_of_equal_seconds_has_more_steps(tmp_path, monkeypatch):
     assert [row["arm"] for row in found.rows] == [*arms, control]
     unit = read_json(next((tmp_path / "run" / "units").glob("semi@equal_seconds*/0/student/card.json")))
     assert unit["steps"] == 12
+    config = read_json(next((tmp_path / "run" / "units").glob("semi@equal_seconds*/0/config.json")))
+    again, made = asked_again(config, data)
+    assert again == made
+    assert made["transfer"]["steps"] == 12
     assert relation(read_arm(arms[1]), read_arm(control)) == EQUAL_SECONDS
 
 

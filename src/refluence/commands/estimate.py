@@ -27,7 +27,7 @@ def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
         scoring(flags)
         return
     asked = _asked(flags)
-    arms = asked.arms()
+    asked.arms()
     session = open_session(flags, asked.per_class, students=asked.of_students)
     memory, seeds = PeakMemory(session.compute.device), asked.seeds
     total, stored = 0.0, 0
@@ -42,7 +42,7 @@ def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
         total, stored = total + seeds * (making + judging), stored + seeds * kept
         print(f"{job.arm.name}: {clock(making)} to make, {clock(judging)} to judge, {size(kept)} stored, per seed")
     print(
-        f"in all: {clock(total)} for {counted(len(arms), 'arm')} x {counted(seeds, 'seed')}, peak memory "
+        f"in all: {clock(total)} for {counted(len(jobs), 'arm')} x {counted(seeds, 'seed')}, peak memory "
         f"{size(memory.bytes())}, {size(stored)} stored (measured on {STEPS} steps; a busier machine takes longer)"
     )
     if asked.options.quality and not asked.of_students:

@@ -17,7 +17,7 @@ from refluence.errors import InputError, did_you_mean, option, says_flags, state
 from refluence.evaluate import generated
 from refluence.evaluate.cleaning import CHANCE, HELD_OUT, by_another, cleaning
 from refluence.evaluate.references import base, by_score
-from refluence.evaluate.students import SCRATCH, SEMI
+from refluence.evaluate.students import SCRATCH
 from refluence.files import Json
 from refluence.generate import arms as generate_arms
 from refluence.generate import job as generate
@@ -203,7 +203,7 @@ def base_of(arm: Arm) -> Arm:
 def with_controls(given: Sequence[str | Declaration], controls: bool, students: TransferOptions = DEFAULTS) -> list[Arm]:
     """The arms in order, each once; `X+influence:…` brings `X` before it and `X+shuffled:…` behind it, a
     transfer by influence `scratch` and `kd` before it, `semi+influence` a `scratch` of as many steps (`students`: how they
-    learn) where no other is asked for.
+    learn).
 
     `X+pruned:by=score` (`selected`, `relabelled`, `scores` alike) brings `X` before it, and behind it the same at random and
     by held-out loss. A method that is given as an object is an arm, and its name may stand in others.
@@ -227,8 +227,6 @@ def with_controls(given: Sequence[str | Declaration], controls: bool, students: 
             own = _of_sampling(arm)
         elif controls and isinstance(declared, Mechanism):
             own = _of_transfer(arm, declared, students)
-            if arm.method == SEMI and any(other.method == SCRATCH for other in asked):
-                own = [each for each in own if each.method != SCRATCH]
         elif controls and by_score(arm.name):
             own = [read_arm(base(arm.name)), arm, by_another(arm, CHANCE), by_another(arm, HELD_OUT)]
             own = [next((other for other in asked if _alike(other, each)), each) for each in own]

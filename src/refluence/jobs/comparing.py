@@ -9,12 +9,13 @@ from pathlib import Path
 from refluence.arm import Arm
 from refluence.data import Dataset
 from refluence.errors import InputError, option
+from refluence.evaluate.references import kind
 from refluence.files import Json
 from refluence.generate.method import Generator
 from refluence.jobs import equal_seconds, record
 from refluence.jobs.catalogue import Declaration, methods, own_methods, parse_arm, with_controls
 from refluence.jobs.cleanable import refuse_unread
-from refluence.jobs.job import ArmJob
+from refluence.jobs.job import ArmJob, SetPlan
 from refluence.jobs.resolve import resolve
 from refluence.jobs.resolve_student import resolve_student
 from refluence.jobs.session import Session
@@ -22,6 +23,7 @@ from refluence.jobs.teachers import teacher_of
 from refluence.options import SamplingOptions, SeedOptions, SetOptions, TransferOptions
 from refluence.run.execute import parse
 from refluence.transfer.arms import refuse_idle
+from refluence.transfer.job import Transferring
 from refluence.transfer.mechanism import Mechanism
 
 
@@ -108,15 +110,31 @@ class Comparing:
         return own_methods(self.methods).get(arm.method) or methods()[arm.method]
 
     def jobs(self, dataset: Dataset) -> list[ArmJob]:
-        """A job for each seed and arm, all arms of a seed before the next seed."""
-        arms, seeds, resolved = self.arms(), range(self.seed, self.seed + self.seeds), self.resolver(dataset)
-        jobs = [resolved(arm, seed) for seed in seeds for arm in arms]
-        rows = jobs[: len(arms)]
+        """A job for each seed and arm, all arms of a seed before the next seed. An arm that is brought along is left out
+        where one that is asked for turns out to be the same on these data.
+        """
+        resolved = self.resolver(dataset)
+        rows = self._once([resolved(arm, self.seed) for arm in self.arms()])
         for job in rows:
             job.plan.check_model(job.model)
         _check_different(rows)
         refuse_unread(self.options.scores, rows)
-        return jobs
+        later = range(self.seed + 1, self.seed + self.seeds)
+        return [*rows, *(resolved(job.arm, seed) for seed in later for job in rows)]
+
+    def _once(self, rows: Sequence[ArmJob]) -> list[ArmJob]:
+        """The jobs without those that were brought along and that one of an arm that is asked for can stand for: it makes the
+        same, and each other arm is compared with it too."""
+        own = own_methods(self.methods)
+        given = [parse_arm(each, own) for each in self.methods]
+        asked = [job for job in rows if any(job.arm.same(arm) for arm in given)]
+
+        def stands(job: ArmJob, other: ArmJob) -> bool:
+            """Whether `job` can stand for `other`."""
+            kept = (kind(each.arm.name, other.arm.name) in ("", kind(each.arm.name, job.arm.name)) for each in rows)
+            return _plan(job) == _plan(other) and all(kept)
+
+        return [job for job in rows if job in asked or not any(stands(each, job) for each in asked)]
 
     def resolver(self, dataset: Dataset) -> Callable[[Arm, int], ArmJob]:
         """What makes the job of an arm and a seed. Students share one teacher, which is read once."""
@@ -151,13 +169,18 @@ class Comparing:
 
 def _check_different(jobs: Sequence[ArmJob]) -> None:
     """`InputError` where two arms resolve to the same plan, however each is written."""
-    plans = [replace(job.plan, arm=Arm(job.arm.method)) for job in jobs]
+    plans = [_plan(job) for job in jobs]
     for number, job in enumerate(jobs):
         if (first := plans.index(plans[number])) < number:
             names = jobs[first].arm.name, job.arm.name
             raise InputError(
                 f"the arms '{names[0]}' and '{names[1]}' are the same: give one of them, as '{min(names, key=len)}'"
             )
+
+
+def _plan(job: ArmJob) -> SetPlan | Transferring:
+    """What decides the result beside seed and network, however the arm is written."""
+    return replace(job.plan, arm=Arm(job.arm.method))
 
 
 def executor_name(executor: str | None, workers: int) -> str | None:

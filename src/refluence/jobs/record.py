@@ -15,6 +15,8 @@ from refluence.jobs.job import SAMPLE, ArmJob
 from refluence.jobs.session import Session, about
 from refluence.models import ModelSpec
 from refluence.options import JobOptions, SampleOptions, SetOptions, TransferOptions
+from refluence.transfer.arms import idle, lasting
+from refluence.transfer.job import Transferring
 
 Asked = JobOptions | TransferOptions
 """What a job was resolved from."""
@@ -58,8 +60,10 @@ def _named(given: object) -> str:
 
 
 def _distill(job: ArmJob, arm: Arm) -> Json:
-    steps = {"iterations": job.plan.iterations} if job.plan.iterations else {}  # at equal seconds one of its own
-    return {"method": arm.method, "weights": arm.weights, **steps}
+    if not job.plan.iterations:
+        return {"method": arm.method, "weights": arm.weights}
+    said = arm if arm == job.arm else arm.without({"iterations"})  # at equal seconds it has a number of its own
+    return {"method": said.method, "weights": said.weights, "iterations": job.plan.iterations}
 
 
 def _sample(job: ArmJob, arm: Arm) -> Json:
@@ -67,8 +71,11 @@ def _sample(job: ArmJob, arm: Arm) -> Json:
 
 
 def _transfer(job: ArmJob, arm: Arm) -> Json:
-    epochs = {"epochs": job.plan.iterations} if arm != job.arm else {}  # at equal seconds
-    return {"mechanism": arm.name, "seeds": None, **epochs}
+    plan = job.plan
+    assert isinstance(plan, Transferring), "of its command"
+    said = arm if arm == job.arm else lasting(arm, plan.settings)  # at equal seconds: its teacher keeps the epochs asked for
+    unread = {name: None for name in idle(said, plan.mechanism) if hasattr(TransferOptions, name)}
+    return {**unread, "mechanism": said.name, "seeds": None}
 
 
 COMMANDS: dict[str, tuple[type[JobOptions | SampleOptions | TransferOptions], Callable[[ArmJob, Arm], Json]]] = {

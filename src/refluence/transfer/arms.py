@@ -79,27 +79,40 @@ def check(arm: Arm, mechanism: Mechanism) -> None:
         raise InputError(f"arm '{arm.name}': {error}") from None
 
 
-def idle(arm: Arm, mechanism: Mechanism) -> dict[str, str]:
-    """The numbers that an arm does not read, and why."""
+def idle(arm: Arm, mechanism: Mechanism, trained: bool = True) -> dict[str, str]:
+    """The numbers that an arm does not read, and why. `trained`: whether a teacher is trained first, for the epochs that are
+    asked for."""
     found = {} if _weighted(arm, mechanism) else dict.fromkeys(OF_WEIGHTS, "no instance is weighted")
     if mechanism.teacher != "weighted":
         found |= dict.fromkeys(OF_TEACHER, "the teacher does not learn")
+    if mechanism.teacher == "none":
+        found["teacher_epochs"] = "no teacher is trained first"
     if mechanism.name == "scratch":
         found |= dict.fromkeys(OF_IMITATION, "there is no teacher")
-    if mechanism.schedule == "semi":
-        own = f"{mechanism.name} has numbers of its own"
-        found |= {key: own for key in UNREAD if key != "epochs"}  # a length is asked of all arms at once
+    in_steps = mechanism.schedule == "semi"
+    if in_steps:
+        found |= dict.fromkeys(UNREAD, f"{mechanism.name} has numbers of its own")
+    if in_steps or (arm.option("steps") is not None and (mechanism.teacher == "none" or not trained)):
+        found["epochs"] = f"steps say how long it is, as in {mechanism.name}:steps=1000"
     return found
 
 
 def refuse_idle(asked: TransferOptions, arms: Sequence[tuple[Arm, Mechanism]]) -> None:
     """`InputError` for a number that is asked for and that no arm reads: nothing would change."""
-    unread = [idle(arm, mechanism) for arm, mechanism in arms]
+    trained = asked.load_teacher is None and asked.teacher_epochs is None
+    unread = [idle(arm, mechanism, trained) for arm, mechanism in arms]
     for key, why in unread[0].items():
         value = getattr(asked, key, None)
         if value is not None and all(key in each for each in unread):
             names = ", ".join(arm.name for arm, _ in arms)
             raise InputError(f"{option(key, value)} means nothing for {names}: {why}")
+
+
+def lasting(arm: Arm, settings: Settings) -> Arm:
+    """The arm that says itself how long it is, as long as these numbers."""
+    lengths = ("steps", "wait", "tune") if isinstance(settings, SemiSettings) else ("epochs",)
+    own = arm.without({"epochs", "steps", *lengths})
+    return Arm(arm.method, arm.kind, (*own.options, *((name, str(getattr(settings, name))) for name in lengths)))
 
 
 def _weighted(arm: Arm, mechanism: Mechanism) -> bool:

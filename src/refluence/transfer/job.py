@@ -23,6 +23,7 @@ from refluence.transfer import kd, semi_settings
 from refluence.transfer.arms import WEIGHTS, changes, check, numbers, own_keys
 from refluence.transfer.artifact import Student
 from refluence.transfer.mechanism import Mechanism
+from refluence.transfer.semi_settings import SemiSettings
 from refluence.transfer.settings import CPU, CUT, DKD, LIGHT, LIGHT_NETWORKS, ONSET, PAPER, TEXT, Settings
 from refluence.work import Cost, Prepared, Work
 
@@ -197,6 +198,8 @@ def settings_for(
         settings = size.with_(**said)
         return settings.with_(epochs=asked.teacher_epochs or settings.epochs)
     said |= changes(arm, mechanism)
+    if isinstance(size, SemiSettings) and "steps" in said:
+        size = size.with_(wait=size.lasting(said["steps"]).wait)
     if said.get("loss") == "dkd" and (mechanism is None or mechanism.name != "scratch"):
         size = DKD if size == CPU else size.with_(onset=ONSET) if size == paper else size
     return size.with_(**said)

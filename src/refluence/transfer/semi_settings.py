@@ -55,7 +55,9 @@ class SemiSettings(Settings):
     average: float = setting(0.99, "Decay of the running average of the student, which is what is kept.", least=0, below=1)
     rise: int = setting(0, "Steps in which the rate of the schedule cosine rises.", least=0)
     ramp: int = setting(500, "Steps in which the consistency term reaches its weight.", least=0)
-    wait: int = setting(300, "Steps that the student waits for its teacher.", least=0)
+    wait: int = setting(
+        300, "Steps that the student waits for its teacher; of a run of fewer steps than usual as large a share.", least=0
+    )
     tune: int = setting(200, "Steps on the labelled instances alone, at the end.", least=0)
     tune_lr: float = setting(0.005, "Learning rate of these.", above=0)
     tune_batch: int = setting(64, "Instances in a batch of these.", least=1)
