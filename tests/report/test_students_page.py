@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refluence import report
-from refluence.report import charts, learning, scores, student, weighed
+from refluence.report import charts, learning, scores, student, students, weighed
 from refluence.report.reading import read_unit
 from report import fabricate_students
 from report.test_page import Outline
@@ -118,31 +118,49 @@ def test_runs_without_epochs_go_over_their_share_of_the_run(tmp_path):
     assert "Pseudo-labels that count" in text
     assert "Worst-case risk" not in text
     assert "those of single instances were not kept" in text
-    assert "Wrong ones below 1" in text
+    assert "Mean weight, pseudo-label wrong" in text
+    assert "Mean weight, label wrong" not in text
 
 
 def test_the_criterion_is_a_yes_or_a_no():
     right, wrong = np.array([1.0, 1.2]), np.array([0.4, 0.8])
     yes = weighed.criterion({weighed.RIGHT: right, weighed.WRONG: wrong})
-    assert yes.endswith("expects? Yes: 0.60, the others 1.10. The loss divides both by the mean of all, 0.85.")
+    assert yes.startswith(
+        "Do instances whose label is wrong weigh less than the others? Yes: 0.60 on average, the others 1.10."
+    )
+    assert "others 1.10. KD-AIF" in yes
+    assert "values, whose mean over all is 0.85, and the loss divides by it" in yes
     assert "? No: 1.10" in weighed.criterion({weighed.RIGHT: wrong, weighed.WRONG: right})
+    low = weighed.criterion({weighed.RIGHT: wrong / 2, weighed.WRONG: wrong})
+    assert "? No: 0.60 on average, the others 0.30." in low, "less than 1, as all are"
     assert weighed.criterion({weighed.ALL: right}) == ""
 
 
 def test_weights_of_right_and_wrong_instances(folders, outlines, tmp_path):
     found = weighed.section(read_unit(folders["joint"]), compare=False)
     facts = dict(found.facts)
-    assert facts["Known to be wrong"] == "40 (20.0 %)"
-    assert float(facts["Mean weight, wrong"]) < 1 < float(facts["Lowest, highest weight"].split(", ")[1])
+    assert facts["Label known to be wrong"] == "40 (20.0 %)"
+    assert float(facts["Mean weight, label wrong"]) < 1 < float(facts["Lowest, highest weight"].split(", ")[1])
     assert float(facts["Wrong ones weigh less (AUC)"]) > 0.9
     tile = next(tile for tile in found.scores.first if tile.stored)
     assert tile.stored == f"→ {tile.words.partition('stored: ')[2]}"
     assert tile.given != tile.stored.removeprefix("→ ")
-    assert "expects? Yes" in outlines["joint"].text
+    assert "weigh less than the others? Yes" in outlines["joint"].text
     unknown = weighed.section(read_unit(fabricate_students.student(tmp_path / "u", noisy=False)), compare=False)
     assert unknown.criterion == ""
     assert list(dict(unknown.facts)) == ["Weighted", "Effective sample size", "Weigh less than 1", "Lowest, highest weight"]
     assert weighed.section(read_unit(folders["kd"]), compare=False) is None
+
+
+def test_weights_of_pseudo_labels_are_called_so(tmp_path):
+    unit = read_unit(fabricate_students.student(tmp_path / "u", "semi+influence"))
+    found = weighed.section(unit, compare=False)
+    assert "Mean weight, pseudo-label wrong" in dict(found.facts)
+    assert found.criterion.startswith("Do instances whose pseudo-label is wrong weigh less than the others?")
+    assert "Weight, label wrong" in students.columns({"rows": [{"arm": "kd+influence", "noisy_weight": 1.0}]})
+    rows = [{"arm": "scratch"}, {"arm": "semi+influence", "noisy_weight": 1.0, "clean_weight": 1.1}]
+    assert list(students.columns({"rows": rows})) == ["Weight, pseudo-label wrong", "Weight, pseudo-label right"]
+    assert weighed.label_of(["joint", "semi"]) == "label or pseudo-label"
 
 
 def test_texts_are_shown_as_texts(folders, outlines):
@@ -178,7 +196,7 @@ def test_a_comparison_has_the_worst_class_and_the_teacher(folders, outlines):
     assert "all arms of a seed begin with the same teacher" in text
     assert "The teachers that learn" in text
     by_arm = {line["Arm"]: line for line in weighed.table([read_unit(folders["joint"])])}
-    assert by_arm["joint"]["Wrong ones below 1"] == "yes"
+    assert by_arm["joint"]["Wrong ones weigh less"] == "yes"
 
 
 def test_more_labels_are_explained(tmp_path):

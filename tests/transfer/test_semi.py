@@ -365,6 +365,7 @@ def test_an_arm_of_equal_seconds_has_more_steps(tmp_path, monkeypatch):
     assert [row["arm"] for row in found.rows] == [*arms, control]
     unit = read_json(next((tmp_path / "run" / "units").glob("semi@equal_seconds*/0/student/card.json")))
     assert unit["steps"] == 12
+    assert any("has 12 steps" in note for note in read_json(tmp_path / "run" / "results.json")["notes"])
     config = read_json(next((tmp_path / "run" / "units").glob("semi@equal_seconds*/0/config.json")))
     again, made = asked_again(config, data)
     assert again == made

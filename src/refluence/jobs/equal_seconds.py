@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from refluence.arm import Arm
+from refluence.arm import Arm, read_arm
 from refluence.errors import InputError, option
 from refluence.evaluate import generated, students
 from refluence.files import Json, read_json, write_json
@@ -58,13 +58,12 @@ def jobs(
     if path is not None:
         write_json(path, known)
     extra, notes = [], []
-    counted = "epochs" if any(students.is_student(job.arm) for job in made) else "iterations"
     for name, found in known.items():
         cost = f"{name} took {found['ratio']:.2f} times the seconds of its base"
         if found["iterations"] is None:
             notes.append(f"{cost}: no arm at equal seconds is needed")
             continue
-        notes.append(f"{cost}: the arm at equal seconds has {found['iterations']} {counted}")
+        notes.append(f"{cost}: the arm at equal seconds has {found['iterations']} {_counted(name)}")
         for job in made:
             if job.arm.name == name:
                 plan: Any = job.plan.with_iterations(found["iterations"], size).unweighted()
@@ -85,6 +84,14 @@ def decide(made: Sequence[ArmJob], rows: list[Json]) -> dict[str, Json]:
             iterations = round(job.plan.iterations * ratio) if ratio > WORTH else None
             decided[job.arm.name] = {"seconds": own, "base_seconds": base, "ratio": ratio, "iterations": iterations}
     return decided
+
+
+def _counted(name: str) -> str:
+    """What an arm has a number of, in a word."""
+    arm = read_arm(name)
+    if not students.is_student(arm):
+        return "iterations"
+    return "steps" if arm.method == students.SEMI else "epochs"
 
 
 def control(arm: Arm) -> Arm:

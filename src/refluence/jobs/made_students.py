@@ -79,7 +79,11 @@ def measured(job: StudentJob, result: Result, session: Session) -> Json:
 
 
 def of_row(job: StudentJob, entry: Json, card: Json) -> Json:
-    """What the row of an evaluation says of a student beside what it says of everything that is judged."""
+    """What the row of an evaluation says of a student beside what it says of everything that is judged.
+
+    `iterations`: epochs, of `semi` steps. `noisy_weight`, `clean_weight`, `auc`: of instances whose label, of `semi` whose
+    pseudo-label, is wrong and right (`weights_by_truth`).
+    """
     weights = card.get("weights") or {}
     facts = {
         "auc": weights.get("auc"),

@@ -2,8 +2,9 @@
 
 Labels of the training rows and of the validation rows that are cut from them are wrong at random (symmetric): none, a tenth, a
 fifth. The two criteria of the paper's summary stand in the table: at least 95 % of the accuracy with right labels is kept
-(column `kept`), and instances with wrong labels weigh less than 1 on average (column `wrong`, beside what the others weigh:
-`right`). Rivals that cost forward passes alone stand beside: loss, small loss, similarity of features.
+(column `kept`), and instances with wrong labels weigh less than 1 on average (column `wrong`). The second asks little: weights
+are the link's own values there, whose mean over all is not 1, so that `wrong` is to be read beside `right`. Rivals that cost
+forward passes alone stand beside: loss, small loss, similarity of features.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ RECIPE = Recipe(
         "With a fifth of the labels of CIFAR-100 wrong, KD-AIF has 59.25 percent and knowledge distillation 57.86.",
         "At least 95 percent of the accuracy with right labels is kept, and wrong labels weigh less than 1 on average.",
     ),
-    notes=("Test labels are right; those of the validation rows, which make the weights, are as wrong as those of train.",),
+    notes=(
+        "Columns wrong and right: mean weights, the link's own values, whose mean over all is not 1: compare the two.",
+        "Test labels are right; those of the validation rows, which make the weights, are as wrong as those of train.",
+    ),
     picture="gains",
 )

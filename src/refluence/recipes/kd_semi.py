@@ -48,6 +48,9 @@ RECIPE = Recipe(
     source="KD-AIF (arXiv 2501.02705); benchmarks of arXiv 2003.10580",
     parts=parts,
     claims=("KD-AIF is better than other semi-supervised methods on CIFAR-10 with 4,000 labels and SVHN with 1,000.",),
-    notes=("What the mechanism does exactly is not published; transfer/semi.py says what is built.",),
+    notes=(
+        "What the mechanism does exactly is not published; transfer/semi.py says what is built.",
+        "Columns wrong and right: mean weights of images whose pseudo-label is wrong and right, compared with each other.",
+    ),
     picture="gains",
 )

@@ -22,7 +22,8 @@ STUDENTS = (
     ("right", "clean_weight", 2),
 )
 """Of students: accuracy of the worst class and of the teacher in percent, the share of the accuracy with right labels that is
-kept, and the mean weights of instances with wrong and with right labels; a column where a line has it."""
+kept, and the mean weights of instances with wrong and with right labels (of `semi` pseudo-labels), the link's own values, whose
+mean over all is not 1; a column where a line has it."""
 QUALITY = (
     ("influence", "influence", 4),
     ("Fréchet", "frechet", 2),

@@ -14,6 +14,7 @@ from refluence.report.verdict import BALANCED, Line, Table
 from refluence.report.words import DASH, amount, compact, counted, finite, fixed
 
 MOST = 20  # classes that get a bar
+SEMI = "semi"
 MECHANISMS = {
     "scratch": "The student was trained on the labels alone, without a teacher.",
     "kd": "The student imitates the outputs of a fixed teacher, beside the labels.",
@@ -23,7 +24,7 @@ MECHANISMS = {
     "influence on the student; the student learns from all alike.",
     "joint": "Teacher and student learn side by side. For both, training instances that raise the student's risk on held-out "
     "instances weigh less.",
-    "semi": "Labels of a few instances are known. A teacher learns from them and from its own pseudo-labels of the others, and "
+    SEMI: "Labels of a few instances are known. A teacher learns from them and from its own pseudo-labels of the others, and "
     "the student from these.",
     "staged": "First the teacher goes on learning, from instances weighted by their influence on a student. Then it is fixed, "
     "and the student imitates it, from instances weighted by their influence too.",

@@ -33,21 +33,27 @@ def values(top: Unit, units: list[Unit], results: Json | None, paint: dict[str, 
         "figures": learning.figures(units, paint, compare),
         "weighed": found,
         "unweighed": f"No weights of training instances are stored in this folder: {alike}.",
+        "label": weighed.weighed_label(units),
         "by_arm": weighed.table(units) if compare or found is None else [],
     }
 
 
 def columns(results: Json) -> dict[str, str]:
-    """The columns of the table beside accuracy, by name; those that no row has are left out."""
+    """The columns of the table beside accuracy, by name; those that no row has are left out.
+
+    Weights are the link's own values, whose mean over all instances is not 1: those of wrong labels say something beside
+    those of right ones. Of `semi` they are of right and wrong pseudo-labels.
+    """
+    rows = results.get("rows") or []
+    label = weighed.label_of({str(row.get("arm")) for row in rows if finite(row.get("noisy_weight")) is not None})
     named = {
         "Worst class, %": "worst_class",
         **(verdict.BALANCED if verdict.unequal(results) else {}),
         "Teacher, %": "teacher_accuracy",
         "AUC": "auc",
-        "Weight, label wrong": "noisy_weight",
-        "Weight, label right": "clean_weight",
+        f"Weight, {label} wrong": "noisy_weight",
+        f"Weight, {label} right": "clean_weight",
     }
-    rows = results.get("rows") or []
     return {name: key for name, key in named.items() if any(finite(row.get(key)) is not None for row in rows)}
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
 
+from refluence.arm import read_arm
 from refluence.report import bars, charts, scores, student
 from refluence.report.gallery import Gallery, Tile, class_name, highest
 from refluence.report.reading import Scores, Unit
 from refluence.report.words import DASH, common_unit, counted, finite, fixed, mean, signed
 
 BINS = 40
-ALL, RIGHT, WRONG = "all instances", "instances whose label is right", "instances that are wrong"
+ALL, RIGHT, WRONG = "all instances", "instances whose label is right", "instances whose label is wrong"
 INKS = {RIGHT: charts.LOWERS, WRONG: charts.RAISES, ALL: charts.PALETTE[0]}
 SHARES = "Each bar is a share of its own group, so that a small group can be compared with a large one. "
 WORDS = (
-    "The weights of the last scoring, before they are divided by their mean. Left of the dashed line at 1 an instance counts "
-    "less than without weights."
+    "The weights of the last scoring, before they are divided by their mean. Left of the dashed line at 1 are instances whose "
+    "score speaks against them; the loss divides by the mean, so that less than the mean counts less than without weights."
 )
 
 
@@ -63,26 +65,41 @@ def section(unit: Unit, compare: bool) -> WeighedSection | None:
     groups = (
         {ALL: weight} if wrong is None or not 0 < wrong.sum() < len(wrong) else {RIGHT: weight[~wrong], WRONG: weight[wrong]}
     )
+    label = label_of([unit.arm])
+    inks = {_in_words(name, label): INKS[name] for name in groups}
+    bins = [{**row, "name": _in_words(str(row["name"]), label)} for row in _bins(groups)]
     title = "Histogram of the weights of the training instances"
-    chart = bars.overlaid(_bins(groups), {name: INKS[name] for name in groups}, 1.0, "weight", "share of the group", title)
+    chart = bars.overlaid(bins, inks, 1.0, "weight", "share of the group", title)
     words = (SHARES if len(groups) > 1 else "") + WORDS
-    return WeighedSection(source, _facts(groups, weight), criterion(groups), words, chart, shown, _texts(found, unit.classes))
+    said = criterion(groups, label)
+    return WeighedSection(source, _facts(groups, weight, label), said, words, chart, shown, _texts(found, unit.classes))
 
 
-def criterion(groups: dict[str, np.ndarray]) -> str:
-    """Whether instances that are known to be wrong weigh less than 1 on average, in words: a criterion of KD-AIF."""
+def label_of(arms: Collection[str]) -> str:
+    """Which labels the weights of these arms are right or wrong by: of `semi` the pseudo-labels."""
+    pseudo = [read_arm(arm).method == student.SEMI for arm in arms]
+    return "pseudo-label" if all(pseudo) else "label or pseudo-label" if any(pseudo) else "label"
+
+
+def criterion(groups: dict[str, np.ndarray], label: str = "label") -> str:
+    """Whether instances whose label is known to be wrong weigh less than the others on average, in words.
+
+    KD-AIF asks for less than 1; but these are the link's own values, whose mean is not 1, and the loss divides by it.
+    """
     if WRONG not in groups:
         return ""
-    value = float(groups[WRONG].mean())
-    answer, every = "Yes" if value < 1 else "No", np.concatenate(list(groups.values()))
-    question = "Do wrong instances weigh less than 1 on average, as KD-AIF (arXiv 2501.02705) expects?"
-    means = f"{fixed(value, 2)}, the others {fixed(groups[RIGHT].mean(), 2)}"
-    return f"{question} {answer}: {means}. The loss divides both by the mean of all, {fixed(every.mean(), 2)}."
+    wrong, right = (float(groups[name].mean()) for name in (WRONG, RIGHT))
+    every = float(np.concatenate(list(groups.values())).mean())
+    return (
+        f"Do instances whose {label} is wrong weigh less than the others? {'Yes' if wrong < right else 'No'}: "
+        f"{fixed(wrong, 2)} on average, the others {fixed(right, 2)}. KD-AIF (arXiv 2501.02705) expects less than 1, but these "
+        f"are the link's own values, whose mean over all is {fixed(every, 2)}, and the loss divides by it."
+    )
 
 
 def table(units: list[Unit]) -> list[dict[str, str]]:
     """A row for each arm whose cards speak of weights where the truth is known, means over the seeds."""
-    rows = []
+    rows, label = [], weighed_label(units)
     for arm in dict.fromkeys(unit.arm for unit in units):
         cards = [student.part(unit.card, "weights") for unit in units if unit.arm == arm]
         clean, noisy, auc = (mean([finite(card.get(name)) for card in cards]) for name in ("clean", "noisy", "auc"))
@@ -91,25 +108,34 @@ def table(units: list[Unit]) -> list[dict[str, str]]:
         rows.append(
             {
                 "Arm": arm,
-                "Mean weight, label right": fixed(clean, 2),
-                "Mean weight, wrong": fixed(noisy, 2),
-                "Wrong ones below 1": "yes" if noisy < 1 else "no",
+                f"Mean weight, {label} right": fixed(clean, 2) if clean is not None else DASH,
+                f"Mean weight, {label} wrong": fixed(noisy, 2),
+                "Wrong ones weigh less": DASH if clean is None else "yes" if noisy < clean else "no",
                 "AUC": fixed(auc, 2) if auc is not None else DASH,
             }
         )
     return rows
 
 
-def _facts(groups: dict[str, np.ndarray], weight: np.ndarray) -> list[tuple[str, str]]:
+def weighed_label(units: list[Unit]) -> str:
+    """`label_of` of the arms whose cards know the weights of wrong labels."""
+    return label_of({unit.arm for unit in units if finite(student.part(unit.card, "weights").get("noisy")) is not None})
+
+
+def _in_words(group: str, label: str) -> str:
+    return group.replace("label", label)
+
+
+def _facts(groups: dict[str, np.ndarray], weight: np.ndarray, label: str) -> list[tuple[str, str]]:
     facts = [("Weighted", counted(len(weight), "instance"))]
     if WRONG in groups:
         wrong = len(groups[WRONG])
         flags = np.r_[np.zeros(len(groups[RIGHT]), bool), np.ones(wrong, bool)]
         area = scores.auc(-np.r_[groups[RIGHT], groups[WRONG]], flags)
         facts += [
-            ("Known to be wrong", f"{wrong} ({fixed(100 * wrong / len(weight))} %)"),
-            ("Mean weight, label right", fixed(groups[RIGHT].mean(), 2)),
-            ("Mean weight, wrong", fixed(groups[WRONG].mean(), 2)),
+            (f"{label.capitalize()} known to be wrong", f"{wrong} ({fixed(100 * wrong / len(weight))} %)"),
+            (f"Mean weight, {label} right", fixed(groups[RIGHT].mean(), 2)),
+            (f"Mean weight, {label} wrong", fixed(groups[WRONG].mean(), 2)),
             ("Wrong ones weigh less (AUC)", fixed(area, 3)),
         ]
     share = float(weight.sum() ** 2 / (len(weight) * (weight**2).sum())) if weight.any() else 0.0

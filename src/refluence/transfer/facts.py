@@ -31,6 +31,8 @@ def shown(dataset: Dataset, weights: InstanceWeights) -> Shown:
 def weights_by_truth(dataset: Dataset, weights: InstanceWeights) -> Json | None:
     """The mean weight of clean and of noisy instances, and how well weights tell them apart; None where nothing is known.
 
+    Weights are the link's own values, whose mean over all is not 1: the two means are compared with each other.
+
     `auc`: the probability that a noisy instance weighs less than a clean one, ties by half; None where all are of one sort.
     """
     from sklearn.metrics import roc_auc_score

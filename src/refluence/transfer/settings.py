@@ -31,7 +31,9 @@ class Settings:
     """
 
     epochs: int = same(EvaluationOptions, "epochs", default=15)
-    steps: int = setting(0, "Steps of the optimiser in the place of epochs, in whole ones (0: epochs says it).", least=0)
+    steps: int = setting(
+        0, "Steps of the optimiser in the place of epochs, rounded up to whole epochs (0: epochs says it).", least=0
+    )
     batch: int = same(EvaluationOptions, "batch", default=64)
     lr: float = same(TransferOptions, "lr", default=0.05)
     momentum: float = setting(0.9, "Momentum of SGD.", least=0, below=1)
