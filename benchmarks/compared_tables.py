@@ -5,7 +5,7 @@
     python benchmarks/compared_tables.py tables               fills the marks of the documents
 
 A table stands between `<!-- compared: NAME [clean NAME] -->` and `<!-- end -->`. With `clean` the share of the accuracy of that
-run, whose labels are right, is kept: a criterion is 95 %, another that wrong labels weigh less than 1 on average.
+run, whose labels are right, is kept: a criterion is 95 %. `wrong` and `right` are mean weights, to be compared with each other.
 """
 
 from __future__ import annotations

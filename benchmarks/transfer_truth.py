@@ -391,8 +391,10 @@ def claims(rows: list[dict]) -> str:
         ),
         (
             "wrong labels get positive φ and weigh less than 1",
-            "mean weights "
+            "mean weights of wrong labels (the link's own values, whose mean over all is not 1) "
             + _several(few, ("phi, identity", "phi, ggn"), "weight, wrong")
+            + ", of right ones "
+            + _several(few, ("phi, identity", "phi, ggn"), "weight, right")
             + "; AUC "
             + _several(few, ("phi, identity", "phi, ggn", "loss", "teacher's loss", "exact, test"), "AUC"),
             few,
