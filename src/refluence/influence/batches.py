@@ -22,7 +22,8 @@ from refluence.matching.statistics import Batches, Targets
 NUMBERS, LEAST, MOST = 2**18, 64, 256  # of input a pass, in samples at least and at most: what stays in a CPU's cache
 RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 ACCELERATOR = 8  # times as many elsewhere
-LARGE, ROOM = 3 * 128 * 128, 3 * 2**19  # beyond so many numbers a sample (128 px), so many a pass (10 of 224 px) on the CPU
+LARGE, ROOM = 3 * 128 * 128, 3 * 2**18  # beyond so many numbers a sample (128 px), so many a pass (5 of 224 px) on the CPU
+WIDE = 6 * 2**20  # numbers of one layer's input in a pass (24 MiB): pages of larger tensors are given back and taken again
 CHUNK = 64  # samples that are differentiated at once
 
 
@@ -54,10 +55,18 @@ def passes(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tar
         raise InputError("no samples: the batches are empty")
 
 
-def at_once(x: Tensor, most: int = CHUNK) -> int:
-    """How many samples of x `(B, ...)` a pass takes: `most`, fewer of large images on the CPU: activations fill memory."""
+def at_once(x: Tensor, most: int = CHUNK, widest: int = 0) -> int:
+    """How many samples of x `(B, ...)` a pass takes: `most`, on the CPU fewer of large images and in wide layers.
+
+    `widest`: numbers of a sample in the layer that sees most of them, where that is known.
+    """
+    if x.device.type != "cpu":
+        return most
     each = x[:1].numel()
-    return most if each <= LARGE or x.device.type != "cpu" else max(1, ROOM // each)
+    most = most if each <= LARGE else max(1, ROOM // each)
+    while most > 1 and most * widest > WIDE:
+        most //= 2
+    return most
 
 
 def check_order(batches: Batches) -> None:

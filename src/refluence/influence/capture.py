@@ -158,12 +158,12 @@ def check_covered(model: nn.Module, names: Sequence[str], x: Tensor, y: Targets,
         _, wanted = watched(model, names)
         if want is None:
             return Choice("ghost"), None
-        shared = believed(lambda: check_layers(model, wanted, want.x))
+        shared, widest = believed(lambda: check_layers(model, wanted, want.x))
         taken = believed(lambda: _layers(model, want.x, want.y, loss, names, len(want.x), ROOM, shared))
         for wrong in (want.wrong_gradient(taken.gradient), want.wrong_scores(taken.scores)):
             if wrong:
                 raise Unsupported(outside(wrong[0]))
-        return Choice("ghost", "", want.paired, shared), bool(want.silent)
+        return Choice("ghost", "", want.paired, shared, widest), bool(want.silent)
 
     def asked() -> tuple[Choice, bool | None]:
         with finer(model, x, y) as fine:

@@ -49,7 +49,7 @@ class Scorer:
 
     engine: "auto" takes the first of ghost, forward, double_backward and single whose scores of four instances are those of
     autograd (proof.py: asked once for each structure of the network). Another takes that one or raises `Unsupported`.
-    chunk: samples at a time, which bounds the memory (default: 64, fewer of large images on the CPU).
+    chunk: samples at a time, which bounds the memory (default: 64, on the CPU fewer of large images and in wide layers).
     compile: each chunk's pass is traced and compiled, once for a set of names in v, a shape of x and a mode (train, eval) of
     the layers; other values of v and of the parameters, and other numbers of samples, use the same compilation. Worth its
     time (tens of seconds) from some thousand samples on. A forward that branches on values keeps the branch of the first call.
@@ -125,7 +125,7 @@ class Scorer:
         self, choice: Choice, state: Parameters, v: Parameters, x: Tensor, y: Targets, kept: list[Tensor] | None = None
     ) -> Tensor:
         """`kept` gets the losses too, where the pass can say them."""
-        size = self.chunk or at_once(x)
+        size = self.chunk or at_once(x, widest=0 if self.compile else choice.widest)
         one, found, ghost = self._pass(choice, tuple(v), x, y, size), [], None
         if kept is not None and choice.engine == "ghost" and not self.compile:
             ghost = Ghost(self.model, self.loss, tuple(v), self.half, choice.shared)
@@ -160,36 +160,40 @@ class Scorer:
         few = (x[:PROBES], take(y, slice(PROBES))) if want is None else (want.x, want.y)
         for engine in allowed:
             try:
-                shared = self._prove(engine, names, *few, want)
+                shared, widest = self._prove(engine, names, *few, want)
             except Unsupported as why:
                 if engine == allowed[-1]:
                     raise
                 reason = reason or str(why)
             else:
                 break
-        return Choice(engine, reason, want is not None and want.paired, shared), None if want is None else bool(want.silent)
+        return Choice(engine, reason, want is not None and want.paired, shared, widest), None if want is None else bool(
+            want.silent
+        )
 
-    def _prove(self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets, want: Truth | None) -> frozenset[str]:
+    def _prove(
+        self, engine: str, names: tuple[str, ...], x: Tensor, y: Targets, want: Truth | None
+    ) -> tuple[frozenset[str], int]:
         """Raise `Unsupported` unless an engine runs, and gives what autograd does (None: not known, nothing finite).
 
-        Returns the embeddings that are shared by the samples.
+        Returns the embeddings that are shared by the samples, and the numbers of a sample in the widest layer that is read.
         """
         state = parameters_of(self.model)
         zeros = {name: torch.zeros_like(state[name]) for name in names}
         state |= dict(self.model.named_buffers())
         if (self.compile if engine == "ghost" else engine != "single") and not reached(self.model, self.loss, names, x, y):
             raise Unsupported("a parameter is not read from its module alone, or the network gives it other values")
-        shared: frozenset[str] = frozenset()
+        shared, widest = frozenset[str](), 0
         if engine == "ghost":
-            shared = believed(lambda: check_layers(self.model, watched(self.model, names)[1], x))
+            shared, widest = believed(lambda: check_layers(self.model, watched(self.model, names)[1], x))
         one = believed(lambda: self._made(engine, names, False, shared))
 
         if want is None:
             believed(lambda: one(state, zeros, x, y))
-            return shared
+            return shared, widest
         if wrong := want.wrong_scores(lambda v: believed(lambda: one(state, {**zeros, **v}, x, y))):
             raise Unsupported(outside(wrong[0]) if engine == "ghost" else f"engine '{engine}' is wrong for '{wrong[0]}'")
-        return shared
+        return shared, widest
 
     def _pass(self, choice: Choice, names: tuple[str, ...], x: Tensor, y: Targets, size: int) -> Pass:
         """`(state, v, x, y) -> (n,)` of an engine; compiled at its first use for a structure."""
@@ -246,7 +250,7 @@ def scores(
         v: parameter name -> tensor of its shape; missing names count as zero.
         engine: "auto", or one of ghost, forward, double_backward and single.
         loss: `loss(model(x), y)` gives losses `(B,)`.
-        chunk: instances at a time, which bounds the memory (default: 64, fewer of large images on the CPU).
+        chunk: instances at a time, which bounds the memory (default: 64, on the CPU fewer of large images and in wide layers).
         compile: compile the pass; worth its time from some thousand instances on.
         precision: "fp32" (the model's own), or "bf16" for the products of the ghost engine.
 

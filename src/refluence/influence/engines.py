@@ -20,12 +20,14 @@ class Choice:
     """The engine that is taken, and why not an earlier one ("" for the first).
 
     `paired`: the network takes no batch of one. `shared`: the embeddings that see the same ids for all samples.
+    `widest`: numbers of a sample in the layer that sees most of them, where layers are read.
     """
 
     engine: str
     reason: str = ""
     paired: bool = False
     shared: frozenset[str] = frozenset()
+    widest: int = 0
 
     def __str__(self) -> str:
         """One line for a terminal."""

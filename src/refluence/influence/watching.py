@@ -22,6 +22,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from refluence.errors import InputError
 from refluence.influence.differentiable import plain_kernels
+from refluence.influence.fixed_norm import lighter
 from refluence.influence.layers import NORMS, Call, Unsupported, hub_conv1d
 from refluence.influence.small_layers import is_small
 
@@ -112,8 +113,10 @@ def check_rows(calls: list[Call], wanted: dict[nn.Module, Watched], samples: int
 
 
 @torch.no_grad()
-def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) -> frozenset[str]:
-    """Raise `Unsupported` for a layer whose first axis is not the samples of x, in their order; the labels that are shared.
+def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) -> tuple[frozenset[str], int]:
+    """Raise `Unsupported` for a layer whose first axis is not the samples of x, in their order.
+
+    Returns the labels of the embeddings that are shared, and the numbers of a sample in the layer that sees most of them.
 
     It must follow 1 and 2 samples alike (one number would not do: time first in `(T, n, ...)` looks like samples at n = T),
     and turn round with them (rows that a network sorts do so in only one of two orders). An embedding that sees the same ids
@@ -140,7 +143,8 @@ def check_layers(model: nn.Module, wanted: dict[nn.Module, Watched], x: Tensor) 
                 raise Unsupported(f"layer '{wanted[one.module].label}' sees ids that are neither of samples nor of positions")
         elif not torch.allclose(one.a.flip(0), other.a, rtol=1e-3, atol=1e-5 * float(one.a.abs().max()), equal_nan=True):
             raise Unsupported(f"layer '{wanted[one.module].label}' sees the samples in another order")
-    return frozenset(wanted[module].label for module in shared)
+    widest = max((call.a.numel() // 2 for call in pair if call.module not in shared), default=0)
+    return frozenset(wanted[module].label for module in shared), widest
 
 
 def output_gradients(
@@ -224,9 +228,10 @@ def watch(wanted: dict[nn.Module, Watched], samples: int = 0) -> Iterator[list[C
         if graph and not out.requires_grad:
             label = wanted[module].label
             raise Unsupported(f"layer '{label}' is frozen and sees an input without a graph")
+        before, out = out, lighter(module, given, out) if graph else out
         edge = get_gradient_edge(out) if graph else None
         calls.append(Call(module, wanted[module].names, a, a._version, edge, given.grad_fn, given, out._version))
-        return out if repeated else None
+        return None if out is before and not repeated else out
 
     handles = [module.register_forward_hook(keep, prepend=True, with_kwargs=True) for module in wanted]
     try:
