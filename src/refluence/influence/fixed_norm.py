@@ -37,7 +37,9 @@ def lighter(module: nn.Module, a: Tensor, out: Tensor) -> Tensor:
     """
     if not isinstance(module, _BatchNorm) or not isinstance(module.weight, nn.Parameter) or not a.requires_grad:
         return out
-    if module.training or module.running_var is None or not a.dtype == out.dtype == module.weight.dtype == module.running_var.dtype:
+    if module.training or module.running_var is None:
+        return out
+    if not a.dtype == out.dtype == module.weight.dtype == module.running_var.dtype:
         return out
     r = torch.rsqrt(module.running_var + module.eps)
     made: Tensor = _Scaled.apply(a, module.weight, module.bias, r, [out.detach()])
