@@ -53,16 +53,43 @@ def test_help_fits_a_terminal_and_begins_with_what_matters(capsys, command):
     assert flags[: len(FIRST.get(command, []))] == FIRST.get(command, [])
 
 
-def test_what_flags_alone_decide_is_refused_before_torch_is_loaded():
-    wrong = [["--ipc", "0"], ["--solver", "euler"], ["--range", "5:1"], ["--steps", "0"]]
+def test_what_flags_and_the_folder_decide_is_refused_before_torch_is_loaded(tmp_path):
+    """It takes seconds to load; a line about a flag is there in a fraction of one."""
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").touch()
+    runs = {
+        "generate sample": [],
+        "generate train": [],
+        "generate finetune": ["--denoiser", "there"],
+        "distill": [],
+        "transfer": ["--teacher", "convnet"],
+        "compare": ["--methods", "dit+igd"],
+    }
+    wrong = [
+        *(["generate sample", flag, value] for flag, value in (("--ipc", "0"), ("--solver", "euler"), ("--range", "5:1"))),
+        ["generate sample", "--steps", "0"],
+        ["generate sample", "--guidance", "entropie"],
+        ["generate sample", "--guidance", "entropy", "--pool"],
+        ["distill", "--ipc", "0"],
+        ["transfer", "--workers", "2"],
+        ["compare", "--methods"],
+        *([run, *flags, "--out", "taken"] for run, flags in runs.items()),
+        *([run, *flags, "--out", "taken/notes.txt"] for run, flags in runs.items()),
+    ]
     code = (
         "import sys; from refluence.cli import main\n"
-        f"print([main(['generate', 'sample', '--data', 'digits', '--out', 'x', *flags]) for flags in {wrong}])\n"
+        f"for command, *flags in {wrong}:\n"
+        "    data = ['--data', 'digits', *([] if '--out' in flags else ['--out', 'x'])]\n"
+        "    print(main([*command.split(), *data, *flags]), 'torch' in sys.modules)\n"
         "print(main(['compare', '--methods', 'dit+igd', '--out', 'x']), 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[2, 2, 2, 2]\n2 False\n"
-    assert [line.partition(": it must be")[0] for line in done.stderr.splitlines()][2] == "refluence: --range 5:1"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["2 False"] * (len(wrong) + 1)
+    said = done.stderr.splitlines()
+    assert said[2].startswith("refluence: --range 5:1: it must be")
+    assert sum("taken is not empty and holds no Refluence run" in line for line in said) == len(runs)
+    assert sum("taken/notes.txt is a file" in line for line in said) == len(runs)
+    assert not (tmp_path / "x").exists()
 
 
 def test_help_ends_in_the_narrowest_terminal(capsys, monkeypatch):

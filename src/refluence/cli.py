@@ -65,11 +65,13 @@ def _run(words: list[str]) -> int:
         if words[0] == "--version":
             print(f"refluence {__version__}")
             return 0
+        from refluence.commands.free import check_out
         from refluence.commands.parse import parse
         from refluence.run.progress import one_line_warnings
 
         one_line_warnings()
         name, flags = parse(words)
+        check_out(name, flags)
         import_module(f"refluence.commands.{name}").run(flags)
     except InputError as error:
         return _fail(str(error), 2, error.lines)

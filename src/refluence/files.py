@@ -10,13 +10,14 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from refluence.errors import InputError, RunError, again
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Json = dict[str, Any]
 """An object of a JSON file. What its values are is known where it is written; readers look."""
@@ -122,6 +123,8 @@ def _refuse_constant(name: str) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors (and a string-to-string header) as safetensors, atomically. No pickle."""
+    from safetensors.torch import save_file  # it loads torch, which takes seconds: most of this module needs none
+
     with replacing(path) as temporary:
         temporary.touch()
         usual = temporary.stat().st_mode

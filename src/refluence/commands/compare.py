@@ -6,12 +6,11 @@ from refluence import report
 from refluence.commands.flags import Compare, Transfer
 from refluence.commands.session import open_session, relative
 from refluence.commands.table import show
-from refluence.errors import InputError
 from refluence.fields import subset
 from refluence.jobs.comparing import Comparing, executor_name
 from refluence.jobs.comparison import compare
 from refluence.options import SetOptions, TransferOptions
-from refluence.run.folder import check_free, recorded_threads
+from refluence.run.folder import recorded_threads
 
 
 def run(flags: Compare) -> None:
@@ -22,7 +21,6 @@ def run(flags: Compare) -> None:
 def make(asked: Comparing, flags: Compare | Transfer) -> None:
     """The comparison of the flags: `compare`, or `transfer --seeds N`."""
     asked.arms()
-    check_free(flags.out, "compare", flags.resume)
     session = open_session(flags, asked.per_class, threads=recorded_threads(flags.out), students=asked.of_students)
     jobs = asked.jobs(session.dataset)
     found = compare(asked, jobs, session, flags.out, resume=flags.resume, page=report.write)
@@ -33,8 +31,6 @@ def make(asked: Comparing, flags: Compare | Transfer) -> None:
 
 def comparing(flags: Compare) -> Comparing:
     """What the flags ask for."""
-    if not flags.methods:
-        raise InputError("--methods names no arm: for example --methods random dc dc+influence")
     return Comparing(
         methods=flags.methods,
         options=subset(SetOptions, flags),

@@ -18,14 +18,13 @@ from refluence.jobs.single import PAGE, make
 from refluence.options import JobOptions
 from refluence.report import cleaned
 from refluence.report.words import counted
-from refluence.run.folder import check_free, recorded_threads
+from refluence.run.folder import recorded_threads
 
 
 def run(flags: Distill) -> None:
     """Make (or resume) the distilled set, evaluate it, write the report, and say where it is."""
     arm, asked = arm_of(flags.method, flags.weights), subset(JobOptions, flags)
     refuse_sampled(arm)
-    check_free(flags.out, "distill", flags.resume)
     session = open_session(flags, threads=recorded_threads(flags.out))
     job = resolve(asked, arm, session.dataset, flags.seed)
     job.plan.check_model(job.model)

@@ -13,17 +13,15 @@ from refluence.generate.method import Generator
 from refluence.jobs.catalogue import guided_arm, methods
 from refluence.jobs.cleanable import refuse_unread
 from refluence.jobs.denoiser_runs import method_of
-from refluence.jobs.job import SAMPLE
 from refluence.jobs.resolve import resolve
 from refluence.jobs.single import make
 from refluence.options import SetOptions
-from refluence.run.folder import check_free, recorded_threads
+from refluence.run.folder import recorded_threads
 
 
 def run(flags: GenerateSample) -> None:
     """Sample (or resume) the set, evaluate it, write the report, say which steps were guided and where it is."""
     arm, asked = arm_of(flags), subset(SetOptions, flags)
-    check_free(flags.out, SAMPLE, flags.resume)
     session = open_session(flags, threads=recorded_threads(flags.out))
     job = resolve(asked, arm, session.dataset, flags.seed)
     refuse_unread(asked.scores, [job])

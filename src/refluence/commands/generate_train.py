@@ -12,15 +12,13 @@ from refluence.fields import subset
 from refluence.files import Json
 from refluence.generate.denoiser import Denoiser
 from refluence.jobs.denoiser_runs import PAGE, DenoiserJob, make, training
-from refluence.jobs.open_run import TRAIN
 from refluence.jobs.session import Session
 from refluence.options import DenoiserOptions, SourceOptions
-from refluence.run.folder import check_free, recorded_threads
+from refluence.run.folder import recorded_threads
 
 
 def run(flags: GenerateTrain) -> None:
     """Train (or resume) the denoiser, write the report, and say where it is and what comes next."""
-    check_free(flags.out, TRAIN, flags.resume)
     session = open_session(flags, threads=recorded_threads(flags.out))
     finish(training(subset(DenoiserOptions, flags), session, flags.seed), session, flags)
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from refluence.errors import InputError
 from refluence.fields import required, same, setting
 from refluence.options import JobOptions, MachineOptions, Options, SamplingOptions, SeedOptions
+from refluence.options.guidance import read_guidance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,11 @@ class CompareTask(Options):
         None, "serial | processes[:N]: how units run. --workers N is the same as processes:N.", metavar="KIND[:N]"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.methods:
+            raise InputError("--methods names no arm: for example --methods random dc dc+influence")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistillTask(Options):
@@ -131,6 +138,11 @@ class TransferTask(Options):
     equal_seconds: bool = same(CompareTask, "equal_seconds", help="With --seeds: also kd for as many seconds.")
     workers: int = same(CompareTask, "workers")
     executor: str | None = same(CompareTask, "executor")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seeds is None and (self.equal_seconds or self.workers or self.executor):
+            raise InputError("--equal-seconds, --workers and --executor are for a comparison: add --seeds N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +200,10 @@ class SampleTask(Options):
         "of real images (default: as --denoiser was made).",
         choices=("dit", "minimax", "d4m"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        read_guidance(self.guidance, self.pool)
 
 
 @dataclass(frozen=True, kw_only=True)

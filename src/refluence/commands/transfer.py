@@ -13,19 +13,16 @@ from refluence.jobs.comparing import Comparing, executor_name
 from refluence.jobs.run_job import card_of
 from refluence.jobs.single import PAGE, make
 from refluence.options import TransferOptions
-from refluence.run.folder import check_free, recorded_threads
+from refluence.run.folder import recorded_threads
 
 
 def run(flags: Transfer) -> None:
     """Make (or resume) the student, judge it, write the report, and say where it is."""
-    if flags.seeds is None and (flags.equal_seconds or flags.workers or flags.executor):
-        raise InputError("--equal-seconds, --workers and --executor are for a comparison: add --seeds N")
     asked = comparing(flags)
     if flags.seeds is not None:
         compare.make(asked, flags)
         return
     asked.arms()
-    check_free(flags.out, "transfer", flags.resume)
     session = open_session(flags, threads=recorded_threads(flags.out), students=True)
     (job,) = asked.jobs(session.dataset)
     rows, done = make(job, asked.transfer, session, flags.out, resume=flags.resume, page=report.write)

@@ -25,6 +25,7 @@ from refluence.generate.method import Generator
 from refluence.influence.weighting import KINDS
 from refluence.matching.discrepancies import FlatCosine
 from refluence.options import TransferOptions
+from refluence.options.guidance import TOGETHER, read_guidance
 from refluence.select import job as select
 from refluence.select.selection import Selection
 from refluence.transfer import job as transfer
@@ -36,10 +37,6 @@ NAME = re.compile(r"[\w.-]+")  # of a method, as an arm spells it
 FAMILIES = {Method: condense, Selection: select, Mechanism: transfer, Generator: generate}
 """The module of each family: what its arms may say (`check`), what is theirs alone (`own_keys`), and their plan (`plan`)."""
 
-TOGETHER = ("influence", "deviation")
-"""What guides a sampled set, each by itself; together they are the variant `igd`."""
-ALONE = ("none", "entropy", "modes", "learnability")
-"""What goes with no other guidance."""
 GIVEN = "a method that was given in Python"
 DEFAULTS = TransferOptions()
 HAND_OVER = "hand it over again, rf.open(FOLDER, method=…)"
@@ -164,19 +161,8 @@ def guided_arm(method: str, guidance: str, pool: bool) -> Arm:
     Raises:
         InputError: an unknown guidance, or a pool that is guided.
     """
-    said, _, options = guidance.partition(":")
-    parts = {part.strip() for part in said.split(",")}
-    known = (*ALONE, *TOGETHER)
-    if unknown := sorted(parts - {*known, "igd"}):
-        raise InputError(f"{stated('guidance', guidance)}: {did_you_mean(unknown[0], (*known, ','.join(TOGETHER)))}")
-    if len(parts) > 1 and (alone := [part for part in ALONE if part in parts]):
-        raise InputError(f"{stated('guidance', guidance)}: {alone[0]} goes with no other")
-    if pool and "none" not in parts:
-        raise InputError(
-            f"{option('pool')} is the rival of guidance, of images without it: leave out {option('guidance', guidance)}"
-        )
-    kind = "igd" if parts in ({"igd"}, {*TOGETHER}) or "igd" in parts else parts.pop()
-    kind = "pool" if pool else UNIFORM if kind == "none" else kind
+    word, options = read_guidance(guidance, pool)
+    kind = "pool" if pool else UNIFORM if word == "none" else word
     return parse_arm(Arm(method, kind).name + (f":{options}" if options else ""))
 
 
