@@ -67,12 +67,13 @@ def _run(words: list[str]) -> int:
             return 0
         from refluence.commands.free import check_out
         from refluence.commands.parse import parse
-        from refluence.run.progress import one_line_warnings
+        from refluence.run.progress import notes_wait, one_line_warnings
 
         one_line_warnings()
         name, flags = parse(words)
         check_out(name, flags)
-        import_module(f"refluence.commands.{name}").run(flags)
+        with notes_wait():
+            import_module(f"refluence.commands.{name}").run(flags)
     except InputError as error:
         return _fail(str(error), 2, error.lines)
     except RunError as error:

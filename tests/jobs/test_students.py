@@ -382,6 +382,17 @@ def test_a_teacher_is_missing(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_notes_on_the_data_are_said_where_the_run_begins_and_not_before_an_error(tmp_path, capsys):
+    words = [word for word in WORDS if word != "--quiet"]
+    assert main([*words, "--mechanism", "scratch", "--out", str(tmp_path / "run")]) == 0
+    assert "digits: --rows 300: 300 of" in capsys.readouterr().err
+    words = [word for word in words if word not in ("--teacher", "convnet1:6")]
+    assert main([*words, "--mechanism", "kd", "--out", str(tmp_path / "other")]) == 2
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("digits: 1797 images in 10 classes"), "which is said before they are read"
+    assert "--teacher is missing" in last
+
+
 def test_uniform_weights_are_kept_too(tmp_path, data):
     run = rf.transfer(data, "student:tau=inf", out=tmp_path / "run", **SHORT)
     assert run.scores.facts["weights"]["tau"] == "inf"

@@ -3,11 +3,13 @@
 import io
 import warnings
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
+from refluence.errors import InputError, RunError
 from refluence.run import progress
-from refluence.run.progress import Reporter, one_line_warnings, print_table
+from refluence.run.progress import Reporter, begun, notes_wait, one_line_warnings, print_table
 
 
 def test_quiet_prints_nothing(capsys, monkeypatch):
@@ -117,3 +119,31 @@ def test_a_log_that_cannot_be_written_does_not_end_the_work(monkeypatch):
         warnings.simplefilter("always")
         one_line_warnings()
         warnings.warn("a note", stacklevel=1)
+
+
+def test_notes_wait_until_work_begins_and_are_not_said_where_input_is_refused(capsys):
+    reporter = Reporter()
+    with warnings.catch_warnings():
+        one_line_warnings()
+        with notes_wait():
+            reporter.say("first")
+            warnings.warn("second", stacklevel=1)
+            reporter.say_now("at once")
+            assert capsys.readouterr().err == "at once\n"
+            begun()
+            assert capsys.readouterr().err == "first\nrefluence: note: second\n"
+            reporter.say("third")
+            assert capsys.readouterr().err == "third\n"
+
+        def end_in(error):
+            with notes_wait():
+                reporter.say("before it ends")
+                raise error
+
+        with pytest.raises(RunError):
+            end_in(RunError("stopped"))
+        assert capsys.readouterr().err == "before it ends\n"
+        with pytest.raises(InputError):
+            end_in(InputError("refused"))
+        reporter.say("afterwards")
+    assert capsys.readouterr().err == "afterwards\n"

@@ -19,6 +19,7 @@ from refluence.jobs.estimate import STEPS, judging_seconds, making_seconds, need
 from refluence.options import SetOptions
 from refluence.report.words import counted
 from refluence.run.device import PeakMemory
+from refluence.run.progress import begun
 
 
 def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
@@ -32,6 +33,7 @@ def run(flags: Compare | Distill | GenerateSample | Transfer | Score) -> None:
     memory, seeds = PeakMemory(session.compute.device), asked.seeds
     total, stored = 0.0, 0
     jobs = [pool_seconds.alone(job) for job in replace(asked, seeds=1).jobs(session.dataset)]
+    begun()
     warm_up(jobs[0], session)
     for what, seconds in needed_seconds(jobs, session):
         total += seconds

@@ -12,6 +12,7 @@ from refluence.files import Json, read_json
 from refluence.jobs import made_sets, made_students, quality
 from refluence.jobs.job import ArmJob, Job, StudentJob
 from refluence.jobs.session import Session
+from refluence.run.progress import begun
 from refluence.transfer.artifact import Student
 from refluence.transfer.artifact import read_card as read_student_card
 from refluence.work import Result
@@ -35,6 +36,7 @@ def make(job: ArmJob, session: Session, folder: Path | None, shared: Path | None
 def run_job(job: ArmJob, session: Session, folder: Path | None, shared: Path | None = None) -> list[Row]:
     """Rows of this job, one per protocol. What is finished in `folder` is read, not made again; None writes nothing."""
     made = MADE[type(job)]
+    begun()
     if folder is None:
         result, card = make(job, session, None)
         seen = made.measured(job, result, session)

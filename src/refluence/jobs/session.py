@@ -96,12 +96,9 @@ def open_session(
         return Session(_large_enough(data, per_class), compute, reporter, machine)
     name = f"{data}: " if isinstance(data, (str, Path)) else ""
 
-    def say(note: str) -> None:
-        reporter.say(f"{name}{note}")
-
-    dataset = load(data, options, per_class=per_class, say=say)
+    dataset = load(data, options, per_class=per_class, say=lambda line: reporter.say_now(f"{name}{line}"))
     for note in dataset.notes[1:]:  # the first is said
-        say(note)
+        reporter.say(f"{name}{note}")
     return Session(dataset, compute, reporter, machine)
 
 

@@ -14,7 +14,7 @@ from refluence.files import Json
 from refluence.run import checkpoint
 from refluence.run.device import PeakMemory
 from refluence.run.folder import METRICS, Metrics
-from refluence.run.progress import Reporter
+from refluence.run.progress import Reporter, begun
 from refluence.work import Counted, Event, Result, Work
 
 
@@ -62,6 +62,7 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
             driver.reporter.say(f"{what}: goes on after {_units(work)(work.step)} of {_units(work)(work.total)} steps")
     metrics = None if folder is None else Metrics(folder / METRICS, work.step)
     last = time.monotonic()
+    begun()
     try:
         for event in driver.reporter.track(_steps(work, folder, what), what, work.total, work.step, _units(work)):
             spent.step(event)

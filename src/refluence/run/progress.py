@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol, TextIO, TypeVar
 
 from rich.cells import cell_len
@@ -16,11 +17,44 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from refluence.errors import InputError
 from refluence.run.streams import printable
 
 T = TypeVar("T")
 WIDEST = 1000  # columns that a table may have
 LINE_EVERY = 30.0  # seconds between two plain lines
+
+
+_waiting: list[Callable[[], None]] | None = None  # notes that are not said yet; None: none waits
+
+
+@contextmanager
+def notes_wait() -> Iterator[None]:
+    """Notes in the block are said when work begins (`begun`) or it ends; where input is refused before, the error is alone."""
+    global _waiting
+    _waiting = []
+    try:
+        yield
+    except InputError:
+        _waiting = None
+        raise
+    finally:
+        begun()
+
+
+def begun() -> None:
+    """Say the notes that wait, and those that come from now on at once."""
+    global _waiting
+    notes, _waiting = _waiting or [], None
+    for note in notes:
+        note()
+
+
+def _note(say: Callable[[], None]) -> None:
+    if _waiting is None:
+        say()
+    else:
+        _waiting.append(say)
 
 
 def one_line_warnings() -> None:
@@ -35,10 +69,14 @@ def one_line_warnings() -> None:
         line: str | None = None,
     ) -> None:
         if not issubclass(category, (DeprecationWarning, FutureWarning)):
-            with suppress(OSError):  # a log that cannot be written to does not end the work
-                print(f"refluence: note: {printable(str(message))}", file=sys.stderr)
+            _note(partial(_print, f"refluence: note: {printable(str(message))}"))
 
     warnings.showwarning = show
+
+
+def _print(line: str) -> None:
+    with suppress(OSError):  # a log that cannot be written to does not end the work
+        print(line, file=sys.stderr)
 
 
 def print_table(table: Table, least: int = 0) -> None:
@@ -80,6 +118,7 @@ class Reporter:
     @contextmanager
     def bar(self, what: str, total: int, done: int = 0) -> Iterator[Advance]:
         """Yield a function that counts one more, or so many; `done` of `total` were finished by an earlier session."""
+        begun()
         if self.quiet:
             yield lambda units=1: None
         elif self.console.is_terminal and not self.console.is_dumb_terminal:
@@ -104,7 +143,12 @@ class Reporter:
                 advance(units(number + 1) - units(number))
 
     def say(self, line: str) -> None:
-        """One plain line."""
+        """One plain line, once notes need not wait (`notes_wait`)."""
+        if not self.quiet:
+            _note(partial(self.say_now, line))
+
+    def say_now(self, line: str) -> None:
+        """One plain line, before what is loaded is checked."""
         if not self.quiet:
             with suppress(OSError):  # a log that cannot be written to does not end the work
                 self.console.print(printable(line), soft_wrap=True)
