@@ -58,14 +58,15 @@ def keep(name: str, folder: Path, raw: Path = RAW) -> None:
 
 
 def needed(folder: Path) -> list[Row]:
-    """What the jobs of a comparison shared: kind, seconds (of a surrogate with those of its training), processor seconds where
-    they are known, and the numbers of the training; then how large each pool was, and why."""
+    """What the jobs of a comparison shared: kind, seconds on the wall and of processors (of a surrogate with those of its
+    training; of earlier versions on the wall alone), and the numbers of the training; then how large each pool was, and why."""
     found: list[Row] = []
     for path in sorted(folder.glob(f"shared/*/{FACTS}")):
         facts, cards = read_json(path), [read_json(card) for card in path.parent.glob(f"*/{CARD}")]
-        known = {key: card[key] for card in cards for key in ("cpu_seconds", "parameters") if key in card}
+        known = {key: value for card in cards for key, value in card.items() if key == "parameters"}
         training = {key: facts[key] for key in ("settings", "minimax") if key in facts}
-        found.append({"need": facts["need"], "seconds": read_prepared(path.parent / TENSORS).seconds, **known, **training})
+        spent = read_prepared(path.parent / TENSORS).time.facts()
+        found.append({"need": facts["need"], **spent, **known, **training})
     pools = read_json(folder / pool_seconds.FILE) if (folder / pool_seconds.FILE).exists() else {}
     return found + [{"need": pool_seconds.POOL, "arm": arm, **measured} for arm, measured in pools.items()]
 

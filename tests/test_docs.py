@@ -211,6 +211,7 @@ def test_arrows_point_one_way(packages, never):
 
 GROUND = (
     "arm",
+    "clock",
     "compute",
     "digests",
     "errors",

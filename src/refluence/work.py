@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from refluence.clock import NOTHING, Time
 from refluence.files import Json
 
 
@@ -115,5 +116,10 @@ class Prepared:
     """What a work needs before its first step, made once and kept in the run's folder."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
+    time: Time = NOTHING
     parts: dict[str, float] = field(default_factory=dict)  # the seconds of each, where there are several
+
+    @property
+    def seconds(self) -> float:
+        """Those on the wall."""
+        return self.time.wall

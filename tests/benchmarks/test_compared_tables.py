@@ -61,7 +61,11 @@ def test_what_sampled_sets_needed_is_kept_beside_their_rows(tmp_path):
     row = next(line for line in read_rows(raw / "igd-digits.jsonl") if line["arm"] == "minimax+igd")
     for kind in ("denoiser", "minimax", "surrogate"):
         assert needs[kind]["seconds"] == pytest.approx(row[f"{kind}_seconds"], abs=0.001)
-    assert needs["surrogate"]["seconds"] >= needs["trajectory"]["seconds"] > 0
+        assert needs[kind]["cpu_seconds"] > 0
+        (card,) = out.glob(f"shared/{kind}-*/*/card.json")
+        assert 0 < json.loads(card.read_text())["cpu_seconds"] <= needs[kind]["cpu_seconds"]
+    for unit in ("seconds", "cpu_seconds"):
+        assert needs["surrogate"][unit] >= needs["trajectory"][unit] > 0
     assert needs["denoiser"]["settings"]["iterations"] == 2
     assert (needs["pool"]["arm"], needs["pool"]["of"]) == ("minimax+pool", "minimax+igd")
     assert needs["pool"]["factor"] >= 1

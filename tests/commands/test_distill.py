@@ -181,7 +181,7 @@ def test_a_full_disk_stops_with_one_line(refluence, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("refluence.files.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     said = refluence(*WORDS, "--out", tmp_path / "run", "--checkpoint-seconds", "0")
     assert said.code in (1, 2)
     assert "No space left on device" in said.err

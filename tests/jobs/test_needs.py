@@ -88,9 +88,10 @@ class Slow:
 def test_a_need_that_was_stopped_counts_the_seconds_of_all_its_sessions(tmp_path, data):
     session, slow = open_session(data, Machine()), Slow()
     folder = tmp_path / f"teacher-{needs.key(slow, session)}"
-    checkpoint.save(folder, {"step": torch.tensor(3)}, {"seconds": 40.0})
+    checkpoint.save(folder, {"step": torch.tensor(3)}, {"seconds": 40.0, "cpu_seconds": 30.0})
     assert 40.05 <= needs.obtain(slow, session, tmp_path).seconds < 60
     assert needs.obtain(slow, session, tmp_path).seconds > 40, "as it is read again"
+    assert 30 < needs.obtain(slow, session, tmp_path).time.cpu < 40, "sleep is no time of a processor"
     (folder / "tensors.safetensors").unlink()
     (folder / checkpoint.NAME).write_bytes(b"no")
     assert needs.obtain(slow, session, tmp_path).seconds < 40

@@ -41,7 +41,7 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
         raise failure
 
     for failure, raised in ((OSError(28, "No space left on device"), RunError), (KeyboardInterrupt(), KeyboardInterrupt)):
-        monkeypatch.setattr("refluence.files.save_file", partial(half, failure))
+        monkeypatch.setattr("safetensors.torch.save_file", partial(half, failure))
         with pytest.raises(raised) as caught:
             checkpoint.save(tmp_path, {"step": torch.tensor(5)}, HEADER)
         assert raised is KeyboardInterrupt or "No space left" in str(caught.value)

@@ -43,7 +43,7 @@ def lines(path: Path) -> list[dict]:
 
 
 NEEDS = ("teacher", "weights", "denoiser", "minimax", "surrogate")
-MEASURED = {"seconds", "peak_bytes", "test_uses", *(f"{need}_seconds" for need in NEEDS)}
+MEASURED = {"seconds", "cpu_seconds", "peak_bytes", "test_uses", *(f"{need}_seconds" for need in NEEDS)}
 
 
 def without_seconds(value):

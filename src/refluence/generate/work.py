@@ -272,7 +272,7 @@ class SamplingWork:
                 "method": self.denoiser.method,
                 "parameters": self.denoiser.parameters,
                 "sha256": digest(self.denoiser),
-                **{name: facts[name] for name in ("seconds", "licence") if name in facts},
+                **{name: facts[name] for name in ("seconds", "cpu_seconds", "licence") if name in facts},
             },
             "cfg": self.settings.cfg,
             "solver": self.settings.solver,

@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from refluence.clock import NOTHING, Time
 from refluence.data import Dataset, clean, cleaned_images
 from refluence.data.truth import wrong
 from refluence.errors import option
-from refluence.files import write_tensors
 from refluence.influence.beforehand import OF_TABLE
 from refluence.influence.weighting import Weighting
 from refluence.jobs.cleanable import estimated
 from refluence.jobs.job import Job
-from refluence.jobs.needs import Need, obtain, read_prepared
+from refluence.jobs.needs import Need, obtain, read_prepared, write_prepared
 from refluence.jobs.ranking import RankingNeed
 from refluence.jobs.scores_need import Columns, ScoresNeed, by_loss, given, made, permuted
 from refluence.jobs.session import Session
@@ -50,18 +50,18 @@ def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None
     if path is not None:
         if plan.weighting.cleans:
             cleaned_images.save(session.dataset, prepared.tensors, path.parent, plan.weighting.sign)
-        write_tensors(path, prepared.tensors, {"seconds": str(prepared.seconds)})
+        write_prepared(path, prepared)
     return prepared
 
 
 @dataclass
 class _Finding:
-    """One job's instances looked at. `seconds` are those of all that it needed."""
+    """One job's instances looked at. `time` is that of all that it needed."""
 
     job: Job
     session: Session
     shared: Path | None
-    seconds: float = 0.0
+    time: Time = NOTHING
 
     @property
     def _weighting(self) -> Weighting:
@@ -76,7 +76,7 @@ class _Finding:
         if weighting.cleans:
             tensors |= self._weighed(table) if weighting.kind == "scores" else self._ranked(table)
             self._check_room(clean.cleaned(dataset, tensors))
-        return Prepared(tensors, self.seconds)
+        return Prepared(tensors, self.time)
 
     def _check_room(self, after: Dataset) -> None:
         """`RunError` where a class is left with too few images."""
@@ -88,7 +88,7 @@ class _Finding:
 
     def _need(self, need: Need) -> Prepared:
         found = obtain(need, self.session, self.shared)
-        self.seconds += found.seconds
+        self.time += found.time
         return found
 
     def _table(self) -> Columns | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from refluence.clock import Time
 from refluence.data import clean
 from refluence.files import Json
 from refluence.generate.beforehand import SEED, Guide, Trained
@@ -154,20 +154,20 @@ class SurrogateNeed:
         )
 
     def make(self, session: Session, folder: Path | None) -> Prepared:
-        """Its tensors by name, and the seconds of its training, whoever trained it."""
-        begin = time.monotonic()
+        """Its tensors by name, and the time of its training, whoever trained it."""
+        begin = Time.now()
         trained = obtain(self.trajectory, session, None if folder is None else folder.parent)
-        waited = time.monotonic() - begin
+        waited = Time.now() - begin
         made = _driven(self.work(session, trained), session, folder, self.name).artifact
         assert isinstance(made, Surrogate), "what its training makes"
-        return Prepared(made.state(), trained.seconds - waited)
+        return Prepared(made.state(), trained.time - waited)
 
 
 Obtain = Callable[[Need, Session, Path | None], Prepared]
 
 
 def prepare(job: Job, session: Session, folder: Path | None, shared: Path | None = None, obtained: Obtain = obtain) -> Prepared:
-    """The tensors of all that a sampling needs. `seconds` are those of the weights, the denoiser and the surrogate.
+    """The tensors of all that a sampling needs. `time` is that of the weights, the denoiser and the surrogate.
 
     `obtained`: how each is had; an estimate has its own way.
     """
@@ -205,13 +205,14 @@ class _Needed:
     place: Path | None
     obtained: Obtain
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    times: dict[str, Time] = field(default_factory=dict)
 
     def add(self, need: Need, prefix: str) -> None:
         found = self.obtained(need, self.session, self.place)
         self.tensors |= {f"{prefix}{name}": tensor for name, tensor in found.tensors.items()}
-        self.seconds[need.name] = found.seconds
+        self.times[need.name] = found.time
 
     @property
     def prepared(self) -> Prepared:
-        return Prepared(dict(self.tensors), sum(self.seconds.values()), dict(self.seconds))
+        parts = {name: time.wall for name, time in self.times.items()}
+        return Prepared(dict(self.tensors), sum(self.times.values(), Time()), parts)

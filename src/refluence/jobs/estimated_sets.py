@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from refluence.clock import Time
 from refluence.data.distilled import DistilledSet
 from refluence.evaluate.evaluation import evaluate
 from refluence.jobs.few_steps import stepping, tried
@@ -44,7 +45,7 @@ def stand_in(job: Job, session: Session) -> None:
     name = key(need, session)
     if name not in session.made:
         work = need.plan.open(session.dataset, job.model, streams(job.seed), session.compute, Prepared())
-        session.made[name] = Prepared(need.blank(session.dataset), tried(work.costs()))
+        session.made[name] = Prepared(need.blank(session.dataset), Time(tried(work.costs())))
 
 
 def judging_seconds(job: Job, session: Session) -> float:

@@ -27,7 +27,7 @@ def making_seconds(job: StudentJob, session: Session) -> tuple[float, int]:
         if name not in session.made:
             teacher = need.plan.steady().open(session.dataset, need.teacher.model, need.rng, session.compute, Prepared())
             seconds = stepping(teacher, need.plan.ahead)
-            session.made[name] = Prepared(need.tensors(teacher.artifact()), 0.0)
+            session.made[name] = Prepared(need.tensors(teacher.artifact()))
     prepared = teachers.prepare(job, session, None)
     work = plan.steady().open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     return seconds + stepping(work, plan.ahead), work.artifact().stored_bytes

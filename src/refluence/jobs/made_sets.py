@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from refluence.clock import Time
 from refluence.data.distilled import DistilledSet
 from refluence.files import Json
 from refluence.jobs import quality
@@ -27,7 +28,7 @@ def make(job: Job, session: Session, folder: Path | None, shared: Path | None = 
     """See `run_job.make`. The card of an arm that acts on instances beforehand says what it did (cleaning.py)."""
     job, prepared = prepared_for(job, session, folder, shared)
     work: Work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
-    before = 0.0 if prepared.parts else prepared.seconds  # what all seeds share is said apart
+    before = Time() if prepared.parts else prepared.time  # what all seeds share is said apart
     result, costs = drive(work, folder, job.what, session.driver, before)
     card = {
         **beginning(job, session),

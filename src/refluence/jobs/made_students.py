@@ -35,7 +35,7 @@ def make(job: StudentJob, session: Session, folder: Path | None, shared: Path | 
     job = replace(job, plan=teachers.equipped(job.plan, session.dataset))
     plan, prepared = job.plan, teachers.prepare(job, session, shared)
     work = plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
-    result, costs = drive(work, folder, job.what, session.driver, prepared.seconds)
+    result, costs = drive(work, folder, job.what, session.driver, prepared.time)
     made = result.artifact
     assert isinstance(made, Student), "what transfers make"
     card = {

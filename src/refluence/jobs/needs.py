@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from refluence.clock import Time
 from refluence.errors import InputError
 from refluence.files import Json, write_json, write_tensors
 from refluence.jobs.session import Session, about
@@ -45,7 +45,7 @@ class Need(Protocol):
     def make(self, session: Session, folder: Path | None) -> dict[str, Tensor] | Prepared:
         """The thing itself. The same bits for equal facts, whoever makes it. What takes long keeps checkpoints in `folder`.
 
-        `Prepared` where it is made of another need: its `seconds` are those to add to the ones that passed here.
+        `Prepared` where it is made of another need: its `time` is what to add to the one that passed here.
         """
 
 
@@ -76,22 +76,27 @@ def obtain(need: Need, session: Session, shared: Path | None) -> Prepared:
             return read_prepared(path)
         made = _made(need, session, folder)
         write_json(folder / FACTS, {"need": need.name, **need.facts, **_place(session)})
-        write_tensors(path, made.tensors, {"seconds": str(made.seconds)})
+        write_prepared(path, made)
     return made
 
 
 def _made(need: Need, session: Session, folder: Path | None) -> Prepared:
-    begin, before = time.monotonic(), 0.0 if folder is None else checkpoint.seconds(folder)
+    begin, before = Time.now(), Time() if folder is None else checkpoint.time_spent(folder)
     found = need.make(session, folder)
     made = found if isinstance(found, Prepared) else Prepared(found)
-    return Prepared(made.tensors, made.seconds + before + time.monotonic() - begin)
+    return Prepared(made.tensors, made.time + before + Time.now() - begin)
+
+
+def write_prepared(path: Path, made: Prepared) -> None:
+    """The tensors, with how long they took."""
+    write_tensors(path, made.tensors, {name: str(value) for name, value in made.time.facts().items()})
 
 
 def read_prepared(path: Path) -> Prepared:
     """What an earlier session, or another job, wrote."""
     try:
         with safe_open(path, "pt") as file:
-            return Prepared({name: file.get_tensor(name) for name in file.keys()}, float(file.metadata()["seconds"]))  # noqa: SIM118
+            return Prepared({name: file.get_tensor(name) for name in file.keys()}, Time.read(file.metadata()))  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not what a run wrote there ({error}); delete it to make it again") from error
 

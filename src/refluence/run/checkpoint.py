@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from refluence.clock import Time
 from refluence.errors import InputError
 from refluence.files import Json, write_tensors
 
@@ -19,13 +20,13 @@ def save(folder: Path, tensors: dict[str, Tensor], header: Json) -> None:
     write_tensors(folder / NAME, tensors, {"header": json.dumps(header)})
 
 
-def seconds(folder: Path) -> float:
+def time_spent(folder: Path) -> Time:
     """What the sessions until the last checkpoint took; 0 where there is none, or none that can be read."""
     try:
         with safe_open(folder / NAME, "pt") as file:
-            return float(json.loads(file.metadata()["header"])["seconds"])
+            return Time.read(json.loads(file.metadata()["header"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return 0.0
+        return Time()
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], Json] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from refluence.clock import NOTHING, Time
 from refluence.errors import InputError, RunError
 from refluence.files import Json
 from refluence.run import checkpoint
@@ -27,7 +28,7 @@ class Driver:
     checkpoint_seconds: float = 10.0
 
 
-def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: float = 0.0) -> tuple[Result, Json]:
+def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: Time = NOTHING) -> tuple[Result, Json]:
     """Do what is left of a work.
 
     Args:
@@ -35,10 +36,11 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
         folder: where `metrics.jsonl` and `checkpoint/` go; None writes nothing.
         what: the work as messages call it.
         driver: the machine's part.
-        before: seconds that were spent on it already, beside its steps.
+        before: what was spent on it already, beside its steps.
 
     Returns:
-        Its result, and its costs over all sessions: `seconds`, `peak_bytes`, and the means of the fields that it names.
+        Its result, and its costs over all sessions: `seconds` on the wall, `cpu_seconds` of processors, `peak_bytes`,
+        and the means of the fields that it names.
 
     Raises:
         InputError: a checkpoint of another version.
@@ -68,7 +70,7 @@ def drive(work: Work, folder: Path | None, what: str, driver: Driver, before: fl
             spent.step(event)
             if metrics is None or folder is None:
                 continue
-            metrics.write({**asdict(event), "seconds": round(spent.seconds, 3)})
+            metrics.write({**asdict(event), "seconds": round(spent.time.wall, 3)})
             if time.monotonic() - last >= driver.checkpoint_seconds and _finite(work):
                 checkpoint.save(folder, work.state(), spent.state())
                 last = time.monotonic()
@@ -103,26 +105,26 @@ def _finite(work: Work) -> bool:
 
 
 class _Spent:
-    """Seconds, peak memory and the sums of what the card has means of, over all sessions of a work."""
+    """Times, peak memory and the sums of what the card has means of, over all sessions of a work."""
 
-    def __init__(self, work: Work, device: torch.device, before: float):
-        self.memory, self.begin = PeakMemory(device), time.monotonic()
-        self.before, self.seconds, self.peak = before, before, 0
+    def __init__(self, work: Work, device: torch.device, before: Time):
+        self.memory, self.begin = PeakMemory(device), Time.now()
+        self.before, self.time, self.peak = before, before, 0
         self.sums = dict.fromkeys(work.means, 0.0)
 
     def step(self, event: Event | None) -> None:
-        self.seconds = self.before + time.monotonic() - self.begin
+        self.time = self.before + Time.now() - self.begin
         for name in self.sums if event is not None else ():
             self.sums[name] += getattr(event, name)
 
     def state(self) -> Json:
-        return {"seconds": self.seconds, **self.sums, "peak": max(self.peak, self.memory.bytes())}
+        return {**self.time.facts(), **self.sums, "peak": max(self.peak, self.memory.bytes())}
 
     def restore(self, state: Json) -> None:
-        self.before = self.seconds = state["seconds"]
+        self.before = self.time = Time.read(state)
         self.peak, self.sums = state["peak"], {name: state[name] for name in self.sums}
 
     def summary(self, steps: int) -> Json:
         state = self.state()
         means = {name: total / steps for name, total in self.sums.items() if steps}
-        return {"seconds": round(state["seconds"], 3), "peak_bytes": state["peak"], **means}
+        return {**self.time.rounded(), "peak_bytes": state["peak"], **means}
