@@ -1,4 +1,7 @@
-"""How long something took: seconds on the wall, which a busy machine stretches, and of processors, which it hardly does."""
+"""How long something took: seconds on the wall, which a busy machine stretches, and of processors.
+
+Of one thread it hardly stretches those. Several threads wait for each other at work: where cores are shared, they count that too.
+"""
 
 from __future__ import annotations
 

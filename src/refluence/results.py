@@ -23,7 +23,7 @@ from refluence.jobs.students import load_student
 from refluence.run.folder import configuration
 from refluence.transfer.artifact import Student
 
-COSTS = ("seconds", "peak_bytes", "stored_bytes", "ess", "iterations", "images")
+COSTS = ("seconds", "cpu_seconds", "peak_bytes", "stored_bytes", "ess", "iterations", "images")
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,8 +76,8 @@ def _table(path: Path) -> str:
 
 
 def _rows(rows: Iterable[dict], fields: tuple[str, ...] | None = None) -> str:
-    """Of the fields that there are; of all but the seconds where none are named."""
-    kept = [{k: v for k, v in row.items() if (k in fields if fields else k != "seconds")} for row in rows]
+    """Of the fields that there are; of all but those of clocks where none are named."""
+    kept = [{k: v for k, v in row.items() if (k in fields if fields else k not in ("seconds", "cpu_seconds"))} for row in rows]
     return _text(*(json.dumps(row, sort_keys=True) for row in kept))
 
 

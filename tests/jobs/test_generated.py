@@ -211,6 +211,9 @@ def test_a_pool_is_as_large_as_the_seconds_of_guidance_allow(compared):
     assert (sizes["dit+pool"]["of"], sizes["minimax+pool"]["of"]) == ("dit+influence", "minimax+igd")
     for name, size in sizes.items():
         assert size["selection_seconds"] > 0
+        for unit, arm in (("seconds", size["of"]), ("base_seconds", size["base"])):
+            own = [row["cpu_seconds"] for row in found.rows if row["arm"] == arm]
+            assert size[unit] == pytest.approx(sum(own) / len(own)), "of processors: a busy machine makes no pool larger"
         left = size["seconds"] - size["selection_seconds"]
         assert size["factor"] == pytest.approx(max(1.0, left / size["base_seconds"]), abs=0.02)
         made = {row["sampled"] for row in found.rows if row["arm"] == name}

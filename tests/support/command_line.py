@@ -43,7 +43,8 @@ def lines(path: Path) -> list[dict]:
 
 
 NEEDS = ("teacher", "weights", "denoiser", "minimax", "surrogate")
-MEASURED = {"seconds", "cpu_seconds", "peak_bytes", "test_uses", *(f"{need}_seconds" for need in NEEDS)}
+UNITS = ("seconds", "cpu_seconds")
+MEASURED = {*UNITS, "peak_bytes", "test_uses", *(f"{need}_{unit}" for need in NEEDS for unit in UNITS)}
 
 
 def without_seconds(value):

@@ -20,6 +20,7 @@ from refluence.jobs.comparing import Comparing
 from refluence.jobs.job import ArmJob
 from refluence.jobs.run_job import Row, finished, run_job
 from refluence.jobs.session import Session, about
+from refluence.jobs.timed import by_processors, timed
 from refluence.run import device
 from refluence.run.execute import MOST, Executor, automatic, parse
 from refluence.run.folder import CONFIG, ENDING, claimed, locked, write_config
@@ -152,16 +153,18 @@ def _all(
     at_once = [pool_seconds.alone(job) for job in jobs if job not in waiting]
     rows, notes = _rows(asked, at_once, session, out, executor, facts), list(session.dataset.notes)
     if waiting:
-        shared = None if out is None else out / "shared"
+        shared, processors = None if out is None else out / "shared", by_processors(rows, session.compute.device)
 
         def selecting(job: ArmJob) -> float:
-            return pool_seconds.selection_seconds(job, session, shared)
+            spent = pool_seconds.selection_time(job, session, shared)
+            return spent.cpu if processors else spent.wall
 
-        extra, said = pool_seconds.sized(waiting, at_once, rows, out, pools, selecting)
+        extra, said = pool_seconds.sized(waiting, at_once, timed(rows, processors), out, pools, selecting)
         notes += said
         rows += _rows(asked, extra, session, out, executor, facts)
     if asked.equal_seconds:
-        extra, said = equal_seconds.jobs(jobs, rows, asked.size, out, decided)
+        spent = timed(rows, by_processors(rows, session.compute.device))
+        extra, said = equal_seconds.jobs(jobs, spent, asked.size, out, decided)
         notes += said
         rows += _rows(asked, extra, session, out, executor, facts)
     return Compared.of(rows, len(session.dataset.classes), notes)

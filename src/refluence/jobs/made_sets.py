@@ -82,4 +82,5 @@ def of_row(job: Job, entry: Json, card: Json) -> Json:
     sampled = {k: card[k] for k in OF_SAMPLED if card.get(k) is not None}
     if isinstance(found := sampled.get("influence"), dict):
         sampled["influence"] = found["mean"]
-    return {**{k: card[k] for k in OF_CARD}, **{k: cleaned[k] for k in OF_CLEANED if cleaned.get(k) is not None}, **sampled}
+    known = {**{k: card[k] for k in OF_CARD}, **{k: card[k] for k in ("cpu_seconds",) if k in card}}
+    return {**known, **{k: cleaned[k] for k in OF_CLEANED if cleaned.get(k) is not None}, **sampled}

@@ -45,7 +45,7 @@ def make(job: StudentJob, session: Session, folder: Path | None, shared: Path | 
         **_of_teacher(job, session, shared, prepared),
         **result.card,
         **costs,
-        "teacher_seconds": round(prepared.seconds, 3),
+        **{f"teacher_{name}": value for name, value in prepared.time.rounded().items()},
         "stored_bytes": made.stored_bytes,
     }
     if folder is not None:
@@ -90,6 +90,8 @@ def of_row(job: StudentJob, entry: Json, card: Json) -> Json:
         "below_one": card.get("below_one"),
         "teacher_accuracy": card.get("teacher_accuracy"),
         "teacher_seconds": card.get("teacher_seconds"),
+        "teacher_cpu_seconds": card.get("teacher_cpu_seconds"),
+        "cpu_seconds": card.get("cpu_seconds"),
         "noisy_weight": weights.get("noisy"),
         "clean_weight": weights.get("clean"),
         "gain_watching": card.get("gain_watching"),

@@ -4,18 +4,18 @@
 
 Nobody reports it, though guidance costs several times plain sampling. The selection is tried once, among as many images of
 noise as would fit without it. What was measured is written to `pool_seconds.json` once, so that a comparison that is resumed,
-grows or is repeated goes on with the same number.
+grows or is repeated goes on with the same number. The seconds are those that decide (timed.py).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from refluence.arm import UNIFORM, Arm
+from refluence.clock import Time
 from refluence.files import Json, read_json, write_json
 from refluence.generate.job import Sampling
 from refluence.generate.pool import FACTOR
@@ -92,18 +92,18 @@ def alone(job: ArmJob) -> ArmJob:
     return with_factor(job, FACTOR) if open_pool(job) else job
 
 
-def selection_seconds(job: ArmJob, session: Session, shared: Path | None) -> float:
-    """The seconds in which as many images as the job's pool has are selected from; they are noise, as time does not mind."""
+def selection_time(job: ArmJob, session: Session, shared: Path | None) -> Time:
+    """The time in which as many images as the job's pool has are selected from; they are noise, as time does not mind."""
     assert isinstance(job, Job), "it makes a set"
     job, prepared = prepared_for(job, session, None, shared)
     work = job.plan.open(session.dataset, job.model, streams(job.seed), session.compute, prepared)
     assert isinstance(work, SamplingWork), "of a pool"
     work.z.normal_(generator=streams(job.seed)("pool-tried"))
     work.step = work.batches
-    begin = time.monotonic()
+    begin = Time.now()
     for _ in work.steps():
         pass
-    return time.monotonic() - begin
+    return Time.now() - begin
 
 
 def _measured(job: ArmJob, others: Sequence[ArmJob], rows: Sequence[Json], selecting: Callable[[ArmJob], float]) -> Json:
