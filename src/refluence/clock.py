@@ -1,6 +1,6 @@
 """How long something took: seconds on the wall, which a busy machine stretches, and of processors.
 
-Of one thread it hardly stretches those. Several threads wait for each other at work: where cores are shared, they count that too.
+Those of one thread it hardly stretches. Several threads that share cores wait for each other at work, and that counts too.
 """
 
 from __future__ import annotations
