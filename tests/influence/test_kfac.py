@@ -1,15 +1,16 @@
 import builtins
 
+import curvlinops.ekfac
 import pytest
 import torch
 from curvlinops import GGNLinearOperator
 from torch import nn
 
-from refluence.errors import InputError
+from refluence.errors import InputError, RunError
 from refluence.influence import kfac
 from refluence.influence.curvature import Curvature, inverse_product
 from refluence.influence.kfac import factored
-from refluence.influence.losses import SquaredError, cross_entropy
+from refluence.influence.losses import DistillationLoss, SquaredError, cross_entropy
 from refluence.influence.operators import operator
 from refluence.transfer.losses import StudentLoss
 from support.brute_force import flat, unflat
@@ -301,3 +302,39 @@ def test_a_layer_whose_weight_is_used_elsewhere_too_is_in_the_other_block():
     net, x, y = Again().double(), torch.randn(30, 4, dtype=torch.float64), torch.arange(30) % 3
     inverse = factored(operator(net, [(x, y)], "ggn", damping=0.1))
     assert inverse.note == "20 numbers outside the layers that K-FAC reads in a dense block"
+
+
+@pytest.mark.parametrize("distilled", BOTH)
+def test_factors_whose_eigenvalues_are_not_found_are_made_in_double_precision(monkeypatch, distilled):
+    found = curvlinops.ekfac.eigh
+
+    def only_in_double(matrix):
+        if matrix.dtype != torch.float64:
+            raise torch.linalg.LinAlgError("linalg.eigh: The algorithm failed to converge")
+        return found(matrix)
+
+    case = make("mlp")
+    case.model.float()
+    loss = DistillationLoss(4, 0.3) if distilled else cross_entropy
+    y = (case.y, torch.randn(len(case.y), 3, generator=generator(1))) if distilled else case.y
+    data = [(case.x.float(), y)]
+    v = {name: torch.randn(p.shape, generator=generator(2)) for name, p in case.model.named_parameters()}
+    want = factored(operator(case.model, data, loss=loss, damping=0.1), corrected=True)(v)
+    monkeypatch.setattr("curvlinops.ekfac.eigh", only_in_double)
+    got = factored(operator(case.model, data, loss=loss, damping=0.1), corrected=True)(v)
+    assert {t.dtype for t in got.values()} == {torch.float32}
+    assert_near(flat(got), flat(want))
+
+
+def assert_near(got, want):
+    assert float((got - want).norm() / want.norm()) < 1e-3
+
+
+def test_factors_that_have_no_eigenvalues_are_refused_in_one_line(monkeypatch):
+    def none(matrix):
+        raise torch.linalg.LinAlgError("linalg.eigh: The algorithm failed to converge")
+
+    case = make("mlp")
+    monkeypatch.setattr("curvlinops.ekfac.eigh", none)
+    with pytest.raises(RunError, match="eigenvalues of a layer's factor were not found: use ggn"):
+        factored(operator(case.model, [(case.x, case.y)], damping=0.1), corrected=True)

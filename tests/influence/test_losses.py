@@ -32,6 +32,24 @@ def cases():
     yield from [(cross_entropy, hard), (cross_entropy, soft), (SquaredError(), soft)]
 
 
+@pytest.mark.parametrize("loss", [cross_entropy, DistillationLoss(4, 0.3)])
+def test_the_closed_hessian_keeps_its_digits_where_a_class_is_nearly_certain(loss):
+    """In single precision p u - p <p, u> had none left there, and curvatures that cannot be negative were."""
+    g = generator(2)
+    logits, teacher, u = (k * torch.randn(500, 10, generator=g, dtype=torch.float64) for k in (12, 12, 1))
+    y = logits.argmax(1)
+    targets = y if loss is cross_entropy else (y, teacher)
+    want = loss.hessian(logits, targets, u)
+    got = loss.hessian(logits.float(), take_float(targets), u.float())
+    scale = want.abs().amax(1)
+    assert float(((got.double() - want).abs().amax(1) / scale).max()) < 1e-4
+    assert bool(((got * u.float()).sum(1) > 0).all())
+
+
+def take_float(targets):
+    return targets if isinstance(targets, torch.Tensor) else (targets[0], targets[1].float())
+
+
 @pytest.mark.parametrize(("loss", "y"), list(cases()))
 def test_the_closed_hessian_is_the_second_derivative_by_the_logits(loss, y):
     logits = data()[0]

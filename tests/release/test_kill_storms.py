@@ -65,7 +65,7 @@ def test_a_command_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_pa
     while kills < KILLS:
         child = process(*words, "--out", target(name, killed), "--resume")
         try:
-            child.wait(draw.uniform(0.1, 0.6) * long)
+            child.wait(draw.uniform(0.1, 0.4) * long)
             break
         except subprocess.TimeoutExpired:  # still at work
             everyone = draw.random() < 0.5  # or the parent alone, whose workers have to end by themselves

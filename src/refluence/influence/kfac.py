@@ -16,13 +16,15 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from refluence.errors import InputError
+from refluence.errors import InputError, RunError
 from refluence.influence.batches import passes
 from refluence.influence.capture import readable
 from refluence.influence.differentiable import logits_at
@@ -102,15 +104,28 @@ def _of_layers(model: nn.Module) -> list[str]:
 
 
 def _kronecker(made: Operator, names: list[str], corrected: bool, count: int) -> Callable[[Parameters], Parameters]:
+    """The solve with the factors of the layers, in the network's precision; in double where that finds no eigenvalues."""
+    try:
+        return _solver(made, names, corrected, count)
+    except LinAlgError as error:
+        if _device(made).type != "mps":
+            with suppress(LinAlgError):
+                return _solver(made, names, corrected, count, torch.float64)
+        raise RunError("K-FAC: the eigenvalues of a layer's factor were not found: use ggn") from error
+
+
+def _solver(
+    made: Operator, names: list[str], corrected: bool, count: int, dtype: torch.dtype | None = None
+) -> Callable[[Parameters], Parameters]:
     try:
         from curvlinops import EKFACLinearOperator, FisherType, KFACInverseLinearOperator, KFACLinearOperator
     except ImportError as missing:
         raise InputError("K-FAC needs curvlinops: pip install 'refluence[curvature]'") from missing
-    model = copy.deepcopy(made.model).requires_grad_(False)  # curvlinops wants parameters that require gradients
+    model = copy.deepcopy(made.model).requires_grad_(False).to(dtype=dtype)  # curvlinops wants leaves that have gradients
     parameters = [dict(model.named_parameters())[name].requires_grad_() for name in names]
-    data = _Data(made)
+    data = _Data(made, dtype)
     with torch.no_grad():
-        z = model(next(passes(made.batches, _device(made)))[0])
+        z = model(data.inputs())
     if z.dim() != 2:
         raise InputError(f"K-FAC needs outputs of shape (B, K), got {tuple(z.shape)}")
     entropy = isinstance(made.loss, CrossEntropy)
@@ -128,8 +143,9 @@ def _kronecker(made: Operator, names: list[str], corrected: bool, count: int) ->
         inverse @ [torch.zeros_like(p) for p in parameters]  # builds the factors
 
     def solve(r: Parameters) -> Parameters:
+        wide = [r[name].to(p) for name, p in zip(names, parameters, strict=True)]
         with torch.no_grad():
-            return {name: t / share for name, t in zip(names, inverse @ [r[name] for name in names], strict=True)}
+            return {name: (t / share).to(r[name]) for name, t in zip(names, inverse @ wide, strict=True)}
 
     return solve
 
@@ -137,20 +153,29 @@ def _kronecker(made: Operator, names: list[str], corrected: bool, count: int) ->
 class _Data:
     """The operator's data as curvlinops reads them: (x, y) with hard labels. S does not depend on the labels.
 
-    `rooted`: for a loss that curvlinops does not know, ({x, y}, anything), as `_Rooted` reads them.
+    `rooted`: for a loss that curvlinops does not know, ({x, y}, anything), as `_Rooted` reads them. `dtype`: of what is no
+    index (None: its own).
     """
 
-    def __init__(self, made: Operator):
-        self.made = made
+    def __init__(self, made: Operator, dtype: torch.dtype | None = None):
+        self.made, self.dtype = made, dtype
         self.rooted = not isinstance(made.loss, (CrossEntropy, SquaredError))
+
+    def inputs(self) -> Tensor:
+        """Those of the first batch."""
+        return self._wide(next(passes(self.made.batches, _device(self.made)))[0])
 
     def __iter__(self) -> Iterator[tuple[Tensor | dict[str, Targets], Targets]]:
         hard = isinstance(self.made.loss, CrossEntropy)
         for x, y, _ in passes(self.made.batches, _device(self.made)):
+            x, y = self._wide(x), tuple(map(self._wide, y)) if isinstance(y, (tuple, list)) else self._wide(y)
             if self.rooted:
                 yield {"x": x, "y": y}, x.new_zeros(len(x), 1)
             else:
                 yield x, y.argmax(1) if hard and isinstance(y, Tensor) and y.dim() == 2 else y
+
+    def _wide(self, t: Tensor) -> Tensor:
+        return t.to(self.dtype) if self.dtype is not None and t.is_floating_point() else t
 
 
 class _Rooted(nn.Module):

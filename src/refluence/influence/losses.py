@@ -134,6 +134,10 @@ def take(y: Targets, index: slice | Tensor | None) -> Targets:
 
 
 def softmax_hessian(logits: Tensor, u: Tensor) -> Tensor:
-    """S_j u_j `(B, K)` with S = diag(p) - p p^T, p = softmax(z): that of every loss whose logarithm is of softmax(z)."""
-    pu = torch.softmax(logits, 1) * u
-    return pu - torch.softmax(logits, 1) * pu.sum(1, keepdim=True)
+    """S_j u_j `(B, K)` with S = diag(p) - p p^T, p = softmax(z): that of every loss whose logarithm is of softmax(z).
+
+    S (u + c) = S u for any number c: with the u of the likeliest class taken off, no digits cancel where its p is nearly 1.
+    """
+    p = torch.softmax(logits, 1)
+    u = u - u.gather(1, logits.argmax(1, keepdim=True))
+    return p * (u - (p * u).sum(1, keepdim=True))

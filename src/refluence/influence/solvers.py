@@ -212,5 +212,5 @@ def _fault(curvature: float, length: float, step: int) -> RunError:
         return RunError(f"the solver met p^T A p = {curvature} at iteration {step}: are loss and curvature finite?")
     return IndefiniteError(
         f"the curvature is not positive definite: p^T A p = {curvature / length:.3g} for a unit direction p at iteration "
-        f"{step}: raise damping or use ggn"
+        f"{step}: raise damping or use ggn (which is indefinite by rounding alone)"
     )
