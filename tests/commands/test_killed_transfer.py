@@ -9,7 +9,7 @@ from refluence.cli import main
 from support.command_line import lines, read, without_seconds
 from support.killed import Place, killed_at
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")]
+pytestmark = [pytest.mark.slow, pytest.mark.release, pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")]
 TRANSFER = (
     *("transfer", "--data", "digits", "--rows", "300", "--val-fraction", ".25", "--teacher", "convnet1:6"),
     *("--student", "convnet1:4", "--epochs", "3", "--refresh", "8", "--threads", "1", "--checkpoint-seconds", "0"),
@@ -29,14 +29,11 @@ PHASES = {  # a place, what the process is inside there, and the blocks that are
     "joint, the teacher is trained": ("joint", Place(BLOCK, 2, STEP, 3), {TRAINED}, 1),
     "joint, the student's instances are scored": ("joint", Place(SCORING, 3, CHUNK, 3), {SCORED}, 2),
     "joint, the student is trained": ("joint", Place(BLOCK, 6, STEP, 3), set(), 2),
-}
-MORE = {
     "joint, the teacher's instances are scored": ("joint", Place(SCORING, 4, CHUNK, 3), {SCORED, LEARNS}, 2),
     "joint, the teacher learns": ("joint", Place(LEARNING, 15, GRADIENT), {LEARNS}, 2),
     "student, its instances are scored": ("student:curvature=ggn", Place(SCORING, 2, CHUNK, 3), {SCORED}, 2),
     "student, it is trained": ("student:curvature=ggn", Place(BLOCK, 6, STEP, 6), set(), 2),
 }
-EVERY = [*PHASES, *(pytest.param(name, marks=pytest.mark.release) for name in MORE)]
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +50,9 @@ def whole(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("phase", EVERY)
+@pytest.mark.parametrize("phase", PHASES)
 def test_a_transfer_that_is_killed_goes_on_to_the_same_bits(tmp_path, capsys, whole, phase):
-    arm, place, inside, blocks = {**PHASES, **MORE}[phase]
+    arm, place, inside, blocks = PHASES[phase]
     out = tmp_path / "run"
     stack = set(killed_at(place, [*TRANSFER, arm, "--quiet", "--out", out], tmp_path / "stack"))
     assert stack & {TRAINED, SCORED, LEARNS} == inside

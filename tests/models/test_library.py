@@ -37,7 +37,7 @@ SLOW = [
     ("timm:swin_tiny_patch4_window7_224", (3, 32, 32)),
     ("timm:mobilenetv3_small_050", (3, 32, 32)),
 ]
-EVERY = [*NETWORKS, *(pytest.param(*network, marks=pytest.mark.slow) for network in SLOW)]
+EVERY = [*NETWORKS, *(pytest.param(*network, marks=[pytest.mark.slow, pytest.mark.release]) for network in SLOW)]
 
 
 def present(name):

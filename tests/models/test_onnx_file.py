@@ -30,7 +30,10 @@ SLOW = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
 
 @pytest.mark.parametrize(
     ("name", "width"),
-    [pytest.param(name, width, marks=[pytest.mark.slow] * (name in SLOW)) for name, width in WIDTHS.items()],
+    [
+        pytest.param(name, width, marks=[pytest.mark.slow, pytest.mark.release] * (name in SLOW))
+        for name, width in WIDTHS.items()
+    ],
 )
 def test_the_file_gives_the_logits_of_the_network(tmp_path, name, width):
     runtime = pytest.importorskip("onnxruntime")
